@@ -1,0 +1,114 @@
+"""Messages to bytes and back. A frame that breaks a rule raises; nothing else is guessed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from alb_core import limits
+from alb_core.errors import LocalProtocolError, RemoteProtocolError
+from alb_core.messages import ClientMessage, Message, OutputMessage, ToClient, ToWorker, WorkerMessage
+from alb_core.tasks import TaskSpec
+
+M = TypeVar("M", bound=Message)
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+class Envelope(msgspec.Struct, Generic[M], frozen=True, array_like=True):
+    """What a broker sends: its epoch, its table's id, and the messages."""
+
+    epoch: int
+    table: str
+    messages: list[M]
+
+
+_FROM_CLIENT: Final = msgspec.msgpack.Decoder(list[ClientMessage])
+_FROM_WORKER: Final = msgspec.msgpack.Decoder(list[WorkerMessage])
+_OUTPUT: Final = msgspec.msgpack.Decoder(list[OutputMessage])
+_TO_CLIENT: Final = msgspec.msgpack.Decoder(Envelope[ToClient])
+_TO_WORKER: Final = msgspec.msgpack.Decoder(Envelope[ToWorker])
+_SPEC: Final = msgspec.msgpack.Decoder(TaskSpec)
+
+
+def encode_spec(spec: TaskSpec) -> bytes:
+    """Return a specification as it travels; equal specifications give equal bytes."""
+    return _ENCODER.encode(spec)
+
+
+def decode_spec(data: bytes | memoryview | msgspec.Raw) -> TaskSpec:
+    """Read a specification.
+
+    Raises:
+        RemoteProtocolError: It is none; the text says what is wrong with which field.
+    """
+    try:
+        return _SPEC.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RemoteProtocolError(f"not a task specification: {error}") from error
+
+
+def _frames(messages: Iterable[Message]) -> Iterator[list[msgspec.Raw]]:
+    """Split messages into frames that keep the bounds of ``limits``."""
+    frame: list[msgspec.Raw] = []
+    size = 0
+    for message in messages:
+        encoded = _ENCODER.encode(message)
+        if len(encoded) > limits.MESSAGE_BYTES_MAX - 1024:
+            raise LocalProtocolError(f"{type(message).__name__} has {len(encoded)} bytes")
+        if frame and (
+            size + len(encoded) > limits.FRAME_BYTES_SOFT or len(frame) >= limits.FRAME_MESSAGES_MAX
+        ):
+            yield frame
+            frame, size = [], 0
+        frame.append(msgspec.Raw(encoded))
+        size += len(encoded)
+    if frame:
+        yield frame
+
+
+def encode_frames(messages: Sequence[Message]) -> list[bytes]:
+    """Return the frames of a client, a worker, or an output link."""
+    return [_ENCODER.encode(frame) for frame in _frames(messages)]
+
+
+def encode_broker_frames(epoch: int, table: str, messages: Sequence[Message]) -> list[bytes]:
+    """Return the frames of a broker: each carries its epoch and its table's id."""
+    return [_ENCODER.encode((epoch, table, frame)) for frame in _frames(messages)]
+
+
+def decode_from_client(frame: bytes) -> list[ClientMessage]:
+    """Read a client's frame, or raise RemoteProtocolError."""
+    return _decode(_FROM_CLIENT, frame)
+
+
+def decode_from_worker(frame: bytes) -> list[WorkerMessage]:
+    """Read a worker's frame, or raise RemoteProtocolError."""
+    return _decode(_FROM_WORKER, frame)
+
+
+def decode_output(frame: bytes) -> list[OutputMessage]:
+    """Read a frame of an output link, or raise RemoteProtocolError."""
+    return _decode(_OUTPUT, frame)
+
+
+def decode_to_client(frame: bytes) -> Envelope[ToClient]:
+    """Read a broker's frame to a client, or raise RemoteProtocolError."""
+    return _decode(_TO_CLIENT, frame)
+
+
+def decode_to_worker(frame: bytes) -> Envelope[ToWorker]:
+    """Read a broker's frame to a worker, or raise RemoteProtocolError."""
+    return _decode(_TO_WORKER, frame)
+
+
+T = TypeVar("T")
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
+    try:
+        return decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RemoteProtocolError(f"a frame of {len(frame)} bytes cannot be understood: {error}") from error

@@ -1,0 +1,191 @@
+"""The configuration of each role: one frozen structure, read once at the start.
+
+Defaults < TOML file < environment (``ALB_*``) < flags. Every field says its unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from alb_core import ids, limits, znodes
+from alb_core.errors import ConfigError
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every role needs."""
+
+    zk: str
+    #: ZooKeeper servers, ``host:port,host:port``, with an optional ``/chroot`` (default ``/alb``).
+
+    def zk_hosts(self) -> str:
+        """Return the servers without the chroot."""
+        return self.zk.partition("/")[0]
+
+    def zk_chroot(self) -> str:
+        """Return the chroot, ``/alb`` unless the connection string names one."""
+        _, slash, path = self.zk.partition("/")
+        return "/" + path.strip("/") if slash and path.strip("/") else znodes.CHROOT
+
+    def validate(self) -> None:
+        """Check the relations between fields.
+
+        Raises:
+            ConfigError: Something cannot work; the text says what to change.
+        """
+        hosts = self.zk_hosts()
+        if not hosts:
+            raise ConfigError("no ZooKeeper given: use --zk host:2181 or set ALB_ZK")
+        for host in hosts.split(","):
+            name, colon, port = host.rpartition(":")
+            if not (name if colon else host) or (colon and not (port.isdigit() and 0 < int(port) < 65536)):
+                raise ConfigError(f"--zk: {host!r} is not host:port")
+
+
+class BrokerConfig(Config, frozen=True, kw_only=True):
+    """The settings of ``alb broker``."""
+
+    name: str
+    #: Unique among the brokers of one cluster.
+    bind: str = "127.0.0.1"
+    #: Address to listen on. alb has no authentication yet: keep it to networks that you trust.
+    advertise: str = ""
+    #: Address that others connect to; empty: the same as `bind`.
+    ports: tuple[int, int, int, int] = (0, 0, 0, 0)
+    #: TCP ports: clients, client output, workers, worker output; 0: any free one.
+    session_timeout_s: float = 3.0
+    #: ZooKeeper session asked for, in seconds; the server may grant another.
+    dump_dir: str = "/tmp"  # noqa: S108 (the files in it get names that nobody can guess)
+    #: Where the state is written on hand-over.
+    log_level: str = "info"
+    pending_max: int = limits.PENDING_MAX
+    #: Tasks in the table that have no result.
+    pending_bytes_max: int = limits.PENDING_BYTES_MAX
+    done_kept_max: int = limits.DONE_KEPT_MAX
+    #: Finished tasks that stay in the table.
+    done_kept_s: float = limits.DONE_KEPT_S
+    holding_s: float = limits.HOLDING_S
+    #: A result that nobody acknowledged stays at least so many seconds.
+    crash_limit: int = limits.CRASH_LIMIT
+    stuck_s: float = 30.0
+    #: A leader resigns when a task that fits stays unplaced so many seconds.
+
+    def validate(self) -> None:
+        """Check the relations between fields; raises ConfigError."""
+        super().validate()
+        _check_name("broker", self.name)
+        _check_session(self.session_timeout_s)
+        if self.bind in ("0.0.0.0", "::", "*") and not self.advertise:  # noqa: S104 (compares, does not bind)
+            raise ConfigError("--bind to all addresses needs --advertise: the address that others connect to")
+        if self.pending_max < 1 or self.done_kept_max < 0 or self.crash_limit < 0:
+            raise ConfigError("pending_max, done_kept_max and crash_limit cannot be negative (or 0)")
+
+    def address(self) -> str:
+        """Return the address that others connect to."""
+        return self.advertise or self.bind
+
+
+class WorkerConfig(Config, frozen=True, kw_only=True):
+    """The settings of ``alb worker``."""
+
+    name: str
+    #: Unique among the workers of one cluster.
+    cpus: float = 0.0
+    #: Processors offered; 0: what the machine and its cgroup allow.
+    memory_bytes: int = 0
+    #: Memory offered; 0: what the machine and its cgroup allow.
+    net_bps: int = 0
+    #: Bandwidth offered in bits per second; 0: the link's speed where it is known.
+    net_interface: str = ""
+    #: The interface whose load is measured; empty: that of the default route.
+    labels: tuple[str, ...] = ()
+    work_dir: str = ""
+    #: Spool and fresh directories of tasks; empty: ``/var/tmp/alb-<uid>/<name>``.
+    session_timeout_s: float = 5.0
+    spool_kept_s: float = limits.SPOOL_KEPT_S
+    spool_bytes_max: int = limits.SPOOL_BYTES_MAX
+    #: For finished tasks, all together.
+    stream_bytes_max: int = 256 * 1024 * 1024
+    #: Of one running command's stdout or stderr; more is counted as truncated and not kept.
+    log_level: str = "info"
+
+    def validate(self) -> None:
+        """Check the relations between fields; raises ConfigError."""
+        super().validate()
+        _check_name("worker", self.name)
+        _check_session(self.session_timeout_s)
+        if self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
+            raise ConfigError("cpus, memory and bandwidth cannot be negative")
+        if self.stream_bytes_max > self.spool_bytes_max:
+            raise ConfigError(
+                "stream_bytes_max is larger than spool_bytes_max: one command could fill the spool"
+            )
+
+
+class ClientConfig(Config, frozen=True, kw_only=True):
+    """The settings of a client."""
+
+    user: str = ""
+    #: Empty: the login name.
+    progress_timeout_s: float = limits.PROGRESS_TIMEOUT_S
+    holding_s: float = limits.HOLDING_S
+    unanswered_max: int = 2000
+    #: Submissions under way at once; more wait in the client.
+
+    def validate(self) -> None:
+        """Check the relations between fields; raises ConfigError."""
+        super().validate()
+        if len(self.user) > limits.USER_LENGTH_MAX or not self.user.isprintable():
+            raise ConfigError(f"the user name {self.user[:80]!r} is too long or not printable")
+
+
+C = TypeVar("C", bound=Config)
+
+
+def load(form: type[C], *, file: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> C:
+    """Build a role's configuration from all its sources.
+
+    Args:
+        form: The role's structure.
+        file: Text of a TOML file, or None.
+        environ: The environment; ``ALB_ZK`` sets `zk`, ``ALB_LOG_LEVEL`` sets `log_level`, and so on.
+        flags: What the command line gave; None values count as not given.
+
+    Raises:
+        ConfigError: A value is missing, malformed or contradicts another.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        import tomllib  # noqa: PLC0415 (a command without a configuration file starts faster)
+
+        try:
+            values |= tomllib.loads(file)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"the configuration file is not TOML: {error}") from error
+    for field in form.__struct_fields__:
+        text = environ.get(f"ALB_{field.upper()}")
+        if text is not None:
+            values[field] = tuple(text.split(",")) if field in ("labels", "ports") else text
+    values |= {key: value for key, value in flags.items() if value is not None}
+    if not values.get("zk"):
+        raise ConfigError("no ZooKeeper given: use --zk host:2181 or set ALB_ZK")
+    try:
+        config = msgspec.convert(values, form, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration: {error}") from error
+    config.validate()
+    return config
+
+
+def _check_name(role: str, name: str) -> None:
+    if not ids.is_name(name):
+        raise ConfigError(
+            f"the {role} name {name[:80]!r} is not usable: letters, digits, '_', '.', '-', at most 64"
+        )
+
+
+def _check_session(seconds: float) -> None:
+    if not 0.5 <= seconds <= 120:
+        raise ConfigError(f"a ZooKeeper session of {seconds} s is not between 0.5 and 120 s")

@@ -1,0 +1,198 @@
+"""Every error that alb raises on purpose.
+
+::
+
+    AlbError
+    ├── ConfigError              the configuration cannot work
+    ├── ProtocolError            a message that cannot be understood or is not allowed
+    │   ├── LocalProtocolError   we were about to send it
+    │   └── RemoteProtocolError  a peer sent it
+    ├── InvalidTransition        a record met an event that its state does not allow: a defect of alb
+    ├── CoordinationError        ZooKeeper
+    │   ├── ZooKeeperUnreachable no server answers
+    │   ├── NoLeader             no broker answered as the leader in time
+    │   ├── SessionLost          our session is over
+    │   └── StaleEpoch           another broker leads
+    ├── ClientClosed             its client was closed; the task goes on
+    ├── CommandFailed            a command ended without success, and somebody insisted on it
+    └── TaskError                crosses the wire as a code and its text
+        ├── InvalidTask          the specification is wrong
+        ├── TaskConflict         the id belongs to another specification or user
+        ├── TaskGone             the id is not, or no longer, in the table
+        ├── TaskCancelled        somebody cancelled it
+        ├── TaskLost             its worker was lost and it must not run again, or too often
+        ├── ClusterBusy          the table has no room now
+        ├── OutcomeUnknown       the submission was never answered within the holding time
+        └── OutputLost           the worker no longer has these bytes
+"""
+
+from __future__ import annotations
+
+
+class AlbError(Exception):
+    """The root of what alb raises on purpose."""
+
+
+class ConfigError(AlbError):
+    """Raised when a setting is missing, malformed, or contradicts another. Retrying does not help."""
+
+
+class ProtocolError(AlbError):
+    """Raised when a message breaks the protocol. Never raised itself: see its two kinds."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Raised when we were about to send a message that the protocol forbids: a defect of alb."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """Raised when a peer's message cannot be decoded or is not allowed. Sending it again does not help."""
+
+
+class InvalidTransition(AlbError):
+    """Raised when a record meets an event that its state does not allow: a defect of alb.
+
+    Args:
+        record: What met the event, for example a task id.
+        state: The state that it was in.
+        event: The name of the event.
+        story: The record's recent past, oldest first.
+    """
+
+    def __init__(self, record: str, state: str, event: str, story: tuple[str, ...] = ()) -> None:
+        super().__init__(record, state, event, story)
+        self.record = record
+        self.state = state
+        self.event = event
+        self.story = story
+
+    def __str__(self) -> str:
+        past = "; ".join(self.story) or "nothing recorded"
+        return f"{self.record} in state {self.state} cannot take {self.event} (its story: {past})"
+
+
+class CoordinationError(AlbError):
+    """Raised when ZooKeeper cannot give what was asked."""
+
+
+class ZooKeeperUnreachable(CoordinationError):
+    """Raised when no ZooKeeper server answers in time. Retrying helps once one is up."""
+
+
+class NoLeader(CoordinationError):
+    """Raised when no broker answered as the leader in time. Retrying helps once one leads."""
+
+
+class SessionLost(CoordinationError):
+    """Raised when our ZooKeeper session is over, and all that hung on it. A new session is needed."""
+
+
+class StaleEpoch(CoordinationError):
+    """Raised when another broker leads with a higher epoch. Retrying does not help; step down."""
+
+
+class ClientClosed(AlbError):
+    """Raised for what was under way when its client was closed. The task goes on in the cluster."""
+
+
+class CommandFailed(AlbError):
+    """Raised when success was asked for, and the command ended otherwise. Nothing is wrong with alb.
+
+    Args:
+        task_id: The task.
+        exit_status: As a shell would say it.
+        why: One sentence.
+    """
+
+    def __init__(self, task_id: str, exit_status: int, why: str) -> None:
+        super().__init__(task_id, exit_status, why)
+        self.task_id = task_id
+        self.exit_status = exit_status
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"task {self.task_id}: {self.why}"
+
+
+class TaskError(AlbError):
+    """Raised to a client about one task.
+
+    Args:
+        task_id: The task.
+        why: One sentence: what is wrong and what to do.
+    """
+
+    code = "error"
+
+    def __init__(self, task_id: str, why: str) -> None:
+        super().__init__(task_id, why)
+        self.task_id = task_id
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"task {self.task_id}: {self.why}" if self.task_id else self.why
+
+
+class InvalidTask(TaskError):
+    """Raised when a specification is wrong or too large. Retrying does not help."""
+
+    code = "invalid"
+
+
+class TaskConflict(TaskError):
+    """Raised when an id is already in use for another specification or by another user."""
+
+    code = "conflict"
+
+
+class TaskGone(TaskError):
+    """Raised when the table does not, or no longer, hold the task. It is never run a second time."""
+
+    code = "gone"
+
+
+class TaskCancelled(TaskError):
+    """Raised when the result of a cancelled task is asked for."""
+
+    code = "cancelled"
+
+
+class TaskLost(TaskError):
+    """Raised when a task ended because its workers were lost."""
+
+    code = "lost"
+
+
+class ClusterBusy(TaskError):
+    """Raised when the table has no room and the caller did not want to wait. Retrying helps."""
+
+    code = "busy"
+
+
+class OutcomeUnknown(TaskError):
+    """Raised when nobody answered a submission within the holding time: it may or may not have run."""
+
+    code = "unknown"
+
+
+class OutputLost(TaskError):
+    """Raised when bytes of a task's output are gone: worker lost, or its retention ended."""
+
+    code = "output_lost"
+
+
+TASK_ERRORS: dict[str, type[TaskError]] = {
+    kind.code: kind
+    for kind in (
+        TaskError,
+        InvalidTask,
+        TaskConflict,
+        TaskGone,
+        TaskCancelled,
+        TaskLost,
+        ClusterBusy,
+        OutcomeUnknown,
+        OutputLost,
+    )
+}
+#: From the code on the wire to the class that a client raises.

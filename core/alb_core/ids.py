@@ -1,0 +1,56 @@
+"""Task ids: what is one, how one is made, and which bucket of the table holds it."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final
+
+TASK_ID: Final = re.compile(r"[0-9a-f]{32}(\.(0|[1-9][0-9]{0,8}))?\Z")
+#: A UUIDv7 as 32 lower-case hex digits; a task of an array adds its index.
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+#: The name of a broker or a worker: it becomes a znode, so it holds nothing that a path could trip over.
+
+BUCKETS: Final = 256
+
+
+def uuid7(milliseconds: int, randomness: bytes) -> str:
+    """Make a UUID of version 7 (RFC 9562, section 5.7) from a time and ten random bytes.
+
+    Args:
+        milliseconds: Unix time in milliseconds.
+        randomness: Ten bytes from a good source.
+
+    Returns:
+        32 lower-case hex digits that sort by time.
+    """
+    if len(randomness) != 10:
+        raise ValueError(f"uuid7 needs 10 random bytes, not {len(randomness)}")
+    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(randomness, "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return f"{value:032x}"
+
+
+def is_task_id(text: str) -> bool:
+    """Tell whether `text` can name a task."""
+    return TASK_ID.match(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Tell whether `text` can name a broker or a worker."""
+    return NAME.match(text) is not None
+
+
+def bucket(task_id: str) -> str:
+    """Return the bucket of a task: the low byte of the id's CRC-32, as two hex digits.
+
+    Listings of 100,000 tasks stay far below ZooKeeper's 1 MB response limit this way.
+    """
+    return f"{zlib.crc32(task_id.encode()) & 0xFF:02x}"
+
+
+def buckets() -> list[str]:
+    """Return the names of all buckets, in order."""
+    return [f"{number:02x}" for number in range(BUCKETS)]

@@ -1,0 +1,103 @@
+"""The log of a process: structlog, one event a line on stderr, JSON unless a terminal reads it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from alb_core.errors import ConfigError
+from alb_core.notes import Level, Note
+
+Logger = structlog.typing.FilteringBoundLogger
+
+REPEAT_S: Final = 30.0
+#: The same warning of a library is written once in so many seconds.
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
+_OTHERS: Final = ("kazoo",)
+#: Loggers of libraries whose warnings belong into our log. Below WARNING kazoo prints data of znodes.
+
+
+def configure(level: str = "info", **bound: Any) -> Logger:
+    """Set up the process's log.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        bound: Data that every line carries, for example ``broker="b1"``.
+
+    Returns:
+        The logger with `bound`.
+
+    Raises:
+        ConfigError: There is no such level.
+    """
+    try:
+        threshold = Level[level.upper()]
+    except KeyError:
+        names = ", ".join(name.name.lower() for name in Level)
+        raise ConfigError(f"the log level {level!r} is none of {names}") from None
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    factory: Any
+    if sys.stderr.isatty():
+        processors.append(structlog.dev.ConsoleRenderer())
+        factory = structlog.PrintLoggerFactory(sys.stderr)
+    else:
+        processors += [structlog.processors.format_exc_info, _render]
+        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    logger: Logger = structlog.get_logger(**bound)
+    _adopt_others(logger)
+    return logger
+
+
+def write_note(logger: Logger, note: Note) -> None:
+    """Write what a core wanted logged."""
+    logger.log(note.level, note.event, **note.fields)
+
+
+def _render(_: Any, __: str, event: structlog.typing.EventDict) -> bytes:
+    return _ENCODER.encode(event)
+
+
+class _Adopted(logging.Handler):
+    """Passes a library's record on."""
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+        self._last: tuple[str, str] = ("", "")
+        #: Logger and text of the newest line, which kazoo repeats with each attempt of a long outage.
+        self._last_at = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = (record.name, record.getMessage())
+        if said == self._last and record.created < self._last_at + REPEAT_S:
+            return
+        self._last, self._last_at = said, record.created
+        self._logger.log(
+            record.levelno,
+            "library_warned",
+            logger=said[0],
+            text=said[1],
+            exc_info=record.exc_info,
+        )
+
+
+def _adopt_others(logger: Logger) -> None:
+    for name in _OTHERS:
+        library = logging.getLogger(name)
+        library.setLevel(logging.WARNING)
+        library.propagate = False
+        library.handlers = [_Adopted(logger)]

@@ -1,0 +1,72 @@
+"""The bounds of the system, each with its reason. Everything that can grow has one here.
+
+Times are in seconds, sizes in bytes.
+"""
+
+from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+#: Version of the greeting; a peer with another one is refused with a sentence that names both.
+
+TABLE_FORMAT: Final = 1
+#: Version of the znode forms that this code writes; see ``/meta``.
+
+# --- what a task may be ---------------------------------------------------------------------------------
+SPEC_BYTES_MAX: Final = 64 * 1024
+#: An encoded specification; a znode's limit is 1 MiB and a batch holds many.
+ARGUMENTS_MAX: Final = 4096
+NAME_LENGTH_MAX: Final = 128
+USER_LENGTH_MAX: Final = 64
+TIME_LIMIT_S_MAX: Final = 366 * 86_400.0
+GRACE_S_MAX: Final = 3600.0
+
+# --- output -----------------------------------------------------------------------------------------------
+INLINE_OUTPUT_BYTES: Final = 4096
+#: Up to this a stream rides in its result; of more, the result keeps the last bytes.
+WINDOW_BYTES_MAX: Final = 1024 * 1024
+#: The most that a reader may grant at once.
+CHUNK_BYTES_MAX: Final = 256 * 1024
+#: The most that one message carries, so that other streams get their turn.
+
+# --- messages ---------------------------------------------------------------------------------------------
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+#: ``ZMQ_MAXMSGSIZE`` of every socket: libzmq drops the connection of a peer that sends more.
+FRAME_MESSAGES_MAX: Final = 1000
+#: Messages in one frame.
+FRAME_BYTES_SOFT: Final = 1024 * 1024
+#: A sender starts another frame beyond this.
+
+# --- group commit -----------------------------------------------------------------------------------------
+BATCH_OPERATIONS_MAX: Final = 500
+BATCH_BYTES_MAX: Final = 512 * 1024
+#: Half of ZooKeeper's ``jute.maxbuffer``; a larger request makes the server close the connection.
+
+# --- the table --------------------------------------------------------------------------------------------
+PENDING_MAX: Final = 200_000
+PENDING_BYTES_MAX: Final = 512 * 1024 * 1024
+DONE_KEPT_MAX: Final = 10_000
+DONE_KEPT_S: Final = 3600.0
+HOLDING_S: Final = 600.0
+#: A result that nobody acknowledged stays at least this long; an unaccepted submission may be sent again
+#: only within this time.
+CRASH_LIMIT: Final = 5
+#: Attempts lost to the infrastructure before a task ends LOST.
+
+# --- liveness ---------------------------------------------------------------------------------------------
+HEARTBEAT_S: Final = 1.0
+MISSED_HEARTBEATS: Final = 3
+LOST_WITH_SESSION_S: Final = 30.0
+#: A worker whose session lives but whose link is gone.
+LOST_WITHOUT_SESSION_S: Final = 5.0
+#: A worker that has neither.
+PROGRESS_TIMEOUT_S: Final = 5.0
+RESEND_S: Final = 1.0
+DEPOSE_REFUSALS: Final = 2
+DEPOSE_PROBE_GAP_S: Final = 0.2
+DEPOSE_HUNG_S: Final = 5.0
+DEPOSE_LEADER_AGE_S: Final = 10.0
+DEPOSE_AGAIN_S: Final = 30.0
+
+# --- worker -----------------------------------------------------------------------------------------------
+SPOOL_KEPT_S: Final = 3600.0
+SPOOL_BYTES_MAX: Final = 1024 * 1024 * 1024

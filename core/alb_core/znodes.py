@@ -1,0 +1,203 @@
+"""The znode tree: paths, and the JSON form of every node. ``docs/znodes.md`` is its page for people.
+
+All paths are relative to the chroot (``/alb`` by default).
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from alb_core import ids, limits
+from alb_core.errors import CoordinationError
+from alb_core.resources import Capacity
+from alb_core.tasks import TaskRecord
+
+CHROOT: Final = "/alb"
+META: Final = "/meta"
+EPOCH: Final = "/epoch"
+COMMIT: Final = "/commit"
+LEADER: Final = "/leader"
+BROKERS: Final = "/brokers"
+WORKERS: Final = "/workers"
+TASKS: Final = "/tasks"
+DONE: Final = "/done"
+CONFIG: Final = "/config"
+POLICY: Final = "/config/policy"
+
+
+class MetaNode(msgspec.Struct, frozen=True, kw_only=True):
+    """``/meta``: what this tree is."""
+
+    format: int = limits.TABLE_FORMAT
+    table: str
+    #: Random id of this table: epochs compare only within it.
+    cluster: str = "alb"
+
+
+class EpochNode(msgspec.Struct, frozen=True, kw_only=True):
+    """``/epoch``: the leader's term. The node's data version is the fence of every write."""
+
+    epoch: int = 0
+    broker: str = ""
+
+
+class CommitNode(msgspec.Struct, frozen=True, kw_only=True):
+    """``/commit``: the newest batch. Every transaction rewrites it with the version it knew."""
+
+    epoch: int = 0
+    batch: int = 0
+    time: float = 0.0
+    #: Cluster time of the batch, in seconds since 1970.
+
+
+class BrokerNode(msgspec.Struct, frozen=True, kw_only=True):
+    """``/brokers/<name>`` (ephemeral): a broker that can lead, or leads."""
+
+    broker: str
+    incarnation: str
+    clients: str
+    #: ``tcp://host:port`` for clients' requests, and for standbys that follow a leader.
+    client_output: str
+    #: For output on its way to clients.
+    workers: str
+    worker_output: str
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    started: str = ""
+    #: Wall clock, for people only.
+    format: int = limits.TABLE_FORMAT
+
+
+class LeaderNode(BrokerNode, frozen=True, kw_only=True):
+    """``/leader`` (ephemeral): the broker that leads, and its epoch."""
+
+    epoch: int
+    table: str
+
+
+class WorkerNode(msgspec.Struct, frozen=True, kw_only=True):
+    """``/workers/<name>`` (ephemeral): a worker and what it offers."""
+
+    worker: str
+    incarnation: str
+    capacity: Capacity
+    pid: int = 0
+    started: str = ""
+
+
+class PolicyNode(msgspec.Struct, frozen=True, kw_only=True):
+    """``/config/policy``: which policy places tasks."""
+
+    policy: str = "least-loaded"
+
+
+Node = TypeVar("Node", bound=msgspec.Struct)
+_ENCODER = msgspec.json.Encoder()
+_DECODERS: dict[type, msgspec.json.Decoder[msgspec.Struct]] = {}
+
+
+class UnreadableNode(CoordinationError):
+    """Raised when a node's data is not what its path promises: somebody else wrote there.
+
+    Args:
+        path: The node.
+        why: What the decoder said.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read: {self.why}"
+
+
+def encode(node: msgspec.Struct) -> bytes:
+    """Return the JSON form of a node."""
+    return _ENCODER.encode(node)
+
+
+def decode(form: type[Node], path: str, data: bytes) -> Node:
+    """Read the JSON form of a node.
+
+    Args:
+        form: What the node holds.
+        path: Where it was, for the error.
+        data: Its data.
+
+    Raises:
+        UnreadableNode: The data is not of this form.
+    """
+    decoder = _DECODERS.get(form)
+    if decoder is None:
+        decoder = _DECODERS[form] = msgspec.json.Decoder(form)
+    try:
+        node = decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableNode(path, str(error)) from error
+    assert isinstance(node, form)  # noqa: S101 (narrows the type)
+    return node
+
+
+def task_path(task_id: str) -> str:
+    """Return where a live task is kept."""
+    return f"{TASKS}/{ids.bucket(task_id)}/{task_id}"
+
+
+def done_path(task_id: str) -> str:
+    """Return where a finished task is kept."""
+    return f"{DONE}/{ids.bucket(task_id)}/{task_id}"
+
+
+def worker_path(name: str) -> str:
+    """Return the registration of a worker."""
+    return f"{WORKERS}/{name}"
+
+
+def broker_path(name: str) -> str:
+    """Return the registration of a broker."""
+    return f"{BROKERS}/{name}"
+
+
+def decode_task(path: str, data: bytes) -> TaskRecord:
+    """Read a task's record, and hold it to its path.
+
+    Raises:
+        UnreadableNode: The data is no task, or one of another id.
+    """
+    record = decode(TaskRecord, path, data)
+    if record.id != path.rsplit("/", 1)[-1]:
+        raise UnreadableNode(path, f"holds the record of {record.id[:64]!r}")
+    return record
+
+
+def permanent_paths() -> list[str]:
+    """Return every node that must exist before the first broker leads, parents first."""
+    return [
+        BROKERS,
+        WORKERS,
+        TASKS,
+        DONE,
+        CONFIG,
+        *(f"{parent}/{bucket}" for parent in (TASKS, DONE) for bucket in ids.buckets()),
+    ]
+
+
+def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
+    """Return every node of an empty cluster by its path, parents first and ``/meta`` before all.
+
+    Args:
+        table: The random id of the new table.
+        cluster: The cluster's name.
+    """
+    return {
+        META: encode(MetaNode(table=table, cluster=cluster)),
+        EPOCH: encode(EpochNode()),
+        COMMIT: encode(CommitNode()),
+        **dict.fromkeys(permanent_paths(), b""),
+        POLICY: encode(PolicyNode()),
+    }

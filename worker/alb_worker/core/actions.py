@@ -1,0 +1,95 @@
+"""What the worker's core wants done: imperatives, carried out in order.
+
+Requests to ZooKeeper are ``alb_core.zk.Request`` values, lines for the log ``alb_core.notes.Note`` values.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from alb_core import zk
+from alb_core.messages import AttemptId, StreamName, WorkerMessage
+from alb_core.notes import Note
+from alb_core.tasks import TaskSpec
+
+
+class ConnectLeader(msgspec.Struct, frozen=True, kw_only=True):
+    """Close the links of before, and link to this broker. LinkOpened and LinkClosed tell of each change."""
+
+    endpoint: str
+    #: ``tcp://host:port``.
+
+
+class DisconnectLeader(msgspec.Struct, frozen=True, kw_only=True):
+    """Close the link and the output link; what they hold is forgotten, nothing more of them is heard."""
+
+
+class ConnectOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """Link to the leader's output socket. The one that is there already stays."""
+
+    endpoint: str
+
+
+class SendToLeader(msgspec.Struct, frozen=True, kw_only=True):
+    """Send a message over the link; it may be lost."""
+
+    message: WorkerMessage
+
+
+class SendChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """Send a piece of the spool over the output link; it may be lost."""
+
+    attempt: AttemptId
+    stream: StreamName
+    offset: int
+    size_bytes: int = 0
+    end: bool = False
+    #: The stream is over after this piece.
+    lost: str = ""
+    #: Why there is nothing from `offset` on.
+    reader: bytes = b""
+
+
+class LaunchAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """Start a command. AttemptLaunched, OutputGrew and RunnerEnded follow."""
+
+    attempt: AttemptId
+    spec: TaskSpec
+
+
+class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """End a command that was launched: TERM, a grace, KILL. RunnerEnded follows."""
+
+    attempt: AttemptId
+    grace_s: float
+
+
+class DropSpool(msgspec.Struct, frozen=True, kw_only=True):
+    """Let go of a finished attempt's output. Nothing follows."""
+
+    attempt: AttemptId
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """End the process. The last action of a core."""
+
+    code: int
+    why: str
+    #: One sentence for the log.
+
+
+WorkerAction: TypeAlias = (
+    ConnectLeader
+    | DisconnectLeader
+    | ConnectOutput
+    | SendToLeader
+    | SendChunk
+    | LaunchAttempt
+    | KillAttempt
+    | DropSpool
+    | Exit
+    | Note
+    | zk.Request
+)

@@ -1,0 +1,367 @@
+"""The attempts of this worker: what waits, runs, and is over but not yet acknowledged by the leader.
+
+One table, ``STEPS``, holds every move of an attempt. Knows nothing of links: what it wants said is a
+SendToLeader action, and its owner drops it while nobody listens. Reports are given again until acknowledged.
+"""
+
+# ruff: noqa: S101 (asserts narrow types, and state what cannot be otherwise)
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final, TypeAlias
+
+import msgspec
+
+from alb_core import codec, limits
+from alb_core.errors import InvalidTransition, RemoteProtocolError
+from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
+from alb_core.notes import Level, Note
+from alb_core.tasks import Cause, Outcome, TaskSpec, check_spec
+from alb_worker.core.actions import KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
+from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
+
+NEWEST_KEPT_MAX: Final = 50_000
+#: Tasks whose highest attempt number is remembered, so that a late Run cannot start an old attempt.
+REPORTS_PER_PORTION: Final = 200
+#: Reports given again at once; the rest follows with the next ticks.
+STORY_KEPT_MAX: Final = 8
+STOP_GRACE_S: Final = 5.0
+#: The most that a command gets between TERM and KILL when the worker stops.
+
+Actions: TypeAlias = list[WorkerAction]
+
+
+class Phase(enum.IntEnum):
+    """Where an attempt stands."""
+
+    WAITING = 1  #: An older attempt of the task still runs here; this one starts when that is gone.
+    LAUNCHING = 2  #: Given to the runner.
+    RUNNING = 3  #: Its process was started.
+    ENDED = 4  #: Its processes are gone; the leader has not acknowledged the report.
+
+
+LIVE: Final = frozenset({Phase.LAUNCHING, Phase.RUNNING})
+UNENDED: Final = frozenset({Phase.WAITING, *LIVE})
+
+
+class Superseded(msgspec.Struct, frozen=True, kw_only=True):
+    """The leader gave this worker a later attempt of the same task."""
+
+    at: float
+
+
+class WayCleared(msgspec.Struct, frozen=True, kw_only=True):
+    """The older attempt of the task is gone."""
+
+    at: float
+
+
+class WorkerStops(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker leaves: what runs is killed within `grace_s`, what waits never starts."""
+
+    at: float
+    grace_s: float
+
+
+Stimulus: TypeAlias = (
+    Run
+    | Kill
+    | AttemptAck
+    | AttemptLaunched
+    | RunnerEnded
+    | RunnerLost
+    | WorkerStops
+    | Superseded
+    | WayCleared
+)
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """One attempt."""
+
+    attempt: AttemptId
+    phase: Phase
+    spec: TaskSpec | None = None
+    #: None for one that was never to run here.
+    killed: bool = False
+    #: The runner was told to kill it.
+    interrupted: bool = False
+    #: It was told so because the worker stops, not because the leader wanted it.
+    outcome: Outcome | None = None
+    #: Set with the phase ENDED.
+    story: list[str] = []
+    #: Why it moved, the last few reasons, oldest first.
+
+
+Step: TypeAlias = "Callable[[Attempts, float, Record, Stimulus], Actions]"
+
+
+class Attempts:
+    """All attempts, by id."""
+
+    def __init__(self) -> None:
+        self.records: dict[AttemptId, Record] = {}
+        self.live = 0
+        #: Attempts whose processes may exist.
+        self._reported: dict[AttemptId, float] = {}
+        #: The ended ones, with the time of their last report; the longest unreported first.
+        self._of_task: dict[str, AttemptId] = {}
+        #: The attempt of a task that is LAUNCHING or RUNNING.
+        self._waiting: dict[str, AttemptId] = {}
+        #: The attempt of a task that is WAITING.
+        self._newest: OrderedDict[str, int] = OrderedDict()
+        #: The highest attempt number of each task heard of, the longest untouched first.
+
+    # --- questions ----------------------------------------------------------------------------------------
+
+    def held(self) -> tuple[AttemptId, ...]:
+        """Return every attempt that waits, runs, or is not acknowledged."""
+        return tuple(self.records)
+
+    def newest(self, task: str) -> AttemptId | None:
+        """Return the newest attempt of a task that this worker heard of."""
+        n = self._newest.get(task)
+        return None if n is None else AttemptId(task, n)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing is unacknowledged."""
+        return not self.records
+
+    # --- what the leader says -----------------------------------------------------------------------------
+
+    def on_run(self, at: float, message: Run, *, stopping: bool) -> Actions:
+        """Start an attempt; or say again how it is.
+
+        Args:
+            at: Monotonic seconds.
+            message: The leader's order.
+            stopping: The worker stops: nothing starts any more.
+        """
+        record = self.records.get(message.attempt)
+        if record is not None:
+            return self._step(at, record, message)
+        attempt = message.attempt
+        newest = self._newest.get(attempt.task, 0)
+        if attempt.n <= newest:
+            fields = {"trigger": "stale_attempt", "attempt": str(attempt), "current": newest}
+            return [Note("message_dropped", fields, Level.WARNING)]
+        if stopping:
+            return self._add_ended(at, attempt, Outcome(cause=Cause.INTERRUPTED, why="the worker stops"))
+        try:
+            spec = codec.decode_spec(message.spec)
+            wrong = check_spec(spec, 0)
+        except RemoteProtocolError as error:
+            return self._add_ended(at, attempt, Outcome(cause=Cause.NOT_STARTED, why=str(error)))
+        if wrong is not None:
+            return self._add_ended(at, attempt, Outcome(cause=Cause.NOT_STARTED, why=wrong))
+        return self._add(at, attempt, spec)
+
+    def on_kill(self, at: float, message: Kill) -> Actions:
+        """End an attempt; one that never came is marked as ended, so that a late Run cannot start it."""
+        record = self.records.get(message.attempt)
+        if record is not None:
+            return self._step(at, record, message)
+        why = f"{message.why} before it reached the worker, or long ended"
+        return self._add_ended(at, message.attempt, Outcome(cause=Cause.KILLED, why=why))
+
+    def on_ack(self, at: float, message: AttemptAck) -> Actions:
+        """Forget a report."""
+        record = self.records.get(message.attempt)
+        return [] if record is None else self._step(at, record, message)
+
+    def on_new_table(self) -> None:
+        """Forget the attempt numbers of tasks that are not here: another table counts anew."""
+        kept = {attempt.task for attempt in self.records}
+        self._newest = OrderedDict((task, n) for task, n in self._newest.items() if task in kept)
+
+    # --- what the runner says, and the rest ---------------------------------------------------------------
+
+    def on_runner(self, event: AttemptLaunched | RunnerEnded) -> Actions:
+        """Take what the runner says of one attempt."""
+        record = self.records.get(event.attempt)
+        if record is None:
+            raise InvalidTransition(str(event.attempt), "unknown", type(event).__name__)
+        return self._step(event.at, record, event)
+
+    def on_all(self, at: float, stimulus: RunnerLost | WorkerStops, phases: frozenset[Phase]) -> Actions:
+        """Take what happens to every attempt in some phases."""
+        touched = [record for record in self.records.values() if record.phase in phases]
+        return [action for record in touched for action in self._step(at, record, stimulus)]
+
+    def report_all(self, at: float) -> Actions:
+        """Begin to give every unacknowledged report again: the leader may never have heard them."""
+        self._reported = dict.fromkeys(self._reported, float("-inf"))
+        return self.report_due(at)
+
+    def report_due(self, at: float) -> Actions:
+        """Give a portion of the reports again whose acknowledgement is late."""
+        due: list[AttemptId] = []
+        for attempt, reported_at in self._reported.items():
+            if reported_at + limits.RESEND_S > at or len(due) >= REPORTS_PER_PORTION:
+                break
+            due.append(attempt)
+        return [self._report(at, self.records[attempt]) for attempt in due]
+
+    # --- leaves -------------------------------------------------------------------------------------------
+
+    def _step(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
+        edge = self.STEPS.get((record.phase, type(stimulus)))
+        if edge is None:
+            raise InvalidTransition(
+                str(record.attempt), record.phase.name, type(stimulus).__name__, tuple(record.story)
+            )
+        step, reason = edge
+        record.story = [*record.story[-STORY_KEPT_MAX:], reason]
+        return step(self, at, record, stimulus)
+
+    def _remember(self, attempt: AttemptId) -> None:
+        n = max(attempt.n, self._newest.pop(attempt.task, 0))
+        self._newest[attempt.task] = n
+        if len(self._newest) > NEWEST_KEPT_MAX:
+            self._newest.popitem(last=False)
+
+    def _add(self, at: float, attempt: AttemptId, spec: TaskSpec) -> Actions:
+        actions: Actions = []
+        for older in (self._waiting.get(attempt.task), self._of_task.get(attempt.task)):
+            if older is not None:
+                actions += self._step(at, self.records[older], Superseded(at=at))
+        record = Record(attempt=attempt, phase=Phase.WAITING, spec=spec)
+        self._remember(attempt)
+        self.records[attempt] = record
+        self._waiting[attempt.task] = attempt
+        if attempt.task not in self._of_task:
+            actions += self._step(at, record, WayCleared(at=at))
+        return actions
+
+    def _add_ended(self, at: float, attempt: AttemptId, outcome: Outcome) -> Actions:
+        record = Record(attempt=attempt, phase=Phase.ENDED, outcome=outcome)
+        self._remember(attempt)
+        self.records[attempt] = record
+        return [self._report(at, record)]
+
+    def _report(self, at: float, record: Record) -> SendToLeader:
+        assert record.outcome is not None
+        self._reported.pop(record.attempt, None)
+        self._reported[record.attempt] = at
+        return SendToLeader(message=AttemptEnded(attempt=record.attempt, outcome=record.outcome))
+
+    def _end(self, at: float, record: Record, outcome: Outcome) -> Actions:
+        """Record the end of an attempt, report it, and start the one that waited for it."""
+        task = record.attempt.task
+        if record.phase in LIVE:
+            self.live -= 1
+            del self._of_task[task]
+        else:
+            del self._waiting[task]
+        record.phase = Phase.ENDED
+        record.outcome = outcome
+        record.spec = None
+        actions: Actions = [self._report(at, record)]
+        successor = self._waiting.get(task)
+        if successor is not None:
+            actions += self._step(at, self.records[successor], WayCleared(at=at))
+        return actions
+
+    # --- the steps ----------------------------------------------------------------------------------------
+
+    def _launch(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        assert record.spec is not None
+        del self._waiting[record.attempt.task]
+        self._of_task[record.attempt.task] = record.attempt
+        self.live += 1
+        record.phase = Phase.LAUNCHING
+        return [LaunchAttempt(attempt=record.attempt, spec=record.spec)]
+
+    def _start(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        record.phase = Phase.RUNNING
+        return self._say_started(_at, record, _stimulus)
+
+    def _say_started(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        return [SendToLeader(message=AttemptStarted(attempt=record.attempt))]
+
+    def _say_ended(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        return [self._report(at, record)]
+
+    def _kill(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        """Tell the runner once: the leader repeats it until the end, which must not start the grace anew."""
+        record.interrupted = False
+        if record.killed:
+            return []
+        record.killed = True
+        assert record.spec is not None
+        return [KillAttempt(attempt=record.attempt, grace_s=record.spec.grace_s)]
+
+    def _stop(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
+        assert isinstance(stimulus, WorkerStops)
+        record.interrupted = not record.killed
+        record.killed = True
+        assert record.spec is not None
+        return [KillAttempt(attempt=record.attempt, grace_s=min(record.spec.grace_s, stimulus.grace_s))]
+
+    def _end_as_told(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
+        assert isinstance(stimulus, RunnerEnded)
+        outcome = stimulus.outcome
+        if record.interrupted and outcome.cause is Cause.KILLED:
+            outcome = msgspec.structs.replace(outcome, cause=Cause.INTERRUPTED, why="the worker was stopped")
+        return self._end(at, record, outcome)
+
+    def _end_interrupted(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        return self._end(at, record, Outcome(cause=Cause.INTERRUPTED, why="the worker's runner died"))
+
+    def _end_unstarted(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
+        if isinstance(stimulus, WorkerStops):
+            return self._end(at, record, Outcome(cause=Cause.INTERRUPTED, why="the worker stops"))
+        return self._end(at, record, Outcome(cause=Cause.KILLED, why="ended before it was started"))
+
+    def _forget(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        del self.records[record.attempt]
+        del self._reported[record.attempt]
+        return []
+
+    def _ignore(self, _at: float, _record: Record, _stimulus: Stimulus) -> Actions:
+        return []
+
+    STEPS: ClassVar[Mapping[tuple[Phase, type[Stimulus]], tuple[Step, str]]] = {
+        (Phase.WAITING, Run): (_say_started, "the leader asked again"),
+        (Phase.WAITING, Kill): (_end_unstarted, "the leader ended it"),
+        (Phase.WAITING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
+        (Phase.WAITING, Superseded): (_end_unstarted, "a later attempt of the task came"),
+        (Phase.WAITING, WayCleared): (_launch, "no older attempt of the task runs here"),
+        (Phase.WAITING, WorkerStops): (_end_unstarted, "the worker stops"),
+        (Phase.LAUNCHING, Run): (_say_started, "the leader asked again"),
+        (Phase.LAUNCHING, Kill): (_kill, "the leader ended it"),
+        (Phase.LAUNCHING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
+        (Phase.LAUNCHING, Superseded): (_kill, "a later attempt of the task came"),
+        (Phase.LAUNCHING, WorkerStops): (_stop, "the worker stops"),
+        (Phase.LAUNCHING, AttemptLaunched): (_start, "its process was started"),
+        (Phase.LAUNCHING, RunnerEnded): (_end_as_told, "it ended at once, or could not be started"),
+        (Phase.LAUNCHING, RunnerLost): (_end_interrupted, "the runner died"),
+        (Phase.RUNNING, Run): (_say_started, "the leader asked again"),
+        (Phase.RUNNING, Kill): (_kill, "the leader ended it"),
+        (Phase.RUNNING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
+        (Phase.RUNNING, Superseded): (_kill, "a later attempt of the task came"),
+        (Phase.RUNNING, WorkerStops): (_stop, "the worker stops"),
+        (Phase.RUNNING, RunnerEnded): (_end_as_told, "its processes are gone"),
+        (Phase.RUNNING, RunnerLost): (_end_interrupted, "the runner died"),
+        (Phase.ENDED, Run): (_say_ended, "the leader asked again"),
+        (Phase.ENDED, Kill): (_say_ended, "the leader ended it"),
+        (Phase.ENDED, AttemptAck): (_forget, "the leader has its report"),
+    }
+    #: Every move of an attempt: in which phase, on what, which step, and why.
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError where indexes and records disagree; tests call it after every event."""
+        in_phase: dict[Phase, set[AttemptId]] = {phase: set() for phase in Phase}
+        for attempt, record in self.records.items():
+            assert record.attempt == attempt
+            assert (record.outcome is not None) == (record.phase is Phase.ENDED)
+            in_phase[record.phase].add(attempt)
+        assert in_phase[Phase.ENDED] == set(self._reported)
+        assert in_phase[Phase.WAITING] == set(self._waiting.values())
+        live = in_phase[Phase.LAUNCHING] | in_phase[Phase.RUNNING]
+        assert live == set(self._of_task.values())
+        assert len(live) == self.live
+        assert len(self._newest) <= NEWEST_KEPT_MAX

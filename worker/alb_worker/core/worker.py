@@ -1,0 +1,324 @@
+"""The worker's core: hands each event to the part that owns it, and returns what is to be done.
+
+Owns nothing itself but the parts: the registration in ZooKeeper, the link to the leader, the attempts, their
+streams, and the departure. Time comes in with events; two cores that hear the same say the same.
+"""
+
+# ruff: noqa: S101 (asserts narrow types, and state what cannot be otherwise)
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from alb_core import zk, znodes
+from alb_core.draws import Draws
+from alb_core.messages import (
+    AttemptAck,
+    AttemptEnded,
+    Beat,
+    Error,
+    Goodbye,
+    Heartbeat,
+    Kill,
+    Leaving,
+    NotLeader,
+    Register,
+    Registered,
+    Run,
+    ToWorker,
+)
+from alb_core.notes import Level, Note
+from alb_core.resources import Load
+from alb_worker.core.actions import Exit, SendToLeader, WorkerAction
+from alb_worker.core.attempts import LIVE, STOP_GRACE_S, UNENDED, Actions, Attempts, Phase, WorkerStops
+from alb_worker.core.departure import EXIT_REPLACED, EXIT_STOPPED, EXIT_STOPPED_TWICE, Departure, Stage
+from alb_worker.core.events import (
+    AttemptLaunched,
+    Granted,
+    LeaderSaid,
+    LinkClosed,
+    LinkOpened,
+    LoadMeasured,
+    OutputGrew,
+    RunnerEnded,
+    RunnerLost,
+    SpoolDropped,
+    StopRequested,
+    Tick,
+    WorkerEvent,
+)
+from alb_worker.core.link import LeaderLink
+from alb_worker.core.registration import Registration, Standing
+from alb_worker.core.streams import Streams
+
+REMIND_S: Final = 5.0
+
+_REPLACED: Final = Exit(
+    code=EXIT_REPLACED, why="another process registered under this worker's name; it is the newer one"
+)
+
+
+class WorkerCore:
+    """One incarnation of a worker.
+
+    Args:
+        node: What it registers: its name, incarnation and capacity.
+        seed: Spreads what many workers would otherwise do at once.
+    """
+
+    def __init__(self, node: znodes.WorkerNode, seed: int = 0) -> None:
+        tokens = itertools.count(1)
+        self._node = node
+        self._load = Load()
+        self._departure = Departure()
+        self._remind_at: float | None = None
+        #: When to log what the worker waits for.
+        self.registration = Registration(node, tokens)
+        self.link = LeaderLink(self._greet, tokens, Draws(seed))
+        self.attempts = Attempts()
+        self.streams = Streams(self.attempts.newest)
+        self._handlers: dict[type, Callable[[Any], Actions]] = {
+            LeaderSaid: self._on_leader_said,
+            AttemptLaunched: self._on_runner,
+            RunnerEnded: self._on_runner_ended,
+            OutputGrew: self.streams.on_grew,
+            Granted: self._on_granted,
+            Tick: self._on_tick,
+            LoadMeasured: self._on_load_measured,
+            SpoolDropped: self._on_spool_dropped,
+            RunnerLost: self._on_runner_lost,
+            StopRequested: self._on_stop_requested,
+            LinkOpened: self.link.on_opened,
+            LinkClosed: self.link.on_closed,
+            zk.SessionConnected: self._on_session_connected,
+            zk.SessionSuspended: self._on_session_disconnected,
+            zk.SessionExpired: self._on_session_disconnected,
+            zk.NodesRead: self._on_nodes_read,
+            zk.MultiEnded: self._on_multi_ended,
+            zk.NodeChanged: self._on_node_changed,
+        }
+        self._orders: dict[type, Callable[[LeaderSaid, Any], Actions]] = {
+            Run: self._on_run,
+            Kill: self._on_kill,
+            AttemptAck: self._on_ack,
+            Registered: self._on_registered,
+            Heartbeat: self._on_heartbeat,
+            Error: self._on_error,
+        }
+
+    def handle(self, event: WorkerEvent) -> list[WorkerAction]:
+        """Take one event.
+
+        Returns:
+            What is to be done, in this order. After an Exit there is nothing more.
+
+        Raises:
+            InvalidTransition: The runner broke its contract; the state is as before.
+        """
+        if self._departure.stage is Stage.GONE:
+            return []
+        handler = self._handlers.get(type(event))
+        actions = [] if handler is None else handler(event)
+        if self._departure.stopping:
+            actions += self._depart(event.at)
+        return actions
+
+    # --- ZooKeeper ----------------------------------------------------------------------------------------
+
+    def _on_session_connected(self, event: zk.SessionConnected) -> Actions:
+        return self.registration.on_connected(event) + self.link.on_session_connected(event.at)
+
+    def _on_session_disconnected(self, event: zk.SessionSuspended | zk.SessionExpired) -> Actions:
+        self.registration.on_disconnected()
+        self.link.on_session_disconnected()
+        return [Note("session_unusable", {"event": type(event).__name__}, Level.WARNING)]
+
+    def _on_nodes_read(self, event: zk.NodesRead) -> Actions:
+        if self.registration.expects(event.token):
+            actions = self.registration.on_nodes_read(event)
+            return actions + self._yield_if_replaced(event.at)
+        if not self.link.expects(event.token):
+            return []
+        table = self.link.fence.table
+        actions = self.link.on_nodes_read(event)
+        if self.link.fence.table != table:
+            self.attempts.on_new_table()
+        return actions
+
+    def _on_multi_ended(self, event: zk.MultiEnded) -> Actions:
+        return self.registration.on_multi_ended(event) if self.registration.expects(event.token) else []
+
+    def _on_node_changed(self, event: zk.NodeChanged) -> Actions:
+        return self.registration.on_node_changed(event) + self.link.on_node_changed(event)
+
+    # --- the leader ---------------------------------------------------------------------------------------
+
+    def _on_leader_said(self, event: LeaderSaid) -> Actions:
+        """Refuse what is stale, once for all orders; a NotLeader is a hint, whoever sends it."""
+        if self._departure.silent:
+            return []
+        message: ToWorker = event.message
+        if isinstance(message, NotLeader):
+            return self.link.on_not_leader(event.at, message)
+        dropped = self.link.admit(event)
+        if dropped is not None:
+            return [dropped]
+        if type(message) is Registered:
+            return self._on_registered(event, message)
+        return self.link.on_another_term(event) + self._orders[type(message)](event, message)
+
+    def _on_registered(self, event: LeaderSaid, message: Registered) -> Actions:
+        another, actions = self.link.on_registered(event, message)
+        if another:
+            self.streams.forget_readers()
+        if self._departure.stopping:
+            actions.append(SendToLeader(message=Leaving()))
+        return actions + self.attempts.report_all(event.at)
+
+    def _on_run(self, event: LeaderSaid, message: Run) -> Actions:
+        actions = self.attempts.on_run(event.at, message, stopping=self._departure.stopping)
+        record = self.attempts.records.get(message.attempt)
+        if record is not None and record.phase is not Phase.ENDED:
+            actions = self.streams.expect(message.attempt) + actions
+            if message.readers:
+                actions += self.streams.on_readers(message.attempt, message.readers)
+        return self._settle(actions)
+
+    def _on_kill(self, event: LeaderSaid, message: Kill) -> Actions:
+        return self._settle(self.attempts.on_kill(event.at, message))
+
+    def _on_ack(self, event: LeaderSaid, message: AttemptAck) -> Actions:
+        return self.attempts.on_ack(event.at, message)
+
+    def _on_heartbeat(self, _event: LeaderSaid, _message: Heartbeat) -> Actions:
+        return []
+
+    def _on_error(self, _event: LeaderSaid, message: Error) -> Actions:
+        return [Note("leader_refused", {"code": message.code, "why": message.why}, Level.ERROR)]
+
+    def _greet(self) -> Register:
+        return Register(
+            worker=self._node.worker,
+            incarnation=self._node.incarnation,
+            capacity=self._node.capacity,
+            held=self.attempts.held(),
+            load=self._current_load(),
+        )
+
+    def _current_load(self) -> Load:
+        return msgspec.structs.replace(self._load, running=self.attempts.live)
+
+    def _settle(self, actions: Actions) -> Actions:
+        """Close the streams of what ended, and leave out what is for a leader that does not listen.
+
+        Nothing is lost by that: reports are given again once one listens.
+        """
+        settled: Actions = []
+        for action in actions:
+            if isinstance(action, SendToLeader):
+                if isinstance(action.message, AttemptEnded):
+                    settled += self.streams.on_over(action.message.attempt)
+                if not self.link.registered:
+                    continue
+            settled.append(action)
+        return settled
+
+    # --- the runner, the spool, and the readers -----------------------------------------------------------
+
+    def _on_runner(self, event: AttemptLaunched) -> Actions:
+        return self._settle(self.attempts.on_runner(event))
+
+    def _on_runner_ended(self, event: RunnerEnded) -> Actions:
+        reports = self.attempts.on_runner(event)
+        return self.streams.on_ended(event) + self._settle(reports)
+
+    def _on_runner_lost(self, event: RunnerLost) -> Actions:
+        note = Note("runner_lost", {"interrupted": self.attempts.live}, Level.ERROR)
+        return [note, *self._settle(self.attempts.on_all(event.at, event, LIVE))]
+
+    def _on_granted(self, event: Granted) -> Actions:
+        return self.streams.on_granted(event.grant)
+
+    def _on_spool_dropped(self, event: SpoolDropped) -> Actions:
+        self.streams.on_dropped(event.attempt)
+        return []
+
+    # --- the machine and the clock ------------------------------------------------------------------------
+
+    def _on_load_measured(self, event: LoadMeasured) -> Actions:
+        self._load = event.load
+        return []
+
+    def _on_tick(self, event: Tick) -> Actions:
+        actions = self.registration.on_tick(event.at)
+        if self._departure.silent:
+            return actions
+        actions += self.link.on_tick(event.at)
+        if self.link.beat_due(event.at):
+            actions.append(SendToLeader(message=Beat(load=self._current_load())))
+        if self.link.registered:
+            actions += self.attempts.report_due(event.at)
+        return actions + self._remind(event.at)
+
+    def _remind(self, at: float) -> Actions:
+        """Say now and then what the worker waits for, so that it never hangs without a word."""
+        awaited = "a leader" if self.registration.connected else "ZooKeeper"
+        if self.link.registered or self._remind_at is None:
+            self._remind_at = at + REMIND_S
+        elif at >= self._remind_at:
+            self._remind_at = at + REMIND_S
+            return [Note("worker_waiting", {"for": awaited}, Level.WARNING)]
+        return []
+
+    # --- leaving ------------------------------------------------------------------------------------------
+
+    def _on_stop_requested(self, event: StopRequested) -> Actions:
+        """Stop in order; asked again, leave at once: the runner kills what runs when we are gone."""
+        if self._departure.stopping:
+            replaced = self._departure.stage is Stage.REPLACED
+            self._departure.enter(event.at, Stage.GONE)
+            return [_REPLACED if replaced else Exit(code=EXIT_STOPPED_TWICE, why="asked twice to stop")]
+        self._departure.enter(event.at, Stage.KILLING)
+        stop = WorkerStops(at=event.at, grace_s=STOP_GRACE_S)
+        note = Note("worker_stopping", {"running": self.attempts.live})
+        leaving = SendToLeader(message=Leaving())
+        return [note, *self._settle([leaving, *self.attempts.on_all(event.at, stop, UNENDED)])]
+
+    def _yield_if_replaced(self, at: float) -> Actions:
+        """Kill everything and say nothing more: a newer incarnation owns our name, so ours counts as dead."""
+        if self.registration.standing is not Standing.REPLACED or self._departure.silent:
+            return []
+        self._departure.enter(at, Stage.REPLACED)
+        closing = self.link.close()
+        stop = WorkerStops(at=at, grace_s=0.0)
+        return closing + self._settle(self.attempts.on_all(at, stop, UNENDED))
+
+    def _depart(self, at: float) -> Actions:
+        """Go through the stages of leaving as far as they are over."""
+        actions: Actions = []
+        while True:
+            replaced = self._departure.stage is Stage.REPLACED
+            following = self._departure.due(
+                at, live=self.attempts.live, idle=self.attempts.idle, deleting=self.registration.leaving
+            )
+            if following is None:
+                return actions
+            self._departure.enter(at, following)
+            if following is Stage.DELETING:
+                actions += self.registration.leave()
+            elif following is Stage.GONE and replaced:
+                return [*actions, _REPLACED]
+            elif following is Stage.GONE:
+                actions += self._settle([SendToLeader(message=Goodbye())])
+                return [*actions, Exit(code=EXIT_STOPPED, why="asked to stop")]
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError where the parts disagree; tests call it after every event."""
+        self.attempts.check_invariants()
+        self.streams.check_invariants()
+        for attempt, record in self.attempts.records.items():
+            if record.phase is not Phase.ENDED:
+                assert self.streams.open(attempt)

@@ -1,0 +1,132 @@
+"""Starts one worker and brings it to its end: what must be there before the agent's loop, and go after it.
+
+The order matters: the directory is locked and what an earlier process left behind is killed before anything
+is registered; the runner starts before there is any thread.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Final
+
+from alb_core.config import WorkerConfig
+from alb_core.errors import ConfigError
+from alb_core.io import clock, logs
+from alb_core.io.session import Session
+from alb_core.znodes import WorkerNode
+from alb_worker.core.actions import Exit
+from alb_worker.core.events import StopRequested
+from alb_worker.core.worker import WorkerCore
+from alb_worker.shell import capacity, leftovers
+from alb_worker.shell.agent import Agent, Inbox
+from alb_worker.shell.load import LoadMeter, machine_counters
+from alb_worker.shell.runner_link import RunnerLink
+from alb_worker.shell.spool import Spool
+
+EXIT_CRASHED: Final = 70
+EXIT_CONFIG: Final = 78
+#: As in sysexits.h.
+FILES_MAX: Final = 65_536
+#: Open files that the agent asks for; libzmq aborts the process when it has none left.
+
+
+def main(config: WorkerConfig) -> int:
+    """Run a worker until it is stopped.
+
+    Args:
+        config: Its settings.
+
+    Returns:
+        The exit code of the process: 0 stopped, 1 stopped twice, 3 replaced by a newer process of the same
+        name, 70 crashed, 78 the settings cannot work.
+    """
+    logger = logs.configure(config.log_level, worker=config.name)
+    try:
+        config.validate()
+        outcome = _serve(config, logger)
+    except ConfigError as error:
+        logger.critical("configuration_refused", why=str(error))
+        return EXIT_CONFIG
+    except Exception:
+        logger.exception("worker_crashed")
+        return EXIT_CRASHED
+    logger.info("worker_stopped", why=outcome.why, code=outcome.code)
+    return outcome.code
+
+
+def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
+    with ExitStack() as stack:
+        work_dir = config.work_dir or f"/var/tmp/alb-{os.geteuid()}/{config.name}"  # noqa: S108 (locked, owner checked)
+        stack.callback(leftovers.lock_work_dir(work_dir).close)
+        _kill_leftovers(work_dir, logger)
+        machine = capacity.examine(config.net_interface)
+        offered, notes = capacity.offer(config, machine)
+        for note in notes:
+            logs.write_note(logger, note)
+        node = WorkerNode(
+            worker=config.name,
+            incarnation=clock.new_id(),
+            capacity=offered,
+            pid=os.getpid(),
+            started=clock.wall_text(),
+        )
+        spool = Spool(work_dir, config)
+        stack.callback(spool.close)
+        runner = RunnerLink(worker=config.name, work_dir=work_dir, incarnation=node.incarnation)
+        runner.start()
+        stack.callback(runner.close)
+        _allow_open_files()
+        inbox = Inbox()
+        stack.callback(inbox.bell.close)
+        session = Session(config.zk_hosts(), config.zk_chroot(), config.session_timeout_s, inbox.post)
+        agent = Agent(
+            core=WorkerCore(node, clock.random_seed()),
+            inbox=inbox,
+            session=session,
+            runner=runner,
+            spool=spool,
+            meter=LoadMeter(offered, machine_counters(machine)),
+            identity=f"{node.worker}/{node.incarnation}".encode(),
+            logger=logger,
+        )
+        stack.callback(agent.close)
+        stack.enter_context(_stopped_by_signals(inbox))
+        logger.info("worker_started", incarnation=node.incarnation, capacity=offered, work_dir=work_dir)
+        session.start()
+        stack.callback(session.stop)
+        stack.callback(runner.close)  # however this ends, no command outlives the registration
+        return agent.run()
+
+
+def _kill_leftovers(work_dir: str, logger: logs.Logger) -> None:
+    """Kill what an earlier process of this worker left: its commands may run elsewhere by now."""
+    for leftover in leftovers.kill_leftovers(work_dir):
+        logger.warning("leftover_killed", pid=leftover.pid, task=leftover.task, gone=leftover.gone)
+
+
+def _allow_open_files() -> None:
+    """Raise the agent's own limit; the runner was started before, so that commands see the usual one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@contextmanager
+def _stopped_by_signals(inbox: Inbox) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into requests to stop, as long as the agent runs."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        inbox.post(StopRequested(at=clock.monotonic()))
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

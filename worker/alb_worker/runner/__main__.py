@@ -1,0 +1,46 @@
+"""``python -m alb_worker.runner FD SETTINGS``: the agent starts it with one end of a socket pair."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+import msgspec
+
+from alb_worker.runner import cgroup, processes
+from alb_worker.runner.loop import Runner
+from alb_worker.runner.messages import AGENT_ENDED, Settings
+
+
+def main(descriptor: int, settings: Settings) -> int:
+    """Run commands for the agent until it is gone.
+
+    Args:
+        descriptor: Our end of the socket pair.
+        settings: Whose runner this is.
+
+    Returns:
+        The exit code.
+    """
+    # Only the agent ends its runner: a Ctrl-C or a service manager's TERM must not take the commands along.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    processes.become_subreaper()
+    group = cgroup.enter(settings.cgroup)
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)
+    runner = Runner(connection, settings, str(group or ""))
+    try:
+        runner.run()
+    finally:
+        runner.close()
+        if group is not None:
+            cgroup.leave(group)
+    return AGENT_ENDED
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    sys.exit(main(int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Settings)))

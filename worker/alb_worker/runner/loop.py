@@ -1,0 +1,308 @@
+"""The runner's loop: one thread that waits for its agent, its children, their output and the clock.
+
+An attempt is over when its leader is reaped, its output is read, and none of its processes is left. A
+leader that exits while something holds its output open gets a drain of a second; then the pipes are closed
+and the rest is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from functools import partial
+from typing import Final
+
+from alb_core.messages import AttemptId
+from alb_core.notes import Level, Note
+from alb_core.tasks import Cause, Outcome
+from alb_worker.runner import processes
+from alb_worker.runner.attempt import RunningAttempt
+from alb_worker.runner.command import CommandNotStarted, Spawner
+from alb_worker.runner.directories import FreshDirectories, FreshDirectory
+from alb_worker.runner.family import Family, kill_child, signal_attempt
+from alb_worker.runner.link import FrameLink
+from alb_worker.runner.messages import Ended, Kill, Noted, Ready, Settings, Start, ToRunner
+from alb_worker.runner.output import OutputFlow
+from alb_worker.runner.timers import Timers
+
+DRAIN_S: Final = 1.0
+#: After its leader's exit, what an attempt left behind may hold its output open so long.
+PAUSED_S: Final = 0.1
+#: The drain is put off so long at a time while the agent reads nothing.
+INSIST_S: Final = 1.0
+#: KILL is repeated so often while something of an attempt is left.
+UNKILLABLE_S: Final = 10.0
+#: After KILL; then the log is told.
+SHUTDOWN_S: Final = 10.0
+#: How long the runner tries to kill everything when its agent is gone.
+
+_EXIT_CODES: Final = {Cause.NOT_FOUND: 127, Cause.NOT_EXECUTABLE: 126, Cause.NOT_STARTED: 125}
+
+
+class Runner:
+    """Runs commands for the agent at the other end of a socket, until that end closes.
+
+    Args:
+        connection: Our end.
+        settings: Whose runner this is.
+        cgroup: Path of the control group that it entered; empty: none.
+    """
+
+    def __init__(self, connection: socket.socket, settings: Settings, cgroup: str) -> None:
+        self._link: FrameLink[ToRunner] = FrameLink(connection, ToRunner)
+        self._cgroup = cgroup
+        self._timers = Timers()
+        self._spawner = Spawner(settings, os.environ)
+        self._directories = FreshDirectories(settings.home)
+        self._family = Family()
+        self._memory_kills = processes.OutOfMemoryKills()
+        self._poll = select.epoll()
+        self._output = OutputFlow(self._link, self._poll, self._settle)
+        self._child_ended, self._wakeup = socket.socketpair()
+        #: The interpreter writes a byte to `_wakeup` with every signal.
+        self._attempts: dict[AttemptId, RunningAttempt] = {}
+        self._leaders: dict[int, RunningAttempt] = {}
+        #: By process number, those that are not reaped.
+        self._ending: set[RunningAttempt] = set()
+        #: Those whose leader is reaped and which are not over.
+        self._now = time.monotonic()
+
+    def run(self) -> None:
+        """Serve the agent until it is gone, then kill everything."""
+        self._start()
+        try:
+            while not self._link.ended:
+                self._turn()
+        finally:
+            self._end_everything()
+
+    def close(self) -> None:
+        """Close all files."""
+        self._output.close()
+        self._link.close()
+        self._spawner.close()
+        self._family.close()
+        self._poll.close()
+        signal.set_wakeup_fd(-1)
+        self._child_ended.close()
+        self._wakeup.close()
+
+    def _start(self) -> None:
+        self._child_ended.setblocking(False)
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._poll.register(self._link, select.EPOLLIN)
+        self._poll.register(self._child_ended, select.EPOLLIN)
+        self._directories.start()
+        self._link.send(Ready(pid=os.getpid(), cgroup=self._cgroup, dyed=self._spawner.dyes))
+        self._output.flush()
+
+    # --- one turn -------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        ready = {descriptor for descriptor, _ in self._poll.poll(self._patience_s())}
+        self._now = time.monotonic()
+        if self._child_ended.fileno() in ready:
+            self._reap()
+        if self._output.fileno() in ready:
+            self._output.read(self._now)
+        if self._link.fileno() in ready:
+            for message in self._link.receive():
+                self._obey(message)
+        self._timers.fire(self._now)
+        self._output.release(self._now)
+        self._output.flush()
+
+    def _patience_s(self) -> float | None:
+        due = [at for at in (self._timers.next(), self._output.next_release()) if at is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _obey(self, message: ToRunner) -> None:
+        if isinstance(message, Kill):
+            attempt = self._attempts.get(message.attempt)
+            if attempt is not None:
+                self._stop(attempt, Cause.KILLED, message.grace_s, "")
+        elif message.attempt not in self._attempts:
+            self._start_attempt(message)
+
+    # --- starting -------------------------------------------------------------------------------------------
+
+    def _start_attempt(self, start: Start) -> None:
+        directory: FreshDirectory | None = None
+        try:
+            if start.cwd is None:
+                directory = self._fresh_directory()
+            spawned = self._spawner.spawn(start, directory.path if directory else start.cwd or "/")
+        except CommandNotStarted as failure:
+            if directory is not None:
+                self._directories.give_back(directory)
+            self._send_not_started(start.attempt, failure)
+            return
+        attempt = RunningAttempt(start, spawned, directory, time.monotonic())
+        self._attempts[attempt.id] = attempt
+        self._leaders[attempt.pid] = attempt
+        self._output.add(attempt, attempt.started)
+        if start.time_limit_s is not None:
+            why = f"it ran longer than its limit of {start.time_limit_s:g} s"
+            attempt.limit = self._timers.at(
+                attempt.started + start.time_limit_s,
+                partial(self._stop, attempt, Cause.TIMED_OUT, start.grace_s, why),
+            )
+
+    def _fresh_directory(self) -> FreshDirectory:
+        try:
+            return self._directories.take()
+        except OSError as error:
+            why = f"no directory could be made for it on this worker: {error.strerror}"
+            raise CommandNotStarted(Cause.NOT_STARTED, why) from error
+
+    def _send_not_started(self, attempt: AttemptId, failure: CommandNotStarted) -> None:
+        outcome = Outcome(cause=failure.cause, exit_code=_EXIT_CODES[failure.cause], why=failure.why)
+        self._link.send(
+            Ended(attempt=attempt, outcome=outcome, stdout=b"", stderr=b"", stdout_size=0, stderr_size=0)
+        )
+
+    # --- killing --------------------------------------------------------------------------------------------
+
+    def _stop(self, attempt: RunningAttempt, cause: Cause, grace_s: float, why: str) -> None:
+        """Begin to end an attempt, or hasten it."""
+        if attempt.status is None and attempt.cause is None:
+            attempt.cause, attempt.why = cause, why
+        if attempt.killing:
+            return
+        if grace_s <= 0:
+            self._kill(attempt)
+        elif attempt.kill_at is None:
+            self._look()
+            signal_attempt(attempt, signal.SIGTERM)
+            # One that is stopped can react to TERM only now.
+            signal_attempt(attempt, signal.SIGCONT)
+            self._kill_later(attempt, self._now + grace_s)
+        elif self._now + grace_s < attempt.kill_at:
+            self._kill_later(attempt, self._now + grace_s)
+
+    def _kill_later(self, attempt: RunningAttempt, when: float) -> None:
+        attempt.kill_at = when
+        attempt.escalate(self._timers.at(when, partial(self._kill, attempt)))
+
+    def _kill(self, attempt: RunningAttempt) -> None:
+        """Send KILL to all of an attempt, and again as long as something of it is left."""
+        if not attempt.killing:
+            attempt.killing = True
+            attempt.unkillable_at = self._now + UNKILLABLE_S
+        elif attempt.unkillable_at is not None and self._now >= attempt.unkillable_at:
+            attempt.unkillable_at = None
+            fields = {"attempt": str(attempt.id), "pids": attempt.processes()}
+            self._link.send(Noted(note=Note("attempt_unkillable", fields, Level.ERROR)))
+        self._look()
+        signal_attempt(attempt, signal.SIGKILL)
+        attempt.escalate(self._timers.at(self._now + INSIST_S, partial(self._kill, attempt)))
+        self._settle(attempt)
+
+    def _look(self) -> None:
+        self._family.look(self._leaders, self._directories.removers, self._attempts.values())
+
+    # --- ending ---------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        """Reap every child that has ended, and see which attempts are over with that."""
+        self._child_ended.recv(4096)
+        with contextlib.suppress(ChildProcessError):  # none is left
+            while (child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                leader = self._leaders.get(child.si_pid)
+                if leader is not None:
+                    self._reap_leader(leader)
+                else:
+                    self._reap_other(child.si_pid)
+        if self._ending:
+            self._look()
+            for attempt in list(self._ending):
+                self._settle(attempt)
+
+    def _reap_leader(self, attempt: RunningAttempt) -> None:
+        """Reap a leader. Until then its process group cannot be anyone else's."""
+        if not self._output.paused:
+            self._output.drain(attempt, self._now)
+        if attempt.output_over and not attempt.in_grace:
+            with contextlib.suppress(PermissionError):
+                os.killpg(attempt.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(attempt.pid, 0)
+        attempt.add_usage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+        by_kill = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        attempt.out_of_memory = by_kill and attempt.cause is None and self._memory_kills.happened()
+        attempt.leader_ended(status, self._now, DRAIN_S)
+        del self._leaders[attempt.pid]
+        self._ending.add(attempt)
+
+    def _reap_other(self, pid: int) -> None:
+        _, _, usage = os.wait4(pid, 0)
+        if pid in self._directories.removers:
+            self._directories.remover_ended()
+            return
+        owner = self._family.reaped(pid)
+        if owner is not None:
+            owner.add_usage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+
+    def _settle(self, attempt: RunningAttempt) -> None:
+        """See whether an attempt is over, and hasten it when its time is up."""
+        if attempt not in self._ending:
+            return
+        if not attempt.output_over and self._now >= attempt.drain_until and not self._output.paused:
+            self._output.drain(attempt, self._now)
+            attempt.output_open = not attempt.output_over
+            self._output.cut(attempt)
+        if not attempt.output_over:
+            self._settle_later(attempt)
+        elif not attempt.orphans:
+            self._finish(attempt)
+        elif attempt.killing:
+            for pid in attempt.orphans:
+                kill_child(pid, signal.SIGKILL)
+        elif not attempt.in_grace:
+            self._kill(attempt)
+
+    def _settle_later(self, attempt: RunningAttempt) -> None:
+        """Settle it when the drain is over; while the agent reads nothing, that is put off."""
+        if attempt.settling is None or attempt.settling.action is None:
+            when = max(attempt.drain_until, self._now + PAUSED_S)
+            attempt.settling = self._timers.at(when, partial(self._settle, attempt))
+
+    def _finish(self, attempt: RunningAttempt) -> None:
+        self._output.announce(attempt)
+        attempt.cancel_timers()
+        self._link.send(
+            Ended(
+                attempt=attempt.id,
+                outcome=attempt.outcome(),
+                stdout=attempt.stdout.take()[1],
+                stderr=attempt.stderr.take()[1],
+                stdout_size=attempt.stdout.size,
+                stderr_size=attempt.stderr.size,
+            )
+        )
+        del self._attempts[attempt.id]
+        self._ending.discard(attempt)
+        self._family.attempt_over(attempt)
+        if attempt.directory is not None:
+            self._directories.give_back(attempt.directory)
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def _end_everything(self) -> None:
+        """Kill everything; as the subreaper we get to see whatever loses its parent."""
+        deadline = time.monotonic() + SHUTDOWN_S
+        while time.monotonic() < deadline:
+            for pid in self._family.everyone():
+                kill_child(pid, signal.SIGKILL)
+            try:
+                while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+                    pass
+            except ChildProcessError:
+                break
+            time.sleep(0.002)
+        self._directories.close()

@@ -1,0 +1,1 @@
+"""The worker's shell: sockets, ZooKeeper, the link to the runner, and the spool of output."""

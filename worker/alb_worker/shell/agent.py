@@ -1,0 +1,281 @@
+"""The agent: one thread, one poll loop, which owns the core and carries out what it wants.
+
+A turn takes a bounded amount from each side (ZooKeeper, the leader, its output link, the runner, the clock),
+lets the core handle it event by event, and sends what gathered. Nothing else decides, and nothing here blocks
+but the restart of a dead runner.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import zmq
+
+from alb_core import codec, zk
+from alb_core.errors import AlbError, ConfigError, RemoteProtocolError
+from alb_core.io.clock import monotonic
+from alb_core.io.logs import Logger, write_note
+from alb_core.io.session import Session
+from alb_core.io.sockets import Doorbell
+from alb_core.messages import Grant
+from alb_core.notes import Note
+from alb_worker.core.actions import (
+    ConnectLeader,
+    ConnectOutput,
+    DisconnectLeader,
+    DropSpool,
+    Exit,
+    KillAttempt,
+    LaunchAttempt,
+    SendChunk,
+    SendToLeader,
+)
+from alb_worker.core.events import (
+    Granted,
+    LeaderSaid,
+    LinkClosed,
+    LoadMeasured,
+    RunnerLost,
+    SpoolDropped,
+    Tick,
+    WorkerEvent,
+)
+from alb_worker.core.worker import WorkerCore
+from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started
+from alb_worker.shell.links import LeaderSocket, OutputSocket, Source, Wanted
+from alb_worker.shell.load import LoadMeter
+from alb_worker.shell.runner_link import RunnerDied, RunnerLink
+from alb_worker.shell.runner_news import RunnerNews
+from alb_worker.shell.spool import Spool
+
+TICK_S: Final = 0.1
+LOAD_S: Final = 1.0
+#: Between two measurements of the machine's load.
+RUNNER_DEATHS_MAX: Final = 5
+RUNNER_DEATHS_WITHIN_S: Final = 60.0
+#: A runner that dies more often than that will not live: the worker ends, and its supervisor may try.
+
+
+class Inbox:
+    """Events from other threads and from signals, and the bell that wakes the loop for them."""
+
+    def __init__(self) -> None:
+        self.bell = Doorbell()
+        self._events: deque[WorkerEvent] = deque()
+
+    def post(self, event: WorkerEvent) -> None:
+        """Put an event in, from any thread."""
+        self._events.append(event)
+        self.bell.ring()
+
+    def take(self) -> list[WorkerEvent]:
+        """Return what is there, oldest first."""
+        self.bell.clear()
+        return [self._events.popleft() for _ in range(len(self._events))]
+
+
+class Agent:
+    """One worker process.
+
+    Args:
+        core: Decides.
+        inbox: Where `session` posts its events.
+        session: The way to ZooKeeper; started and stopped by the owner.
+        runner: Runs the commands; started and closed by the owner.
+        spool: Keeps their output.
+        meter: Measures the load.
+        identity: How the leader's sockets name this worker.
+        logger: Takes the core's notes.
+    """
+
+    def __init__(  # noqa: PLR0913 (the parts of a worker, made and ended by its owner)
+        self,
+        *,
+        core: WorkerCore,
+        inbox: Inbox,
+        session: Session,
+        runner: RunnerLink,
+        spool: Spool,
+        meter: LoadMeter,
+        identity: bytes,
+        logger: Logger,
+    ) -> None:
+        self._core = core
+        self._inbox = inbox
+        self._bell = inbox.bell.fileno()
+        self._session = session
+        self._runner = runner
+        self._spool = spool
+        self._news = RunnerNews(spool)
+        self._meter = meter
+        self._logger = logger
+        self._leader = LeaderSocket(identity)
+        self._output = OutputSocket(identity, self._read_spool)
+        self._poller = zmq.Poller()
+        self._wanted: tuple[Wanted, ...] = ()
+        #: What the poller waits for.
+        self._exit: Exit | None = None
+        self._tick_at = monotonic()
+        self._load_at = monotonic()
+        self._runner_deaths: deque[float] = deque(maxlen=RUNNER_DEATHS_MAX)
+        self._performers: dict[type, Callable[[Any], None]] = {
+            SendToLeader: lambda action: self._leader.add(action.message),
+            LaunchAttempt: lambda action: self._runner.start_attempt(action.attempt, action.spec),
+            SendChunk: self._output.add,
+            KillAttempt: lambda action: self._runner.kill(action.attempt, action.grace_s),
+            DropSpool: lambda action: self._spool.drop(action.attempt),
+            ConnectLeader: self._connect_leader,
+            DisconnectLeader: lambda _: self._disconnect_leader(),
+            ConnectOutput: self._connect_output,
+            Note: functools.partial(write_note, logger),
+            zk.Multi: session.request,
+            zk.ReadNodes: session.request,
+            zk.ListChildren: session.request,
+            Exit: self._note_exit,
+        }
+
+    def run(self) -> Exit:
+        """Serve until the core wants to end; return why it does."""
+        while self._exit is None:
+            self._turn(self._wait())
+        return self._exit
+
+    def close(self) -> None:
+        """Close the links."""
+        self._disconnect_leader()
+
+    # --- a turn -------------------------------------------------------------------------------------------
+
+    def _wait(self) -> set[Source]:
+        """Wait for somebody or for the clock; return who has something."""
+        runner_wish = zmq.POLLIN | zmq.POLLOUT if self._runner.wants_write else zmq.POLLIN
+        wanted = (
+            (self._bell, zmq.POLLIN),
+            (self._runner.fileno(), runner_wish),
+            *self._leader.wanted(),
+            *self._output.wanted(),
+        )
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._poller = zmq.Poller()
+            for source, wish in wanted:
+                self._poller.register(source, wish)
+        timeout_ms = int(max(self._tick_at - monotonic(), 0) * 1000) + 1
+        return {source for source, _ in self._poller.poll(timeout_ms)}
+
+    def _turn(self, ready: set[Source]) -> None:
+        if self._bell in ready:
+            for event in self._inbox.take():
+                self._handle(event)
+        if self._leader.stirred(ready):
+            for change in self._leader.changes(monotonic()):
+                self._handle(change)
+        if self._leader.spoke(ready):
+            self._hear_leader()
+        if self._output.stirred(ready):
+            self._hear_output()
+        if self._runner.fileno() in ready:
+            self._hear_runner()
+        at = monotonic()
+        if at >= self._tick_at:
+            self._tick(at)
+        self._runner.flush()
+        self._leader.flush()
+        self._output.flush()
+
+    def _hear_leader(self) -> None:
+        at = monotonic()
+        for frame in self._leader.receive():
+            try:
+                envelope = codec.decode_to_worker(frame)
+            except RemoteProtocolError as error:
+                self._logger.warning("frame_refused", link="leader", why=str(error))
+                continue
+            for message in envelope.messages:
+                self._handle(LeaderSaid(at=at, epoch=envelope.epoch, table=envelope.table, message=message))
+
+    def _hear_output(self) -> None:
+        for frame in self._output.receive():
+            try:
+                messages = codec.decode_output(frame)
+            except RemoteProtocolError as error:
+                self._logger.warning("frame_refused", link="output", why=str(error))
+                continue
+            for message in messages:
+                if isinstance(message, Grant):
+                    self._handle(Granted(at=monotonic(), grant=message))
+
+    def _hear_runner(self) -> None:
+        pieces: list[Started | Output | Ended] = []
+        death: RunnerDied | None = None
+        for message in self._runner.receive():
+            match message:
+                case Started() | Output() | Ended():
+                    pieces.append(message)
+                case RunnerDied():
+                    death = message
+                case Noted():
+                    write_note(self._logger, message.note)
+                case Ready():
+                    self._logger.info(
+                        "runner_started", pid=message.pid, cgroup=message.cgroup, dyed=message.dyed
+                    )
+        for event in self._news.translate(monotonic(), pieces):
+            self._handle(event)
+        if death is not None:
+            self._replace_runner(death)
+
+    def _replace_runner(self, death: RunnerDied) -> None:
+        at = monotonic()
+        self._logger.error("runner_died", exit_code=death.exit_code, signal=death.signal)
+        self._runner_deaths.append(at)
+        often = len(self._runner_deaths) == RUNNER_DEATHS_MAX
+        if often and at - self._runner_deaths[0] < RUNNER_DEATHS_WITHIN_S:
+            raise AlbError(f"the runner died {RUNNER_DEATHS_MAX} times within {RUNNER_DEATHS_WITHIN_S:.0f} s")
+        for leftover in self._runner.restart():
+            self._logger.warning("leftover_killed", pid=leftover.pid, task=leftover.task, gone=leftover.gone)
+        self._news.abandon()
+        self._handle(RunnerLost(at=monotonic()))
+
+    def _tick(self, at: float) -> None:
+        self._tick_at = at + TICK_S
+        if at >= self._load_at:
+            self._load_at = at + LOAD_S
+            self._handle(LoadMeasured(at=at, load=self._meter.measure(at)))
+            for attempt in self._spool.expire(at):
+                self._handle(SpoolDropped(at=at, attempt=attempt))
+        self._handle(Tick(at=at))
+
+    # --- the core -----------------------------------------------------------------------------------------
+
+    def _handle(self, event: WorkerEvent) -> None:
+        performers = self._performers
+        for action in self._core.handle(event):
+            performers[type(action)](action)
+
+    def _connect_leader(self, action: ConnectLeader) -> None:
+        self._output.close()
+        try:
+            self._leader.connect(action.endpoint)
+        except ConfigError as error:
+            self._logger.warning("endpoint_refused", link="leader", why=str(error))
+            self._inbox.post(LinkClosed(at=monotonic(), endpoint=action.endpoint, refused=True))
+
+    def _connect_output(self, action: ConnectOutput) -> None:
+        try:
+            self._output.connect(action.endpoint)
+        except ConfigError as error:
+            self._logger.warning("endpoint_refused", link="output", why=str(error))
+
+    def _disconnect_leader(self) -> None:
+        self._output.close()
+        self._leader.close()
+
+    def _note_exit(self, action: Exit) -> None:
+        self._exit = action
+
+    def _read_spool(self, chunk: SendChunk) -> bytes:
+        return self._spool.read(chunk.attempt, chunk.stream, chunk.offset, chunk.size_bytes)

@@ -1,0 +1,132 @@
+"""What this machine offers: the least of hardware, affinity, control group and flags.
+
+An operator may offer more processors than there are: commands then share them, and tests do so on purpose.
+More memory than there is would kill commands that were promised it, so that is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from alb_core import __version__
+from alb_core.config import WorkerConfig
+from alb_core.errors import ConfigError
+from alb_core.io.clock import host_name
+from alb_core.notes import Level, Note
+from alb_core.resources import Capacity
+from alb_worker.shell.cgroup import Cgroup
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine allows this process."""
+
+    cpus: float
+    #: Processors: the least of hardware, affinity and control group.
+    memory_bytes: int
+    #: The least of hardware and control group.
+    interface: str = ""
+    #: Of the default route; empty: there is none.
+    link_bps: int = 0
+    #: Speed of that interface in bits per second; 0: unknown.
+    confined_cpu: bool = False
+    #: The control group, not the hardware, bounds the processors.
+    confined_memory: bool = False
+
+
+def examine(interface: str = "", cgroup: Cgroup | None = None) -> Machine:
+    """Look at the machine.
+
+    Args:
+        interface: The network interface to use; empty: that of the default route.
+        cgroup: The control group to heed; None: that of this process.
+    """
+    cgroup = cgroup or Cgroup()
+    cpus = float(len(os.sched_getaffinity(0)))
+    memory_bytes = psutil.virtual_memory().total
+    group_cpus, group_memory = cgroup.cpus_max(), cgroup.memory_max_bytes()
+    interface = interface or default_interface()
+    return Machine(
+        cpus=cpus if group_cpus is None else min(cpus, group_cpus),
+        memory_bytes=memory_bytes if group_memory is None else min(memory_bytes, group_memory),
+        interface=interface,
+        link_bps=link_speed_bps(interface),
+        confined_cpu=group_cpus is not None and group_cpus < cpus,
+        confined_memory=group_memory is not None and group_memory < memory_bytes,
+    )
+
+
+def offer(config: WorkerConfig, machine: Machine) -> tuple[Capacity, list[Note]]:
+    """Decide what the worker offers.
+
+    Returns:
+        The capacity, and what an operator should know about it.
+
+    Raises:
+        ConfigError: More memory is to be offered than there is.
+    """
+    notes: list[Note] = []
+    if config.memory_bytes > machine.memory_bytes:
+        raise ConfigError(
+            f"--memory: {config.memory_bytes} bytes cannot be offered, "
+            f"this machine or its control group allows {machine.memory_bytes}"
+        )
+    if config.cpus > machine.cpus:
+        excess = {"offered": config.cpus, "present": machine.cpus}
+        notes.append(Note("cpus_oversubscribed", excess, Level.WARNING))
+    net_bps = config.net_bps or machine.link_bps
+    if not net_bps:
+        fields = {"interface": machine.interface, "hint": "tasks that reserve bandwidth need --net-bps"}
+        notes.append(Note("bandwidth_unknown", fields))
+    capacity = Capacity(
+        cpus=config.cpus or machine.cpus,
+        memory_bytes=config.memory_bytes or machine.memory_bytes,
+        net_bps=net_bps,
+        arch=platform.machine(),
+        kernel=platform.release(),
+        host=host_name(),
+        labels=config.labels,
+        version=__version__,
+    )
+    return capacity, notes
+
+
+def default_interface(proc: Path = Path("/proc")) -> str:
+    """Return the interface of the default route with the lowest metric, IPv4 before IPv6; '' without one."""
+    routes = _default_routes_v4(proc) or _default_routes_v6(proc)
+    return min(routes)[1] if routes else ""
+
+
+def link_speed_bps(interface: str) -> int:
+    """Return the speed that the interface tells in bits per second, 0 where it tells none."""
+    stats = psutil.net_if_stats().get(interface)
+    return stats.speed * 1_000_000 if stats and stats.speed > 0 else 0
+
+
+def _default_routes_v4(proc: Path) -> list[tuple[int, str]]:
+    rows = (line.split() for line in _lines(proc / "net/route")[1:])
+    return [
+        (int(row[6]), row[0])
+        for row in rows
+        if len(row) > 7 and row[1] == "00000000" and row[7] == "00000000"
+    ]
+
+
+def _default_routes_v6(proc: Path) -> list[tuple[int, str]]:
+    rows = (line.split() for line in _lines(proc / "net/ipv6_route"))
+    return [
+        (int(row[5], 16), row[9])
+        for row in rows
+        if len(row) > 9 and row[0] == "0" * 32 and row[1] == "00" and row[9] != "lo"
+    ]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

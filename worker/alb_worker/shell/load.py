@@ -1,0 +1,104 @@
+"""How busy the machine is: differences between two readings of its counters, as fractions of what is offered.
+
+Where a control group bounds the worker, its own use is what counts, since others' use does not take from it;
+else that of the whole machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import psutil
+
+from alb_core.resources import Capacity, Load
+from alb_worker.shell.capacity import Machine
+from alb_worker.shell.cgroup import Cgroup
+
+
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading. All but memory only rise."""
+
+    cpu_s: float
+    #: Processor time spent on anything but idling.
+    memory_bytes: int
+    #: In use now and not to be had without swapping.
+    received_bytes: int
+    sent_bytes: int
+
+
+class LoadMeter:
+    """Turns readings into loads.
+
+    Args:
+        capacity: What is offered.
+        read: Gives a reading.
+    """
+
+    def __init__(self, capacity: Capacity, read: Callable[[], Counters]) -> None:
+        self._capacity = capacity
+        self._read = read
+        self._last: tuple[float, Counters] | None = None
+
+    def measure(self, at: float) -> Load:
+        """Return the load since the last call; the first call knows only memory.
+
+        Args:
+            at: Monotonic seconds.
+        """
+        now = self._read()
+        before_at, before = self._last or (at, now)
+        elapsed_s = at - before_at
+        memory = now.memory_bytes / self._capacity.memory_bytes if self._capacity.memory_bytes else 0.0
+        if elapsed_s <= 0:
+            self._last = self._last or (at, now)
+            return Load(memory=round(memory, 4))
+        self._last = (at, now)
+        return Load(
+            cpu=_fraction(now.cpu_s - before.cpu_s, elapsed_s * self._capacity.cpus),
+            memory=round(memory, 4),
+            net=_fraction(8 * _busier_way(now, before), elapsed_s * self._capacity.net_bps),
+        )
+
+
+def machine_counters(machine: Machine, cgroup: Cgroup | None = None) -> Callable[[], Counters]:
+    """Return what reads the counters of this machine.
+
+    Args:
+        machine: Tells the interface, and whether a control group bounds this process.
+        cgroup: The control group; None: that of this process.
+    """
+    group = cgroup or Cgroup()
+
+    def read() -> Counters:
+        cpu_s = group.cpu_used_s() if machine.confined_cpu else None
+        memory_bytes = group.memory_used_bytes() if machine.confined_memory else None
+        traffic = psutil.net_io_counters(pernic=True, nowrap=True).get(machine.interface)
+        return Counters(
+            cpu_s=_machine_cpu_s() if cpu_s is None else cpu_s,
+            memory_bytes=_machine_memory_bytes() if memory_bytes is None else memory_bytes,
+            received_bytes=traffic.bytes_recv if traffic else 0,
+            sent_bytes=traffic.bytes_sent if traffic else 0,
+        )
+
+    return read
+
+
+def _busier_way(now: Counters, before: Counters) -> int:
+    """Return the bytes of the busier direction: a link carries its speed both ways at once."""
+    return max(now.received_bytes - before.received_bytes, now.sent_bytes - before.sent_bytes)
+
+
+def _fraction(used: float, available: float) -> float:
+    """Return a share; 0 where nothing is known to be available, or where a counter began anew."""
+    return round(max(used, 0.0) / available, 4) if available > 0 else 0.0
+
+
+def _machine_cpu_s() -> float:
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
+
+
+def _machine_memory_bytes() -> int:
+    memory = psutil.virtual_memory()
+    return int(memory.total - memory.available)

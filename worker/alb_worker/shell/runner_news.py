@@ -1,0 +1,91 @@
+"""Puts the runner's output into the spool, and tells its news as events of the core.
+
+Of what came together only the sum is told: a growth once, and neither start nor growth of what ended with it.
+So a short command is one event, and its output rides in its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from alb_core import limits
+from alb_core.messages import AttemptId, StreamName
+from alb_core.tasks import EMPTY_STREAM, Stream
+from alb_worker.core.events import AttemptLaunched, OutputGrew, RunnerEnded
+from alb_worker.runner.messages import Ended, Output, Started
+from alb_worker.shell.spool import Spool
+
+News = AttemptLaunched | OutputGrew | RunnerEnded
+
+
+class RunnerNews:
+    """The way from the runner's messages to events.
+
+    Args:
+        spool: Keeps the bytes.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._open: set[AttemptId] = set()
+        #: Attempts that have output in the spool and are not over.
+
+    def abandon(self) -> None:
+        """Close the output of what died with its runner: what is there is all there will be."""
+        for attempt in self._open:
+            self._spool.finish(attempt)
+        self._open.clear()
+
+    def translate(self, at: float, messages: Sequence[Started | Output | Ended]) -> list[News]:
+        """Keep the output in messages that came together, and return what happened, attempts apart.
+
+        Args:
+            at: Monotonic seconds.
+            messages: In the order in which they came.
+        """
+        launched: dict[AttemptId, AttemptLaunched] = {}
+        grown: dict[tuple[AttemptId, StreamName], int] = {}
+        ended: list[RunnerEnded] = []
+        for message in messages:
+            if isinstance(message, Started):
+                launched[message.attempt] = AttemptLaunched(at=at, attempt=message.attempt, pid=message.pid)
+            elif isinstance(message, Output):
+                self._open.add(message.attempt)
+                key = (message.attempt, message.stream)
+                grown[key] = self._spool.append(message.attempt, message.stream, message.data)
+            else:
+                launched.pop(message.attempt, None)
+                if grown:
+                    grown.pop((message.attempt, StreamName.STDOUT), None)
+                    grown.pop((message.attempt, StreamName.STDERR), None)
+                ended.append(self._ended(at, message))
+        grew = [
+            OutputGrew(at=at, attempt=attempt, stream=stream, size_bytes=size)
+            for (attempt, stream), size in grown.items()
+        ]
+        return [*launched.values(), *grew, *ended]
+
+    def _ended(self, at: float, message: Ended) -> RunnerEnded:
+        attempt = message.attempt
+        stdout, stdout_bytes = self._keep(attempt, StreamName.STDOUT, message.stdout, message.stdout_size)
+        stderr, stderr_bytes = self._keep(attempt, StreamName.STDERR, message.stderr, message.stderr_size)
+        outcome = message.outcome
+        if stdout is not EMPTY_STREAM or stderr is not EMPTY_STREAM:
+            self._spool.finish(attempt)
+            self._open.discard(attempt)
+            outcome = msgspec.structs.replace(outcome, stdout=stdout, stderr=stderr)
+        return RunnerEnded(
+            at=at, attempt=attempt, outcome=outcome, stdout_bytes=stdout_bytes, stderr_bytes=stderr_bytes
+        )
+
+    def _keep(self, attempt: AttemptId, stream: StreamName, last: bytes, size: int) -> tuple[Stream, int]:
+        """Keep the last bytes of a stream; return its record, and how much of it the spool holds."""
+        if not size:
+            return EMPTY_STREAM, 0
+        kept = self._spool.append(attempt, stream, last) if last else self._spool.length(attempt, stream)
+        if len(last) == size == kept:
+            return Stream.of(last, size), kept
+        tail = self._spool.tail(attempt, stream, limits.INLINE_OUTPUT_BYTES)
+        return Stream.of(tail, kept, truncated=kept < size), kept

@@ -1,0 +1,277 @@
+"""The output of commands, kept from their first byte until somebody has it or their retention is over.
+
+A stream stays in memory up to 64 KiB, then it has a file; so a command that says little costs no disk
+operation. What finished commands left in memory is bounded too: the oldest moves to files. Everything is
+bounded: one stream, all finished ones together (bytes, number, age). A full disk truncates a stream and
+never stops the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from alb_core.config import WorkerConfig
+from alb_core.io.clock import monotonic
+from alb_core.messages import AttemptId, StreamName
+
+MEMORY_STREAM_BYTES: Final = 64 * 1024
+#: A longer stream has a file.
+MEMORY_FINISHED_BYTES: Final = 32 * 1024 * 1024
+#: Of all finished attempts; beyond it the oldest get files.
+FINISHED_MAX: Final = 100_000
+#: Finished attempts that are kept, however small.
+
+
+class _Stream:
+    """The kept bytes of one stream: in memory, or in a file that is open while the command runs."""
+
+    __slots__ = ("descriptor", "in_file", "memory", "path", "size", "truncated")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        #: Where its file is, or would be.
+        self.in_file = False
+        self.descriptor = -1
+        #: Of its file, open for writing; -1: it is not.
+        self.memory = bytearray()
+        #: Empty where there is a file.
+        self.size = 0
+        #: Bytes kept.
+        self.truncated = False
+        #: No more is kept: the bound was reached, or the disk was full.
+
+    def append(self, data: bytes, bytes_max: int) -> None:
+        """Keep as much of `data` as there is room for."""
+        if self.truncated:
+            return
+        room = bytes_max - self.size
+        if len(data) > room:
+            data = data[:room]
+            self.truncated = True
+        if not self.in_file and self.size + len(data) <= MEMORY_STREAM_BYTES:
+            self.memory += data
+            self.size += len(data)
+        elif self.in_file or self.move_to_file():
+            self.size += self._write(data)
+
+    def move_to_file(self) -> bool:
+        """Put what is in memory into a file; False: it stays in memory, for the disk is full."""
+        try:
+            self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError:
+            self.truncated = True
+            return False
+        self.in_file = True
+        if self._write(self.memory) < self.size:
+            self._remove_file()
+            return False
+        self.memory = bytearray()
+        return True
+
+    def _write(self, data: bytes | bytearray) -> int:
+        """Append to the file; returns how much the disk took, and marks the stream where that is not all."""
+        written = 0
+        with memoryview(data) as view:
+            while written < len(view):
+                try:
+                    written += os.write(self.descriptor, view[written:])
+                except OSError:  # no space, a quota, a broken disk: the command runs on
+                    self.truncated = True
+                    break
+        return written
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset` on; fewer only at the end, or where the disk fails."""
+        size = max(0, min(size, self.size - offset))
+        if not self.in_file:
+            return bytes(self.memory[offset : offset + size])
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        try:
+            return os.pread(descriptor, size, offset)
+        except OSError:
+            return b""
+        finally:
+            os.close(descriptor)
+
+    def finish(self) -> None:
+        """Nothing will be appended any more: close the file."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def drop(self) -> None:
+        """Forget the bytes."""
+        self.memory = bytearray()
+        if self.in_file:
+            self._remove_file()
+
+    def _remove_file(self) -> None:
+        self.finish()
+        self.in_file = False
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)  # noqa: PTH108 (a path as text)
+
+
+class _Entry:
+    """The streams of one attempt that ever had a byte."""
+
+    __slots__ = ("finished_at", "streams")
+
+    def __init__(self) -> None:
+        self.streams: dict[StreamName, _Stream] = {}
+        self.finished_at: float | None = None
+        #: Monotonic seconds; None: it runs.
+
+    def size(self) -> int:
+        return sum(stream.size for stream in self.streams.values())
+
+    def memory(self) -> int:
+        return sum(len(stream.memory) for stream in self.streams.values())
+
+
+class Spool:
+    """All output that this worker keeps.
+
+    Args:
+        work_dir: The worker's directory; what an earlier process left in its spool is removed.
+        config: The bounds.
+        clock: Monotonic seconds.
+
+    Raises:
+        OSError: The directory cannot be made.
+    """
+
+    def __init__(self, work_dir: str, config: WorkerConfig, clock: Callable[[], float] = monotonic) -> None:
+        self._directory = Path(work_dir) / "spool"
+        self._config = config
+        self._clock = clock
+        self._running: dict[AttemptId, _Entry] = {}
+        self._finished: OrderedDict[AttemptId, _Entry] = OrderedDict()
+        #: The oldest end first.
+        self._in_memory: OrderedDict[AttemptId, int] = OrderedDict()
+        #: Finished ones that are in memory, and their bytes; the oldest end first.
+        self._finished_bytes = 0
+        self._finished_memory = 0
+        self._dropped: list[AttemptId] = []
+        #: By a full disk; told with the next ``expire``.
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def append(self, attempt: AttemptId, stream: StreamName, data: bytes) -> int:
+        """Keep more of a stream, as far as its bound and the disk allow.
+
+        Returns:
+            How many bytes of the stream are kept now.
+        """
+        entry = self._running.get(attempt)
+        if entry is None:
+            entry = self._running[attempt] = _Entry()
+        kept = entry.streams.get(stream)
+        if kept is None:
+            kept = entry.streams[stream] = _Stream(self._path(attempt, stream))
+        kept.append(data, self._config.stream_bytes_max)
+        return kept.size
+
+    def _path(self, attempt: AttemptId, stream: StreamName) -> str:
+        name = f"{attempt.task}.{attempt.n}.{stream.name.lower()}"
+        return f"{self._directory}/{name.replace('/', '_')}"
+
+    def _stream(self, attempt: AttemptId, stream: StreamName) -> _Stream | None:
+        entry = self._running.get(attempt) or self._finished.get(attempt)
+        return None if entry is None else entry.streams.get(stream)
+
+    def read(self, attempt: AttemptId, stream: StreamName, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset` on; empty beyond what is kept."""
+        kept = self._stream(attempt, stream)
+        return b"" if kept is None else kept.read(offset, size)
+
+    def tail(self, attempt: AttemptId, stream: StreamName, size: int) -> bytes:
+        """Return the last bytes that are kept of a stream, at most `size`."""
+        kept = self._stream(attempt, stream)
+        return b"" if kept is None else kept.read(max(0, kept.size - size), size)
+
+    def length(self, attempt: AttemptId, stream: StreamName) -> int:
+        """Return how many bytes of a stream are kept."""
+        kept = self._stream(attempt, stream)
+        return 0 if kept is None else kept.size
+
+    def truncated(self, attempt: AttemptId, stream: StreamName) -> bool:
+        """Tell whether the command wrote more than is kept, because of the bound or the disk."""
+        kept = self._stream(attempt, stream)
+        return kept is not None and kept.truncated
+
+    def finish(self, attempt: AttemptId) -> None:
+        """Nothing more of this attempt will come: its retention begins. Unknown ones had no output."""
+        entry = self._running.pop(attempt, None)
+        if entry is None:
+            return
+        for stream in entry.streams.values():
+            stream.finish()
+        entry.finished_at = self._clock()
+        self._finished[attempt] = entry
+        self._finished_bytes += entry.size()
+        if memory := entry.memory():
+            self._in_memory[attempt] = memory
+            self._finished_memory += memory
+            self._bound_memory()
+
+    def _bound_memory(self) -> None:
+        """Move the oldest finished streams to files; where the disk is full, drop them."""
+        while self._finished_memory > MEMORY_FINISHED_BYTES:
+            attempt = next(iter(self._in_memory))
+            in_memory = [stream for stream in self._finished[attempt].streams.values() if stream.memory]
+            if all(stream.move_to_file() for stream in in_memory):
+                self._finished_memory -= self._in_memory.pop(attempt)
+                for stream in in_memory:
+                    stream.finish()
+            else:
+                self.drop(attempt)
+                self._dropped.append(attempt)
+
+    def expire(self, now: float) -> list[AttemptId]:
+        """Drop finished attempts whose retention is over, the oldest first.
+
+        Args:
+            now: Monotonic seconds.
+
+        Returns:
+            The dropped ones, for those who still read them; also those that a full disk has cost.
+        """
+        dropped, self._dropped = self._dropped, []
+        while self._finished:
+            attempt, entry = next(iter(self._finished.items()))
+            over = entry.finished_at is not None and now - entry.finished_at >= self._config.spool_kept_s
+            too_much = (
+                self._finished_bytes > self._config.spool_bytes_max or len(self._finished) > FINISHED_MAX
+            )
+            if not over and not too_much:
+                break
+            self.drop(attempt)
+            dropped.append(attempt)
+        return dropped
+
+    def drop(self, attempt: AttemptId) -> None:
+        """Forget an attempt's output, running or finished."""
+        entry = self._running.pop(attempt, None)
+        if entry is None:
+            entry = self._finished.pop(attempt, None)
+            if entry is None:
+                return
+            self._finished_bytes -= entry.size()
+            self._finished_memory -= self._in_memory.pop(attempt, 0)
+        for stream in entry.streams.values():
+            stream.drop()
+
+    def close(self) -> None:
+        """Forget everything."""
+        for attempt in [*self._running, *self._finished]:
+            self.drop(attempt)

@@ -1,0 +1,86 @@
+"""What a broker's core wants done: imperatives, the only way out of it.
+
+The requests to ZooKeeper are those of ``alb_core.zk``, the lines of the log those of ``alb_core.notes``;
+here are the others. The shell carries actions out in the order in which they were returned.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from alb_core import zk
+from alb_core.messages import Chunk, Grant, ToClient, ToWorker
+from alb_core.notes import Note
+
+
+class SendToClient(msgspec.Struct, frozen=True):
+    """Send a message on the clients' requests link, in a frame of this epoch."""
+
+    peer: bytes
+    epoch: int
+    message: ToClient
+
+
+class SendToWorker(msgspec.Struct, frozen=True):
+    """Send a message on the workers' link, in a frame of this epoch."""
+
+    peer: bytes
+    epoch: int
+    message: ToWorker
+
+
+class SendGrant(msgspec.Struct, frozen=True):
+    """Pass a reader's grant to the worker that has the output."""
+
+    peer: bytes
+    grant: Grant
+
+
+class SendChunk(msgspec.Struct, frozen=True):
+    """Pass output to its reader."""
+
+    peer: bytes
+    chunk: Chunk
+
+
+class FollowLeader(msgspec.Struct, frozen=True):
+    """Open a link to this endpoint and say Follow on it, instead of any other such link; empty: none."""
+
+    endpoint: str
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """Try a plain TCP connection to the endpoint. Answer: ProbeEnded."""
+
+    token: int
+    endpoint: str
+
+
+class WriteDump(msgspec.Struct, frozen=True):
+    """Write this JSON to a file of its own, for analysis."""
+
+    data: bytes
+    why: str
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """End the process."""
+
+    code: int
+    why: str
+
+
+Action: TypeAlias = (
+    SendToClient
+    | SendToWorker
+    | SendGrant
+    | SendChunk
+    | FollowLeader
+    | Probe
+    | WriteDump
+    | Exit
+    | Note
+    | zk.Request
+)

@@ -1,0 +1,269 @@
+"""The steps of tasks carried out: each changes a task, the indexes, the table, and says who hears of it.
+
+One method a step. Each decides first (`Task.take` raises before anything changed), then applies: queue and
+reservations, one group of writes, and the messages that the group releases.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alb_broker.core.actions import Action
+from alb_broker.core.ledger import Lane
+from alb_broker.core.state import State
+from alb_broker.core.table import DoneTask
+from alb_broker.core.task import (
+    CancelAsked,
+    Ended,
+    Placed,
+    Returned,
+    Step,
+    Task,
+    WorkerLost,
+)
+from alb_broker.core.workers import Worker
+from alb_core import zk, znodes
+from alb_core.messages import (
+    Accepted,
+    AttemptAck,
+    AttemptId,
+    CancelNoted,
+    Finished,
+    Kill,
+    Reader,
+    Run,
+    TaskMoved,
+)
+from alb_core.notes import Level
+from alb_core.tasks import Attempt, AttemptState, Outcome, TaskState
+
+
+class Book:
+    """Carries out the steps of tasks.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+
+    # --- steps ----------------------------------------------------------------------------------------------
+
+    def accept(self, task: Task, peer: bytes) -> None:
+        """A new task enters the table; its client hears it when that is durable."""
+        state = self._state
+        state.table.add(task)
+        state.queue.add(task)
+        state.counters["tasks_accepted"] += 1
+        state.ledger.write(
+            Lane.SUBMISSIONS,
+            task.id,
+            (zk.Create(znodes.task_path(task.id), znodes.encode(task.record())),),
+            self._accept_releases(task, peer),
+            task.user,
+        )
+
+    def _accept_releases(self, task: Task, peer: bytes) -> tuple[Action, ...]:
+        return (self._state.client(peer, Accepted(id=task.id)),)
+
+    def place(self, task: Task, worker: Worker, at: float) -> None:
+        """A waiting task goes to a worker, which hears it when the assignment is durable."""
+        state = self._state
+        now = state.clock.time(at)
+        self._step(
+            task,
+            Placed(now, worker=worker.name, incarnation=worker.incarnation, epoch=state.epoch),
+        )
+        attempt = AttemptId(task.id, task.attempts[-1].n)
+        self.reserve(task, worker, attempt)
+        worker.unconfirmed[attempt] = at
+        state.placed_at = now
+        state.counters["tasks_placed"] += 1
+        self._save(task, self._place_releases(task, worker, attempt))
+
+    def _place_releases(self, task: Task, worker: Worker, attempt: AttemptId) -> tuple[Action, ...]:
+        run = self._state.worker(worker.peer, self.run_message(task, attempt))
+        return (run, *self._moves(task, worker=worker.name))
+
+    def end(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, at: float) -> None:
+        """An attempt that may deliver did: the task has its result, or is queued again."""
+        state = self._state
+        waited = task.state is TaskState.QUEUED
+        reason = self._step(
+            task,
+            Ended(state.clock.time(at), n=attempt.n, outcome=outcome, crash_limit=state.config.crash_limit),
+        )
+        attempt_id = AttemptId(task.id, attempt.n)
+        self.release(task, worker, attempt_id)
+        acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
+        if waited and task.state is TaskState.QUEUED:
+            self._save(task, (acknowledgement,))
+        else:
+            self._settle(task, reason, (acknowledgement,))
+
+    def lose(self, task: Task, n: int, worker: Worker, at: float) -> None:
+        """The worker of a live attempt is lost: the task is queued again, or ends."""
+        state = self._state
+        reason = self._step(
+            task,
+            WorkerLost(state.clock.time(at), n=n, worker=worker.name, crash_limit=state.config.crash_limit),
+        )
+        state.counters["attempts_lost"] += 1
+        self._settle(task, reason, ())
+
+    def readopt(self, task: Task, n: int, worker: Worker, at: float) -> None:
+        """A worker thought lost is back with its attempt, and nobody else has the task."""
+        self._step(task, Returned(self._state.clock.time(at), n=n))
+        self.reserve(task, worker, AttemptId(task.id, n))
+        self._state.counters["attempts_readopted"] += 1
+        self._save(task, self._moves(task, worker=worker.name))
+
+    def cancel(self, task: Task, peer: bytes, at: float) -> None:
+        """Somebody wants the task to end; it is recorded before anybody is told."""
+        noted = self._state.client(peer, CancelNoted(id=task.id))
+        if task.cancel:
+            self._state.ledger.say(noted)
+            return
+        reason = self._step(task, CancelAsked(self._state.clock.time(at)))
+        self._state.counters["tasks_cancelled"] += 1
+        if task.state.terminal:
+            self._settle(task, reason, (noted,))
+        else:
+            self._save(task, (noted, *self._kills(task, at)))
+
+    # --- parts of steps -------------------------------------------------------------------------------------
+
+    def reserve(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
+        """Set aside what the attempt needs, on the worker and for the user."""
+        if attempt in worker.reserved:
+            return
+        worker.reserve(attempt, task.spec.request)
+        shares = self._state.table.reserved_cpus
+        shares[task.user] = shares.get(task.user, 0.0) + task.spec.request.cpus
+
+    def release(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
+        """Give back what the attempt had: its processes are gone, or its worker is."""
+        held = attempt in worker.reserved
+        if worker.release(attempt):
+            self._state.workers.grew(worker)
+        if held:
+            self.unshare(task)
+
+    def unshare(self, task: Task) -> None:
+        """The user holds one attempt's processors less."""
+        shares = self._state.table.reserved_cpus
+        left = shares.get(task.user, 0.0) - task.spec.request.cpus
+        if left > 1e-6:
+            shares[task.user] = left
+        else:
+            shares.pop(task.user, None)
+
+    def run_message(self, task: Task, attempt: AttemptId) -> Run:
+        """Return the order to execute an attempt, with the readers who wait for its output."""
+        readers = tuple(
+            Reader(reader=peer, window=watcher.window)
+            for peer, watcher in task.watchers.items()
+            if watcher.window
+        )
+        return Run(attempt=attempt, spec=task.spec_wire, readers=readers)
+
+    def _kills(self, task: Task, at: float) -> list[Action]:
+        kills: list[Action] = []
+        for attempt in task.live():
+            worker = self._state.workers.find(attempt.worker, attempt.incarnation)
+            if worker is None:
+                continue
+            attempt_id = AttemptId(task.id, attempt.n)
+            worker.unconfirmed.pop(attempt_id, None)
+            worker.killing[attempt_id] = at
+            if worker.link:
+                kills.append(self._state.worker(worker.peer, Kill(attempt=attempt_id, why="cancelled")))
+        return kills
+
+    def _step(self, task: Task, step: Step) -> str:
+        before = task.state
+        reason = task.take(step)
+        if task.id in self._state.table.live:
+            self._state.table.moved(task, before)
+        if self._state.trace:
+            self._state.note(
+                "task_moved",
+                Level.DEBUG,
+                task=task.id,
+                before=before.value,
+                after=task.state.value,
+                reason=reason,
+            )
+        return reason
+
+    def _settle(self, task: Task, reason: str, releases: tuple[Action, ...]) -> None:
+        """Write a task after a step that may have ended it or sent it back to the queue."""
+        if task.state.terminal:
+            self._finish(task, releases)
+            return
+        if task.state is TaskState.QUEUED:
+            self._state.queue.add(task, first=True)
+            self._state.counters["tasks_requeued"] += 1
+        self._save(task, (*releases, *self._moves(task, why=reason)))
+
+    def _save(self, task: Task, releases: tuple[Action, ...] | list[Action]) -> None:
+        self._state.ledger.write(
+            Lane.RESULTS,
+            task.id,
+            (zk.SetData(znodes.task_path(task.id), znodes.encode(task.record())),),
+            tuple(releases),
+        )
+
+    def _finish(self, task: Task, releases: tuple[Action, ...]) -> None:
+        state = self._state
+        result = task.result
+        assert result is not None  # noqa: S101 (a terminal task has its result)
+        record = task.record()
+        state.table.remove(task)
+        state.table.finish(DoneTask(task.id, result.finished, record))
+        state.counters["tasks_finished"] += 1
+        told = tuple(state.client(peer, Finished(id=task.id, result=result)) for peer in task.watchers)
+        for peer in task.watchers:
+            client = state.clients.get(peer)
+            if client is not None:
+                client.unacknowledged[task.id] = state.at
+        state.ledger.write(
+            Lane.RESULTS,
+            task.id,
+            (
+                zk.Delete(znodes.task_path(task.id)),
+                zk.Create(znodes.done_path(task.id), znodes.encode(record)),
+            ),
+            (*releases, *told),
+        )
+        state.note(
+            "task_finished",
+            task=task.id,
+            state=result.state.value,
+            user=task.user,
+            worker=result.worker,
+            attempt=result.attempt,
+            exit_code=result.exit_code,
+            wall_s=result.wall_s,
+            cpu_s=result.cpu_s,
+        )
+
+    def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
+        if not task.watchers:
+            return ()
+        newest = task.newest()
+        message = TaskMoved(
+            id=task.id, state=task.state, attempt=newest.n if newest else 0, worker=worker, why=why
+        )
+        return tuple(
+            self._state.client(peer, message) for peer, watcher in task.watchers.items() if watcher.moves
+        )
+
+
+def deliverable(task: Task, n: int, incarnation: str) -> Attempt | None:
+    """Return the attempt if its report may still change the task: live, or lost and not superseded."""
+    attempt = task.attempt(n)
+    if attempt is None or attempt.incarnation != incarnation or attempt.state is AttemptState.OVER:
+        return None
+    return attempt

@@ -1,0 +1,368 @@
+"""What clients ask of the leader: submissions, attachments, cancellations, acknowledgements.
+
+Every answer goes through the ledger, so nobody hears of a state that can vanish. Lists and dumps are
+answered by ``answers.py``, output by ``relay.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from alb_broker.core.answers import Answers
+from alb_broker.core.book import Book
+from alb_broker.core.clients import Client
+from alb_broker.core.relay import Relay
+from alb_broker.core.state import State
+from alb_broker.core.table import BUSY_DELAY_S, DoneTask
+from alb_broker.core.task import Task, Watcher
+from alb_core import codec, ids, limits, tasks, zk, znodes
+from alb_core.errors import RemoteProtocolError
+from alb_core.messages import (
+    Accepted,
+    Ack,
+    Attach,
+    Busy,
+    Cancel,
+    CancelNoted,
+    Error,
+    Finished,
+    Follow,
+    Goodbye,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Pulse,
+    QueryTask,
+    Rejected,
+    Submit,
+    Suspect,
+    TaskMoved,
+    Welcome,
+)
+from alb_core.notes import Level
+from alb_core.tasks import TaskRecord, TaskState
+
+FINISHED_RESEND_S: Final = 2.0
+FINISHED_RESEND_MAX: Final = 200
+#: Results sent again to one client in one tick.
+
+
+class ClientDesk:
+    """Handles the messages of clients.
+
+    Args:
+        state: The reign's parts.
+        book: Carries out what they ask.
+        relay: Where their grants go.
+        answers: Their questions.
+    """
+
+    def __init__(self, state: State, book: Book, relay: Relay, answers: Answers) -> None:
+        self._state: Final = state
+        self._book: Final = book
+        self._relay: Final = relay
+        self._answers: Final = answers
+        self._recalls: dict[int, str] = {}  #: Reads of finished tasks under way: token to id.
+        self._unread: list[str] = []  #: Reads that got no answer.
+        self._recalled: dict[str, list[tuple[bytes, Message]]] = {}
+        #: Messages that wait for the record of a finished task.
+        self._handlers: Final[dict[type[Message], Callable[[Client, Any], None]]] = {
+            Submit: self._on_submit,
+            Attach: self._on_attach,
+            Ack: self._on_ack,
+            Cancel: self._on_cancel,
+            Ping: self._on_ping,
+            Suspect: self._on_suspect,
+            **answers.handlers(),
+            QueryTask: self._on_query_task,
+        }
+
+    def receive(self, peer: bytes, message: Message) -> None:
+        """Handle one message of one client."""
+        state = self._state
+        match message:
+            case Hello():
+                self._on_hello(peer, message)
+                return
+            case Follow():
+                state.clients.add(Client(peer, "", state.at, follower=message.broker))
+                return
+            case Goodbye():
+                state.clients.remove(peer)
+                return
+        client = state.clients.get(peer)
+        if client is None:
+            state.tell(peer, Error(code="hello", why="say Hello first on each new link"))
+            return
+        client.heard = state.at
+        self._handlers[type(message)](client, message)
+
+    def refuse_garbled(self, peer: bytes, why: str) -> None:
+        """Answer a frame that could not be understood."""
+        self._state.counters["frames_garbled"] += 1
+        self._state.tell(peer, Error(code="protocol", why=why[:500]))
+
+    def tick(self) -> None:
+        """Send results again that were not acknowledged, and forget clients that are gone."""
+        state = self._state
+        unread, self._unread = self._unread, []
+        for task_id in unread:
+            self._read(task_id)
+        for peer in state.clients.silent(state.at):
+            state.clients.remove(peer)
+        for client in state.clients:
+            if client.unacknowledged:
+                self._resend(client)
+
+    def _resend(self, client: Client) -> None:
+        state = self._state
+        due = [
+            task_id
+            for task_id, sent in zip(client.unacknowledged, client.unacknowledged.values(), strict=True)
+            if state.at - sent >= FINISHED_RESEND_S
+        ][:FINISHED_RESEND_MAX]
+        for task_id in due:
+            del client.unacknowledged[task_id]
+            done = state.table.done.get(task_id)
+            if done is not None and done.record is not None:
+                self._send_result(client, done.record)
+
+    def _send_result(self, client: Client, record: TaskRecord) -> None:
+        assert record.result is not None  # noqa: S101 (only finished tasks come here)
+        client.unacknowledged[record.id] = self._state.at
+        self._state.tell(client.peer, Finished(id=record.id, result=record.result))
+
+    # --- greetings ------------------------------------------------------------------------------------------
+
+    def _on_hello(self, peer: bytes, message: Hello) -> None:
+        state = self._state
+        if message.protocol != limits.PROTOCOL_VERSION:
+            why = (
+                f"the client speaks protocol {message.protocol}, broker {state.node.broker} speaks "
+                f"{limits.PROTOCOL_VERSION}; install the same version of alb"
+            )
+            state.tell(peer, Error(code="version", why=why))
+            return
+        if not message.user or len(message.user) > limits.USER_LENGTH_MAX or not message.user.isprintable():
+            state.tell(peer, Error(code="protocol", why="the user name is empty, too long or not printable"))
+            return
+        state.clients.add(Client(peer, message.user, state.at))
+        state.tell(
+            peer,
+            Welcome(broker=state.node.broker, output=state.node.client_output, brokers=state.brokers),
+        )
+
+    def _on_suspect(self, _client: Client, message: Suspect) -> None:
+        """Somebody took the leader for a standby; it may think about its own progress, and does anyway."""
+        self._state.note("suspicion_ignored", Level.DEBUG, why=message.why)
+
+    # --- submissions ----------------------------------------------------------------------------------------
+
+    def _on_submit(self, client: Client, message: Submit) -> None:
+        state = self._state
+        task = state.table.live.get(message.id)
+        if task is not None:
+            self._meet_again(client, message, task)
+            return
+        if message.id in state.table.done:
+            self._with_record(client, message, self._submit_again_done)
+            return
+        why = self._admit(client, message)
+        if why is not None:
+            self._state.counters["tasks_rejected"] += 1
+            state.tell(client.peer, Rejected(id=message.id[:80], code="invalid", why=why))
+
+    def _admit(self, client: Client, message: Submit) -> str | None:
+        """Accept a new task, or return what is wrong with it."""
+        state = self._state
+        wire = bytes(message.spec)
+        if not ids.is_task_id(message.id):
+            return "a task id has 32 lower-case hex digits (a UUIDv7), for an array element then .INDEX"
+        if len(wire) > limits.SPEC_BYTES_MAX:
+            return tasks.too_large(len(wire))
+        try:
+            spec = codec.decode_spec(wire)
+        except RemoteProtocolError as error:
+            return str(error)
+        why = tasks.check_spec(spec, len(wire))
+        if why is not None:
+            return why
+        if not state.table.admits(client.user, len(wire)):
+            state.counters["submissions_busy"] += 1
+            state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S))
+            return None
+        record = TaskRecord(
+            id=message.id,
+            state=TaskState.QUEUED,
+            user=client.user,
+            digest=tasks.digest(wire),
+            spec=spec,
+            submitted=state.now(),
+        )
+        task = Task(record, wire)
+        state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
+        self._book.accept(task, client.peer)
+        return None
+
+    def _meet_again(self, client: Client, message: Submit, task: Task) -> None:
+        """The same id again: the same task, or a conflict."""
+        state = self._state
+        if task.user != client.user or task.digest != tasks.digest(bytes(message.spec)):
+            self._reject_conflict(client, message.id)
+            return
+        state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
+        newest = task.newest()
+        state.tell(
+            client.peer,
+            Accepted(
+                id=task.id,
+                state=task.state,
+                attempt=newest.n if newest else 0,
+                worker=newest.worker if newest else "",
+            ),
+        )
+
+    def _submit_again_done(self, client: Client, message: Submit, record: TaskRecord) -> None:
+        if record.user != client.user or record.digest != tasks.digest(bytes(message.spec)):
+            self._reject_conflict(client, message.id)
+            return
+        self._send_result(client, record)
+
+    def _reject_conflict(self, client: Client, task_id: str) -> None:
+        why = "this id belongs to another specification or another user; a new task needs a new id"
+        self._state.tell(client.peer, Rejected(id=task_id, code="conflict", why=why))
+
+    # --- after acceptance -----------------------------------------------------------------------------------
+
+    def _on_attach(self, client: Client, message: Attach) -> None:
+        state = self._state
+        task = state.table.live.get(message.id)
+        if task is None:
+            if message.id in state.table.done:
+                self._with_record(client, message, lambda c, _, record: self._send_result(c, record))
+            else:
+                self._reject_gone(client, message.id)
+            return
+        watcher = Watcher(message.moves, message.window, message.stdout, message.stderr)
+        state.clients.watch(client, task, watcher)
+        newest = task.newest()
+        state.tell(
+            client.peer,
+            TaskMoved(
+                id=task.id,
+                state=task.state,
+                attempt=newest.n if newest else 0,
+                worker=newest.worker if newest else "",
+            ),
+        )
+        if message.window:
+            self._relay.grant_both(client.peer, task, watcher)
+
+    def _on_ack(self, client: Client, message: Ack) -> None:
+        """The client has a result that it waited for; what it merely heard of is not its to acknowledge."""
+        client.watching.pop(message.id, None)
+        if client.unacknowledged.pop(message.id, None) is not None:
+            self._state.table.acknowledge(message.id)
+
+    def _on_cancel(self, client: Client, message: Cancel) -> None:
+        state = self._state
+        task = state.table.live.get(message.id)
+        if task is not None:
+            self._book.cancel(task, client.peer, state.at)
+        elif message.id in state.table.done:
+            self._with_record(client, message, self._cancel_done)
+        else:
+            self._reject_gone(client, message.id)
+
+    def _cancel_done(self, client: Client, message: Cancel, record: TaskRecord) -> None:
+        """It ended before: tell how. Whoever cancels does not wait for the result and owes no Ack."""
+        assert record.result is not None  # noqa: S101 (only finished tasks come here)
+        self._state.tell(client.peer, CancelNoted(id=message.id))
+        self._state.tell(client.peer, Finished(id=message.id, result=record.result))
+
+    def _on_query_task(self, client: Client, query: QueryTask) -> None:
+        task = self._state.table.live.get(query.id)
+        if task is not None:
+            self._answers.tell_task(client, query, task.record())
+        elif query.id in self._state.table.done:
+            self._with_record(client, query, self._answers.tell_task)
+        else:
+            why = "the table does not, or no longer, hold this task"
+            self._state.tell(client.peer, Error(code="gone", why=why, seq=query.seq))
+
+    def _reject_gone(self, client: Client, task_id: str) -> None:
+        why = "the table does not, or no longer, hold this task; it is not run again"
+        self._state.tell(client.peer, Rejected(id=task_id[:80], code="gone", why=why))
+
+    def _on_ping(self, client: Client, message: Ping) -> None:
+        pulses = tuple(self._pulse(task_id) for task_id in message.tasks[:256])
+        pong = self._state.client(client.peer, Pong(seq=message.seq, tasks=pulses))
+        self._state.ledger.say(pong, hurry=False)
+
+    def _pulse(self, task_id: str) -> Pulse:
+        state = self._state
+        task = state.table.live.get(task_id)
+        if task is None:
+            done = state.table.done.get(task_id)
+            known = done.record.state if done is not None and done.record is not None else None
+            return Pulse(id=task_id[:80], state=known)
+        newest = task.newest()
+        if task.state is not TaskState.RUNNING or newest is None:
+            return Pulse(id=task_id, state=task.state)
+        worker = state.workers.find(newest.worker, newest.incarnation)
+        silent = state.at - worker.heard if worker is not None else 0.0
+        return Pulse(id=task_id, state=task.state, worker=newest.worker, silent_s=round(silent, 3))
+
+    # --- finished tasks whose record is not in memory -------------------------------------------------------
+
+    def _with_record(
+        self, client: Client, message: Any, use: Callable[[Client, Any, TaskRecord], None]
+    ) -> None:
+        """Use the record of a finished task now, or read it and let the message come again."""
+        record = self._state.table.done[message.id].record
+        if record is not None:
+            use(client, message, record)
+            return
+        waiting = self._recalled.get(message.id)
+        if waiting is not None:
+            waiting.append((client.peer, message))
+            return
+        self._recalled[message.id] = [(client.peer, message)]
+        self._read(message.id)
+
+    def _read(self, task_id: str) -> None:
+        token = self._state.tokens.next()
+        self._recalls[token] = task_id
+        self._state.request(zk.ReadNodes(token=token, paths=(znodes.done_path(task_id),)))
+
+    def on_nodes(self, event: zk.NodesRead) -> bool:
+        """Take a record that was read; returns whether the read was this desk's."""
+        task_id = self._recalls.pop(event.token, None)
+        if task_id is None:
+            return False
+        done = self._state.table.done.get(task_id)
+        if event.nodes is None and done is not None:
+            self._unread.append(task_id)  # the connection is gone: the next tick asks again
+            return True
+        node = event.nodes[0] if event.nodes else None
+        if done is not None and not self._remember(done, node):
+            self._state.table.done.pop(task_id, None)
+        for peer, message in self._recalled.pop(task_id, ()):
+            self.receive(peer, message)
+        return True
+
+    def _remember(self, done: DoneTask, node: zk.NodeRead | None) -> bool:
+        if node is None:
+            return False
+        try:
+            record = znodes.decode_task(node.path, node.data)
+        except znodes.UnreadableNode as error:
+            self._state.set_aside(error.path, error.why)
+            return False
+        if record.result is None:
+            self._state.set_aside(node.path, "a finished task without a result")
+            return False
+        done.record = record
+        return True

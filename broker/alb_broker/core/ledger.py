@@ -1,0 +1,410 @@
+"""Group commit: what waits to be written, the one transaction in flight, and what may be said after it.
+
+The ledger owns the order of writes, the fence (``check(/epoch)``), the chain (``set(/commit)`` with the
+version that it knew), and the rule *commit, then speak*. It does not know what a task is: its groups are
+operations on paths, and the actions that they release.
+
+States of the transaction in flight::
+
+    none --next_batch--> sent --Applied--> none
+                         sent --Refused--> none, group by group; or DEPOSED where the fence or chain broke
+                         sent --Unknown--> doubtful --reconnected, same session--> asked
+                         asked --/commit is mine--> none (applied)
+                         asked --/commit has the old version--> sent (the same bytes again)
+                         asked --anything else--> DEPOSED
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from alb_broker.core.actions import Action
+from alb_core import limits, zk, znodes
+from alb_core.znodes import CommitNode
+
+OPERATION_OVERHEAD_BYTES: Final = 64
+#: What a path-less operation costs on ZooKeeper's wire, rounded up.
+
+
+class Lane(enum.IntEnum):
+    """Which writes go first when there is more than one batch."""
+
+    RESULTS = 0  #: Results, cancels, placements of tasks that are in the table.
+    SUBMISSIONS = 1  #: New tasks, round robin by user.
+    RETENTION = 2  #: Deletions.
+
+
+class Group(msgspec.Struct, eq=False):
+    """The writes of one event, never split across transactions, and what they release."""
+
+    seq: int
+    key: str
+    #: What the writes are about (a task id): groups of one key keep their order.
+    operations: tuple[zk.Operation, ...]
+    releases: tuple[Action, ...]
+    size_bytes: int
+
+
+class Batch(msgspec.Struct, eq=False):
+    """One transaction."""
+
+    number: int
+    token: int
+    groups: list[Group]
+    operations: tuple[zk.Operation, ...]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A group that was refused although the fence held: somebody else changed the nodes; or one behind it."""
+
+    group: Group
+    error: str
+
+
+class Flight(enum.Enum):
+    """Where the newest transaction stands."""
+
+    NONE = "none"  #: Nothing is under way.
+    SENT = "sent"  #: ZooKeeper has not answered.
+    DOUBTFUL = "doubtful"  #: The connection broke before the answer.
+    ASKED = "asked"  #: ``/commit`` is being read to find out.
+
+
+class Ledger:
+    """The pending writes of one leader, in one epoch.
+
+    Args:
+        epoch: The leader's epoch.
+        fence: Data version that ``/epoch`` got from its claim.
+        chain: Data version that ``/commit`` got from its claim.
+    """
+
+    def __init__(self, *, epoch: int, fence: int, chain: int) -> None:
+        self.epoch = epoch
+        self.fence = fence
+        self.chain = chain  #: Version of ``/commit`` that the next batch expects.
+        self.committed = 0  #: Number of the newest batch known to be in the table.
+        self.deposed = ""  #: Why the ledger may never write again; empty: it may.
+        self.flight = Flight.NONE
+        self.batch: Batch | None = None  #: The transaction in flight; None exactly when flight is NONE.
+        self._seq = 0
+        self._results: deque[Group] = deque()
+        self._submissions: dict[str, deque[Group]] = {}
+        self._retention: deque[Group] = deque()
+        self._one_by_one: deque[Group] = deque()  #: Groups of a refused batch, each tried alone.
+        self._waiting: dict[str, tuple[int, deque[Group]]] = {}
+        #: Per key: how many of its groups wait, and in which queue, so that later ones line up behind.
+        self._barriers: deque[tuple[int, int, tuple[Action, ...]]] = deque()
+        #: (last group that it follows, batch that it needs, actions): what was said without writing.
+        self._hurried = False  #: A barrier wants a commit now, not at the next heartbeat.
+        self.pending = 0  #: Groups that wait for a batch.
+
+    # --- taking in ------------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        lane: Lane,
+        key: str,
+        operations: tuple[zk.Operation, ...],
+        releases: tuple[Action, ...] = (),
+        user: str = "",
+    ) -> None:
+        """Queue the writes of one event, and what may be done once they are in the table.
+
+        Args:
+            lane: Its urgency. A group follows earlier ones of its key, whatever its lane.
+            key: What it is about.
+            operations: Never split across transactions.
+            releases: Actions to return when the transaction is applied.
+            user: Who submits, for the round robin of the submissions lane.
+        """
+        self._seq += 1
+        group = Group(self._seq, key, operations, releases, _size(operations))
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            queue = self._queue(lane, user)
+            self._waiting[key] = (1, queue)
+        else:
+            count, queue = waiting
+            self._waiting[key] = (count + 1, queue)
+        queue.append(group)
+        self.pending += 1
+
+    def say(self, *actions: Action, hurry: bool = True) -> None:
+        """Queue actions that write nothing: they follow all that was written before, or an empty commit.
+
+        Args:
+            actions: What to return then.
+            hurry: Whether to commit at once for it, not only with the next heartbeat's commit.
+        """
+        # Not the batch in flight: it may have been applied before another broker took over,
+        # and this would be said after.
+        needs = self.committed + (1 if self.flight is Flight.NONE else 2)
+        self._barriers.append((self._seq, needs, actions))
+        self._hurried = self._hurried or hurry
+
+    def _queue(self, lane: Lane, user: str) -> deque[Group]:
+        if lane is Lane.RESULTS:
+            return self._results
+        if lane is Lane.RETENTION:
+            return self._retention
+        queue = self._submissions.get(user)
+        if queue is None:
+            queue = self._submissions[user] = deque()
+        return queue
+
+    # --- giving out -----------------------------------------------------------------------------------------
+
+    def wants_commit(self) -> bool:
+        """Tell whether a batch should leave now."""
+        return (
+            self.flight is Flight.NONE
+            and not self.deposed
+            and (self.pending > 0 or (self._hurried and bool(self._barriers)))
+        )
+
+    def next_batch(self, token: int, time: float) -> zk.Multi:
+        """Form the next transaction from what waits (perhaps nothing: an empty commit).
+
+        Args:
+            token: For the answer.
+            time: Cluster time, written into ``/commit``.
+        """
+        if self.flight is not Flight.NONE or self.deposed:
+            raise AssertionError(f"a batch may not leave: {self.flight}, {self.deposed}")
+        groups = self._gather()
+        number = self.committed + 1
+        commit = znodes.encode(CommitNode(epoch=self.epoch, batch=number, time=time))
+        operations = (
+            *self._fence_operations(),
+            zk.SetData(znodes.COMMIT, commit, self._chain_version()),
+            *_merge(groups),
+        )
+        self.batch = Batch(number, token, groups, operations)
+        self.flight = Flight.SENT
+        self._hurried = False
+        return zk.Multi(token, operations)
+
+    def _fence_operations(self) -> tuple[zk.Operation, ...]:
+        return (zk.Check(znodes.EPOCH, self.fence),)
+
+    def _chain_version(self) -> int:
+        return self.chain
+
+    def _gather(self) -> list[Group]:
+        """Take groups in the order of their lanes until the batch is full."""
+        if self._one_by_one:
+            group = self._one_by_one.popleft()
+            self.pending -= 1
+            return [group]
+        groups: list[Group] = []
+        room = _Room()
+        self._take(self._results, groups, room)
+        self._take_round_robin(groups, room)
+        self._take(self._retention, groups, room)
+        return groups
+
+    def _take(self, queue: deque[Group], groups: list[Group], room: _Room) -> None:
+        while queue and room.admits(queue[0]):
+            groups.append(self._pop(queue))
+
+    def _take_round_robin(self, groups: list[Group], room: _Room) -> None:
+        """Take one group of each user in turn; the users that went first go last the next time."""
+        users = deque(self._submissions)
+        while users:
+            user = users.popleft()
+            queue = self._submissions[user]
+            if not queue:
+                del self._submissions[user]
+                continue
+            if not room.admits(queue[0]):
+                break
+            groups.append(self._pop(queue))
+            if len(self._submissions) == 1:
+                self._take(queue, groups, room)
+                break
+            self._submissions[user] = self._submissions.pop(user)
+            users.append(user)
+
+    def _pop(self, queue: deque[Group]) -> Group:
+        group = queue.popleft()
+        count, where = self._waiting[group.key]
+        if count == 1:
+            del self._waiting[group.key]
+        else:
+            self._waiting[group.key] = (count - 1, where)
+        self.pending -= 1
+        return group
+
+    # --- learning the outcome -------------------------------------------------------------------------------
+
+    def on_verdict(self, token: int, verdict: zk.Verdict) -> tuple[list[Action], list[Failure]]:
+        """Take the answer to a batch.
+
+        Returns:
+            The actions that are released now, and the groups that cannot be applied.
+        """
+        if self.batch is None or token != self.batch.token or self.flight is not Flight.SENT:
+            return [], []
+        match verdict:
+            case zk.Applied(stats):
+                stat = stats[len(self._fence_operations())]
+                return self._applied(stat.version if stat else self.chain + 1), []
+            case zk.Refused(index, error):
+                return [], self._refused(index, error)
+            case zk.Unknown():
+                self.flight = Flight.DOUBTFUL
+        return [], []
+
+    def on_reconnected(self, token: int) -> zk.ReadNodes | None:
+        """The session is usable again, and the same one: ask what became of a doubtful batch."""
+        if self.flight not in (Flight.DOUBTFUL, Flight.ASKED):
+            return None
+        self.flight = Flight.ASKED
+        return zk.ReadNodes(token=token, paths=(znodes.COMMIT,), sync=True)
+
+    def on_commit_read(self, node: zk.NodeRead | None) -> tuple[list[Action], zk.Multi | None]:
+        """Decide a doubtful batch by what ``/commit`` holds.
+
+        Returns:
+            The actions released where it was applied; or the same transaction, to be sent again.
+        """
+        if self.flight is not Flight.ASKED or self.batch is None:
+            return [], None
+        found = _read_commit(node)
+        if node is not None and found == (self.epoch, self.batch.number):
+            return self._applied(node.stat.version), None
+        if node is not None and node.stat.version == self.chain:
+            self.flight = Flight.SENT
+            return [], zk.Multi(self.batch.token, self.batch.operations)
+        self.deposed = "another broker wrote /commit"
+        return [], None
+
+    def _applied(self, chain: int) -> list[Action]:
+        if self.batch is None:
+            raise AssertionError("no batch is in flight")
+        self.chain = chain
+        self.committed = self.batch.number
+        released: list[Action] = []
+        for group in self.batch.groups:
+            released.extend(group.releases)
+        self.batch = None
+        self.flight = Flight.NONE
+        self._release_barriers(released)
+        return released
+
+    def _release_barriers(self, released: list[Action]) -> None:
+        if not self._barriers:
+            return
+        oldest = self._oldest_waiting()
+        while self._barriers and self._barriers[0][0] < oldest and self._barriers[0][1] <= self.committed:
+            released.extend(self._barriers.popleft()[2])
+
+    def _oldest_waiting(self) -> int:
+        queues = (self._results, self._retention, self._one_by_one, *self._submissions.values())
+        return min((queue[0].seq for queue in queues if queue), default=self._seq + 1)
+
+    def _refused(self, index: int, error: str) -> list[Failure]:
+        if self.batch is None:
+            raise AssertionError("no batch is in flight")
+        if index <= len(self._fence_operations()):
+            self.deposed = f"the fence held this broker back: {error}"
+            return []
+        groups = self.batch.groups
+        self.batch = None
+        self.flight = Flight.NONE
+        if len(groups) == 1:
+            followers = self._take_out(groups[0].key)
+            return [Failure(group, error) for group in (groups[0], *followers)]
+        # In the order in which they were written: barriers follow the oldest group that waits.
+        self._one_by_one.extend(sorted(groups, key=lambda group: group.seq))
+        self.pending += len(groups)
+        return []
+
+    def _take_out(self, key: str) -> list[Group]:
+        """Give up what waits behind a failed group of the same key: it was written for what did not come."""
+        followers = [group for group in self._one_by_one if group.key == key]
+        for group in followers:
+            self._one_by_one.remove(group)
+        _, queue = self._waiting.pop(key, (0, None))
+        if queue is not None:
+            later = [group for group in queue if group.key == key]
+            for group in later:
+                queue.remove(group)
+            followers += later
+        self.pending -= len(followers)
+        return followers
+
+
+class _Room:
+    """What is left of a batch's bounds."""
+
+    __slots__ = ("_bytes", "_operations")
+
+    def __init__(self) -> None:
+        self._operations = limits.BATCH_OPERATIONS_MAX
+        self._bytes = limits.BATCH_BYTES_MAX
+
+    def admits(self, group: Group) -> bool:
+        """Take the group's size off, or tell that it does not fit. An empty batch admits any group."""
+        fresh = self._operations == limits.BATCH_OPERATIONS_MAX
+        if not fresh and (len(group.operations) > self._operations or group.size_bytes > self._bytes):
+            return False
+        self._operations -= len(group.operations)
+        self._bytes -= group.size_bytes
+        return True
+
+
+def _size(operations: Sequence[zk.Operation]) -> int:
+    size = 0
+    for operation in operations:
+        size += OPERATION_OVERHEAD_BYTES + len(operation.path)
+        if isinstance(operation, zk.Create | zk.SetData):
+            size += len(operation.data)
+    return size
+
+
+def _merge(groups: list[Group]) -> list[zk.Operation]:
+    """Merge writes to one node into the last, so that a batch touches each node once."""
+    merged: dict[str, zk.Operation] = {}
+    for group in groups:
+        for operation in group.operations:
+            path = operation.path
+            earlier = merged.get(path)
+            if earlier is None:
+                merged[path] = operation
+                continue
+            joined = _join(earlier, operation)
+            if joined is None:
+                del merged[path]
+            else:
+                merged[path] = joined
+    return list(merged.values())
+
+
+def _join(earlier: zk.Operation, later: zk.Operation) -> zk.Operation | None:
+    """Return the one operation that does what both did in turn; None: nothing is left to do."""
+    match earlier, later:
+        case zk.Create(), zk.SetData():
+            return zk.Create(later.path, later.data, earlier.ephemeral)
+        case zk.Create(), zk.Delete():
+            return None
+        case zk.Delete(), zk.Create():
+            return zk.SetData(later.path, later.data)
+        case _:
+            return later
+
+
+def _read_commit(node: zk.NodeRead | None) -> tuple[int, int] | None:
+    if node is None:
+        return None
+    try:
+        commit = znodes.decode(CommitNode, znodes.COMMIT, node.data)
+    except znodes.UnreadableNode:
+        return None
+    return commit.epoch, commit.batch

@@ -1,0 +1,129 @@
+"""The placement pass: which waiting task goes to which worker, asked of the policy.
+
+It owns the choice of policy and its fallback, and the bounds of a pass. It reserves nothing and writes
+nothing: it says ``(task, worker)`` to its caller, which does both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from alb_broker.core.queue import Offered, Queue
+from alb_broker.core.task import Task
+from alb_broker.core.workers import Worker, Workers
+from alb_broker.policies import Candidate, Context, Policy
+from alb_core.draws import Draws
+from alb_core.notes import Level, Note
+from alb_core.resources import Request
+
+CANDIDATES_MAX: Final = 8
+#: A policy sees at most so many workers: the cost of a placement does not grow with the cluster, and a few
+#: choices are nearly as good as all (Mitzenmacher, "The power of two choices", 2001).
+PASS_MAX: Final = 500
+#: Placements of one pass: as many as a batch of writes holds.
+DEFAULT_POLICY: Final = "least-loaded"
+POLICY_RESTS_S: Final = 1.0
+#: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
+
+
+class Placer:
+    """Places tasks by the policy in force.
+
+    Args:
+        policies: All that are installed, by name; must hold the default.
+        seed: Of the draws.
+    """
+
+    def __init__(self, policies: Mapping[str, Policy], seed: int) -> None:
+        self.policies: Final = policies
+        self.name = DEFAULT_POLICY
+        self._draws: Final = Draws(seed)
+        self.failures = 0  #: Times that the policy failed and the default stood in.
+        self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
+        self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
+
+    def use(self, name: str) -> bool:
+        """Switch to another policy; returns whether it is installed (else nothing changes)."""
+        if name not in self.policies:
+            return False
+        self.name = name
+        self._rests_until = float("-inf")
+        return True
+
+    def run(
+        self,
+        queue: Queue,
+        workers: Workers,
+        share: Callable[[str], float],
+        commit: Callable[[Task, Worker], None],
+        at: float,
+    ) -> int:
+        """Place what fits.
+
+        Args:
+            queue: The waiting tasks.
+            workers: Where they may go.
+            share: What a user has reserved.
+            commit: Reserves and records one placement.
+            at: Cluster time.
+
+        Returns:
+            How many tasks were placed.
+        """
+        context = Context(at, self._draws)
+        grown = workers.take_grown()
+        if grown:
+            queue.unblock(lambda request: _fits_one(grown, request))
+
+        def offer(task: Task) -> Offered:
+            found = workers.candidates(task.spec.request, CANDIDATES_MAX)
+            if not found:
+                return Offered.NO_ROOM
+            worker = self._choose(task, found, context)
+            if worker is None:
+                return Offered.DECLINED
+            commit(task, worker)
+            return Offered.PLACED
+
+        return queue.place(share, offer, PASS_MAX)
+
+    def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
+        """Ask the policy; the only worker with room needs no choice."""
+        if len(found) == 1:
+            return found[0]
+        candidates = tuple(
+            Candidate(
+                worker.name, worker.capacity, worker.cpus, worker.memory_bytes, worker.net_bps, worker.load
+            )
+            for worker in found
+        )
+        chosen = self._ask(task, candidates, context)
+        if chosen is None:
+            return None
+        return found[candidates.index(chosen)]
+
+    def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
+        if context.at >= self._rests_until:
+            try:
+                return _checked(self.policies[self.name](task.spec, candidates, context), candidates)
+            except Exception as error:  # noqa: BLE001 (a policy is foreign code: whatever it does, tasks go on)
+                self.failures += 1
+                self._rests_until = context.at + POLICY_RESTS_S
+                fields = {"policy": self.name, "error": repr(error)[:200], "rests_s": POLICY_RESTS_S}
+                self.notes.append(Note("policy_failed", fields, Level.WARNING))
+        return self.policies[DEFAULT_POLICY](task.spec, candidates, context)
+
+
+def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | None:
+    """Hold a policy to its interface."""
+    if chosen is None:
+        return None
+    for candidate in candidates:
+        if candidate is chosen:
+            return candidate
+    raise ValueError(f"the policy chose {chosen!r:.80}, which is no candidate")
+
+
+def _fits_one(workers: list[Worker], request: Request) -> bool:
+    return any(worker.placeable and worker.fits(request) for worker in workers)

@@ -1,0 +1,394 @@
+"""One broker's time as the leader, from a granted claim until it steps down.
+
+The reign hands each event to the desk that owns its matter, places tasks and commits once a turn, and
+knows the few states of being a leader::
+
+    LOADING --table in memory--> LEADING --stop requested--> LEAVING --last commit--> over
+    any of them --fence failed, session lost, suspended too long, stuck--> over
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from alb_broker.core import events
+from alb_broker.core.actions import Action, SendToClient, WriteDump
+from alb_broker.core.answers import Answers
+from alb_broker.core.book import Book
+from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.dump import dump
+from alb_broker.core.events import BrokerEvent
+from alb_broker.core.ledger import Failure, Flight, Lane
+from alb_broker.core.relay import Relay
+from alb_broker.core.repair import Repair
+from alb_broker.core.retention import Retention
+from alb_broker.core.state import State
+from alb_broker.core.takeover import Takeover
+from alb_broker.core.worker_desk import WorkerDesk
+from alb_core import limits, zk, znodes
+from alb_core.messages import Follow, Heartbeat, Hello, NotLeader, Register, Rejected
+from alb_core.notes import Level
+from alb_core.znodes import PolicyNode
+
+PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
+#: Beyond, the shell reads no more submissions until batches have left.
+ASK_AGAIN_S: Final = 0.5
+LEAVING_S: Final = 2.0
+#: A leader that stops waits at most so long for its last commits.
+
+
+class Phase(enum.Enum):
+    """What a leader is doing."""
+
+    LOADING = "loading"  #: Reads the table; greets nobody yet.
+    LEADING = "leading"  #: Serves.
+    LEAVING = "leaving"  #: Writes what it has, then gives the leadership up.
+    OVER = "over"  #: No longer leads; ``Reign.why`` says why.
+
+
+class Reign:
+    """The leader's part of a broker.
+
+    Args:
+        state: Its parts, fresh.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state: Final = state
+        self.phase = Phase.LOADING
+        self.why = ""  #: Why the reign is over.
+        self._book: Final = Book(state)
+        self._relay: Final = Relay(state)
+        self._clients: Final = ClientDesk(state, self._book, self._relay, Answers(state))
+        self._workers: Final = WorkerDesk(state, self._book)
+        self._takeover: Final = Takeover(state)
+        self._retention: Final = Retention(state)
+        self._repair: Final = Repair(state, self._book)
+        self._lobby: dict[bytes, events.ClientSaid | events.WorkerSaid] = {}
+        #: Greetings that came while the table was loading, the newest of each peer.
+        self._suspended_at: float | None = None  #: Own clock, since when the session is suspended.
+        self._heartbeat_at = float("-inf")
+        self._committed_at = state.at  #: Own clock, when the newest batch left.
+        self._commit_read = 0  #: Token of the read that decides a doubtful batch.
+        self._asked_at = float("-inf")
+        self._policy_read = 0
+        self._policy_stale = True
+        self._stuck: tuple[float, int] | None = None
+        #: Own clock, since when a task that fits waits, and how many had been placed then.
+        self._leaving_at = 0.0
+
+    # --- the life of a reign --------------------------------------------------------------------------------
+
+    def begin(self) -> list[Action]:
+        """Start to load the table."""
+        self._takeover.start()
+        return self.state.take_out()
+
+    def handle(self, event: BrokerEvent) -> list[Action]:
+        """Take one event."""
+        self.state.at = event.at
+        self._dispatch(event)
+        return self.state.take_out()
+
+    def _dispatch(self, event: BrokerEvent) -> None:  # noqa: C901, PLR0912 (a flat table of who owns what)
+        match event:
+            case events.ClientSaid():
+                self._on_client(event)
+            case events.WorkerSaid():
+                self._on_worker(event)
+            case events.TurnEnded():
+                self._end_turn()
+            case events.ClientGranted():
+                if (
+                    self.phase is Phase.LEADING
+                ):  # before, nobody can say that a task is gone; readers ask again
+                    self._relay.grant(event.peer, event.grant)
+            case events.ChunkArrived():
+                self._relay.chunk(event.chunk)
+            case events.Tick():
+                self._tick()
+            case events.ClientGarbled():
+                self._clients.refuse_garbled(event.peer, event.why)
+            case events.WorkerGarbled():
+                self._workers.refuse_garbled(event.peer, event.why)
+            case events.StopRequested():
+                self._leave()
+            case zk.MultiEnded():
+                self._on_verdict(event)
+            case zk.NodesRead():
+                self._on_nodes(event)
+            case zk.ChildrenListed():
+                if not self._takeover.on_children(event):
+                    self._workers.on_children(event)
+                self._open_if_loaded()
+            case zk.NodeChanged():
+                self._workers.on_node_changed(event.path)
+                self._policy_stale = self._policy_stale or event.path == znodes.POLICY
+            case zk.ChildrenChanged():
+                self._workers.on_children_changed(event.path)
+            case zk.SessionSuspended():
+                self._suspended_at = self._suspended_at or event.at
+            case zk.SessionConnected():
+                self._on_reconnected()
+            case zk.SessionExpired():
+                self._end("its ZooKeeper session is over")
+            case _:
+                pass
+
+    def _end(self, why: str) -> None:
+        if self.phase is not Phase.OVER:
+            self.phase = Phase.OVER
+            self.why = why
+
+    def farewell(self, where: str, broker: str) -> list[Action]:
+        """Return what the broker says to everybody when its reign is over."""
+        state = self.state
+        told: list[Action] = [
+            state.client(client.peer, NotLeader(where=where, broker=broker)) for client in state.clients
+        ]
+        told += [
+            state.worker(worker.peer, NotLeader(where="", broker=broker))
+            for worker in state.workers
+            if worker.peer
+        ]
+        return told
+
+    def dump(self, why: str) -> bytes:
+        """Return the whole state as JSON."""
+        return dump(self.state, why)
+
+    def _leave(self) -> None:
+        """Hand over: dump, write what waits, then delete ``/leader`` as the last batch."""
+        if self.phase in (Phase.LEAVING, Phase.OVER):
+            return
+        state = self.state
+        state.out.append(WriteDump(dump(state, "hand-over"), "hand-over"))
+        self.phase = Phase.LEAVING
+        self._leaving_at = state.at
+        state.ledger.write(Lane.RETENTION, znodes.LEADER, (zk.Delete(znodes.LEADER),))
+        state.note("leader_leaving", epoch=state.epoch, pending=state.ledger.pending)
+
+    # --- peers ----------------------------------------------------------------------------------------------
+
+    def _on_client(self, event: events.ClientSaid) -> None:
+        standby = isinstance(event.message, Follow)  # needs heartbeats while the table is loading, too
+        if self.phase is Phase.LEADING or (self.phase is Phase.LOADING and standby):
+            self._clients.receive(event.peer, event.message)
+        elif self.phase is Phase.LOADING and isinstance(event.message, Hello):
+            self._lobby[event.peer] = event
+        else:
+            self.state.drop(self.phase.value, message=type(event.message).__name__)
+
+    def _on_worker(self, event: events.WorkerSaid) -> None:
+        if self.phase is Phase.LEADING:
+            self._workers.receive(event.peer, event.message)
+        elif self.phase is Phase.LOADING and isinstance(event.message, Register):
+            self._lobby[event.peer] = event
+        else:
+            self.state.drop(self.phase.value, message=type(event.message).__name__)
+
+    def _open_if_loaded(self) -> None:
+        if self.phase is not Phase.LOADING or not self._takeover.complete:
+            return
+        self.phase = Phase.LEADING
+        self._workers.adopt_table()
+        self.state.note(
+            "leader_ready",
+            epoch=self.state.epoch,
+            seconds=round(self.state.now() - self.state.clock.claimed, 3),
+        )
+        lobby, self._lobby = self._lobby, {}
+        for greeting in lobby.values():
+            self._dispatch(greeting)
+
+    # --- turns and ticks ------------------------------------------------------------------------------------
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether the shell should leave submissions in the socket for now."""
+        return self.state.ledger.pending > PENDING_GROUPS_MAX or self._suspended_at is not None
+
+    def _end_turn(self) -> None:
+        if self.phase is Phase.LEADING:
+            self._place()
+        if self.phase is not Phase.OVER and self._suspended_at is None and self.state.ledger.wants_commit():
+            self._commit()
+
+    def _place(self) -> None:
+        state = self.state
+        at = state.at
+        state.placer.run(
+            state.queue,
+            state.workers,
+            state.table.share,
+            lambda task, worker: self._book.place(task, worker, at),
+            state.now(),
+        )
+        if state.placer.notes:
+            state.out.extend(state.placer.notes)
+            state.placer.notes.clear()
+
+    def _commit(self) -> None:
+        state = self.state
+        self._committed_at = state.at
+        state.request(state.ledger.next_batch(state.tokens.next(), state.now()))
+
+    def _tick(self) -> None:
+        state = self.state
+        self._watch_own_session()
+        if self.phase is Phase.OVER:
+            return
+        self._heartbeat()
+        self._ask_for_doubtful()
+        if self.phase is Phase.LOADING:
+            self._takeover.tick()
+        elif self.phase is Phase.LEADING:
+            self._takeover.tick()
+            self._takeover.recollect()
+            self._clients.tick()
+            self._workers.tick()
+            self._retention.tick()
+            self._repair.tick()
+            self._read_policy()
+            self._watch_progress()
+        elif state.at - self._leaving_at > LEAVING_S:
+            self._end("it was stopped before its last batch was answered")
+        due = state.at - self._committed_at >= limits.HEARTBEAT_S
+        if (
+            due
+            and self._suspended_at is None
+            and state.ledger.flight is Flight.NONE
+            and not state.ledger.deposed
+        ):
+            self._commit()
+
+    def _heartbeat(self) -> None:
+        state = self.state
+        if state.at - self._heartbeat_at < limits.HEARTBEAT_S:
+            return
+        self._heartbeat_at = state.at
+        beat = Heartbeat(
+            waiting="ZooKeeper" if self._suspended_at is not None else "",
+            commit=state.ledger.committed,
+            placement=state.placed_at,
+        )
+        state.out.extend(state.client(client.peer, beat) for client in state.clients)
+        state.out.extend(state.worker(worker.peer, beat) for worker in state.workers if worker.link)
+
+    def _watch_progress(self) -> None:
+        """Resign where a task that would fit stays unplaced: something is wrong that others may not share."""
+        state = self.state
+        placed = state.counters["tasks_placed"]
+        if not any(state.workers.candidates(task.spec.request, 1) for task in state.queue.unplaced()):
+            self._stuck = None
+        elif self._stuck is None or self._stuck[1] != placed:
+            self._stuck = (state.at, placed)
+        elif state.at - self._stuck[0] > state.config.stuck_s:
+            state.out.append(WriteDump(dump(state, "stuck"), "stuck"))
+            state.note("leader_stuck", Level.ERROR, seconds=state.at - self._stuck[0])
+            self._leave()
+
+    # --- ZooKeeper ------------------------------------------------------------------------------------------
+
+    def _on_verdict(self, event: zk.MultiEnded) -> None:
+        released, failures = self.state.ledger.on_verdict(event.token, event.verdict)
+        self._after_commit(released)
+        for failure in failures:
+            self._on_failure(failure)
+
+    def _after_commit(self, released: list[Action]) -> None:
+        ledger = self.state.ledger
+        self.state.out.extend(released)
+        if ledger.deposed:
+            self._end(ledger.deposed)
+        elif self.phase is Phase.LEAVING and ledger.flight is Flight.NONE and not ledger.pending:
+            self._end("it was stopped")
+
+    def _on_failure(self, failure: Failure) -> None:
+        """Somebody else changed nodes of ours: read them again, and tell who asked."""
+        group = failure.group
+        self.state.note("write_refused", Level.ERROR, key=group.key, error=failure.error)
+        if group.key == znodes.LEADER:
+            self._end("its /leader node was deleted by somebody else")
+            return
+        self._repair.read_again(group.key)
+        for action in group.releases:
+            self._tell_refused(action, group.key, failure.error)
+
+    def _tell_refused(self, action: Action, key: str, error: str) -> None:
+        if isinstance(action, SendToClient) and self.state.clients.get(action.peer) is not None:
+            why = f"somebody else changed its nodes in ZooKeeper ({error}); see alb status {key}"
+            self.state.tell(action.peer, Rejected(id=key, code="error", why=why))
+
+    def _on_nodes(self, event: zk.NodesRead) -> None:
+        if event.token == self._commit_read:
+            self._on_commit_read(event)
+        elif event.token == self._policy_read:
+            self._on_policy_read(event)
+        elif self._takeover.on_nodes(event):
+            self._open_if_loaded()
+        else:
+            desks = (self._workers, self._clients, self._repair)
+            any(desk.on_nodes(event) for desk in desks)  # the first that asked takes it
+
+    def _on_reconnected(self) -> None:
+        self._suspended_at = None
+        self._commit_read = self._policy_read = 0
+        self._policy_stale = True
+        self._asked_at = float("-inf")
+        self._workers.on_reconnected()
+        self._ask_for_doubtful()
+
+    def _ask_for_doubtful(self) -> None:
+        """Find out what became of a batch whose answer was lost."""
+        state = self.state
+        if self._commit_read or self._suspended_at is not None or state.at - self._asked_at < ASK_AGAIN_S:
+            return
+        request = state.ledger.on_reconnected(state.tokens.next())
+        if request is not None:
+            self._commit_read = request.token
+            self._asked_at = state.at
+            state.counters["commits_unknown"] += 1
+            state.request(request)
+
+    def _on_commit_read(self, event: zk.NodesRead) -> None:
+        self._commit_read = 0
+        if event.nodes is None:
+            return  # the tick asks again
+        released, again = self.state.ledger.on_commit_read(event.nodes[0])
+        if again is not None:
+            self.state.request(again)
+        self._after_commit(released)
+
+    def _watch_own_session(self) -> None:
+        """A leader that is cut off stops being one by its own clock, long before anybody can tell it."""
+        suspended = self._suspended_at
+        if suspended is not None and self.state.at - suspended >= self.state.session_timeout_s:
+            self._end("ZooKeeper has not been heard for a session's time")
+
+    def _read_policy(self) -> None:
+        if self._policy_stale and not self._policy_read and self._suspended_at is None:
+            self._policy_stale = False
+            self._policy_read = self.state.tokens.next()
+            self.state.request(zk.ReadNodes(token=self._policy_read, paths=(znodes.POLICY,), watch=True))
+
+    def _on_policy_read(self, event: zk.NodesRead) -> None:
+        self._policy_read = 0
+        if event.nodes is None:
+            self._policy_stale = True
+            return
+        node = event.nodes[0]
+        state = self.state
+        if node is None:
+            return
+        try:
+            wanted = znodes.decode(PolicyNode, node.path, node.data).policy
+        except znodes.UnreadableNode as error:
+            state.note("policy_unreadable", Level.ERROR, why=error.why, keeps=state.placer.name)
+            return
+        before = state.placer.name
+        if not state.placer.use(wanted):
+            state.note("policy_unknown", Level.ERROR, policy=wanted, keeps=before)
+        elif wanted != before:
+            state.note("policy_changed", policy=wanted, before=before)

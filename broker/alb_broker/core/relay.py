@@ -1,0 +1,87 @@
+"""Output on its way: grants from readers to workers, chunks from workers to readers.
+
+The leader keeps no output: a grant bounds what is under way. What a worker cannot be asked for any more is
+answered here: ``output lost``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from alb_broker.core.actions import SendChunk, SendGrant
+from alb_broker.core.state import State
+from alb_broker.core.task import Task, Watcher
+from alb_broker.core.workers import Worker
+from alb_core.messages import Chunk, Grant, StreamName
+from alb_core.tasks import Attempt, TaskState
+
+
+class Relay:
+    """Passes grants and chunks on.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+
+    def grant(self, peer: bytes, grant: Grant) -> None:
+        """Pass a reader's grant to the worker that has the output, or say why nobody has it."""
+        task = self._state.table.live.get(grant.task)
+        if task is not None:
+            self._grant_live(peer, task, grant)
+            return
+        done = self._state.table.done.get(grant.task)
+        if done is None:
+            self._lost(peer, grant, 0, "the table no longer holds this task")
+        elif done.record is not None and done.record.result is not None:
+            self._grant_done(peer, grant, done.record.attempts, done.record.result.attempt)
+
+    def grant_both(self, peer: bytes, task: Task, watcher: Watcher) -> None:
+        """Pass on the first grants of a client that attached."""
+        for stream, offset in ((StreamName.STDOUT, watcher.stdout), (StreamName.STDERR, watcher.stderr)):
+            self._grant_live(
+                peer, task, Grant(task=task.id, stream=stream, offset=offset, window=watcher.window)
+            )
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Pass a piece of output to its reader."""
+        if chunk.reader:
+            self._state.out.append(SendChunk(chunk.reader, msgspec.structs.replace(chunk, reader=b"")))
+
+    def _grant_live(self, peer: bytes, task: Task, grant: Grant) -> None:
+        """While the task waits there is no output; the reader asks again."""
+        newest = task.newest()
+        if task.state is not TaskState.RUNNING or newest is None:
+            return
+        worker = self._worker(newest)
+        if worker is not None:
+            self._forward(peer, worker, grant, newest.n)
+
+    def _grant_done(self, peer: bytes, grant: Grant, attempts: tuple[Attempt, ...], n: int) -> None:
+        for attempt in attempts:
+            if attempt.n == n:
+                worker = self._worker(attempt)
+                if worker is not None:
+                    self._forward(peer, worker, grant, n)
+                elif self._state.workers.find(attempt.worker, attempt.incarnation) is None:
+                    self._lost(peer, grant, n, f"worker {attempt.worker}, which kept it, is gone")
+                return
+        self._lost(peer, grant, n, "no worker ran this task")
+
+    def _worker(self, attempt: Attempt) -> Worker | None:
+        worker = self._state.workers.find(attempt.worker, attempt.incarnation)
+        return worker if worker is not None and worker.link else None
+
+    def _forward(self, peer: bytes, worker: Worker, grant: Grant, n: int) -> None:
+        passed = msgspec.structs.replace(grant, reader=peer, attempt=n)
+        self._state.out.append(SendGrant(worker.peer, passed))
+
+    def _lost(self, peer: bytes, grant: Grant, n: int, why: str) -> None:
+        chunk = Chunk(
+            task=grant.task, attempt=n, stream=grant.stream, offset=grant.offset, end=True, lost=why
+        )
+        self._state.out.append(SendChunk(peer, chunk))

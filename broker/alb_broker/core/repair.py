@@ -1,0 +1,117 @@
+"""Tasks whose nodes somebody else changed: what ZooKeeper holds replaces what this leader thought."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alb_broker.core.book import Book
+from alb_broker.core.state import State
+from alb_broker.core.table import DoneTask
+from alb_broker.core.task import Task, consistent
+from alb_broker.core.workers import Worker
+from alb_core import codec, ids, zk, znodes
+from alb_core.messages import AttemptId, Rejected
+from alb_core.notes import Level
+from alb_core.tasks import TaskRecord, TaskState
+
+
+class Repair:
+    """Reads tasks again after a refused write.
+
+    Args:
+        state: The reign's parts.
+        book: Knows how reservations are given back.
+    """
+
+    def __init__(self, state: State, book: Book) -> None:
+        self._state: Final = state
+        self._book: Final = book
+        self._reads: dict[int, str] = {}  #: Reads under way: token to task id.
+        self._unread: set[str] = set()
+
+    def read_again(self, key: str) -> None:
+        """Look at a task's nodes; other keys are no tasks and need nothing."""
+        if ids.is_task_id(key):
+            self._unread.add(key)
+
+    def tick(self) -> None:
+        """Ask for what was not read yet."""
+        unread, self._unread = self._unread, set()
+        for task_id in sorted(unread):
+            token = self._state.tokens.next()
+            self._reads[token] = task_id
+            paths = (znodes.task_path(task_id), znodes.done_path(task_id))
+            self._state.request(zk.ReadNodes(token=token, paths=paths, sync=True))
+
+    def on_nodes(self, event: zk.NodesRead) -> bool:
+        """Take a task's nodes; returns whether they were asked here."""
+        task_id = self._reads.pop(event.token, None)
+        if task_id is None:
+            return False
+        if event.nodes is None:
+            self._unread.add(task_id)
+            return True
+        live, done = (self._record(node) for node in event.nodes)
+        self._forget(task_id)
+        if done is not None and done.result is not None:
+            self._state.table.finish(DoneTask(task_id, done.result.finished, done))
+        elif live is not None and consistent(live):
+            self._know(live)
+        else:
+            self._tell_gone(task_id)
+        self._state.note(
+            "task_repaired", Level.WARNING, task=task_id, live=live is not None, done=done is not None
+        )
+        return True
+
+    def _record(self, node: zk.NodeRead | None) -> TaskRecord | None:
+        if node is None:
+            return None
+        try:
+            return znodes.decode_task(node.path, node.data)
+        except znodes.UnreadableNode as error:
+            self._state.set_aside(error.path, error.why)
+            return None
+
+    def _forget(self, task_id: str) -> None:
+        """Drop the task from memory; workers that run it are told to end it."""
+        state = self._state
+        state.table.done.pop(task_id, None)
+        task = state.table.live.get(task_id)
+        if task is None:
+            return
+        for attempt in task.live():
+            worker = state.workers.find(attempt.worker, attempt.incarnation)
+            if worker is not None:
+                attempt_id = AttemptId(task.id, attempt.n)
+                self._book.release(task, worker, attempt_id)
+                worker.foreign.add(attempt_id)
+                worker.killing[attempt_id] = float("-inf")
+        state.table.remove(task)
+        task.state = TaskState.LOST  # whoever still holds the object (the queue) passes over it
+
+    def _know(self, record: TaskRecord) -> None:
+        state = self._state
+        task = Task(record, codec.encode_spec(record.spec))
+        state.table.add(task)
+        if task.state is TaskState.QUEUED:
+            state.queue.add(task)
+        for attempt in task.live():
+            worker = state.workers.find(attempt.worker, attempt.incarnation)
+            if worker is None:  # not known here: judged like any other that is silent
+                worker = Worker(attempt.worker, attempt.incarnation, state.at)
+                if attempt.worker in state.workers.by_name:
+                    self._book.lose(task, attempt.n, worker, state.at)
+                    continue
+                state.workers.add(worker)
+            attempt_id = AttemptId(task.id, attempt.n)
+            worker.foreign.discard(attempt_id)
+            worker.killing.pop(attempt_id, None)
+            self._book.reserve(task, worker, attempt_id)
+            worker.unconfirmed[attempt_id] = float("-inf")
+
+    def _tell_gone(self, task_id: str) -> None:
+        why = "its nodes were deleted from ZooKeeper by somebody else"
+        for client in self._state.clients:
+            if client.watching.pop(task_id, None) is not None:
+                self._state.tell(client.peer, Rejected(id=task_id, code="gone", why=why))

@@ -1,0 +1,142 @@
+"""What a leader has in its hands during one epoch: the parts, the clock, and the envelope of what it sends.
+
+The desks (``client_desk``, ``worker_desk``, …) act on it; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from alb_broker.core.actions import Action, SendToClient, SendToWorker
+from alb_broker.core.clients import Clients
+from alb_broker.core.ledger import Ledger
+from alb_broker.core.placement import Placer
+from alb_broker.core.queue import Queue
+from alb_broker.core.table import Table
+from alb_broker.core.workers import Workers
+from alb_broker.policies import Policy
+from alb_core import zk
+from alb_core.config import BrokerConfig
+from alb_core.messages import ToClient, ToWorker
+from alb_core.notes import Level, Note
+from alb_core.znodes import BrokerNode
+
+
+class Tokens:
+    """Numbers for requests, so that late answers to old questions are recognised."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self) -> int:
+        """Return a number that was not used before."""
+        self._last += 1
+        return self._last
+
+
+class ClusterClock:
+    """Cluster time: ZooKeeper's time of the claim plus this broker's monotonic time since.
+
+    Args:
+        claimed_s: The claim's ``mtime``, in seconds since 1970.
+        at: Own clock when the claim's answer came.
+        floor_s: The time in ``/commit`` before the claim: cluster time never falls.
+    """
+
+    def __init__(self, claimed_s: float, at: float, floor_s: float) -> None:
+        self.claimed: Final = max(claimed_s, floor_s)
+        self._at: Final = at
+
+    def time(self, at: float) -> float:
+        """Return cluster time at a moment of the own clock."""
+        return round(self.claimed + max(0.0, at - self._at), 6)
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that ZooKeeper granted."""
+
+    epoch: int
+    table: str
+    fence: int
+    #: Version of ``/epoch``.
+    chain: int
+    #: Version of ``/commit``.
+    mtime_s: float
+    floor_s: float
+    #: Cluster time of the last commit before.
+
+
+class State:
+    """The parts of one reign."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 (it is the place where the parts come together)
+        self,
+        config: BrokerConfig,
+        node: BrokerNode,
+        claim: Claim,
+        policies: Mapping[str, Policy],
+        tokens: Tokens,
+        at: float,
+    ) -> None:
+        self.config: Final = config
+        self.node: Final = node
+        self.claim: Final = claim
+        self.epoch: Final = claim.epoch
+        self.tokens: Final = tokens
+        self.clock: Final = ClusterClock(claim.mtime_s, at, claim.floor_s)
+        self.ledger: Final = Ledger(epoch=claim.epoch, fence=claim.fence, chain=claim.chain)
+        self.table: Final = Table(pending_max=config.pending_max, pending_bytes_max=config.pending_bytes_max)
+        self.queue: Final = Queue()
+        self.workers: Final = Workers()
+        self.clients: Final = Clients()
+        self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
+        self.counters: Counter[str] = Counter()  #: What happened in this reign.
+        self.brokers: tuple[str, ...] = ()  #: Request endpoints of all brokers.
+        self.placed_at = 0.0  #: Cluster time of the newest placement.
+        self.out: list[Action] = []  #: Actions that wait for no commit.
+        self.session_timeout_s = config.session_timeout_s  #: As the server granted it.
+        self.at = at  #: Own clock of the event that is handled now.
+        self.trace = config.log_level == "debug"  #: Whether every transition is noted.
+
+    def now(self) -> float:
+        """Return the cluster time of the event that is handled now."""
+        return self.clock.time(self.at)
+
+    def client(self, peer: bytes, message: ToClient) -> SendToClient:
+        """Put a message to a client under this epoch."""
+        return SendToClient(peer, self.epoch, message)
+
+    def worker(self, peer: bytes, message: ToWorker) -> SendToWorker:
+        """Put a message to a worker under this epoch."""
+        return SendToWorker(peer, self.epoch, message)
+
+    def tell(self, peer: bytes, message: ToClient) -> None:
+        """Say something to a client that writes nothing: it follows the newest commit."""
+        self.ledger.say(self.client(peer, message))
+
+    def request(self, request: zk.Request) -> None:
+        """Ask ZooKeeper."""
+        self.out.append(request)
+
+    def note(self, event: str, level: Level = Level.INFO, **fields: Any) -> None:
+        """Have a line logged."""
+        self.out.append(Note(event, fields, level))
+
+    def drop(self, trigger: str, **fields: Any) -> None:
+        """Note that a message was dropped, and why."""
+        self.counters["messages_dropped"] += 1
+        self.note("message_dropped", Level.DEBUG, trigger=trigger, **fields)
+
+    def set_aside(self, path: str, why: str) -> None:
+        """Keep a node that cannot be read out of the way, and tell the operator."""
+        self.table.set_aside[path] = why
+        self.note("node_set_aside", Level.ERROR, path=path, why=why)
+
+    def take_out(self) -> list[Action]:
+        """Return, and forget, the actions that wait for no commit."""
+        out, self.out = self.out, []
+        return out

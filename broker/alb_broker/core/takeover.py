@@ -1,0 +1,167 @@
+"""Taking over: from a granted claim to a table in memory.
+
+``/done`` is listed, ``/tasks`` is listed and read; whatever got no answer is asked again. Records that
+cannot be read are set aside. Finished tasks are known by their ids only; their records are read afterwards,
+in the background.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from alb_broker.core.state import State
+from alb_broker.core.table import DoneTask
+from alb_broker.core.task import Task, consistent
+from alb_core import codec, ids, zk, znodes
+from alb_core.notes import Level
+from alb_core.tasks import TaskState
+
+READ_CHUNK: Final = 500
+READS_AHEAD: Final = 4
+#: Reads under way at once: enough to keep ZooKeeper busy while this broker decodes.
+
+
+class Takeover:
+    """Loads the table.
+
+    Args:
+        state: The reign's parts; its table and queue are filled.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self._asked: dict[int, zk.Request] = {}  #: Requests under way, by token.
+        self._unanswered: list[zk.Request] = []  #: To be asked again.
+        self._chunks: deque[tuple[str, ...]] = deque()  #: Paths of tasks, not asked yet.
+        self._listings = 0  #: Listings without an answer.
+        self._done_paths: list[str] = []
+        self.complete = False  #: The table is in memory.
+
+    def start(self) -> None:
+        """Ask for the lists."""
+        for parent in (znodes.DONE, znodes.TASKS):
+            for bucket in ids.buckets():
+                self._listings += 1
+                self._ask(zk.ListChildren(token=self._state.tokens.next(), path=f"{parent}/{bucket}"))
+
+    def _ask(self, request: zk.ListChildren | zk.ReadNodes) -> None:
+        self._asked[request.token] = request
+        self._state.request(request)
+
+    def tick(self) -> None:
+        """Ask again what got no answer."""
+        again, self._unanswered = self._unanswered, []
+        for request in again:
+            assert not isinstance(request, zk.Multi)  # noqa: S101 (only reads are asked here)
+            self._ask(request)
+
+    def on_children(self, event: zk.ChildrenListed) -> bool:
+        """Take a list; returns whether it was asked here."""
+        request = self._asked.pop(event.token, None)
+        if not isinstance(request, zk.ListChildren):
+            return False
+        if event.names is None:
+            self._unanswered.append(request)
+            return True
+        self._listings -= 1
+        if request.path.startswith(znodes.DONE):
+            self._know_done(request.path, event.names)
+        else:
+            self._plan(request.path, event.names)
+        self._read_on()
+        return True
+
+    def _know_done(self, path: str, names: tuple[str, ...]) -> None:
+        state = self._state
+        for name in names:
+            state.table.finish(DoneTask(name, state.clock.claimed, None))
+            self._done_paths.append(f"{path}/{name}")
+
+    def _plan(self, path: str, names: tuple[str, ...]) -> None:
+        """Add a bucket's tasks to the reads, filling up the last chunk."""
+        paths = [f"{path}/{name}" for name in names]
+        if self._chunks and len(self._chunks[-1]) < READ_CHUNK:
+            paths = [*self._chunks.pop(), *paths]
+        for begin in range(0, len(paths), READ_CHUNK):
+            self._chunks.append(tuple(paths[begin : begin + READ_CHUNK]))
+
+    def _read_on(self) -> None:
+        """Keep some reads under way; small chunks wait until the lists are complete."""
+        while (
+            self._chunks
+            and self._reading() < READS_AHEAD
+            and (not self._listings or len(self._chunks[0]) == READ_CHUNK)
+        ):
+            paths = self._chunks.popleft()
+            self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths))
+        if not (self._listings or self._chunks or self._asked or self._unanswered):
+            self._complete()
+
+    def _reading(self) -> int:
+        return (
+            len(self._asked)
+            - self._listings
+            + sum(isinstance(request, zk.ListChildren) for request in self._unanswered)
+        )
+
+    def on_nodes(self, event: zk.NodesRead) -> bool:
+        """Take tasks' records; returns whether they were asked here."""
+        request = self._asked.pop(event.token, None)
+        if not isinstance(request, zk.ReadNodes):
+            return False
+        if event.nodes is None:
+            self._unanswered.append(request)
+            return True
+        for node in event.nodes:
+            if node is not None:
+                self._take(node)
+        if not self.complete:
+            self._read_on()
+        return True
+
+    def _take(self, node: zk.NodeRead) -> None:
+        state = self._state
+        done = node.path.startswith(znodes.DONE)
+        try:
+            record = znodes.decode_task(node.path, node.data)
+        except znodes.UnreadableNode as error:
+            state.set_aside(error.path, error.why)
+            if done:
+                state.table.done.pop(node.path.rpartition("/")[2], None)
+            return
+        if done:
+            known = state.table.done.get(record.id)
+            if known is not None and record.result is not None:
+                known.record = record
+        elif not consistent(record):
+            state.set_aside(
+                node.path, f"a live task in state {record.state.value} without what belongs to it"
+            )
+        else:
+            state.table.add(Task(record, codec.encode_spec(record.spec)))
+
+    def _complete(self) -> None:
+        """Queue what waits, oldest first."""
+        state = self._state
+        waiting = [task for task in state.table.live.values() if task.state is TaskState.QUEUED]
+        for task in sorted(waiting, key=lambda task: (task.submitted, task.id)):
+            state.queue.add(task)
+        self.complete = True
+        state.note(
+            "table_loaded",
+            Level.INFO,
+            epoch=state.epoch,
+            queued=len(waiting),
+            running=len(state.table.live) - len(waiting),
+            done=len(state.table.done),
+            set_aside=len(state.table.set_aside),
+        )
+
+    def recollect(self) -> None:
+        """Read a portion of the finished tasks' records, so that lists and clients find them in memory."""
+        if self._asked or self._unanswered or not self._done_paths:
+            return
+        paths = tuple(self._done_paths[:READ_CHUNK])
+        del self._done_paths[:READ_CHUNK]
+        self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths))

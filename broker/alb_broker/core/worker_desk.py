@@ -1,0 +1,417 @@
+"""What workers tell the leader, and who of them is alive: registrations, reports, loss and return.
+
+The rules of loss are ``workers.py``'s numbers; what becomes of the attempts is the book's. Here is decided
+which worker a message speaks for, and which reports still count.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alb_broker.core.book import Book, deliverable
+from alb_broker.core.state import State
+from alb_broker.core.task import Task
+from alb_broker.core.workers import Worker
+from alb_core import ids, limits, zk, znodes
+from alb_core.messages import (
+    AttemptAck,
+    AttemptEnded,
+    AttemptId,
+    AttemptStarted,
+    Beat,
+    Error,
+    Goodbye,
+    Kill,
+    Leaving,
+    Register,
+    Registered,
+    WorkerMessage,
+)
+from alb_core.notes import Level
+from alb_core.tasks import Attempt, AttemptState, TaskState
+from alb_core.znodes import WorkerNode
+
+RESEND_MAX: Final = 200
+#: Orders sent again to one worker in one tick.
+LIST_EVERY_S: Final = 0.2
+#: ``/workers`` is listed at most so often.
+LIST_ANYWAY_S: Final = 5.0
+#: … and at least so often, should a watch have been lost.
+
+
+class WorkerDesk:
+    """Handles the messages and the nodes of workers.
+
+    Args:
+        state: The reign's parts.
+        book: Carries out what becomes of attempts.
+    """
+
+    def __init__(self, state: State, book: Book) -> None:
+        self._state: Final = state
+        self._book: Final = book
+        self._list_token = 0  #: Of the listing under way; 0: none.
+        self._listed_at = float("-inf")  #: Own clock of the newest listing.
+        self._list_wanted = True
+        self._reads: dict[int, tuple[str, ...]] = {}  #: Node reads under way: token to worker names.
+        self._unread: set[str] = set()  #: Workers whose node must be read.
+        self._nodes: dict[str, WorkerNode] = {}  #: What was read last, of the nodes that exist.
+        self._watched: set[str] = set()  #: Workers whose node has an unspent watch.
+        self._nodes_known = False  #: All nodes were read since the session was last interrupted.
+        self._strangers: dict[tuple[str, str], tuple[bytes, Register]] = {}
+        #: Registrations that wait until their node has been read.
+
+    # --- messages -------------------------------------------------------------------------------------------
+
+    def receive(self, peer: bytes, message: WorkerMessage) -> None:
+        """Handle one message of one worker."""
+        if isinstance(message, Register):
+            self._on_register(peer, message)
+            return
+        worker = self._state.workers.by_peer.get(peer)
+        if worker is None:
+            self._state.ledger.say(
+                self._state.worker(peer, Error(code="register", why="register first on each new link"))
+            )
+            return
+        self._heard(worker)
+        match message:
+            case Beat(load=load):
+                worker.load = load
+            case AttemptStarted(attempt=attempt):
+                worker.unconfirmed.pop(attempt, None)
+            case AttemptEnded():
+                self._on_ended(worker, message)
+            case Leaving():
+                worker.leaving = True
+                self._state.note("worker_leaving", worker=worker.name)
+            case Goodbye():
+                worker.link = False
+                worker.silent_since = self._state.at
+
+    def refuse_garbled(self, peer: bytes, why: str) -> None:
+        """Answer a frame that could not be understood."""
+        self._state.counters["frames_garbled"] += 1
+        self._state.ledger.say(self._state.worker(peer, Error(code="protocol", why=why[:500])))
+
+    def _heard(self, worker: Worker) -> None:
+        worker.heard = self._state.at
+        if not worker.link:
+            worker.link = True
+            self._state.workers.grew(worker)
+
+    def _on_ended(self, worker: Worker, message: AttemptEnded) -> None:
+        attempt_id = message.attempt
+        task = self._state.table.live.get(attempt_id.task)
+        attempt = deliverable(task, attempt_id.n, worker.incarnation) if task is not None else None
+        if task is not None and attempt is not None:
+            self._book.end(task, attempt, message.outcome, worker, self._state.at)
+            return
+        self._state.drop("stale_attempt", task=attempt_id.task, attempt=attempt_id.n, worker=worker.name)
+        self._free(worker, attempt_id)
+        self._state.ledger.say(self._state.worker(worker.peer, AttemptAck(attempt=attempt_id)))
+
+    def _free(self, worker: Worker, attempt_id: AttemptId) -> None:
+        """The processes of an attempt that no longer counts are gone."""
+        task = self._state.table.live.get(attempt_id.task)
+        if task is not None:
+            self._book.release(task, worker, attempt_id)
+        elif worker.release(attempt_id):
+            self._state.workers.grew(worker)
+
+    # --- registration ---------------------------------------------------------------------------------------
+
+    def _on_register(self, peer: bytes, message: Register) -> None:
+        state = self._state
+        if message.protocol != limits.PROTOCOL_VERSION:
+            why = (
+                f"worker {message.worker[:64]} speaks protocol {message.protocol}, the broker "
+                f"{limits.PROTOCOL_VERSION}; install the same version of alb"
+            )
+            state.ledger.say(state.worker(peer, Error(code="version", why=why)))
+            return
+        if not ids.is_name(message.worker):
+            why = f"the worker name {message.worker[:64]!r} is not usable"
+            state.ledger.say(state.worker(peer, Error(code="name", why=why)))
+            return
+        node = self._nodes.get(message.worker)
+        if node is not None and node.incarnation == message.incarnation:
+            self._admit(peer, message)
+            return
+        known = state.workers.find(message.worker, message.incarnation)
+        if known is not None and node is None:
+            self._admit(peer, message)  # link only: its attempts stay its own, nothing is placed
+            return
+        self._strangers[message.worker, message.incarnation] = (peer, message)
+        self._read((message.worker,))
+
+    def _admit(self, peer: bytes, message: Register) -> None:
+        """Take a worker in, with what it holds."""
+        state = self._state
+        worker = self._incarnation(message.worker, message.incarnation)
+        fresh = not worker.link or worker.peer != peer
+        state.workers.linked(worker, peer, state.at)
+        worker.offer(message.capacity)
+        worker.load = message.load
+        worker.leaving = False
+        node = self._nodes.get(worker.name)
+        worker.session = node is not None and node.incarnation == worker.incarnation
+        if not worker.session:
+            worker.silent_since = state.at
+        held = set(message.held)
+        for attempt_id in held:
+            self._meet(worker, attempt_id)
+        self._claim_unclaimed(worker, held)
+        state.workers.grew(worker)
+        registered = Registered(broker=state.node.broker, output=state.node.worker_output)
+        state.ledger.say(state.worker(peer, registered))
+        if fresh:
+            state.counters["workers_registered"] += 1
+            state.note(
+                "worker_registered",
+                worker=worker.name,
+                incarnation=worker.incarnation,
+                held=len(held),
+                session=worker.session,
+            )
+
+    def _incarnation(self, name: str, incarnation: str) -> Worker:
+        """Return the worker of this incarnation; one that it replaces is lost at once."""
+        state = self._state
+        worker = state.workers.find(name, incarnation)
+        if worker is not None:
+            return worker
+        earlier = state.workers.by_name.get(name)
+        if earlier is not None:
+            self._lose(earlier, "a new incarnation took its name")
+        worker = Worker(name, incarnation, state.at)
+        state.workers.add(worker)
+        return worker
+
+    def _meet(self, worker: Worker, attempt_id: AttemptId) -> None:
+        """A worker holds an attempt: it keeps it, gets it back, or must end it."""
+        task = self._state.table.live.get(attempt_id.task)
+        attempt = deliverable(task, attempt_id.n, worker.incarnation) if task is not None else None
+        if task is not None and attempt is not None:
+            self._keep(worker, task, attempt, attempt_id)
+            return
+        if attempt_id not in worker.reserved:
+            worker.foreign.add(attempt_id)
+        self._kill(worker, attempt_id)
+
+    def _keep(self, worker: Worker, task: Task, attempt: Attempt, attempt_id: AttemptId) -> None:
+        worker.unconfirmed.pop(attempt_id, None)
+        if attempt.state is AttemptState.LOST:
+            if task.state is TaskState.QUEUED:
+                self._book.readopt(task, attempt.n, worker, self._state.at)
+        else:
+            self._book.reserve(task, worker, attempt_id)
+            self._state.counters["attempts_adopted"] += 1
+        if task.cancel:
+            self._kill(worker, attempt_id)
+
+    def _kill(self, worker: Worker, attempt_id: AttemptId) -> None:
+        worker.unconfirmed.pop(attempt_id, None)
+        worker.killing[attempt_id] = float("-inf")  # the next tick sends it
+
+    def _claim_unclaimed(self, worker: Worker, held: set[AttemptId]) -> None:
+        """What the table gives to this incarnation and it does not hold is sent to it again."""
+        for attempt_id in worker.reserved:
+            if attempt_id in held:
+                continue
+            task = self._state.table.live.get(attempt_id.task)
+            wanted = task is not None and deliverable(task, attempt_id.n, worker.incarnation) is not None
+            if wanted and task is not None and not task.cancel:
+                worker.unconfirmed[attempt_id] = float("-inf")
+            else:
+                self._kill(worker, attempt_id)
+
+    # --- orders sent again ----------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Send unanswered orders again, judge who is lost, keep the list of workers fresh."""
+        state = self._state
+        for worker in state.workers.mark_silent(state.at):
+            state.note("worker_silent", Level.WARNING, worker=worker.name, session=worker.session)
+        for worker in state.workers.overdue(state.at) if self._nodes_known else ():
+            why = "its session lives but its link is gone" if worker.session else "neither session nor link"
+            self._lose(worker, why)
+        for worker in state.workers:
+            if worker.link:
+                self.repeat_orders(worker)
+        self._look()
+
+    def repeat_orders(self, worker: Worker) -> None:
+        """Send Run and Kill again where the worker did not answer in time."""
+        state = self._state
+        due = state.at - limits.RESEND_S
+        for attempt_id in [a for a, sent in worker.unconfirmed.items() if sent <= due][:RESEND_MAX]:
+            task = state.table.live.get(attempt_id.task)
+            if task is None or deliverable(task, attempt_id.n, worker.incarnation) is None:
+                worker.unconfirmed.pop(attempt_id)
+                continue
+            worker.unconfirmed[attempt_id] = state.at
+            state.ledger.say(state.worker(worker.peer, self._book.run_message(task, attempt_id)))
+        for attempt_id in [a for a, sent in worker.killing.items() if sent <= due][:RESEND_MAX]:
+            worker.killing[attempt_id] = state.at
+            task = state.table.live.get(attempt_id.task)
+            why = "cancelled" if task is not None and task.cancel else "superseded"
+            kill = Kill(attempt=attempt_id, why="cancelled" if why == "cancelled" else "superseded")
+            state.ledger.say(state.worker(worker.peer, kill))
+
+    # --- loss -----------------------------------------------------------------------------------------------
+
+    def _lose(self, worker: Worker, why: str) -> None:
+        """Give a worker up; what it ran is queued again, or ends."""
+        state = self._state
+        state.workers.remove(worker.name)
+        state.counters["workers_lost"] += 1
+        state.note(
+            "worker_lost",
+            Level.WARNING,
+            worker=worker.name,
+            incarnation=worker.incarnation,
+            why=why,
+            attempts=len(worker.reserved),
+        )
+        for attempt_id in list(worker.reserved):
+            task = state.table.live.get(attempt_id.task)
+            if task is None:
+                continue
+            self._book.release(task, worker, attempt_id)
+            attempt = task.attempt(attempt_id.n)
+            if attempt is not None and attempt.state is AttemptState.LIVE:
+                self._book.lose(task, attempt.n, worker, state.at)
+
+    def adopt_table(self) -> None:
+        """After a takeover: every live attempt belongs to its worker's incarnation until that is lost.
+
+        Of two incarnations of one name the one that was given attempts later is the newer.
+        """
+        state = self._state
+        found = [(attempt, task) for task in state.table.live.values() for attempt in task.live()]
+        for attempt, task in sorted(found, key=lambda pair: pair[0].placed):
+            worker = self._incarnation(attempt.worker, attempt.incarnation)
+            attempt_id = AttemptId(task.id, attempt.n)
+            self._book.reserve(task, worker, attempt_id)
+            worker.unconfirmed[attempt_id] = float("-inf")
+
+    # --- nodes ----------------------------------------------------------------------------------------------
+
+    def on_reconnected(self) -> None:
+        """The session is usable again: its watches are gone."""
+        self._list_token = 0
+        self._nodes_known = False
+        self._reads.clear()
+        self._watched.clear()
+        self._unread |= {*self._nodes, *(name for name, _ in self._strangers)}
+        self._list_wanted = True
+        self._listed_at = float("-inf")
+
+    def on_children_changed(self, path: str) -> None:
+        """The list of workers changed."""
+        if path == znodes.WORKERS:
+            self._list_wanted = True
+
+    def on_node_changed(self, path: str) -> None:
+        """A worker's node changed or went."""
+        parent, _, name = path.rpartition("/")
+        if parent == znodes.WORKERS:
+            self._watched.discard(name)
+            self._unread.add(name)
+
+    def _look(self) -> None:
+        state = self._state
+        age = state.at - self._listed_at
+        if not self._list_token and ((self._list_wanted and age >= LIST_EVERY_S) or age >= LIST_ANYWAY_S):
+            self._list_token = state.tokens.next()
+            self._listed_at = state.at
+            self._list_wanted = False
+            state.request(zk.ListChildren(token=self._list_token, path=znodes.WORKERS, watch=True))
+        if self._unread:
+            names = tuple(sorted(self._unread))
+            self._unread.clear()
+            self._read(names)
+
+    def _read(self, names: tuple[str, ...]) -> None:
+        token = self._state.tokens.next()
+        self._reads[token] = names
+        paths = tuple(znodes.worker_path(name) for name in names)
+        self._state.request(zk.ReadNodes(token=token, paths=paths, watch=True, sync=True))
+
+    def on_children(self, event: zk.ChildrenListed) -> bool:
+        """Take the list of workers; returns whether it was this desk's question."""
+        if event.token != self._list_token:
+            return False
+        self._list_token = 0
+        if event.names is None:
+            self._list_wanted = True
+            return True
+        for name in set(self._nodes) - set(event.names):
+            self._unread.add(name)
+        self._unread |= {name for name in event.names if name not in self._watched}
+        self._nodes_known = self._nodes_known or not self._unread
+        return True
+
+    def on_nodes(self, event: zk.NodesRead) -> bool:
+        """Take workers' nodes; returns whether they were this desk's question."""
+        names = self._reads.pop(event.token, None)
+        if names is None:
+            return False
+        if event.nodes is None:
+            self._unread |= set(names)
+            return True
+        for name, node in zip(names, event.nodes, strict=True):
+            self._watched.add(name)
+            self._take_node(name, node)
+        self._nodes_known = self._nodes_known or not (self._list_wanted or self._list_token or self._reads)
+        return True
+
+    def _take_node(self, name: str, node: zk.NodeRead | None) -> None:
+        if node is None:
+            self._watched.discard(name)
+            self._nodes.pop(name, None)
+            self._session_over(name)
+        else:
+            self._session_seen(name, node)
+        self._meet_strangers(name)
+
+    def _session_over(self, name: str) -> None:
+        worker = self._state.workers.by_name.get(name)
+        if worker is not None and worker.session:
+            worker.session = False
+            worker.silent_since = self._state.at
+            self._state.note("worker_session_over", Level.WARNING, worker=name, link=worker.link)
+
+    def _session_seen(self, name: str, read: zk.NodeRead) -> None:
+        state = self._state
+        try:
+            node = znodes.decode(WorkerNode, read.path, read.data)
+        except znodes.UnreadableNode as error:
+            state.set_aside(error.path, error.why)
+            return
+        self._nodes[name] = node
+        worker = state.workers.by_name.get(name)
+        if worker is not None and worker.incarnation != node.incarnation:
+            self._lose(worker, "a new incarnation took its name")
+            worker = None
+        if worker is None:
+            worker = Worker(name, node.incarnation, state.at)
+            state.workers.add(worker)
+        if not worker.session:
+            worker.session = True
+            state.workers.grew(worker)
+
+    def _meet_strangers(self, name: str) -> None:
+        """Decide the registrations that waited for this node."""
+        node = self._nodes.get(name)
+        for stranger, incarnation in [key for key in self._strangers if key[0] == name]:
+            peer, message = self._strangers.pop((stranger, incarnation))
+            if node is None and name in self._state.workers.by_name:
+                # Neither proves to be the newer. It asks again; by then one has a node, or the other is lost.
+                self._state.drop("name_in_doubt", worker=name, incarnation=incarnation)
+            elif node is None or node.incarnation == incarnation:
+                self._admit(peer, message)
+            else:
+                why = f"worker name {name} belongs to another incarnation; give each worker its own name"
+                self._state.ledger.say(self._state.worker(peer, Error(code="name", why=why)))

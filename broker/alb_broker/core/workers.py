@@ -1,0 +1,231 @@
+"""The workers that a leader knows: their capacity, what is reserved on them, and whether they live.
+
+A worker has a *session* while its ephemeral node holds its incarnation, and a *link* while it is heard.
+Both: tasks are placed on it. Session only: nothing is placed, lost after 30 s. Link only: nothing is placed,
+it keeps its attempts. Neither: lost after 5 s. Loss is judged per incarnation.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from alb_core import limits
+from alb_core.messages import AttemptId, WorkerLine
+from alb_core.resources import Capacity, Load, Request
+
+EPSILON: Final = 1e-9
+#: Sums of fractional cpus are exact only so far.
+
+
+class Worker:
+    """One incarnation of one worker."""
+
+    __slots__ = (
+        "capacity",
+        "cpus",
+        "foreign",
+        "heard",
+        "incarnation",
+        "killing",
+        "leaving",
+        "link",
+        "load",
+        "memory_bytes",
+        "name",
+        "net_bps",
+        "open",
+        "peer",
+        "reserved",
+        "session",
+        "silent_since",
+        "unconfirmed",
+    )
+
+    def __init__(self, name: str, incarnation: str, at: float) -> None:
+        self.name: Final = name
+        self.incarnation: Final = incarnation
+        self.peer = b""  #: Its address on the workers' link; empty before it registered.
+        self.capacity = Capacity(cpus=0, memory_bytes=0)
+        self.load = Load()
+        self.session = False  #: Its node was read with this incarnation.
+        self.link = False  #: It registered with this leader and is heard.
+        self.heard = at  #: Own clock, when it was last heard.
+        self.silent_since = at  #: Own clock, since when session or link is missing.
+        self.leaving = False  #: It said that it stops.
+        self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
+        self.foreign: set[AttemptId] = set()
+        #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
+        self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
+        self.killing: dict[AttemptId, float] = {}  #: Kill was sent then (own clock), and not answered.
+        self.cpus = 0.0  #: Free.
+        self.memory_bytes = 0  #: Free.
+        self.net_bps = 0  #: Free.
+        self.open = False  #: It is among those that a search for candidates looks at.
+
+    @property
+    def placeable(self) -> bool:
+        """Whether tasks may be placed on it."""
+        return self.session and self.link and not self.leaving and not self.foreign
+
+    @property
+    def has_room(self) -> bool:
+        """Whether some task could be placed on it: every task needs processors."""
+        return self.cpus > EPSILON and self.placeable
+
+    def fits(self, request: Request) -> bool:
+        """Tell whether the request fits into what is free."""
+        return (
+            request.cpus <= self.cpus + EPSILON
+            and request.memory_bytes <= self.memory_bytes
+            and request.net_bps <= self.net_bps
+            and (not request.labels or set(request.labels) <= set(self.capacity.labels))
+        )
+
+    def reserve(self, attempt: AttemptId, request: Request) -> None:
+        """Set the request aside for an attempt; a second time for the same attempt changes nothing."""
+        if attempt in self.reserved:
+            return
+        self.reserved[attempt] = request
+        self.cpus -= request.cpus
+        self.memory_bytes -= request.memory_bytes
+        self.net_bps -= request.net_bps
+
+    def release(self, attempt: AttemptId) -> bool:
+        """Give back what an attempt had reserved: its processes are gone.
+
+        Returns:
+            Whether there was anything to give back.
+        """
+        self.unconfirmed.pop(attempt, None)
+        self.killing.pop(attempt, None)
+        foreign = attempt in self.foreign
+        self.foreign.discard(attempt)
+        request = self.reserved.pop(attempt, None)
+        if request is None:
+            return foreign
+        self.cpus += request.cpus
+        self.memory_bytes += request.memory_bytes
+        self.net_bps += request.net_bps
+        return True
+
+    def offer(self, capacity: Capacity) -> None:
+        """Take over what the worker says it offers, keeping what is reserved."""
+        self.cpus += capacity.cpus - self.capacity.cpus
+        self.memory_bytes += capacity.memory_bytes - self.capacity.memory_bytes
+        self.net_bps += capacity.net_bps - self.capacity.net_bps
+        self.capacity = capacity
+
+    def line(self) -> WorkerLine:
+        """Return the worker as lists show it."""
+        return WorkerLine(
+            worker=self.name,
+            incarnation=self.incarnation,
+            capacity=self.capacity,
+            load=self.load,
+            session=self.session,
+            link=self.link,
+            reserved_cpus=round(self.capacity.cpus - self.cpus, 6),
+            reserved_memory_bytes=self.capacity.memory_bytes - self.memory_bytes,
+            reserved_net_bps=self.capacity.net_bps - self.net_bps,
+            running=len(self.reserved),
+        )
+
+
+class Workers:
+    """All workers, by name: one incarnation each.
+
+    Those that may have room are kept apart: whoever lets room on a worker grow says so (`grew`), and one that
+    is found without any is dropped by the next search. So placing costs the same however many are full.
+    """
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Worker] = {}
+        self.by_peer: dict[bytes, Worker] = {}
+        self._open: deque[Worker] = deque()  #: May have room; a search begins at the left and turns it.
+        self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self.by_name.values())
+
+    def find(self, name: str, incarnation: str) -> Worker | None:
+        """Return this incarnation of a worker."""
+        worker = self.by_name.get(name)
+        return worker if worker is not None and worker.incarnation == incarnation else None
+
+    def add(self, worker: Worker) -> None:
+        """Know a worker, in place of an earlier incarnation."""
+        self.remove(worker.name)
+        self.by_name[worker.name] = worker
+
+    def remove(self, name: str) -> Worker | None:
+        """Forget a worker and its link."""
+        worker = self.by_name.pop(name, None)
+        if worker is None:
+            return None
+        if self.by_peer.get(worker.peer) is worker:
+            del self.by_peer[worker.peer]
+        if worker.open:
+            self._open.remove(worker)
+            worker.open = False
+        self._grown.pop(name, None)
+        return worker
+
+    def linked(self, worker: Worker, peer: bytes, at: float) -> None:
+        """The worker is heard at this address."""
+        self.by_peer.pop(worker.peer, None)
+        worker.peer = peer
+        self.by_peer[peer] = worker
+        worker.link = True
+        worker.heard = at
+
+    def grew(self, worker: Worker) -> None:
+        """Something was given back on the worker, or it became placeable."""
+        if self.by_name.get(worker.name) is not worker or not worker.has_room:
+            return
+        self._grown[worker.name] = worker
+        if not worker.open:
+            worker.open = True
+            self._open.append(worker)
+
+    def take_grown(self) -> list[Worker]:
+        """Return, and forget, the workers whose room grew since the last call."""
+        grown = list(self._grown.values())
+        self._grown.clear()
+        return grown
+
+    def candidates(self, request: Request, most: int) -> list[Worker]:
+        """Return workers with room for the request, at most `most`, beginning where the last search ended."""
+        found: list[Worker] = []
+        for _ in range(len(self._open)):
+            worker = self._open[0]
+            if not worker.has_room:
+                self._open.popleft()
+                worker.open = False
+                continue
+            self._open.rotate(-1)
+            if worker.fits(request):
+                found.append(worker)
+                if len(found) == most:
+                    break
+        return found
+
+    def overdue(self, at: float) -> list[Worker]:
+        """Return the workers that are lost by now."""
+        lost = []
+        for worker in self.by_name.values():
+            silent = at - worker.silent_since
+            bound = limits.LOST_WITH_SESSION_S if worker.session else limits.LOST_WITHOUT_SESSION_S
+            if not worker.link and silent >= bound:
+                lost.append(worker)
+        return lost
+
+    def mark_silent(self, at: float) -> list[Worker]:
+        """Take the link from workers that missed too many heartbeats, and return them."""
+        bound = limits.MISSED_HEARTBEATS * limits.HEARTBEAT_S
+        silent = [worker for worker in self.by_name.values() if worker.link and at - worker.heard > bound]
+        for worker in silent:
+            worker.link = False
+            worker.silent_since = at
+        return silent

@@ -1,0 +1,63 @@
+"""``alb broker``: puts a broker together and runs it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from contextlib import suppress
+
+import alb_core
+from alb_broker.shell.plugins import load_policies
+from alb_broker.shell.policy_guard import PolicyGuard
+from alb_broker.shell.process import BrokerProcess, Links
+from alb_core.config import BrokerConfig
+from alb_core.io import clock, logs
+from alb_core.io.zookeeper import bootstrap
+from alb_core.znodes import BrokerNode
+
+
+def main(config: BrokerConfig) -> int:
+    """Run a broker until it is stopped.
+
+    Args:
+        config: Its settings, validated.
+
+    Returns:
+        The exit status: 0 after a hand-over, 1 after a failure that a supervisor should answer by a restart.
+
+    Raises:
+        ConfigError: A port cannot be listened on, or a policy cannot be loaded.
+        ZooKeeperUnreachable: No server answered at the start.
+    """
+    log = logs.configure(config.log_level, broker=config.name)
+    _raise_file_limit()
+    policies = PolicyGuard().guard(load_policies())
+    meta = bootstrap(config.zk_hosts(), config.zk_chroot())
+    links = Links(config)
+    node = BrokerNode(
+        broker=config.name,
+        incarnation=clock.new_id(),
+        host=clock.host_name(),
+        pid=os.getpid(),
+        version=alb_core.__version__,
+        started=clock.wall_text(),
+        clients=links["clients"].endpoint,
+        client_output=links["client_output"].endpoint,
+        workers=links["workers"].endpoint,
+        worker_output=links["worker_output"].endpoint,
+    )
+    process = BrokerProcess(config, node, meta, links, policies, log)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: process.stop())
+    log.info("broker_starts", clients=node.clients, workers=node.workers, table=meta.table, pid=node.pid)
+    return process.run()
+
+
+def _raise_file_limit() -> None:
+    """Libzmq aborts the process when descriptors run out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(65_536, hard) if hard != resource.RLIM_INFINITY else 65_536
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

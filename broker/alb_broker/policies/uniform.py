@@ -1,0 +1,13 @@
+"""``uniform``: every worker with room is as good as any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alb_broker.policies import Candidate, Context
+from alb_core.tasks import TaskSpec
+
+
+def choose(_task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
+    """Choose a candidate at random, all with equal probability."""
+    return candidates[context.draws.below(len(candidates))]

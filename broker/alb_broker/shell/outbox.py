@@ -1,0 +1,71 @@
+"""What leaves a broker in one turn: messages gathered by peer, so that each gets few frames."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from alb_core import codec
+from alb_core.io.sockets import Router
+from alb_core.messages import Message
+
+Key: TypeAlias = tuple[bytes, int]
+#: A peer, and the epoch that its frame carries.
+
+
+class Outbox:
+    """The messages of one turn for the peers of one link.
+
+    Args:
+        router: The link's socket.
+        table: Id of the table, which every frame names.
+    """
+
+    def __init__(self, router: Router, table: str) -> None:
+        self._router: Final = router
+        self._table: Final = table
+        self._messages: dict[Key, list[Message]] = {}
+
+    def put(self, peer: bytes, epoch: int, message: Message) -> None:
+        """Gather a message."""
+        key = (peer, epoch)
+        gathered = self._messages.get(key)
+        if gathered is None:
+            self._messages[key] = [message]
+        else:
+            gathered.append(message)
+
+    def flush(self) -> None:
+        """Send what was gathered. A peer that is gone or does not read gets it again by the core's timers."""
+        if not self._messages:
+            return
+        for (peer, epoch), messages in self._messages.items():
+            for frame in codec.encode_broker_frames(epoch, self._table, messages):
+                if not self._router.send(peer, frame):
+                    break
+        self._messages.clear()
+
+
+class OutputBox:
+    """The grants or chunks of one turn for the peers of an output link.
+
+    Args:
+        router: The link's socket.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router: Final = router
+        self._messages: dict[bytes, list[Message]] = {}
+
+    def put(self, peer: bytes, message: Message) -> None:
+        """Gather a message."""
+        self._messages.setdefault(peer, []).append(message)
+
+    def flush(self) -> None:
+        """Send what was gathered; a reader asks again for what is lost."""
+        if not self._messages:
+            return
+        for peer, messages in self._messages.items():
+            for frame in codec.encode_frames(messages):
+                if not self._router.send(peer, frame):
+                    break
+        self._messages.clear()

@@ -1,0 +1,1 @@
+"""The Python interface: a client, futures, results and live output. ``alb`` exports what users need."""

@@ -1,0 +1,420 @@
+"""The Python client: submit commands, follow them, ask about the cluster."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from types import TracebackType
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from alb.api.desk import Desk
+from alb.api.future import TaskFuture
+from alb.api.result import TaskResult
+from alb.api.stream import TaskStream
+from alb.core import events, notices
+from alb.core.events import Query
+from alb.shell.engine import Engine
+from alb.shell.glance import look
+from alb_core import codec, config, ids
+from alb_core.errors import AlbError, InvalidTask
+from alb_core.io.clock import monotonic, new_id
+from alb_core.messages import (
+    ClusterPage,
+    Done,
+    DumpPage,
+    QueryCluster,
+    QueryDump,
+    QueryTask,
+    QueryTasks,
+    QueryWorkers,
+    SetPolicy,
+    TaskLine,
+    TaskPage,
+    TasksPage,
+    ToClient,
+    WorkerLine,
+    WorkersPage,
+)
+from alb_core.resources import Request
+from alb_core.tasks import OnLost, TaskRecord, TaskSpec, TaskState, check_spec
+from alb_core.znodes import BrokerNode, LeaderNode
+
+Command = str | Sequence[str]
+CAPTURE_BYTES: Final = 64 * 1024 * 1024
+#: What a future keeps of each stream, unless its client was told otherwise.
+LOOK_UP_S: Final = 3.0
+#: A visit to ZooKeeper takes no longer, so that a silent one is told before `timeout` is over.
+MAP_WINDOW: Final = 1000
+#: Tasks of one `Client.map` under way at once.
+
+Page = TypeVar("Page")
+
+
+class TaskOptions(TypedDict, total=False):
+    """How a command is to be run: the keywords of `Client.submit`."""
+
+    env: Mapping[str, str]
+    #: Added to the worker's clean environment.
+    cwd: str | None
+    #: Absolute path on the worker; None: a fresh, empty directory.
+    time_limit: float | None
+    #: Seconds of wall-clock time, then TERM, then `grace`, then KILL.
+    grace: float
+    cpus: float
+    memory: int
+    #: Bytes.
+    net: int
+    #: Bits per second.
+    labels: Sequence[str]
+    #: Of the worker, each ``key`` or ``key=value``.
+    priority: int
+    #: Higher first.
+    on_lost: str | OnLost
+    #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
+    name: str
+
+
+class Client:
+    """A connection to a cluster, whichever broker leads it.
+
+    It finds the leader through ZooKeeper, and a new one when that is gone; tasks under way are carried along.
+    Usable from many threads and from asyncio (futures can be awaited). Close it, or use it in a ``with``
+    block. Make it after a fork, never before.
+
+    Args:
+        zk: ZooKeeper servers, ``host:2181,host:2181``, with an optional ``/chroot``. None: ``$ALB_ZK``.
+        user: Whose tasks these are. None: the login name.
+        timeout: How long questions wait for an answer, in seconds. Tasks wait as long as it takes.
+        capture_bytes: How much output a future keeps of each stream, in bytes: the last ones, and
+            `TaskResult.stdout_cut` tells. Read larger output with `stream`.
+        on_notice: Told what happens meanwhile (`alb.core.notices`), on the client's thread; must not block.
+
+    Raises:
+        ConfigError: No ZooKeeper was given, or the address is malformed.
+    """
+
+    def __init__(
+        self,
+        zk: str | None = None,
+        *,
+        user: str | None = None,
+        timeout: float = 10.0,
+        capture_bytes: int = CAPTURE_BYTES,
+        on_notice: Callable[[notices.AnyNotice], None] | None = None,
+    ) -> None:
+        flags = {"zk": zk, "user": user}
+        made = config.load(config.ClientConfig, file=None, environ=os.environ, flags=flags)
+        self.config = made if made.user else msgspec.structs.replace(made, user=login_name())
+        self._timeout = timeout
+        self._capture_bytes = capture_bytes
+        self._desk = Desk(on_notice)
+        self._engine = Engine(self.config, self._desk, min(LOOK_UP_S, 0.8 * timeout))
+        self._engine.start()
+        # Also runs when the client is forgotten, and when the interpreter ends.
+        self._finalizer = weakref.finalize(self, self._engine.stop)
+
+    def close(self) -> None:
+        """Leave. Futures that are not done raise ClientClosed; their tasks go on in the cluster."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- tasks --------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        command: Command,
+        *,
+        id: str | None = None,  # noqa: A002 (the word that users know)
+        output: bool = True,
+        moves: bool = False,
+        **options: Unpack[TaskOptions],
+    ) -> TaskFuture:
+        """Run a command on the cluster.
+
+        Args:
+            command: A string runs under ``/bin/sh -c``; a sequence of words is executed as it is.
+            id: Submitting the same id and command again is the same task. None: a new one.
+            output: Fetch all output; else only the last 4 KiB of each stream come with the result.
+            moves: Send notices of where the task runs to `on_notice`.
+            **options: See `TaskOptions`.
+
+        Returns:
+            The task's future. While the cluster has no room for it, the task waits in the client.
+
+        Raises:
+            InvalidTask: The command or an option cannot be.
+        """
+        task_id, wire = self._prepare(command, id, options)
+        future = TaskFuture(task_id, self._cancel, self._capture_bytes)
+        self._desk.expect(future)
+        self._engine.post(
+            events.SubmitRequested(at=monotonic(), id=task_id, spec=wire, output=output, moves=moves)
+        )
+        return future
+
+    def stream(
+        self,
+        command: Command,
+        *,
+        id: str | None = None,  # noqa: A002 (the word that users know)
+        moves: bool = False,
+        **options: Unpack[TaskOptions],
+    ) -> TaskStream:
+        """Run a command and iterate over its output while it runs.
+
+        Args:
+            command: As in `submit`.
+            id: As in `submit`.
+            moves: Send notices of where the task runs to `on_notice`.
+            **options: See `TaskOptions`.
+
+        Returns:
+            The task's future, which also yields ``(stream, bytes)`` pieces.
+
+        Raises:
+            InvalidTask: The command or an option cannot be.
+        """
+        task_id, wire = self._prepare(command, id, options)
+        future = TaskStream(task_id, self._cancel, self._engine.post)
+        self._desk.expect(future)
+        self._engine.post(
+            events.SubmitRequested(at=monotonic(), id=task_id, spec=wire, live=True, moves=moves)
+        )
+        return future
+
+    def map(
+        self, commands: Iterable[Command], *, window: int = MAP_WINDOW, **options: Unpack[TaskOptions]
+    ) -> Iterator[TaskResult]:
+        """Run many commands; yields their results in the order of the commands.
+
+        Args:
+            commands: May be endless: it is read as results are taken.
+            window: How many are under way at once.
+            **options: See `TaskOptions`.
+        """
+        under_way: deque[TaskFuture] = deque()
+        for command in commands:
+            under_way.append(self.submit(command, **options))
+            if len(under_way) >= window:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+    def attach(self, task_id: str, *, output: bool = True) -> TaskFuture:
+        """Follow a task that was submitted before, by this client or another.
+
+        Args:
+            task_id: Its id.
+            output: Fetch all output; else only the last 4 KiB of each stream come with the result.
+
+        Returns:
+            Its future; raises TaskGone where the table does not hold the task any more.
+        """
+        future = TaskFuture(task_id, self._cancel, self._capture_bytes)
+        self._desk.expect(future)
+        self._engine.post(events.AttachRequested(at=monotonic(), id=_checked(task_id), output=output))
+        return future
+
+    def attach_stream(
+        self, task_id: str, *, stdout: int = 0, stderr: int = 0, moves: bool = False
+    ) -> TaskStream:
+        """Read the output of a task that was submitted before, from these offsets in bytes on."""
+        future = TaskStream(task_id, self._cancel, self._engine.post)
+        self._desk.expect(future)
+        self._engine.post(
+            events.AttachRequested(
+                at=monotonic(), id=_checked(task_id), live=True, moves=moves, stdout=stdout, stderr=stderr
+            )
+        )
+        return future
+
+    def detach(self, future: TaskFuture) -> None:
+        """Stop to follow a task. It goes on; the future never ends."""
+        self._desk.forget(future.id)
+        self._engine.post(events.TaskAbandoned(at=monotonic(), id=future.id))
+
+    def cancel(self, task_id: str) -> None:
+        """End a task, wherever it is. Returns once that is durable; a task that had ended stays as it is.
+
+        Raises:
+            TaskGone: The table does not hold the task.
+            CoordinationError: Nobody answered in time.
+        """
+        self._wait(*self._start_cancel(task_id))
+
+    def start_cancel(self, task_id: str) -> Future[ToClient]:
+        """Begin to end a task; the future is done once that is durable, or fails as `cancel` does."""
+        return self._start_cancel(task_id)[1]
+
+    def explain_silence(self, waited_s: float) -> AlbError:
+        """Return the error that says why nobody answered for so long, as far as that is known."""
+        return self._desk.no_answer(waited_s)
+
+    # --- questions ----------------------------------------------------------------------------------------
+
+    def tasks(
+        self, *, ids: Sequence[str] = (), prefix: str = "", states: Sequence[TaskState] = (), user: str = ""
+    ) -> Iterator[TaskLine]:
+        """List tasks, in the order of their ids, which is that of their making.
+
+        Args:
+            ids: Only these; empty: all.
+            prefix: Only those whose id begins so.
+            states: Only those in one of these states; empty: all.
+            user: Only this user's.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        cursor = ""
+        while True:
+            query = QueryTasks(
+                seq=0, ids=tuple(ids), prefix=prefix, states=tuple(states), user=user, cursor=cursor
+            )
+            page = self._ask(query, TasksPage)
+            yield from page.tasks
+            cursor = page.cursor
+            if not cursor:
+                return
+
+    def task(self, task_id: str) -> TaskRecord:
+        """Return everything that the table holds of a task; raises TaskGone."""
+        return self._ask(QueryTask(seq=0, id=_checked(task_id)), TaskPage).task
+
+    def workers(self) -> tuple[WorkerLine, ...]:
+        """Return all workers that the leader knows."""
+        return self._ask(QueryWorkers(seq=0), WorkersPage).workers
+
+    def cluster(self) -> ClusterPage:
+        """Return the state of the cluster as its leader sees it."""
+        return self._ask(QueryCluster(seq=0), ClusterPage)
+
+    def set_policy(self, policy: str) -> None:
+        """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
+        self._ask(SetPolicy(seq=0, policy=policy), Done)
+
+    def dump(self) -> bytes:
+        """Return the leader's whole state as JSON."""
+        data, cursor = bytearray(), 0
+        while True:
+            page = self._ask(QueryDump(seq=0, cursor=cursor), DumpPage)
+            data += page.data
+            cursor = page.cursor
+            if not cursor:
+                return bytes(data)
+
+    def brokers(self) -> tuple[LeaderNode | None, list[BrokerNode]]:
+        """Return the leader and all brokers, as ZooKeeper knows them.
+
+        Raises:
+            ZooKeeperUnreachable: No server answered in time.
+        """
+        return read_brokers(self.config, self._timeout)
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    def _prepare(self, command: Command, given_id: str | None, options: TaskOptions) -> tuple[str, bytes]:
+        if self._engine.forked():
+            raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
+        task_id = new_id() if given_id is None else _checked(given_id)
+        spec = make_spec(command, options)
+        try:
+            wire = codec.encode_spec(spec)
+            why = check_spec(spec, len(wire))
+        except TypeError as error:
+            raise InvalidTask("", f"the command or an option has the wrong type: {error}") from error
+        except UnicodeEncodeError as error:
+            raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
+        if why is not None:
+            raise InvalidTask("", why)
+        return task_id, wire
+
+    def _start_cancel(self, task_id: str) -> tuple[int, Future[ToClient]]:
+        token, future = self._desk.expect_answer()
+        self._engine.post(events.CancelRequested(at=monotonic(), token=token, id=_checked(task_id)))
+        return token, future
+
+    def _cancel(self, task_id: str) -> None:
+        self._engine.post(events.CancelRequested(at=monotonic(), token=0, id=task_id))
+
+    def _ask(self, query: Query, page: type[Page]) -> Page:
+        token, future = self._desk.expect_answer()
+        self._engine.post(events.QueryRequested(at=monotonic(), token=token, message=query))
+        answer = self._wait(token, future)
+        assert isinstance(answer, page)  # noqa: S101 (narrows the type: the answer has the question's number)
+        return answer
+
+    def _wait(self, token: int, future: Future[ToClient]) -> ToClient:
+        try:
+            return future.result(self._timeout)
+        except FutureTimeout:
+            self._desk.forget_answer(token)
+            self._engine.post(events.RequestAbandoned(at=monotonic(), token=token))
+            raise self._desk.no_answer(self._timeout) from None
+
+
+def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
+    """Make the specification of a command.
+
+    Raises:
+        InvalidTask: An option has the wrong type, or is none.
+    """
+    request = Request(
+        options.get("cpus", 1.0),
+        options.get("memory", 0),
+        options.get("net", 0),
+        tuple(options.get("labels", ())),
+    )
+    unknown = options.keys() - TaskOptions.__annotations__.keys()
+    if unknown:
+        raise InvalidTask("", f"there is no option {min(unknown)!r}")
+    try:
+        on_lost = OnLost(options.get("on_lost", OnLost.RERUN))
+    except ValueError:
+        raise InvalidTask("", f"on_lost is {options['on_lost']!r}; use 'rerun' or 'fail'") from None
+    return TaskSpec(
+        command=command if isinstance(command, str) else tuple(command),
+        env=dict(options.get("env", ())),
+        cwd=options.get("cwd"),
+        time_limit_s=options.get("time_limit"),
+        grace_s=options.get("grace", 5.0),
+        request=request,
+        priority=options.get("priority", 0),
+        on_lost=on_lost,
+        name=options.get("name", ""),
+    )
+
+
+def login_name() -> str:
+    """Return who runs this process."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def read_brokers(
+    settings: config.ClientConfig, within_s: float
+) -> tuple[LeaderNode | None, list[BrokerNode]]:
+    """Read the leader and all brokers from ZooKeeper; raises ZooKeeperUnreachable."""
+    return look(settings.zk_hosts(), settings.zk_chroot(), within_s)
+
+
+def _checked(task_id: str) -> str:
+    if not ids.is_task_id(task_id):
+        raise InvalidTask("", f"{task_id[:80]!r} is no task id: those have 32 lower-case hex digits")
+    return task_id

@@ -1,0 +1,163 @@
+"""Brings what the engine delivers to whoever waits for it: futures by task, answers by token."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from itertools import count
+
+from alb.api.future import TaskFuture
+from alb.api.result import TaskResult, describe
+from alb.core import actions, notices
+from alb_core.errors import (
+    TASK_ERRORS,
+    AlbError,
+    ClientClosed,
+    NoLeader,
+    TaskCancelled,
+    TaskError,
+    TaskLost,
+    ZooKeeperUnreachable,
+)
+from alb_core.messages import Error, Rejected, ToClient
+from alb_core.tasks import TaskState
+
+
+class Desk:
+    """The engine's `Receiver`.
+
+    Args:
+        on_notice: Told what a waiting person may want to know, on the engine's thread.
+    """
+
+    def __init__(self, on_notice: Callable[[notices.AnyNotice], None] | None) -> None:
+        self._on_notice = on_notice
+        self._lock = threading.Lock()
+        #: Held while the books change hands at the end; a single dict operation needs no lock.
+        self._futures: dict[str, TaskFuture] = {}
+        self._answers: dict[int, Future[ToClient]] = {}
+        self._tokens = count(1)
+        self._trouble: notices.AnyNotice | None = None
+        #: Why no leader is known at present.
+        self._ended: AlbError | None = None
+
+    # --- the user's threads -------------------------------------------------------------------------------
+
+    def expect(self, future: TaskFuture) -> None:
+        """Deliver to this future what concerns its task.
+
+        Raises:
+            ValueError: The task is under way in this client already.
+            ClientClosed: The client was closed.
+        """
+        with self._lock:
+            if self._ended is not None:
+                raise self._ended
+            if self._futures.setdefault(future.id, future) is not future:
+                raise ValueError(f"task {future.id} is under way in this client already")
+
+    def forget(self, task_id: str) -> None:
+        """Deliver nothing of this task any more."""
+        self._futures.pop(task_id, None)
+
+    def expect_answer(self) -> tuple[int, Future[ToClient]]:
+        """Return a token for a request, and the future of its answer; raises ClientClosed."""
+        token, future = next(self._tokens), Future[ToClient]()
+        with self._lock:
+            if self._ended is not None:
+                raise self._ended
+            self._answers[token] = future
+        return token, future
+
+    def forget_answer(self, token: int) -> None:
+        """Nobody waits for this answer any more."""
+        self._answers.pop(token, None)
+
+    def no_answer(self, waited_s: float) -> AlbError:
+        """Word that nobody answered in time, with the cause where it is known."""
+        match self._trouble:
+            case notices.ZooKeeperSilent(why=why):
+                return ZooKeeperUnreachable(why)
+            case notices.NobodyLeads(brokers=0):
+                return NoLeader(
+                    f"no broker is registered in ZooKeeper (waited {waited_s:g} s): start one, `alb broker`"
+                )
+            case notices.NobodyLeads(brokers=brokers):
+                return NoLeader(f"none of {brokers} brokers leads yet (waited {waited_s:g} s): try again")
+            case notices.BrokerRefused(why=why):
+                return NoLeader(f"the broker refuses this client: {why}")
+            case notices.LeaderWaits(broker=broker, what=what) if what:
+                return NoLeader(f"leader {broker} waits for {what} itself (waited {waited_s:g} s): try again")
+            case _:
+                return NoLeader(
+                    f"no broker answered as the leader within {waited_s:g} s: see who is there, `alb brokers`"
+                )
+
+    # --- the engine's thread ------------------------------------------------------------------------------
+
+    def on_settle(self, action: actions.Settle) -> None:
+        """Complete a future with its result."""
+        future = self._futures.pop(action.id, None)
+        if future is None:
+            return
+        record = future.record = action.result
+        future.missing = action.missing
+        if record.state is TaskState.CANCELLED:
+            future.set_exception(TaskCancelled(action.id, describe(record)))
+        elif record.state is TaskState.LOST:
+            future.set_exception(TaskLost(action.id, describe(record)))
+        else:
+            future.set_result(
+                TaskResult(id=action.id, record=record, captured=future.captured(), missing=action.missing)
+            )
+
+    def on_fail(self, action: actions.FailTask) -> None:
+        """Complete a future with an error."""
+        future = self._futures.pop(action.id, None)
+        if future is not None:
+            future.set_exception(TASK_ERRORS.get(action.code, TaskError)(action.id, action.why))
+
+    def on_output(self, action: actions.DeliverOutput) -> None:
+        """Hand output to its future."""
+        future = self._futures.get(action.id)
+        if future is not None:
+            future.receive(action)
+
+    def on_answer(self, action: actions.AnswerQuery) -> None:
+        """Complete the future of a request."""
+        future = self._answers.pop(action.token, None)
+        if future is None:
+            return
+        match action.message:
+            case Error(code=code, why=why):
+                future.set_exception(TASK_ERRORS.get(code, TaskError)("", why))
+            case Rejected(id=task_id, code=code, why=why):
+                future.set_exception(TASK_ERRORS.get(code, TaskError)(task_id, why))
+            case message:
+                future.set_result(message)
+
+    def on_tell(self, notice: notices.AnyNotice) -> None:
+        """Remember what explains a delay, and pass the notice on."""
+        if isinstance(notice, notices.LeaderGreeted):
+            self._trouble = None
+        elif isinstance(
+            notice,
+            notices.ZooKeeperSilent | notices.NobodyLeads | notices.BrokerRefused | notices.LeaderWaits,
+        ):
+            self._trouble = notice
+        if self._on_notice is not None:
+            self._on_notice(notice)
+
+    def on_end(self, error: BaseException | None) -> None:
+        """Fail everything that is still waited for."""
+        text = "the client was closed" if error is None else f"the client's thread ended: {error!r}"
+        with self._lock:
+            self._ended = ClientClosed(f"{text}; tasks under way go on in the cluster, attach to them by id")
+            futures, answers = list(self._futures.values()), list(self._answers.values())
+            self._futures.clear()
+            self._answers.clear()
+        for future in futures:
+            future.set_exception(self._ended)
+        for answer in answers:
+            answer.set_exception(self._ended)

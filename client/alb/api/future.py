@@ -1,0 +1,109 @@
+"""A task under way, as its user holds it: a `concurrent.futures.Future` that can also be awaited."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from alb.api.result import Captured, TaskResult
+
+if TYPE_CHECKING:
+    from alb.core.actions import DeliverOutput
+    from alb.core.notices import OutputMissing
+    from alb_core.tasks import Result
+
+
+class Capture:
+    """Keeps the last bytes of a stream, within a bound.
+
+    Args:
+        limit_bytes: How many at most.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._cut = False
+
+    def add(self, data: bytes) -> None:
+        """Append to the stream."""
+        self._pieces.append(data)
+        self._size += len(data)
+        while self._size > self._limit_bytes:
+            first = self._pieces.popleft()
+            over = self._size - self._limit_bytes
+            self._cut = True
+            if len(first) > over:
+                self._pieces.appendleft(first[over:])
+            self._size -= min(len(first), over)
+
+    def captured(self) -> Captured:
+        """Return what was kept."""
+        return Captured(b"".join(self._pieces), self._cut)
+
+
+class TaskFuture(Future[TaskResult]):
+    """One task under way.
+
+    `result` waits and returns the `TaskResult`, whatever the exit status; it raises a ``TaskError`` where the
+    task has no outcome of its own (cancelled, lost, rejected). ``await future`` does the same in asyncio.
+    Callbacks run on the client's thread and must not block.
+
+    Args:
+        task_id: The task.
+        cancel: Asks the cluster to end it.
+        capture_bytes: How much of each stream is kept.
+    """
+
+    def __init__(self, task_id: str, cancel: Callable[[str], None], capture_bytes: int) -> None:
+        super().__init__()
+        self.id = task_id
+        self.record: Result | None = None
+        #: The recorded result, also where `result` raises.
+        self.missing: tuple[OutputMissing, ...] = ()
+        #: Output that was wanted and is gone, known with the result.
+        self._ask_cancel = cancel
+        self._capture_bytes = capture_bytes
+        self._captures: list[Capture | None] = [None, None]
+        self._attempt = 0
+
+    def cancel(self) -> bool:
+        """Ask the cluster to end the task. `result` raises TaskCancelled once it is done.
+
+        Returns:
+            Whether it made sense to ask: the task has no result yet.
+        """
+        if self.done():
+            return False
+        self._ask_cancel(self.id)
+        return True
+
+    def __await__(self) -> Generator[Any, None, TaskResult]:
+        """Wait in asyncio; cancelling the waiting coroutine cancels the task on the cluster."""
+        import asyncio  # noqa: PLC0415 (most users of a client never need it, and it is slow to import)
+
+        return asyncio.wrap_future(self).__await__()
+
+    def receive(self, action: DeliverOutput) -> None:
+        """Take output, on the client's thread."""
+        if action.attempt != self._attempt:
+            self._captures = [None, None]
+            self._attempt = action.attempt
+        capture = self._captures[action.stream - 1]
+        if capture is None:
+            capture = self._captures[action.stream - 1] = Capture(self._capture_bytes)
+        capture.add(action.data)
+
+    def captured(self) -> tuple[Captured | None, Captured | None]:
+        """Return what was received of each stream."""
+        stdout, stderr = self._captures
+        return (
+            None if stdout is None else stdout.captured(),
+            None if stderr is None else stderr.captured(),
+        )
+
+    def __repr__(self) -> str:
+        return f"<TaskFuture {self.id} {'done' if self.done() else 'under way'}>"

@@ -1,0 +1,132 @@
+"""``alb broker`` and ``alb worker``: one option for every setting of the role."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from alb.cli.options import zk_option
+from alb.cli.values import BANDWIDTH, DURATION, SIZE
+from alb_core import config
+from alb_core.config import BrokerConfig, Config, WorkerConfig
+from alb_core.io.clock import host_name
+
+HELP: Final[Mapping[str, str]] = {
+    "name": "Unique in the cluster. Else made of host and pid.",
+    "bind": "Address to listen on.",
+    "advertise": "Address that others connect to. Else the same as --bind.",
+    "ports": "Four TCP ports, a,b,c,d: clients, client output, workers, worker output; 0: any.",
+    "session_timeout_s": "ZooKeeper session to ask for.",
+    "dump_dir": "Where the state is written on hand-over.",
+    "log_level": "debug, info, warning or error.",
+    "pending_max": "Unfinished tasks in the table.",
+    "pending_bytes_max": "Their specifications, all together.",
+    "done_kept_max": "Finished tasks that stay in the table.",
+    "done_kept_s": "How long they stay.",
+    "holding_s": "A result that nobody acknowledged stays at least so long.",
+    "crash_limit": "Attempts lost to the infrastructure before a task ends LOST.",
+    "stuck_s": "A leader resigns when a task that fits stays unplaced so long.",
+    "cpus": "Processors offered; 0: what machine and cgroup allow.",
+    "memory_bytes": "Memory offered; 0: what machine and cgroup allow.",
+    "net_bps": "Bandwidth offered; 0: the link's speed where it is known.",
+    "net_interface": "Interface whose load is measured. Else that of the default route.",
+    "labels": "Labels that tasks can ask for, key=value,key2.",
+    "work_dir": "For spool and task directories. Else /var/tmp/alb-UID/NAME.",
+    "spool_kept_s": "How long output of finished tasks is kept.",
+    "spool_bytes_max": "How much of it, all together.",
+    "stream_bytes_max": "How much of one command's stdout or stderr.",
+}
+#: One line for each setting of both roles.
+
+
+def _option(role: type[Config], field: str) -> click.Option:
+    """Make the option of a setting: its name without the unit, its type by the unit."""
+    defaults = dict(
+        zip(role.__struct_fields__[-len(role.__struct_defaults__) :], role.__struct_defaults__, strict=True)
+    )
+    default = defaults.get(field)
+    kind: click.ParamType[Any] | type = str
+    if field.endswith("_s"):
+        kind = DURATION
+    elif "bytes" in field:
+        kind = SIZE
+    elif field.endswith("_bps"):
+        kind = BANDWIDTH
+    elif isinstance(default, int | float):
+        kind = type(default)
+    flags = {"--" + re.sub(r"_(s|bytes|bps)$", "", field).replace("_", "-"), "--" + field.replace("_", "-")}
+    shown = "" if default in (None, "", (), 0) or isinstance(default, tuple) else f"  [default: {default}]"
+    return click.Option([*sorted(flags, key=len), field], type=kind, default=None, help=HELP[field] + shown)
+
+
+def _options(role: type[Config]) -> list[click.Parameter]:
+    fields = [field for field in role.__struct_fields__ if field != "zk"]
+    return [_option(role, field) for field in fields]
+
+
+def _read_config(role: type[config.C], file: str | None, flags: dict[str, Any], prefix: str) -> config.C:
+    text = None if file is None else Path(file).read_text(encoding="utf-8")
+    for listed in ("ports", "labels"):
+        if flags.get(listed) is not None:
+            flags[listed] = tuple(flags[listed].split(","))
+    environ = dict(os.environ)
+    if "ALB_NAME" not in environ and not _names(text):
+        host = re.sub(r"[^A-Za-z0-9_.-]", "-", host_name())[:48]
+        environ["ALB_NAME"] = f"{prefix}-{host}-{os.getpid()}"
+    return config.load(role, file=text, environ=environ, flags=flags)
+
+
+def _names(text: str | None) -> bool:
+    """Tell whether a configuration file holds a name."""
+    try:
+        return text is not None and "name" in tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+file_option: Final = click.option("--config", "file", metavar="FILE", help="TOML file; flags win over it.")
+
+
+@click.command(params=[])
+@zk_option
+@file_option
+@click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON and exit.")
+def broker(file: str | None, *, as_json: bool, **flags: Any) -> int:
+    """Run a broker until SIGTERM; of several, one leads."""
+    settings = _read_config(BrokerConfig, file, flags, "b")
+    if as_json:
+        return _print(settings)
+    from alb_broker.main import main  # noqa: PLC0415 (brings in what only a broker needs)
+
+    return main(settings)
+
+
+@click.command(params=[])
+@zk_option
+@file_option
+@click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON and exit.")
+def worker(file: str | None, *, as_json: bool, **flags: Any) -> int:
+    """Run a worker until SIGTERM: it offers this machine, and runs what the leader places on it."""
+    settings = _read_config(WorkerConfig, file, flags, "w")
+    if as_json:
+        return _print(settings)
+    from alb_worker.main import main  # noqa: PLC0415
+
+    return main(settings)
+
+
+broker.params[1:1] = _options(BrokerConfig)
+worker.params[1:1] = _options(WorkerConfig)
+
+
+def _print(settings: Config) -> int:
+    from alb.cli import out  # noqa: PLC0415
+
+    out.emit_json(settings)
+    return 0

@@ -1,0 +1,68 @@
+"""What ``--json`` writes about a task's end."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from alb.api.future import TaskFuture
+
+
+class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One task that has ended. Output is text where it is valid UTF-8, else base64."""
+
+    id: str
+    state: str
+    exit_status: int
+    exit_code: int | None = None
+    signal: int | None = None
+    why: str = ""
+    worker: str = ""
+    attempt: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_bytes: int = 0
+    stdout: str | None = None
+    stdout_base64: str | None = None
+    stdout_bytes: int = 0
+    #: Length of the whole stream, of which the end may be shown.
+    stderr: str | None = None
+    stderr_base64: str | None = None
+    stderr_bytes: int = 0
+
+
+def result_form(future: TaskFuture) -> ResultForm:
+    """Return what is known of a task that has ended; raises the future's error where it has no result."""
+    record = future.record
+    if record is None:
+        future.result()
+        raise AssertionError(f"task {future.id} ended without a record")
+    form = ResultForm(
+        id=future.id,
+        state=record.state.value,
+        exit_status=record.exit_status(),
+        exit_code=record.exit_code,
+        signal=record.signal,
+        why=record.why,
+        worker=record.worker,
+        attempt=record.attempt,
+        wall_s=record.wall_s,
+        cpu_s=record.cpu_s,
+        memory_bytes=record.memory_bytes,
+        stdout_bytes=record.stdout.size_bytes,
+        stderr_bytes=record.stderr.size_bytes,
+    )
+    stdout, stderr = future.captured()
+    form.stdout, form.stdout_base64 = _text_or_base64(stdout.data if stdout else record.stdout.tail())
+    form.stderr, form.stderr_base64 = _text_or_base64(stderr.data if stderr else record.stderr.tail())
+    return form
+
+
+def _text_or_base64(data: bytes) -> tuple[str | None, str | None]:
+    try:
+        return data.decode(), None
+    except UnicodeDecodeError:
+        return None, base64.b64encode(data).decode()

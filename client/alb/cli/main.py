@@ -1,0 +1,149 @@
+"""``alb``: finds the verb, runs it, and turns every error into one sentence and an exit status.
+
+Modules are imported when their verb is asked for: a command starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import click
+
+import alb_core
+from alb.cli import out
+from alb_core.errors import AlbError, ConfigError, InvalidTask
+
+USAGE_STATUS: Final = 2
+FAILED_STATUS: Final = 125
+#: alb itself failed; the statuses of commands are passed on as they are.
+INTERRUPTED_STATUS: Final = 130
+BROKEN_PIPE_STATUS: Final = 141
+
+VERBS: Final = {
+    "submit": ("submit", "Run a command on the cluster; its output and exit status come back."),
+    "tasks": ("show", "List tasks."),
+    "status": ("show", "Show tasks, or the whole cluster."),
+    "wait": ("follow", "Wait until tasks have ended."),
+    "logs": ("follow", "Show a task's output."),
+    "cancel": ("follow", "End tasks."),
+    "workers": ("show", "List workers."),
+    "brokers": ("show", "List brokers."),
+    "dump": ("show", "Write the leader's whole state as JSON."),
+    "policy": ("show", "Show or choose the placement policy."),
+    "broker": ("daemons", "Run a broker."),
+    "worker": ("daemons", "Run a worker."),
+    "up": ("local", "Start a local cluster with its own ZooKeeper."),
+    "down": ("local", "End the local cluster."),
+}
+#: Verb: the module that holds it (below ``alb.cli``), and its line in the help.
+
+
+class Verbs(click.Group):
+    """Loads a verb's module when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's form)
+        """Return all verbs, in the order of the help."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a verb's command, or None."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"alb.cli.{VERBS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the verbs without loading them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(alb_core.__version__, prog_name="alb")
+def cli() -> None:
+    """Run UNIX commands on a fault-tolerant pool of servers.
+
+    Where the cluster is: --zk, or $ALB_ZK. Each verb has its own --help and --json.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: Without the program's name.
+
+    Returns:
+        The exit status: the command's own; 2 wrong usage; 125 alb itself failed; 130 interrupted.
+    """
+    try:
+        status = cli.main(args=list(arguments), prog_name="alb", standalone_mode=False)
+    except Exception as error:
+        if os.environ.get("ALB_DEBUG"):
+            raise
+        return _explain(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED_STATUS
+    except SystemExit as leaving:  # shell completion ends so
+        status = leaving.code
+    return status if isinstance(status, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    """Say what is wrong in one sentence, and return the exit status for it."""
+    match error:
+        case click.Abort():
+            return INTERRUPTED_STATUS
+        case click.ClickException():
+            error.show()
+            return USAGE_STATUS
+        case out.ReaderGone():
+            return BROKEN_PIPE_STATUS
+        case ConfigError() | InvalidTask(task_id=""):  # found before anything was sent
+            out.say(str(error))
+            return USAGE_STATUS
+        case AlbError():
+            out.say(str(error))
+        case OSError():
+            out.say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        case _:
+            out.say(f"internal error: {type(error).__name__}: {error}; ALB_DEBUG=1 shows where")
+    return FAILED_STATUS
+
+
+def main() -> None:
+    """Run the command line of this process, and exit."""
+    _open_standard_descriptors()
+    status = run(sys.argv[1:])
+    _let_messages_leave()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # None where the caller closed it
+            stream.flush()
+    # Everything is closed. Python would only take its modules apart, for a tenth of a command's time.
+    os._exit(status)
+
+
+def _open_standard_descriptors() -> None:
+    """Fill 0, 1 and 2 where the caller closed them, lest a socket gets the number and our output."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _let_messages_leave() -> None:
+    """Wait (a fifth of a second at most) until the last Ack and Goodbye are sent."""
+    sockets = sys.modules.get("alb_core.io.sockets")
+    if sockets is not None:
+        sockets.context().term()
+
+
+if __name__ == "__main__":
+    main()

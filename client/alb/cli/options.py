@@ -1,0 +1,91 @@
+"""Options that several verbs share, and the client that they lead to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from alb.cli.values import DURATION
+
+if TYPE_CHECKING:
+    from alb.api.client import Client
+    from alb.core.notices import AnyNotice
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+zk_option = click.option(
+    "--zk", metavar="HOSTS", help="ZooKeeper servers, host:2181,host:2181[/chroot]. Else $ALB_ZK."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+
+
+class Place:
+    """Where the cluster is, who asks, and how long to wait for a first answer.
+
+    Args:
+        zk: ZooKeeper servers; None: ``$ALB_ZK``.
+        user: None: the login name.
+        connect_timeout: In seconds.
+    """
+
+    def __init__(self, zk: str | None, user: str | None, connect_timeout: float) -> None:
+        self.zk = zk
+        self.user = user
+        self.connect_timeout = connect_timeout
+
+    @contextmanager
+    def client(self, on_notice: Callable[[AnyNotice], None] | None = None) -> Iterator[Client]:
+        """Open a client for the time of a block."""
+        from alb.api.client import Client  # noqa: PLC0415 (after the arguments were understood)
+
+        with Client(self.zk, user=self.user, timeout=self.connect_timeout, on_notice=on_notice) as client:
+            yield client
+
+
+def cluster_options(verb: F) -> F:
+    """Give a verb ``--zk --user --connect-timeout``; it gets them as `place`."""
+
+    @zk_option
+    @click.option("--user", help="Whose tasks. Else $ALB_USER or the login name.")
+    @click.option(
+        "--connect-timeout",
+        type=DURATION,
+        default=5.0,
+        help="How long to wait for ZooKeeper and the leader: 5 s unless given.",
+    )
+    @functools.wraps(verb)
+    def wrapped(zk: str | None, user: str | None, connect_timeout: float, **rest: Any) -> Any:
+        return verb(place=Place(zk, user, connect_timeout), **rest)
+
+    return wrapped  # type: ignore[return-value]  # click's decorators keep the verb's own form
+
+
+def resolve(client: Client, text: str) -> str:
+    """Return the one task whose id begins with a text.
+
+    Raises:
+        click.BadParameter: None does, or several do.
+    """
+    from alb_core import ids  # noqa: PLC0415
+
+    if ids.is_task_id(text):
+        return text
+    if not text or set(text) - set("0123456789abcdef."):
+        raise click.BadParameter(
+            f"{text!r} is no task id: those have 32 lower-case hex digits, or less if unique"
+        )
+    found = []
+    for line in client.tasks(prefix=text):
+        found.append(line)
+        if len(found) > 3:
+            break
+    if not found:
+        raise click.BadParameter(f"no task in the table has an id that begins with {text!r}")
+    if len(found) > 1:
+        some = ", ".join(f"{line.id} ({line.state.value})" for line in found[:3])
+        raise click.BadParameter(f"{text!r} begins several ids: {some}{' …' if len(found) > 3 else ''}")
+    return found[0].id

@@ -1,0 +1,278 @@
+"""``alb tasks``, ``status``, ``workers``, ``brokers``, ``dump``, ``policy``: what there is."""
+
+from __future__ import annotations
+
+import os
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from alb.cli import out
+from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.values import format_duration, format_size
+from alb_core.tasks import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alb_core.messages import ClusterPage, TaskLine, WorkerLine
+    from alb_core.tasks import TaskRecord
+    from alb_core.znodes import BrokerNode, LeaderNode
+
+WATCH_S: Final = 1.0
+LINES_MAX: Final = 1000
+#: Tasks shown without --limit.
+
+
+# --- tasks ------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in TaskState], case_sensitive=False),
+    help="Only these; may be repeated.",
+)
+@click.option("-a", "--all", "all_", is_flag=True, help="Finished ones too.")
+@click.option("--limit", type=click.IntRange(min=1), default=LINES_MAX, show_default=True)
+@json_option
+@cluster_options
+def tasks(place: Place, states: Sequence[str], *, all_: bool, limit: int, as_json: bool) -> int:
+    """List tasks, oldest first: those that have not ended, or those in the states asked for.
+
+    With --user only that user's.
+    """
+    chosen = [TaskState(state) for state in states]
+    if not chosen and not all_:
+        chosen = [state for state in TaskState if not state.terminal]
+    with place.client() as client:
+        lines = list(islice(client.tasks(states=chosen, user=place.user or ""), limit + 1))
+    more, lines = len(lines) > limit, lines[:limit]
+    if as_json:
+        out.emit_json(lines)
+        return 0
+    columns = ("ID", "STATE", "EXIT", "USER", "WORKER", "NAME", "COMMAND")
+    out.emit_table(columns, map(_task_row, lines), empty="no such task; -a lists finished ones too")
+    if more:
+        out.say(f"only the first {limit} are shown; --limit shows more")
+    return 0
+
+
+def _task_row(line: TaskLine) -> tuple[str, ...]:
+    exit_status = "" if line.exit_status is None else str(line.exit_status)
+    return (line.id, line.state.value, exit_status, line.user, line.worker, line.name, line.command)
+
+
+@click.command()
+@click.argument("ids", nargs=-1)
+@json_option
+@cluster_options
+def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
+    """Show the tasks IDS; without any, the cluster."""
+    with place.client() as client:
+        if not ids:
+            page = client.cluster()
+            workers = client.workers()
+            if as_json:
+                out.emit_json({"cluster": page, "workers": workers})
+            else:
+                _show_cluster(page, workers)
+            return 0
+        records = [client.task(resolve(client, text)) for text in dict.fromkeys(ids)]
+    if as_json:
+        out.emit_json(records)
+    else:
+        for record in records:
+            _show_task(record)
+    return 0
+
+
+def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
+    age = format_duration(max(page.now - page.since, 0))
+    out.echo(f"leader   {page.broker}, epoch {page.epoch}, for {age}, batch {page.batch}")
+    out.echo(f"table    {page.table}")
+    out.echo(f"policy   {page.policy}")
+    usable = sum(worker.session and worker.link for worker in workers)
+    cpus = sum(worker.capacity.cpus for worker in workers)
+    reserved = sum(worker.reserved_cpus for worker in workers)
+    running = sum(worker.running for worker in workers)
+    load = f"{reserved:g} of {cpus:g} cpus reserved, {running} running"
+    out.echo(f"workers  {usable} of {len(workers)} usable, {load}")
+    counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
+    out.echo(f"tasks    {counts or 'none'}")
+    if page.set_aside:
+        out.echo("set aside, because they cannot be read (delete or repair them with zkCli.sh):")
+        for line in page.set_aside:
+            out.echo(f"  {line}")
+
+
+def _show_task(record: TaskRecord) -> None:
+    command = record.spec.command
+    out.echo(f"task      {record.id}")
+    out.echo(f"command   {command if isinstance(command, str) else ' '.join(map(_quoted, command))}")
+    out.echo(f"state     {record.state.value}{' (cancelled, ending)' if _is_ending(record) else ''}")
+    out.echo(f"user      {record.user}")
+    if record.spec.name:
+        out.echo(f"name      {record.spec.name}")
+    out.echo(f"submitted {_clock(record.submitted)}")
+    for attempt in record.attempts:
+        text = f"{attempt.n} on {attempt.worker}, {attempt.state.value}, placed {_clock(attempt.placed)}"
+        out.echo(f"attempt   {text}, epoch {attempt.epoch}")
+    result = record.result
+    if result is None:
+        return
+    from alb.api.result import describe  # noqa: PLC0415
+
+    out.echo(f"result    {describe(result)}, finished {_clock(result.finished)}")
+    memory = format_size(result.memory_bytes)
+    out.echo(f"usage     {result.wall_s:.3f} s wall, {result.cpu_s:.3f} s cpu, {memory} peak")
+    stdout, stderr = result.stdout.size_bytes, result.stderr.size_bytes
+    out.echo(f"output    {stdout} bytes stdout, {stderr} bytes stderr (alb logs {record.id})")
+
+
+def _is_ending(record: TaskRecord) -> bool:
+    return record.cancel and not record.state.terminal
+
+
+def _quoted(word: str) -> str:
+    import shlex  # noqa: PLC0415
+
+    return shlex.quote(word)
+
+
+def _clock(seconds: float) -> str:
+    """Return cluster time for people, in their time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+# --- machines ---------------------------------------------------------------------------------------------
+
+
+@click.command()
+@json_option
+@cluster_options
+def workers(place: Place, *, as_json: bool) -> int:
+    """List workers, with what they offer, what is reserved, and how busy they are."""
+    with place.client() as client:
+        lines = client.workers()
+    if as_json:
+        out.emit_json(lines)
+        return 0
+    columns = ("WORKER", "STATE", "TASKS", "CPUS", "MEMORY", "NET", "LOAD", "LABELS")
+    out.emit_table(columns, map(_worker_row, lines), empty="no worker is registered: start one, `alb worker`")
+    return 0
+
+
+def _worker_row(line: WorkerLine) -> tuple[str, ...]:
+    offered, load = line.capacity, line.load
+    state = {(True, True): "ready", (True, False): "no link", (False, True): "no session"}.get(
+        (line.session, line.link), "lost"
+    )
+    return (
+        line.worker,
+        state,
+        str(line.running),
+        f"{line.reserved_cpus:g}/{offered.cpus:g}",
+        f"{format_size(line.reserved_memory_bytes)}/{format_size(offered.memory_bytes)}",
+        f"{line.reserved_net_bps / 1e6:g}/{offered.net_bps / 1e6:g} Mbit/s" if offered.net_bps else "-",
+        f"cpu {load.cpu:.0%} mem {load.memory:.0%} net {load.net:.0%}",
+        ",".join(offered.labels),
+    )
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Go on, and write a line whenever something changes.")
+@json_option
+@cluster_options
+def brokers(place: Place, *, watch: bool, as_json: bool) -> int:
+    """List brokers and who leads, as ZooKeeper knows them."""
+    with place.client() as client:
+        leader, nodes = client.brokers()
+        if as_json:
+            out.emit_json([_broker_form(node, leader) for node in nodes])
+        else:
+            columns = ("BROKER", "ROLE", "EPOCH", "CLIENTS", "HOST", "PID", "VERSION", "STARTED")
+            rows = [_broker_row(node, leader) for node in nodes]
+            out.emit_table(columns, rows, empty="no broker is registered: start one, `alb broker`")
+        before = _roles(leader, nodes)
+        while watch:
+            time.sleep(WATCH_S)
+            leader, nodes = client.brokers()
+            now = _roles(leader, nodes)
+            for name in sorted(before.keys() | now.keys()):
+                if before.get(name) != now.get(name):
+                    _tell_role(name, now.get(name, "gone"), as_json=as_json)
+            before = now
+    return 0
+
+
+def _roles(leader: LeaderNode | None, nodes: Sequence[BrokerNode]) -> dict[str, str]:
+    return {node.broker: _role(node, leader) for node in nodes}
+
+
+def _role(node: BrokerNode, leader: LeaderNode | None) -> str:
+    leads = leader is not None and leader.incarnation == node.incarnation
+    return f"leads (epoch {leader.epoch})" if leads and leader is not None else "standby"
+
+
+def _tell_role(name: str, role: str, *, as_json: bool) -> None:
+    if as_json:
+        out.emit_json({"broker": name, "role": role, "time": time.time()})
+    else:
+        out.echo(f"{time.strftime('%H:%M:%S')}  {name}  {role}")
+
+
+def _broker_form(node: BrokerNode, leader: LeaderNode | None) -> dict[str, Any]:
+    leads = leader is not None and leader.incarnation == node.incarnation
+    epoch = leader.epoch if leads and leader is not None else None
+    fields = {name: getattr(node, name) for name in node.__struct_fields__}
+    return fields | {"leads": leads, "epoch": epoch}
+
+
+def _broker_row(node: BrokerNode, leader: LeaderNode | None) -> tuple[str, ...]:
+    form = _broker_form(node, leader)
+    role, epoch = ("leader", str(form["epoch"])) if form["leads"] else ("standby", "")
+    return (node.broker, role, epoch, node.clients, node.host, str(node.pid), node.version, node.started)
+
+
+# --- operation --------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("file", required=False)
+@click.option("--json", "_as_json", is_flag=True, help="A dump is JSON in any case.")
+@cluster_options
+def dump(place: Place, file: str | None, _as_json: bool) -> int:  # noqa: FBT001 (click passes it by name)
+    """Write the leader's whole state (queue, attempts, workers, counters) as JSON to FILE, or to stdout."""
+    with place.client() as client:
+        data = client.dump()
+    if file is None:
+        out.write_all(1, data + b"\n")
+        return 0
+    # Commands and environments of all users are in it: for the caller's eyes only.
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:  # noqa: PTH123
+        target.write(data + b"\n")
+    out.say(f"wrote {len(data) + 1} bytes to {file}")
+    return 0
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+@cluster_options
+def policy(place: Place, name: str | None, *, as_json: bool) -> int:
+    """Show which policy places tasks, or place by policy NAME from now on."""
+    with place.client() as client:
+        if name is not None:
+            client.set_policy(name)
+        else:
+            name = client.cluster().policy
+    if as_json:
+        out.emit_json({"policy": name})
+    else:
+        out.echo(name)
+    return 0

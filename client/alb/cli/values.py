@@ -1,0 +1,151 @@
+"""What people write on the command line, as numbers: durations, sizes, bandwidths."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import click
+
+_DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?\Z")
+_CLOCK: Final = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d)(?::([0-5]?\d(?:\.\d+)?))?\Z")
+_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(I?)(B|BIT|BPS)?\Z")
+_PREFIXES: Final = " KMGTP"
+
+
+def parse_duration(text: str) -> float:
+    """Return a duration in seconds: ``90``, ``1.5s``, ``10m``, ``1h30m``, ``2d``, ``MM:SS``, ``HH:MM:SS``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    text = text.strip().lower()
+    clock = _CLOCK.match(text)
+    if clock is not None:
+        days, first, second, third = clock.groups()
+        if third is None and days is None:
+            return int(first) * 60 + float(second)
+        return int(days or 0) * 86_400 + int(first) * 3600 + int(second) * 60 + float(third or 0)
+    parts = _DURATION.match(text)
+    if parts is None or not any(parts.groups()):
+        raise ValueError(f"{text!r} is no duration; write 90 (seconds), 10m, 1h30m or HH:MM:SS")
+    days, hours, minutes, seconds = parts.groups()
+    return int(days or 0) * 86_400 + int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
+
+
+def parse_size(text: str) -> int:
+    """Return a size in bytes: ``4096``, ``512M``, ``4G``, ``1.5GiB``; each step is 1,024.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    number, prefix, _ = _parse_amount(text, "size", "512M or 4G", ("", "B"))
+    return round(number * 1024.0 ** _PREFIXES.index(prefix or " "))
+
+
+def parse_bandwidth(text: str) -> int:
+    """Return a bandwidth in bits per second: ``100M``, ``2.5G``, ``1Gbit``; each step is 1,000.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    number, prefix, binary = _parse_amount(text, "bandwidth", "100M or 1G", ("", "BIT", "BPS"))
+    if binary:
+        raise ValueError(f"{text!r} is no bandwidth; its steps are of 1,000: write 100M or 1G")
+    return round(number * 1000.0 ** _PREFIXES.index(prefix or " "))
+
+
+def _parse_amount(text: str, what: str, example: str, units: tuple[str, ...]) -> tuple[float, str, bool]:
+    found = _AMOUNT.match(text.strip().upper())
+    if found is None or (found[4] or "") not in units or (found[3] and not found[2]):
+        raise ValueError(f"{text!r} is no {what}; write for example {example}")
+    return float(found[1]), found[2], bool(found[3])
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: ``0.9 s``, ``12 s``, ``3m05s``, ``2h10m``, ``3d4h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600}h"
+
+
+def format_size(size_bytes: float) -> str:
+    """Return a size for people: ``512 B``, ``1.5 GiB``."""
+    for prefix in ("", "Ki", "Mi", "Gi", "Ti"):
+        if size_bytes < 1024 or prefix == "Ti":
+            break
+        size_bytes /= 1024
+    return f"{size_bytes:.0f} {prefix}B" if not prefix or size_bytes >= 100 else f"{size_bytes:.1f} {prefix}B"
+
+
+class Duration(click.ParamType["float"]):
+    """A duration on the command line, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse it, or fail with what is wrong."""
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Size(click.ParamType["int"]):
+    """A size on the command line, in bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it, or fail with what is wrong."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Bandwidth(click.ParamType["int"]):
+    """A bandwidth on the command line, in bits per second."""
+
+    name = "bandwidth"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it, or fail with what is wrong."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_bandwidth(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Setting(click.ParamType["tuple[str, str | None]"]):
+    """An environment variable for the task: ``KEY=VALUE``, or ``KEY`` for the value that it has here."""
+
+    name = "key[=value]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | None]:
+        """Split it; the value is None where this environment's is meant."""
+        key, equals, text = str(value).partition("=")
+        if not key:
+            self.fail(f"{value!r} has no name before the '='; write KEY=VALUE", param, ctx)
+        return key, text if equals else None
+
+
+DURATION: Final = Duration()
+SIZE: Final = Size()
+BANDWIDTH: Final = Bandwidth()
+SETTING: Final = Setting()

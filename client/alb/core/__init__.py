@@ -1,0 +1,1 @@
+"""The client's pure core: it decides, and touches neither sockets nor clocks. See ``alb.core.session``."""

@@ -1,0 +1,188 @@
+"""What the client's core is told: past facts, each with the monotonic second `at` which it was noticed.
+
+Links are numbered by the core (see ``alb.core.actions.Connect``); an event of a link that the core has given
+up is ignored.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from alb_core.messages import (
+    Chunk,
+    QueryCluster,
+    QueryDump,
+    QueryTask,
+    QueryTasks,
+    QueryWorkers,
+    SetPolicy,
+    StreamName,
+    ToClient,
+)
+from alb_core.znodes import BrokerNode, LeaderNode
+
+Query: TypeAlias = QueryTasks | QueryTask | QueryWorkers | QueryCluster | QueryDump | SetPolicy
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of all events."""
+
+    at: float
+    #: Monotonic seconds.
+
+
+# --- ZooKeeper: answers to LookUp ---------------------------------------------------------------------------
+
+
+class LeaderFound(Event, frozen=True, kw_only=True):
+    """ZooKeeper was read."""
+
+    leader: LeaderNode | None
+    #: None: nobody leads at present.
+    brokers: tuple[BrokerNode, ...] = ()
+
+
+class LookUpFailed(Event, frozen=True, kw_only=True):
+    """ZooKeeper could not be read."""
+
+    why: str
+
+
+# --- links --------------------------------------------------------------------------------------------------
+
+
+class LinkOpened(Event, frozen=True, kw_only=True):
+    """A link (of requests or of output) is connected, for the first time or again."""
+
+    link: int
+
+
+class LinkClosed(Event, frozen=True, kw_only=True):
+    """The peer of a link, or the network, closed it."""
+
+    link: int
+    why: str = ""
+
+
+class LinkRefused(Event, frozen=True, kw_only=True):
+    """Nobody listens at the other end of a link."""
+
+    link: int
+    why: str = ""
+
+
+class BrokerSaid(Event, frozen=True, kw_only=True):
+    """A message arrived on a link of requests."""
+
+    link: int
+    epoch: int
+    #: Of the frame that carried it; 0: a standby spoke.
+    table: str
+    message: ToClient
+
+
+class OutputSaid(Event, frozen=True, kw_only=True):
+    """A piece of output arrived on a link of output."""
+
+    link: int
+    chunk: Chunk
+
+
+# --- the user -----------------------------------------------------------------------------------------------
+
+
+class SubmitRequested(Event, frozen=True, kw_only=True):
+    """The user wants a task run. Ends in Settle or FailTask."""
+
+    id: str
+    #: Made by the shell: it has the clock and the randomness.
+    spec: bytes
+    #: An encoded ``TaskSpec``.
+    live: bool = False
+    #: Deliver output while the command runs; its consumer reports OutputTaken.
+    output: bool = True
+    #: Deliver all output; else the result's own copy has to do.
+    moves: bool = False
+    #: Tell where the task runs.
+
+
+class AttachRequested(Event, frozen=True, kw_only=True):
+    """The user wants to follow a task that somebody submitted. Ends in Settle or FailTask."""
+
+    id: str
+    live: bool = False
+    output: bool = True
+    moves: bool = False
+    stdout: int = 0
+    #: Offset in bytes from which output is wanted.
+    stderr: int = 0
+
+
+class TaskAbandoned(Event, frozen=True, kw_only=True):
+    """Nobody here wants to hear of the task any more. It goes on; its result is not acknowledged."""
+
+    id: str
+
+
+class OutputTaken(Event, frozen=True, kw_only=True):
+    """The consumer of a live stream took all bytes below an offset; until then no more are asked for."""
+
+    id: str
+    attempt: int
+    stream: StreamName
+    offset: int
+
+
+class CancelRequested(Event, frozen=True, kw_only=True):
+    """The user wants a task ended. Ends in AnswerQuery with CancelNoted or Rejected."""
+
+    token: int
+    #: Chosen by the shell, unique.
+    id: str
+
+
+class QueryRequested(Event, frozen=True, kw_only=True):
+    """The user asks. Ends in AnswerQuery with the page, or Error."""
+
+    token: int
+    message: Query
+    #: Its `seq` is filled in by the core.
+
+
+class RequestAbandoned(Event, frozen=True, kw_only=True):
+    """Nobody waits for the answer of this token any more."""
+
+    token: int
+
+
+class CloseRequested(Event, frozen=True, kw_only=True):
+    """The client closes; what is under way goes on in the cluster."""
+
+
+# --- time ---------------------------------------------------------------------------------------------------
+
+
+class Tick(Event, frozen=True, kw_only=True):
+    """Time passed. Several a second."""
+
+
+ClientEvent: TypeAlias = (
+    LeaderFound
+    | LookUpFailed
+    | LinkOpened
+    | LinkClosed
+    | LinkRefused
+    | BrokerSaid
+    | OutputSaid
+    | SubmitRequested
+    | AttachRequested
+    | TaskAbandoned
+    | OutputTaken
+    | CancelRequested
+    | QueryRequested
+    | RequestAbandoned
+    | CloseRequested
+    | Tick
+)

@@ -1,0 +1,1 @@
+"""A whole cluster on one machine: ZooKeeper, brokers and workers as real processes."""

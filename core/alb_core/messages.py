@@ -1,8 +1,8 @@
 """Every message between clients, brokers and workers. ``docs/protocol.md`` is its page for people.
 
 A frame is one ZeroMQ message part: a msgpack array of messages, or, from a broker, the
-``alb_core.codec.Envelope`` that puts the sender's epoch around them. Unknown fields are ignored; an unknown type is an error.
-Every request is sent again until it is answered, and means the same the second time.
+``alb_core.codec.Envelope`` that puts the sender's epoch around them. Unknown fields are ignored; an unknown
+type is an error. Every request is sent again until it is answered, and means the same the second time.
 """
 
 from __future__ import annotations

@@ -234,7 +234,7 @@ def too_large(encoded_bytes: int) -> str:
     )
 
 
-def _check_words(spec: TaskSpec) -> str | None:
+def _check_words(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a rule)
     words = (spec.command,) if isinstance(spec.command, str) else spec.command
     if not words or not words[0]:
         return "the command is empty; give a program to run"

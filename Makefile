@@ -1,0 +1,64 @@
+# The commands of the house; `make help` lists them. Everything installs itself on first use (deploy/prepare.sh).
+
+MAKEFLAGS += --no-print-directory
+PYTHON_IN_VENV := .venv/bin/python
+READY := .venv/prepared
+PYTEST := $(PYTHON_IN_VENV) -m pytest
+
+SEEDS ?= 1000
+SUITES := tests/unit tests/scenarios tests/integration
+
+# $(call suites,FOLDER...): stops where a folder holds no tests, so that an empty suite cannot pass.
+suites = @for folder in $(1); do \
+	test -n "$$(find $$folder -name 'test_*.py' -print -quit 2>/dev/null)" || \
+	{ echo "make: there are no tests in $$folder" >&2; exit 1; }; done
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test chaos lint types sim sim-mutants up down clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@for file in benchmarks/bench_*.py; do \
+	name=$${file##*/bench_}; test -e $$file && echo "  make bench-$${name%.py}"; done; true
+
+$(READY): pyproject.toml deploy/prepare.sh
+	@sh deploy/prepare.sh
+	@touch $@
+
+demo: $(READY) ## a local cluster whose leader is killed in mid-command; ends with one JSON line
+	@$(PYTHON_IN_VENV) -m alb.local.demo
+
+test: $(READY) ## the fast suites: units, scenarios, integration with a real ZooKeeper
+	$(call suites,$(SUITES))
+	@$(PYTEST) $(SUITES)
+
+chaos: $(READY) ## real processes and a real ensemble, killed and frozen
+	$(call suites,tests/chaos)
+	@$(PYTEST) tests/chaos
+
+lint: $(READY) ## ruff: rules and format
+	@.venv/bin/ruff check --quiet
+	@.venv/bin/ruff format --check --quiet
+	@echo "lint: clean"
+
+types: $(READY) ## mypy, strict
+	@.venv/bin/mypy
+
+sim: $(READY) ## the simulator: SEEDS=1000 seeds of faults, invariants checked after every event
+	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(SEEDS)
+
+sim-mutants: $(READY) ## the simulator against planted defects: each must be caught
+	@$(PYTHON_IN_VENV) -m tests.simulation --mutants --seeds $(SEEDS)
+
+bench-%: benchmarks/bench_%.py $(READY)
+	@$(PYTHON_IN_VENV) benchmarks/bench_$*.py $(ARGS)
+
+up: $(READY) ## start a local cluster in the background
+	@.venv/bin/alb up
+
+down: $(READY) ## stop it
+	@.venv/bin/alb down
+
+clean: ## remove what was built or installed here
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

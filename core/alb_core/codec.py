@@ -14,6 +14,9 @@ from alb_core.tasks import TaskSpec
 
 M = TypeVar("M", bound=Message)
 
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+#: What msgspec raises for bytes that are no message; the last for nesting without end.
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
@@ -46,7 +49,7 @@ def decode_spec(data: bytes | memoryview | msgspec.Raw) -> TaskSpec:
     """
     try:
         return _SPEC.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNDECODABLE as error:
         raise RemoteProtocolError(f"not a task specification: {error}") from error
 
 
@@ -67,6 +70,11 @@ def _frames(messages: Iterable[Message]) -> Iterator[list[msgspec.Raw]]:
         size += len(encoded)
     if frame:
         yield frame
+
+
+def fits_frame(message: Message) -> bool:
+    """Tell whether a message is small enough to be sent."""
+    return len(_ENCODER.encode(message)) <= limits.MESSAGE_BYTES_MAX - 1024
 
 
 def encode_frames(messages: Sequence[Message]) -> list[bytes]:
@@ -110,5 +118,5 @@ T = TypeVar("T")
 def _decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
     try:
         return decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNDECODABLE as error:
         raise RemoteProtocolError(f"a frame of {len(frame)} bytes cannot be understood: {error}") from error

@@ -15,6 +15,8 @@ TABLE_FORMAT: Final = 1
 SPEC_BYTES_MAX: Final = 64 * 1024
 #: An encoded specification; a znode's limit is 1 MiB and a batch holds many.
 ARGUMENTS_MAX: Final = 4096
+LABELS_MAX: Final = 64
+#: Of one worker, and of one request.
 NAME_LENGTH_MAX: Final = 128
 USER_LENGTH_MAX: Final = 64
 TIME_LIMIT_S_MAX: Final = 366 * 86_400.0

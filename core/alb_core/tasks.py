@@ -1,7 +1,7 @@
 """A task, its attempts and its result, as the table keeps them and as they travel.
 
 The forms are immutable values. Who may change a task's state, and when, is the broker's
-``alb_broker.core.tasks``; here is only what a state means.
+``alb_broker.core.task``; here is only what a state means.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 import base64
 import enum
 import hashlib
+from typing import Final
 
 import msgspec
 
 from alb_core import limits
 from alb_core.resources import Request
+
+WHY_LENGTH_MAX: Final = 1000
+SIGNAL_MAX: Final = 64
+EXIT_CODE_MAX: Final = 255
 
 
 class TaskState(enum.Enum):
@@ -117,6 +122,17 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
         return base64.b64decode(self.base64) if self.base64 else self.text.encode()
 
     @property
+    def oversize(self) -> bool:
+        """Whether it holds more than a result may keep."""
+        return (
+            len(self.text) > limits.INLINE_OUTPUT_BYTES or len(self.base64) > 2 * limits.INLINE_OUTPUT_BYTES
+        )
+
+    def bounded(self) -> Stream:
+        """Return the stream with no more than a result may keep."""
+        return Stream.of(self.tail(), self.size_bytes, truncated=self.truncated) if self.oversize else self
+
+    @property
     def complete(self) -> bool:
         """Whether ``tail`` is the whole stream."""
         return self.size_bytes <= limits.INLINE_OUTPUT_BYTES
@@ -158,6 +174,20 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stderr: Stream = EMPTY_STREAM
     output_open: bool = False
     #: Something that the command left behind still held its output open; it was killed.
+
+
+def bounded(outcome: Outcome) -> Outcome:
+    """Return an outcome that fits into the table, whatever a worker reported."""
+    if outcome.signal is not None and not 0 < outcome.signal <= SIGNAL_MAX:
+        outcome = msgspec.structs.replace(outcome, signal=None)
+    if outcome.exit_code is not None and not 0 <= outcome.exit_code <= EXIT_CODE_MAX:
+        outcome = msgspec.structs.replace(outcome, exit_code=None)
+    if len(outcome.why) > WHY_LENGTH_MAX:
+        outcome = msgspec.structs.replace(outcome, why=outcome.why[:WHY_LENGTH_MAX])
+    if outcome.stdout.oversize or outcome.stderr.oversize:
+        streams = {"stdout": outcome.stdout.bounded(), "stderr": outcome.stderr.bounded()}
+        outcome = msgspec.structs.replace(outcome, **streams)
+    return outcome
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -137,7 +137,7 @@ def decode(form: type[Node], path: str, data: bytes) -> Node:
         decoder = _DECODERS[form] = msgspec.json.Decoder(form)
     try:
         node = decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableNode(path, str(error)) from error
     assert isinstance(node, form)  # noqa: S101 (narrows the type)
     return node

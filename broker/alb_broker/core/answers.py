@@ -34,6 +34,9 @@ from alb_core.znodes import PolicyNode
 PAGE_MAX: Final = 1000
 COMMAND_SHOWN: Final = 120
 DUMP_PAGE_BYTES: Final = 1024 * 1024
+DUMP_AGAIN_S: Final = 5.0
+#: A repeated question within this is answered with the same dump.
+DUMP_KEPT_S: Final = 60.0
 
 
 class Answers:
@@ -45,7 +48,15 @@ class Answers:
 
     def __init__(self, state: State) -> None:
         self._state: Final = state
-        self._dumps: dict[bytes, bytes] = {}  #: The dump that a client is reading.
+        self._dumps: dict[
+            bytes, tuple[float, bytes]
+        ] = {}  #: When it was made (own clock), what a client reads.
+
+    def tick(self) -> None:
+        """Forget dumps that nobody can still be reading."""
+        old = [peer for peer, (at, _) in self._dumps.items() if self._state.at - at > DUMP_KEPT_S]
+        for peer in old:
+            del self._dumps[peer]
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
         """Return which message is answered by what."""
@@ -103,20 +114,24 @@ class Answers:
         self._state.tell(client.peer, cluster_page(self._state, query.seq))
 
     def _on_dump(self, client: Client, query: QueryDump) -> None:
-        if query.cursor == 0 or client.peer not in self._dumps:
-            self._dumps[client.peer] = dump(self._state, "asked for by a client")
-        data = self._dumps[client.peer]
+        state = self._state
+        made = self._dumps.get(client.peer)
+        if query.cursor == 0 and (made is None or state.at - made[0] > DUMP_AGAIN_S):
+            made = self._dumps[client.peer] = (state.at, dump(state, "asked for by a client"))
+        if made is None:
+            why = "this dump is no longer kept; begin again"
+            state.tell(client.peer, Error(code="gone", why=why, seq=query.seq))
+            return
+        data = made[1]
         begin = max(0, query.cursor)
         end = begin + DUMP_PAGE_BYTES
         more = end < len(data)
-        if not more:
-            del self._dumps[client.peer]
         page = DumpPage(seq=query.seq, data=data[begin:end], cursor=end if more else 0)
         self._state.tell(client.peer, page)
 
     def _on_policy(self, client: Client, request: SetPolicy) -> None:
         state = self._state
-        if not state.placer.use(request.policy):
+        if request.policy not in state.placer.policies:
             known = ", ".join(sorted(state.placer.policies))
             why = f"there is no policy {request.policy[:40]!r} on broker {state.node.broker}; known: {known}"
             state.tell(client.peer, Error(code="invalid", why=why, seq=request.seq))
@@ -127,7 +142,7 @@ class Answers:
             (zk.SetData(znodes.POLICY, znodes.encode(PolicyNode(policy=request.policy))),),
             (state.client(client.peer, Done(seq=request.seq)),),
         )
-        state.note("policy_changed", policy=request.policy, by=client.user)
+        state.note("policy_asked", policy=request.policy, by=client.user)  # the watch on the node brings it
 
 
 def cluster_page(state: State, seq: int) -> ClusterPage:

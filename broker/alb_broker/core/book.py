@@ -65,7 +65,9 @@ class Book:
         )
 
     def _accept_releases(self, task: Task, peer: bytes) -> tuple[Action, ...]:
-        return (self._state.client(peer, Accepted(id=task.id)),)
+        accepted = self._state.client(peer, Accepted(id=task.id))
+        why = self._state.workers.why_never(task.spec.request)
+        return (accepted, *self._moves(task, why=why)) if why else (accepted,)
 
     def place(self, task: Task, worker: Worker, at: float) -> None:
         """A waiting task goes to a worker, which hears it when the assignment is durable."""
@@ -221,7 +223,7 @@ class Book:
         assert result is not None  # noqa: S101 (a terminal task has its result)
         record = task.record()
         state.table.remove(task)
-        state.table.finish(DoneTask(task.id, result.finished, record))
+        state.table.finish(DoneTask(task.id, result.finished, record, task.submitter))
         state.counters["tasks_finished"] += 1
         told = tuple(state.client(peer, Finished(id=task.id, result=result)) for peer in task.watchers)
         for peer in task.watchers:

@@ -19,10 +19,12 @@ from alb_broker.core.state import State, Tokens
 from alb_broker.policies import Policy
 from alb_core import zk
 from alb_core.config import BrokerConfig
-from alb_core.messages import Follow, Goodbye, NotLeader, Suspect
+from alb_core.messages import Error, Follow, Goodbye, Heartbeat, NotLeader, Suspect
 from alb_core.notes import Level, Note
 from alb_core.znodes import BrokerNode
 
+REST_S: Final = 10.0
+#: A broker that resigned because it was stuck lets others try so long.
 STANDBY_EPOCH: Final = 0
 #: Of frames that bind nobody.
 
@@ -113,7 +115,7 @@ class Broker:
             case zk.SessionConnected():
                 actions += self._election.on_connected(event.at)
             case _:
-                actions += self._election.resume(event.at)
+                actions += self._election.resume(event.at, rest_s=REST_S if reign.rests else 0.0)
         return actions
 
     # --- standing by ----------------------------------------------------------------------------------------
@@ -143,6 +145,10 @@ class Broker:
                 actions += election.on_silent(event.at)
             case events.ProbeEnded():
                 actions += election.on_probe(event.token, event.verdict, event.at)
+            case events.ClientGarbled():
+                actions.append(SendToClient(event.peer, STANDBY_EPOCH, _garbled(event.why)))
+            case events.WorkerGarbled():
+                actions.append(SendToWorker(event.peer, STANDBY_EPOCH, _garbled(event.why)))
             case events.Tick():
                 actions += election.tick(event.at)
             case events.StopRequested():
@@ -165,7 +171,9 @@ class Broker:
     def _on_leader(self, event: events.LeaderSaid) -> list[Action]:
         if isinstance(event.message, NotLeader):
             return self._election.on_silent(event.at)
-        return self._election.on_heard(event.epoch, event.at)
+        if isinstance(event.message, Heartbeat):
+            return self._election.on_heard(event.epoch, event.message, event.at)
+        return []
 
     def _refer_client(self, event: events.ClientSaid) -> list[Action]:
         """A standby serves nobody: it says who does."""
@@ -213,3 +221,9 @@ class Broker:
         if isinstance(event, zk.SessionConnected):
             self._session = event.session
             self._session_timeout_s = event.timeout_s
+            if self.reign is not None:
+                self.reign.state.session_timeout_s = event.timeout_s
+
+
+def _garbled(why: str) -> Error:
+    return Error(code="protocol", why=why[:500])

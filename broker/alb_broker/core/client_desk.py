@@ -202,6 +202,7 @@ class ClientDesk:
             submitted=state.now(),
         )
         task = Task(record, wire)
+        task.submitter = client.peer
         state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
         self._book.accept(task, client.peer)
         return None
@@ -212,6 +213,8 @@ class ClientDesk:
         if task.user != client.user or task.digest != tasks.digest(bytes(message.spec)):
             self._reject_conflict(client, message.id)
             return
+        if task.submitter != client.peer:
+            task.submitter = b""
         state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
         newest = task.newest()
         state.tell(
@@ -228,6 +231,9 @@ class ClientDesk:
         if record.user != client.user or record.digest != tasks.digest(bytes(message.spec)):
             self._reject_conflict(client, message.id)
             return
+        done = self._state.table.done.get(message.id)
+        if done is not None and done.submitter != client.peer:
+            done.submitter = b""
         self._send_result(client, record)
 
     def _reject_conflict(self, client: Client, task_id: str) -> None:
@@ -264,7 +270,7 @@ class ClientDesk:
         """The client has a result that it waited for; what it merely heard of is not its to acknowledge."""
         client.watching.pop(message.id, None)
         if client.unacknowledged.pop(message.id, None) is not None:
-            self._state.table.acknowledge(message.id)
+            self._state.table.acknowledge(message.id, client.peer)
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
         state = self._state

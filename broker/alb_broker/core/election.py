@@ -17,14 +17,16 @@ The states::
 from __future__ import annotations
 
 import enum
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from alb_broker.core.actions import Action, FollowLeader, Probe
+from alb_broker.core.actions import Action, Exit, FollowLeader, Probe
 from alb_broker.core.events import ProbeVerdict
 from alb_broker.core.state import Claim, Tokens
 from alb_core import limits, zk, znodes
+from alb_core.messages import Heartbeat
 from alb_core.notes import Level, Note
 from alb_core.znodes import BrokerNode, CommitNode, EpochNode, LeaderNode, MetaNode
 
@@ -55,6 +57,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     commit: CommitNode
     commit_stat: zk.Stat
     leader: LeaderNode | None
+    leader_exists: bool
+    #: Also where somebody wrote there what is no leader.
 
 
 class Election:
@@ -71,6 +75,8 @@ class Election:
         self.leader: LeaderNode | None = None  #: Who leads, as far as is known.
         self._tokens: Final = tokens
         self._view: View | None = None
+        self._table = ""  #: The table that this life serves.
+        self._first_epoch = -1  #: The epoch that this life met first; -1: none yet.
         self._watch_token = 0
         self._look_token = 0  #: Of the look under way; 0: none.
         self._looked_at = float("-inf")
@@ -88,6 +94,11 @@ class Election:
         self._commit_moved_at = float("-inf")  #: Own clock, when ``/commit`` was last seen to move.
         self._commit_seen: tuple[int, int] = (-1, -1)
         self._deposed_at = float("-inf")
+        self._deposing_at = float("-inf")  #: Own clock of the deposition under way.
+        self._rest_until = float("-inf")  #: Own clock; no claim before.
+        self._heard: Heartbeat | None = (
+            None  #: The leader's newest heartbeat: its last commit, last placement.
+        )
         self._following = ""
         self.granted: Claim | None = None  #: Set when a claim was granted; taken by the broker.
 
@@ -108,8 +119,14 @@ class Election:
         self._calm()
         return []
 
-    def resume(self, at: float) -> list[Action]:
-        """The own reign is over; stand by again."""
+    def resume(self, at: float, *, rest_s: float = 0.0) -> list[Action]:
+        """The own reign is over; stand by again.
+
+        Args:
+            at: Own clock.
+            rest_s: So long no claim, so that others may try.
+        """
+        self._rest_until = at + rest_s
         if self.stand is Stand.LEADING:
             self.stand = Stand.WATCHING
         self.leader = None
@@ -153,7 +170,16 @@ class Election:
         try:
             view = read_view(event.nodes)
         except znodes.UnreadableNode as error:
-            return [Note("tree_unreadable", {"path": error.path, "why": error.why}, Level.ERROR)]
+            # A new life makes what is missing; what is damaged an operator must look at.
+            return [
+                Note("tree_unreadable", {"path": error.path, "why": error.why}, Level.ERROR),
+                Exit(1, f"{error}; the tree in ZooKeeper was damaged by somebody else"),
+            ]
+        if self._table not in ("", view.meta.table):
+            return [
+                Exit(1, f"the table {self._table} was replaced by {view.meta.table}; a new life serves that")
+            ]
+        self._table = view.meta.table
         actions = self._judge(view, event.at)
         if self._look_soon and self.stand in (Stand.WATCHING, Stand.PROBING):
             actions += self._look(event.at)
@@ -168,8 +194,10 @@ class Election:
         gone = event.nodes is not None and node is None
         return self._look(event.at) if gone or self.leader is None else []
 
-    def _judge(self, view: View, at: float) -> list[Action]:
+    def _judge(self, view: View, at: float) -> list[Action]:  # noqa: PLR0911 (one return a case)
         self._view = view
+        if self._first_epoch < 0:
+            self._first_epoch = view.epoch.epoch
         commit = (view.epoch.epoch, view.commit_stat.version)
         if commit != self._commit_seen:
             self._commit_seen = commit
@@ -180,21 +208,29 @@ class Election:
         if view.meta.format > limits.TABLE_FORMAT:
             text = "the table has a newer format; this broker can stand by only"
             return [*actions, Note("format_too_new", {"format": view.meta.format, "why": text}, Level.ERROR)]
+        if at < self._rest_until:
+            return actions
         if view.leader is None:
             return [*actions, *self._claim(view, "nobody leads")]
         if self._is_my_ghost(view):
             return [*actions, *self._claim(view, "the leader is an earlier life of this broker")]
-        if self.stand is Stand.PROBING and self._probed_commit < 0:
+        # Before a probe: a hung leader's machine accepts connections for ever.
+        hung = self._consider_hung(view, at)
+        if not hung and self.stand is Stand.PROBING and self._probed_commit < 0:
             return [*actions, *self._first_probe(view)]
-        return [*actions, *self._consider_hung(view, at)]
+        return [*actions, *hung]
 
     def _is_my_ghost(self, view: View) -> bool:
         """Tell whether the leader node bears this broker's name, which does not lead now.
 
         An earlier life's node is a dead one's; one of this life belongs to a claim whose answer was lost, or
-        to a reign that ended without ZooKeeper. Both are claimed anew, under the next epoch.
+        to a reign that ended without ZooKeeper. Both are claimed anew, under the next epoch. A later life's
+        is neither: this life gives way to it.
         """
-        return view.leader is not None and view.leader.broker == self.node.broker
+        leader = view.leader
+        if leader is None or leader.broker != self.node.broker:
+            return False
+        return leader.incarnation == self.node.incarnation or leader.epoch <= self._first_epoch
 
     def _know_leader(self, leader: LeaderNode | None, at: float) -> list[Action]:
         known = self.leader
@@ -202,6 +238,9 @@ class Election:
             return []
         self.leader = leader
         self._calm()
+        if self.stand is Stand.PROBING:
+            self.stand = Stand.WATCHING  # who was suspected leads no more
+        self._heard = None
         self._heard_at = self._seen_at = at
         endpoint = leader.clients if leader is not None and leader.broker != self.node.broker else ""
         actions: list[Action] = []
@@ -214,9 +253,10 @@ class Election:
 
     # --- suspicion ------------------------------------------------------------------------------------------
 
-    def on_heard(self, epoch: int, at: float) -> list[Action]:
+    def on_heard(self, epoch: int, heartbeat: Heartbeat, at: float) -> list[Action]:
         """The leader sent a heartbeat: it is no longer suspected of being dead."""
         if self.leader is not None and epoch == self.leader.epoch:
+            self._heard = heartbeat
             self._heard_at = at
             if self.stand is Stand.PROBING:
                 self.stand = Stand.WATCHING
@@ -252,7 +292,9 @@ class Election:
         self.stand = Stand.PROBING
         self._refusals = 0
         self._probed_commit = -1  # set by the look that comes first: the claim is checked against it
-        fields = {"leader": self.leader.broker if self.leader else "", "why": self._suspicion}
+        fields: dict[str, Any] = {"leader": self.leader.broker if self.leader else "", "why": self._suspicion}
+        if self._heard is not None:
+            fields |= {"last_commit": self._heard.commit, "last_placement": self._heard.placement}
         return [Note("leader_suspected", fields, Level.WARNING), *self._look(at)]
 
     def _first_probe(self, view: View) -> list[Action]:
@@ -292,7 +334,7 @@ class Election:
         view = self._view
         if view is None or view.leader is None:
             return []
-        self._deposed_at = at
+        self._deposing_at = at
         return self._claim(view, why, commit_version=self._probed_commit)
 
     def _calm(self) -> None:
@@ -336,7 +378,7 @@ class Election:
         epoch = view.epoch.epoch + 1
         leader = LeaderNode(**_fields(self.node), epoch=epoch, table=view.meta.table)
         commit = CommitNode(epoch=epoch, batch=0, time=view.commit.time)
-        removal: tuple[zk.Operation, ...] = (zk.Delete(znodes.LEADER),) if view.leader is not None else ()
+        removal: tuple[zk.Operation, ...] = (zk.Delete(znodes.LEADER),) if view.leader_exists else ()
         return (
             zk.Check(znodes.META, view.meta_version),
             zk.SetData(
@@ -364,6 +406,7 @@ class Election:
             case zk.Refused(_, error):
                 self.stand = Stand.WATCHING
                 self._claim_token = 0
+                self._deposing_at = float("-inf")
                 return [Note("claim_refused", {"error": error}), *self._look(event.at)]
             case zk.Unknown():
                 # If it was applied, the next look finds a ghost of this broker and claims anew.
@@ -375,6 +418,7 @@ class Election:
         self.stand = Stand.LEADING
         self._claim_token = 0
         self._calm()
+        self._deposed_at = max(self._deposed_at, self._deposing_at)
         self.granted = Claim(
             epoch=before.epoch.epoch + 1,
             table=before.meta.table,
@@ -405,7 +449,8 @@ def read_view(nodes: tuple[zk.NodeRead | None, ...]) -> View:
     meta, epoch, commit, leader = nodes
     leader_node: LeaderNode | None = None
     if leader is not None:
-        leader_node = znodes.decode(LeaderNode, leader.path, leader.data)
+        with suppress(znodes.UnreadableNode):  # nobody leads with it; a claim removes it
+            leader_node = znodes.decode(LeaderNode, leader.path, leader.data)
     meta_node, meta_stat = _must(MetaNode, znodes.META, meta)
     epoch_node, epoch_stat = _must(EpochNode, znodes.EPOCH, epoch)
     commit_node, commit_stat = _must(CommitNode, znodes.COMMIT, commit)
@@ -417,6 +462,7 @@ def read_view(nodes: tuple[zk.NodeRead | None, ...]) -> View:
         commit=commit_node,
         commit_stat=commit_stat,
         leader=leader_node,
+        leader_exists=leader is not None,
     )
 
 

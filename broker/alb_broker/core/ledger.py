@@ -160,6 +160,11 @@ class Ledger:
 
     # --- giving out -----------------------------------------------------------------------------------------
 
+    @property
+    def urgent(self) -> int:
+        """Groups that wait and that somebody waits for: all but deletions."""
+        return self.pending - len(self._retention)
+
     def wants_commit(self) -> bool:
         """Tell whether a batch should leave now."""
         return (

@@ -20,6 +20,8 @@ from alb_core.resources import Request
 CANDIDATES_MAX: Final = 8
 #: A policy sees at most so many workers: the cost of a placement does not grow with the cluster, and a few
 #: choices are nearly as good as all (Mitzenmacher, "The power of two choices", 2001).
+FAILURES_KEPT: Final = 8
+#: Requests that fitted nowhere, remembered within a pass, so that larger ones are not searched for.
 PASS_MAX: Final = 500
 #: Placements of one pass: as many as a batch of writes holds.
 DEFAULT_POLICY: Final = "least-loaded"
@@ -76,9 +78,16 @@ class Placer:
         if grown:
             queue.unblock(lambda request: _fits_one(grown, request))
 
+        too_large: list[Request] = []  # what fitted nowhere in this pass: room only shrinks until it ends
+
         def offer(task: Task) -> Offered:
-            found = workers.candidates(task.spec.request, CANDIDATES_MAX)
+            request = task.spec.request
+            if any(_asks_for_more(request, failed) for failed in too_large):
+                return Offered.NO_ROOM
+            found = workers.candidates(request, CANDIDATES_MAX)
             if not found:
+                too_large.append(request)
+                del too_large[:-FAILURES_KEPT]
                 return Offered.NO_ROOM
             worker = self._choose(task, found, context)
             if worker is None:
@@ -123,6 +132,16 @@ def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | N
         if candidate is chosen:
             return candidate
     raise ValueError(f"the policy chose {chosen!r:.80}, which is no candidate")
+
+
+def _asks_for_more(request: Request, other: Request) -> bool:
+    """Tell whether the request asks for at least as much of everything."""
+    return (
+        request.cpus >= other.cpus
+        and request.memory_bytes >= other.memory_bytes
+        and request.net_bps >= other.net_bps
+        and (not other.labels or set(other.labels) <= set(request.labels))
+    )
 
 
 def _fits_one(workers: list[Worker], request: Request) -> bool:

@@ -10,6 +10,7 @@ knows the few states of being a leader::
 from __future__ import annotations
 
 import enum
+from itertools import islice
 from typing import Final
 
 from alb_broker.core import events
@@ -27,13 +28,16 @@ from alb_broker.core.state import State
 from alb_broker.core.takeover import Takeover
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_core import limits, zk, znodes
-from alb_core.messages import Follow, Heartbeat, Hello, NotLeader, Register, Rejected
+from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected
 from alb_core.notes import Level
 from alb_core.znodes import PolicyNode
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 ASK_AGAIN_S: Final = 0.5
+PROGRESS_EVERY_S: Final = 1.0
+HEADS_MAX: Final = 64
+#: Of unplaced groups looked at: the check must not cost what it watches over.
 LEAVING_S: Final = 2.0
 #: A leader that stops waits at most so long for its last commits.
 
@@ -58,9 +62,12 @@ class Reign:
         self.state: Final = state
         self.phase = Phase.LOADING
         self.why = ""  #: Why the reign is over.
+        self.rests = False  #: It ended because it was stuck: others are to try before this broker does.
+        self._progress_at = float("-inf")  #: Own clock of the newest look at what stays unplaced.
         self._book: Final = Book(state)
         self._relay: Final = Relay(state)
-        self._clients: Final = ClientDesk(state, self._book, self._relay, Answers(state))
+        self._answers: Final = Answers(state)
+        self._clients: Final = ClientDesk(state, self._book, self._relay, self._answers)
         self._workers: Final = WorkerDesk(state, self._book)
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
@@ -207,7 +214,7 @@ class Reign:
     @property
     def backlogged(self) -> bool:
         """Whether the shell should leave submissions in the socket for now."""
-        return self.state.ledger.pending > PENDING_GROUPS_MAX or self._suspended_at is not None
+        return self.state.ledger.urgent > PENDING_GROUPS_MAX or self._suspended_at is not None
 
     def _end_turn(self) -> None:
         if self.phase is Phase.LEADING:
@@ -247,6 +254,7 @@ class Reign:
             self._takeover.tick()
             self._takeover.recollect()
             self._clients.tick()
+            self._answers.tick()
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()
@@ -279,14 +287,21 @@ class Reign:
     def _watch_progress(self) -> None:
         """Resign where a task that would fit stays unplaced: something is wrong that others may not share."""
         state = self.state
+        if state.at - self._progress_at < PROGRESS_EVERY_S:
+            return
+        self._progress_at = state.at
         placed = state.counters["tasks_placed"]
-        if not any(state.workers.candidates(task.spec.request, 1) for task in state.queue.unplaced()):
+        if not any(
+            state.workers.candidates(task.spec.request, 1)
+            for task in islice(state.queue.unplaced(), HEADS_MAX)
+        ):
             self._stuck = None
         elif self._stuck is None or self._stuck[1] != placed:
             self._stuck = (state.at, placed)
         elif state.at - self._stuck[0] > state.config.stuck_s:
             state.out.append(WriteDump(dump(state, "stuck"), "stuck"))
             state.note("leader_stuck", Level.ERROR, seconds=state.at - self._stuck[0])
+            self.rests = True
             self._leave()
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
@@ -319,7 +334,11 @@ class Reign:
     def _tell_refused(self, action: Action, key: str, error: str) -> None:
         if isinstance(action, SendToClient) and self.state.clients.get(action.peer) is not None:
             why = f"somebody else changed its nodes in ZooKeeper ({error}); see alb status {key}"
-            self.state.tell(action.peer, Rejected(id=key, code="error", why=why))
+            asked = action.message
+            if isinstance(asked, Done):
+                self.state.tell(action.peer, Error(code="error", why=why, seq=asked.seq))
+            else:
+                self.state.tell(action.peer, Rejected(id=key, code="error", why=why))
 
     def _on_nodes(self, event: zk.NodesRead) -> None:
         if event.token == self._commit_read:

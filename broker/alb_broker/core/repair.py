@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from alb_broker.core.book import Book
@@ -13,6 +14,9 @@ from alb_core import codec, ids, zk, znodes
 from alb_core.messages import AttemptId, Rejected
 from alb_core.notes import Level
 from alb_core.tasks import TaskRecord, TaskState
+
+REPAIRS_MAX: Final = 3
+#: Of one task; then its nodes are set aside.
 
 
 class Repair:
@@ -28,11 +32,13 @@ class Repair:
         self._book: Final = book
         self._reads: dict[int, str] = {}  #: Reads under way: token to task id.
         self._unread: set[str] = set()
+        self._times: Counter[str] = Counter()  #: How often each task was repaired in this reign.
 
     def read_again(self, key: str) -> None:
         """Look at a task's nodes; other keys are no tasks and need nothing."""
         if ids.is_task_id(key):
             self._unread.add(key)
+            self._times[key] += 1
 
     def tick(self) -> None:
         """Ask for what was not read yet."""
@@ -53,6 +59,10 @@ class Repair:
             return True
         live, done = (self._record(node) for node in event.nodes)
         self._forget(task_id)
+        if self._times[task_id] > REPAIRS_MAX:
+            path = znodes.task_path(task_id)
+            self._state.set_aside(path, "writes to it are refused again and again; look at it with zkCli")
+            live = None
         if done is not None and done.result is not None:
             self._state.table.finish(DoneTask(task_id, done.result.finished, done))
         elif live is not None and consistent(live):

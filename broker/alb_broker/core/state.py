@@ -89,7 +89,11 @@ class State:
         self.tokens: Final = tokens
         self.clock: Final = ClusterClock(claim.mtime_s, at, claim.floor_s)
         self.ledger: Final = Ledger(epoch=claim.epoch, fence=claim.fence, chain=claim.chain)
-        self.table: Final = Table(pending_max=config.pending_max, pending_bytes_max=config.pending_bytes_max)
+        self.table: Final = Table(
+            pending_max=config.pending_max,
+            pending_bytes_max=config.pending_bytes_max,
+            done_kept_max=config.done_kept_max,
+        )
         self.queue: Final = Queue()
         self.workers: Final = Workers()
         self.clients: Final = Clients()

@@ -13,17 +13,22 @@ from alb_broker.core.task import Task
 from alb_core.tasks import TaskRecord, TaskState
 
 BUSY_DELAY_S: Final = 1.0
+DONE_SLACK: Final = 1000
+#: Ids of removed tasks that may linger in the order of finishing.
 
 
 class DoneTask:
     """A finished task that is still in ``/done``."""
 
-    __slots__ = ("acknowledged", "finished", "id", "record")
+    __slots__ = ("acknowledged", "finished", "id", "record", "submitter")
 
-    def __init__(self, task_id: str, finished: float, record: TaskRecord | None) -> None:
+    def __init__(
+        self, task_id: str, finished: float, record: TaskRecord | None, submitter: bytes = b""
+    ) -> None:
         self.id: Final = task_id
         self.finished = finished  #: Cluster time; of a task found at takeover, the claim's.
         self.record = record  #: None until it is read: a takeover lists ids only.
+        self.submitter = submitter  #: The only client that submitted it; empty: unknown, or several.
         self.acknowledged = False  #: A client has the result; not persisted.
 
 
@@ -33,9 +38,10 @@ class Table:
     Args:
         pending_max: Bound of tasks without a result.
         pending_bytes_max: Bound of their specifications.
+        done_kept_max: Finished tasks beyond these take the room of others while they wait for their clients.
     """
 
-    def __init__(self, *, pending_max: int, pending_bytes_max: int) -> None:
+    def __init__(self, *, pending_max: int, pending_bytes_max: int, done_kept_max: int) -> None:
         self.live: dict[str, Task] = {}
         self.done: dict[str, DoneTask] = {}
         self.set_aside: dict[str, str] = {}  #: Path to reason: nodes that cannot be read.
@@ -45,16 +51,21 @@ class Table:
         self.unacknowledged: deque[str] = deque()  #: Ids in the order of finishing; acknowledged ones too.
         self._pending_max: Final = pending_max
         self._pending_bytes_max: Final = pending_bytes_max
+        self._done_kept_max: Final = done_kept_max
         self._pending_bytes = 0
+        self._bytes_by_user: dict[str, int] = {}
         self._pending_by_user: Counter[str] = Counter()
 
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add a task: never beyond the room that is left for the others."""
-        room = self._pending_max - len(self.live)
+        waiting = len(self.done) - len(self.acknowledged)  # results that wait for their clients
+        held = max(0, waiting - self._done_kept_max)
+        room = self._pending_max - len(self.live) - held
+        bytes_left = self._pending_bytes_max - self._pending_bytes
         return (
-            room > 0
-            and self._pending_by_user[user] < room
-            and self._pending_bytes + size_bytes <= self._pending_bytes_max
+            self._pending_by_user[user] < room
+            and self._bytes_by_user.get(user, 0) < bytes_left
+            and size_bytes <= bytes_left
         )
 
     def add(self, task: Task) -> None:
@@ -63,6 +74,7 @@ class Table:
         self.counts[task.state] += 1
         self._pending_bytes += task.size_bytes
         self._pending_by_user[task.user] += 1
+        self._bytes_by_user[task.user] = self._bytes_by_user.get(task.user, 0) + task.size_bytes
 
     def moved(self, task: Task, before: TaskState) -> None:
         """A live task changed its state."""
@@ -77,18 +89,30 @@ class Table:
         self.counts[task.state] -= 1
         self._pending_bytes -= task.size_bytes
         self._pending_by_user[task.user] -= 1
+        self._bytes_by_user[task.user] -= task.size_bytes
         if not self._pending_by_user[task.user]:
             del self._pending_by_user[task.user]
+            del self._bytes_by_user[task.user]
 
     def finish(self, done: DoneTask) -> None:
         """Know a finished task."""
         self.done[done.id] = done
         self.unacknowledged.append(done.id)
+        if len(self.unacknowledged) > 2 * len(self.done) + DONE_SLACK:
+            self.unacknowledged = deque(
+                task_id
+                for task_id in self.unacknowledged
+                if (known := self.done.get(task_id)) is not None and not known.acknowledged
+            )
 
-    def acknowledge(self, task_id: str) -> None:
-        """A client has the result."""
+    def acknowledge(self, task_id: str, peer: bytes) -> None:
+        """A client has the result.
+
+        It counts if this client is known to be the only one that submitted the task: anybody else may be
+        waiting for the answer to a submission of the same id, and would run it again if it were forgotten.
+        """
         done = self.done.get(task_id)
-        if done is not None and not done.acknowledged:
+        if done is not None and not done.acknowledged and done.submitter == peer:
             done.acknowledged = True
             self.acknowledged.append(task_id)
 

@@ -18,6 +18,10 @@ from alb_core.notes import Level
 from alb_core.tasks import TaskState
 
 READ_CHUNK: Final = 500
+CHUNK_BYTES: Final = 2 * 1024 * 1024
+#: An answer should not be larger: the session sends no ping while it arrives.
+FIRST_CHUNK: Final = 100
+#: Before the size of records is known.
 READS_AHEAD: Final = 4
 #: Reads under way at once: enough to keep ZooKeeper busy while this broker decodes.
 
@@ -33,7 +37,8 @@ class Takeover:
         self._state: Final = state
         self._asked: dict[int, zk.Request] = {}  #: Requests under way, by token.
         self._unanswered: list[zk.Request] = []  #: To be asked again.
-        self._chunks: deque[tuple[str, ...]] = deque()  #: Paths of tasks, not asked yet.
+        self._paths: deque[str] = deque()  #: Of tasks, not asked yet.
+        self._chunk = FIRST_CHUNK  #: Nodes of one read.
         self._listings = 0  #: Listings without an answer.
         self._done_paths: list[str] = []
         self.complete = False  #: The table is in memory.
@@ -79,23 +84,19 @@ class Takeover:
             self._done_paths.append(f"{path}/{name}")
 
     def _plan(self, path: str, names: tuple[str, ...]) -> None:
-        """Add a bucket's tasks to the reads, filling up the last chunk."""
-        paths = [f"{path}/{name}" for name in names]
-        if self._chunks and len(self._chunks[-1]) < READ_CHUNK:
-            paths = [*self._chunks.pop(), *paths]
-        for begin in range(0, len(paths), READ_CHUNK):
-            self._chunks.append(tuple(paths[begin : begin + READ_CHUNK]))
+        self._paths.extend(f"{path}/{name}" for name in names)
 
     def _read_on(self) -> None:
-        """Keep some reads under way; small chunks wait until the lists are complete."""
+        """Keep some reads under way; a small rest waits until the lists are complete."""
         while (
-            self._chunks
+            self._paths
             and self._reading() < READS_AHEAD
-            and (not self._listings or len(self._chunks[0]) == READ_CHUNK)
+            and (not self._listings or len(self._paths) >= self._chunk)
         ):
-            paths = self._chunks.popleft()
+            count = min(self._chunk, len(self._paths))
+            paths = tuple(self._paths.popleft() for _ in range(count))
             self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths))
-        if not (self._listings or self._chunks or self._asked or self._unanswered):
+        if not (self._listings or self._paths or self._asked or self._unanswered):
             self._complete()
 
     def _reading(self) -> int:
@@ -116,9 +117,16 @@ class Takeover:
         for node in event.nodes:
             if node is not None:
                 self._take(node)
+        self._size_next(event.nodes)
         if not self.complete:
             self._read_on()
         return True
+
+    def _size_next(self, nodes: tuple[zk.NodeRead | None, ...]) -> None:
+        """Fit the next reads to the size of what came."""
+        size = sum(len(node.data) for node in nodes if node is not None)
+        if size:
+            self._chunk = max(1, min(READ_CHUNK, CHUNK_BYTES * len(nodes) // size))
 
     def _take(self, node: zk.NodeRead) -> None:
         state = self._state
@@ -134,6 +142,7 @@ class Takeover:
             known = state.table.done.get(record.id)
             if known is not None and record.result is not None:
                 known.record = record
+                known.finished = record.result.finished
         elif not consistent(record):
             state.set_aside(
                 node.path, f"a live task in state {record.state.value} without what belongs to it"
@@ -162,6 +171,6 @@ class Takeover:
         """Read a portion of the finished tasks' records, so that lists and clients find them in memory."""
         if self._asked or self._unanswered or not self._done_paths:
             return
-        paths = tuple(self._done_paths[:READ_CHUNK])
-        del self._done_paths[:READ_CHUNK]
+        paths = tuple(self._done_paths[: self._chunk])
+        del self._done_paths[: self._chunk]
         self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths))

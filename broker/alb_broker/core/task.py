@@ -87,6 +87,7 @@ class Task:
         "state",
         "story",
         "submitted",
+        "submitter",
         "user",
         "watchers",
     )
@@ -105,6 +106,7 @@ class Task:
         self.cancel = record.cancel
         self.result = record.result
         self.queued_since = record.submitted  #: Cluster time from which it waits for a worker.
+        self.submitter = b""  #: The only client that submitted it in this reign; empty: unknown, or several.
         self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
         self.story: tuple[str, ...] = ()  #: Its last transitions, for errors and dumps.
 

@@ -28,7 +28,7 @@ from alb_core.messages import (
     WorkerMessage,
 )
 from alb_core.notes import Level
-from alb_core.tasks import Attempt, AttemptState, TaskState
+from alb_core.tasks import Attempt, AttemptState, TaskState, bounded
 from alb_core.znodes import WorkerNode
 
 RESEND_MAX: Final = 200
@@ -105,7 +105,7 @@ class WorkerDesk:
         task = self._state.table.live.get(attempt_id.task)
         attempt = deliverable(task, attempt_id.n, worker.incarnation) if task is not None else None
         if task is not None and attempt is not None:
-            self._book.end(task, attempt, message.outcome, worker, self._state.at)
+            self._book.end(task, attempt, bounded(message.outcome), worker, self._state.at)
             return
         self._state.drop("stale_attempt", task=attempt_id.task, attempt=attempt_id.n, worker=worker.name)
         self._free(worker, attempt_id)
@@ -123,16 +123,9 @@ class WorkerDesk:
 
     def _on_register(self, peer: bytes, message: Register) -> None:
         state = self._state
-        if message.protocol != limits.PROTOCOL_VERSION:
-            why = (
-                f"worker {message.worker[:64]} speaks protocol {message.protocol}, the broker "
-                f"{limits.PROTOCOL_VERSION}; install the same version of alb"
-            )
-            state.ledger.say(state.worker(peer, Error(code="version", why=why)))
-            return
-        if not ids.is_name(message.worker):
-            why = f"the worker name {message.worker[:64]!r} is not usable"
-            state.ledger.say(state.worker(peer, Error(code="name", why=why)))
+        refusal = _refusal(message)
+        if refusal is not None:
+            state.ledger.say(state.worker(peer, refusal))
             return
         node = self._nodes.get(message.worker)
         if node is not None and node.incarnation == message.incarnation:
@@ -415,3 +408,19 @@ class WorkerDesk:
             else:
                 why = f"worker name {name} belongs to another incarnation; give each worker its own name"
                 self._state.ledger.say(self._state.worker(peer, Error(code="name", why=why)))
+
+
+def _refusal(message: Register) -> Error | None:
+    """Return what is wrong with a registration, if anything."""
+    if message.protocol != limits.PROTOCOL_VERSION:
+        why = (
+            f"worker {message.worker[:64]} speaks protocol {message.protocol}, the broker "
+            f"{limits.PROTOCOL_VERSION}; install the same version of alb"
+        )
+        return Error(code="version", why=why)
+    if not ids.is_name(message.worker):
+        return Error(code="name", why=f"the worker name {message.worker[:64]!r} is not usable")
+    if len(message.capacity.labels) > limits.LABELS_MAX:
+        why = f"the worker has {len(message.capacity.labels)} labels, more than {limits.LABELS_MAX}"
+        return Error(code="protocol", why=why)
+    return None

@@ -13,7 +13,7 @@ from typing import Final
 
 from alb_core import limits
 from alb_core.messages import AttemptId, WorkerLine
-from alb_core.resources import Capacity, Load, Request
+from alb_core.resources import Capacity, Load, Request, fits
 
 EPSILON: Final = 1e-9
 #: Sums of fractional cpus are exact only so far.
@@ -210,6 +210,20 @@ class Workers:
                 if len(found) == most:
                     break
         return found
+
+    def why_never(self, request: Request) -> str:
+        """Return why no worker of now could run the request, even if it were empty; empty: one could."""
+        if not self.by_name:
+            return "there are no workers; start one with alb worker"
+        if any(fits(request, worker.capacity) for worker in self.by_name.values()):
+            return ""
+        cpus = max(worker.capacity.cpus for worker in self.by_name.values())
+        memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
+        return (
+            f"no worker could ever run it: it asks {request.cpus:g} cpus, {request.memory_bytes} bytes, "
+            f"{request.net_bps} bit/s and labels [{', '.join(request.labels)}]; the largest worker has "
+            f"{cpus:g} cpus, the one with most memory {memory} bytes; it waits for one that fits"
+        )
 
     def overdue(self, at: float) -> list[Worker]:
         """Return the workers that are lost by now."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from alb_core import codec
+from alb_core.errors import LocalProtocolError
 from alb_core.io.sockets import Router
-from alb_core.messages import Message
+from alb_core.messages import Error, Message
 
 Key: TypeAlias = tuple[bytes, int]
 #: A peer, and the epoch that its frame carries.
@@ -39,10 +40,23 @@ class Outbox:
         if not self._messages:
             return
         for (peer, epoch), messages in self._messages.items():
-            for frame in codec.encode_broker_frames(epoch, self._table, messages):
+            for frame in self._frames(epoch, messages):
                 if not self._router.send(peer, frame):
                     break
         self._messages.clear()
+
+    def _frames(self, epoch: int, messages: list[Message]) -> list[bytes]:
+        """Encode; an answer that is too large for a frame becomes an error, and spoils nothing else."""
+        try:
+            return codec.encode_broker_frames(epoch, self._table, messages)
+        except LocalProtocolError:
+            fitting = [message if codec.fits_frame(message) else _too_large(message) for message in messages]
+            return codec.encode_broker_frames(epoch, self._table, fitting)
+
+
+def _too_large(message: Message) -> Error:
+    why = f"the answer ({type(message).__name__}) is too large for one message; ask for less at once"
+    return Error(code="too_large", why=why, seq=getattr(message, "seq", 0))
 
 
 class OutputBox:

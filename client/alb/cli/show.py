@@ -12,6 +12,7 @@ import click
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.values import format_duration, format_size
+from alb_core import znodes
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def _show_task(record: TaskRecord) -> None:
     command = record.spec.command
     out.echo(f"task      {record.id}")
     out.echo(f"command   {command if isinstance(command, str) else ' '.join(map(_quoted, command))}")
+    path = znodes.done_path(record.id) if record.state.terminal else znodes.task_path(record.id)
+    out.echo(f"znode     {path}")
     out.echo(f"state     {record.state.value}{' (cancelled, ending)' if _is_ending(record) else ''}")
     out.echo(f"user      {record.user}")
     if record.spec.name:

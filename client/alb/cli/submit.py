@@ -45,7 +45,11 @@ if TYPE_CHECKING:
 @click.option(
     "--on-lost", type=click.Choice(["rerun", "fail"]), default="rerun", help="If its worker is lost."
 )
-@click.option("--id", "task_id", help="32 hex digits of your own: the same id is never run twice.")
+@click.option(
+    "--id",
+    "task_id",
+    help="32 hex digits of your own; as long as the table keeps it, the same id is the same task.",
+)
 @click.option("--detach", is_flag=True, help="Print the id once the task is accepted, and leave.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @json_option

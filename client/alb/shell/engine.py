@@ -148,28 +148,34 @@ class Engine:
                 self._close_passing(now)
                 self._flush()
             wait_s = 0.0 if self._inbox else max(tick_at - monotonic(), 0.0)
-            self._poller.poll(int(wait_s * 1000) + 1 if wait_s else 0)
-            self._turn()
+            self._turn({source for source, _ in self._poller.poll(int(wait_s * 1000) + 1 if wait_s else 0)})
 
-    def _turn(self) -> None:
-        self._doorbell.clear()
-        self._rung = False
+    def _turn(self, ready: set[object]) -> None:
+        """Take what the sources that are ready have. To ask the others costs an exception each."""
+        if self._doorbell.fileno() in ready:
+            self._doorbell.clear()
+            self._rung = False
         for _ in range(min(len(self._inbox), EVENTS_PER_TURN)):
             self._handle(self._inbox.popleft())
         for number, (link, decode) in list(self._links.items()):
             if number not in self._links:
                 continue  # what a link before it brought has closed it
+            changed = link.dealer.monitor in ready
+            if not changed and link.dealer.socket not in ready:
+                continue
             try:
-                link.receive(self._handle, decode)
+                link.receive(self._handle, decode, changed=changed)
             except RemoteProtocolError as error:
                 self._receiver.on_tell(notices.BrokerRefused(code="protocol", why=str(error)))
         self._flush()
 
     def _flush(self) -> None:
         for link, _ in self._links.values():
+            stuck = bool(link.backlog)
             link.flush()
-            events_wanted = zmq.POLLIN | (zmq.POLLOUT if link.backlog else 0)
-            self._poller.register(link.dealer.socket, events_wanted)
+            if stuck != bool(link.backlog):
+                wanted = zmq.POLLIN | (zmq.POLLOUT if link.backlog else 0)
+                self._poller.register(link.dealer.socket, wanted)
 
     def _handle(self, event: ClientEvent) -> None:
         carry_out = self._carry_out

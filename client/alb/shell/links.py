@@ -50,9 +50,15 @@ class Link:
         while self.backlog and self.dealer.send(self.backlog[0]):
             self.backlog.popleft()
 
-    def receive(self, handle: Callable[[ClientEvent], None], decode: Decode) -> None:
-        """Pass on what happened, in the order in which it did."""
-        changes = self.dealer.changes()
+    def receive(self, handle: Callable[[ClientEvent], None], decode: Decode, *, changed: bool) -> None:
+        """Pass on what happened, in the order in which it did.
+
+        Args:
+            handle: Takes each event.
+            decode: Reads a frame.
+            changed: Whether the monitor has something to say.
+        """
+        changes = self.dealer.changes() if changed else []
         broken = [change for change in changes if change is not LinkChange.CONNECTED]
         if changes and not broken:
             self._on_change(changes[-1], handle)

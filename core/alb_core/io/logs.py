@@ -18,6 +18,7 @@ REPEAT_S: Final = 30.0
 #: The same warning of a library is written once in so many seconds.
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
+_OWN_FIELDS: Final = frozenset({"event", "level", "timestamp"})
 _OTHERS: Final = ("kazoo",)
 #: Loggers of libraries whose warnings belong into our log. Below WARNING kazoo prints data of znodes.
 
@@ -63,8 +64,11 @@ def configure(level: str = "info", **bound: Any) -> Logger:
 
 
 def write_note(logger: Logger, note: Note) -> None:
-    """Write what a core wanted logged."""
-    logger.log(note.level, note.event, **note.fields)
+    """Write what a core wanted logged; no field displaces the line's own event, level or time."""
+    fields = note.fields
+    if not _OWN_FIELDS.isdisjoint(fields):
+        fields = {f"{key}_" if key in _OWN_FIELDS else key: value for key, value in fields.items()}
+    logger.log(note.level, note.event, **fields)
 
 
 def _render(_: Any, __: str, event: structlog.typing.EventDict) -> bytes:

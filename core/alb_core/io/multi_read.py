@@ -9,10 +9,10 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from kazoo.exceptions import EXCEPTIONS, NoNodeError
+from kazoo.exceptions import NoNodeError
 
 from alb_core.io.multi_write import STAT_BYTES, full_path, read_stat
-from alb_core.zk import NodeRead
+from alb_core.zk import NodeRead, Stat
 
 _GET_DATA: Final = 4
 _ERROR: Final = -1
@@ -49,8 +49,8 @@ class MultiRead:
     def deserialize(self, buffer: bytes, offset: int) -> list[NodeRead | None]:
         """Read the answer: one entry a path, None where there is no node.
 
-        Raises:
-            ZookeeperError: A node exists but cannot be read.
+        A node that exists but may not be read (its ACL was changed) comes with empty data, which is no form
+        of ours: whoever asked sets it aside, and the others of the chunk are not lost with it.
         """
         nodes: list[NodeRead | None] = []
         for path in self._paths:
@@ -58,9 +58,7 @@ class MultiRead:
             offset += _HEADER.size
             if kind == _ERROR:
                 offset += _INT.size
-                if error != NoNodeError.code:
-                    raise EXCEPTIONS[error](path)
-                nodes.append(None)
+                nodes.append(None if error == NoNodeError.code else _unreadable(path))
                 continue
             (length,) = _INT.unpack_from(buffer, offset)
             offset += _INT.size
@@ -68,3 +66,7 @@ class MultiRead:
             nodes.append(NodeRead(path=path, data=buffer[offset:end], stat=read_stat(buffer, end)))
             offset = end + STAT_BYTES
         return nodes
+
+
+def _unreadable(path: str) -> NodeRead:
+    return NodeRead(path=path, data=b"", stat=Stat(version=-1, mtime_s=0.0))

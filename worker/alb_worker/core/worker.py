@@ -134,7 +134,7 @@ class WorkerCore:
     def _on_session_disconnected(self, event: zk.SessionSuspended | zk.SessionExpired) -> Actions:
         self.registration.on_disconnected()
         self.link.on_session_disconnected()
-        return [Note("session_unusable", {"event": type(event).__name__}, Level.WARNING)]
+        return [Note("session_unusable", {"change": type(event).__name__}, Level.WARNING)]
 
     def _on_nodes_read(self, event: zk.NodesRead) -> Actions:
         if self.registration.expects(event.token):

@@ -1,0 +1,102 @@
+"""The leader dies, hangs, or freezes: no accepted task is lost, none runs again, each has one result."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from tests.harness import Work, frozen, kill_leader, wait_for
+from tests.thread_freezer import frozen_thread
+
+from alb.local.cluster import LocalCluster, Plan
+from alb_core import limits
+
+ONE_AND_THREE = pytest.mark.parametrize(
+    "plan", [Plan(), Plan(zookeepers=3)], ids=["one-zookeeper", "three-zookeepers"], indirect=True
+)
+
+
+def _wait_until_deposable(since: float) -> None:
+    """Wait until a leader that was seen at `since` is old enough to be deposed."""
+    age = limits.DEPOSE_LEADER_AGE_S + 1
+    wait_for(lambda: time.monotonic() - since > age, "the leader to come of age")
+
+
+@ONE_AND_THREE
+def test_kill_of_the_leader(cluster: LocalCluster, work: Work) -> None:
+    """Killed with tasks running, queued and being submitted; its heir adopts what runs and takes the rest."""
+    work.submit_running(8.0, count=2)
+    for _ in range(20):
+        work.submit(0.3)
+    with work.submitting(per_second=20):
+        dead = kill_leader(cluster)
+        heir = cluster.wait_for_leader(after_epoch=dead.epoch)
+        submitted = len(work)
+        wait_for(lambda: len(work) > submitted + 20, "submissions under the new leader")
+    assert heir.broker != dead.broker
+    work.check()
+
+
+def test_three_leaders_in_a_row(cluster: LocalCluster, work: Work) -> None:
+    """Each leader is killed as soon as it leads, while the one before starts again; the same work goes on."""
+    running = work.submit_running(12.0)
+    with work.submitting(per_second=10):
+        for _ in range(3):
+            dead = kill_leader(cluster)
+            cluster.wait_for_leader(after_epoch=dead.epoch)
+            cluster[dead.broker].start()
+    results = work.check()
+    assert [results[future.id].attempt for future in running] == [1]
+
+
+def test_hung_loop_of_the_leader(cluster: LocalCluster, work: Work) -> None:
+    """Its loop stands still while its ZooKeeper thread keeps the session alive: it is deposed all the same.
+
+    When the loop goes on, the broker finds itself deposed, says nothing more, and serves as a standby.
+    """
+    leader = cluster.wait_for_leader()
+    seen = time.monotonic()
+    work.submit_running(20.0)
+    _wait_until_deposable(seen)
+    with work.submitting(per_second=10), frozen_thread(leader.pid):
+        heir = cluster.wait_for_leader(after_epoch=leader.epoch)
+        _, brokers, _ = cluster.look()
+        assert leader.broker in {node.broker for node in brokers}, "its session was to live on"
+    assert heir.broker != leader.broker
+    work.check()
+    assert cluster.wait_for_leader().epoch == heir.epoch
+    assert cluster[leader.broker].running
+
+
+def test_leader_frozen_past_its_session(cluster: LocalCluster, work: Work) -> None:
+    """SIGSTOP until another one leads, then SIGCONT: the old one acts on nothing and stands by."""
+    work.submit_running(10.0, count=2)
+    leader = cluster.wait_for_leader()
+    with work.submitting(per_second=20):
+        with frozen(cluster, leader.broker):
+            heir = cluster.wait_for_leader(after_epoch=leader.epoch)
+            submitted = len(work)
+            wait_for(lambda: len(work) > submitted + 10, "submissions under the new leader")
+
+        def stands_by() -> bool:
+            now, brokers, _ = cluster.look()
+            return now == heir and leader.broker in {node.broker for node in brokers}
+
+        wait_for(stands_by, f"{leader.broker} to stand by")
+    work.check()
+
+
+def test_leader_is_asked_to_stop(cluster: LocalCluster, work: Work) -> None:
+    """SIGTERM: it dumps its whole state as one JSON file, hands over, and ends with status 0."""
+    work.submit_running(6.0)
+    with work.submitting(per_second=20):
+        leader = cluster.wait_for_leader()
+        process = cluster[leader.broker]
+        process.ask_to_stop()
+        cluster.wait_for_leader(after_epoch=leader.epoch)
+        process.wait_gone(15)
+    work.check()
+    (dump,) = Path(cluster.folder).glob("*dump*.json")
+    assert json.loads(dump.read_text())["epoch"] == leader.epoch

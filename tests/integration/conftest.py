@@ -1,0 +1,44 @@
+"""One real cluster for all tests here that only use one; those that break things make their own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+from tests.harness import show_logs_of_failed
+
+from alb import Client
+from alb.local.cluster import LocalCluster, Plan
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    show_logs_of_failed(item, report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def main_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Two brokers and two workers of two processors each."""
+    with LocalCluster(tmp_path_factory.mktemp("main") / "cluster", Plan(brokers=2)) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(main_cluster: LocalCluster) -> LocalCluster:
+    """The run's one cluster, all of it alive. Leave it as you found it."""
+    main_cluster.check_alive()
+    return main_cluster
+
+
+@pytest.fixture(scope="session")
+def _client(main_cluster: LocalCluster) -> Iterator[Client]:
+    with Client(zk=main_cluster.zk) as connected:
+        yield connected
+
+
+@pytest.fixture
+def client(cluster: LocalCluster, _client: Client) -> Client:  # noqa: ARG001 (fails first where it is dead)
+    """A client of it."""
+    return _client

@@ -1,0 +1,147 @@
+"""``alb`` as a process, without a cluster: every error is a sentence and a status, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ALB = str(Path(sys.executable).with_name("alb"))
+NOBODY = "127.0.0.1:1"
+
+
+def alb(*arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with a clean environment."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ALB_")}
+    return subprocess.run(
+        [ALB, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=clean | environ,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["submit"], 2, "Missing argument"),
+        (["submit", "true"], 2, "no ZooKeeper given: use --zk host:2181 or set ALB_ZK"),
+        (["tasks", "--zk", "host:port"], 2, "'host:port' is not host:port"),
+        (["submit", "--zk", NOBODY, "-t", "soon", "true"], 2, "no duration; write 90"),
+        (["submit", "--zk", NOBODY, "--mem", "much", "true"], 2, "no size; write for example"),
+        (["submit", "--zk", NOBODY, "--net", "1MB", "true"], 2, "no bandwidth; write for example"),
+        (["submit", "--zk", NOBODY, "-c", "0", "true"], 2, "-c"),
+        (["submit", "--zk", NOBODY, "--env", "=x", "true"], 2, "no name before the '='"),
+        (["submit", "--zk", NOBODY, "--env", "SURELY_UNSET", "true"], 2, "SURELY_UNSET is not set here"),
+        (["submit", "--zk", NOBODY, "--on-lost", "cry", "true"], 2, "--on-lost"),
+        (["submit", "--zk", NOBODY, "--id", "7", "true"], 2, "32 lower-case hex digits"),
+        (["submit", "--zk", NOBODY, "-D", "relative", "true"], 2, "not an absolute path"),
+        (["submit", "--zk", NOBODY, ""], 2, "the command is empty"),
+        (["submit", "--zk", NOBODY, "--user", "u" * 100, "true"], 2, "user name"),
+        (["logs", "--zk", NOBODY, "--offset", "5", "a" * 32], 2, "--offset needs --stdout or --stderr"),
+        (["wait", "--zk", NOBODY], 2, "Missing argument"),
+        (["status", "--zk", NOBODY, "not-an-id"], 2, "no task id"),
+        (["broker", "--zk", NOBODY, "--name", "b/1"], 2, "not usable"),
+        (["broker", "--zk", NOBODY, "--bind", "*"], 2, "--advertise"),
+        (["broker", "--zk", NOBODY, "--ports", "1,2,3"], 2, "ports"),
+        (["worker", "--zk", NOBODY, "--session-timeout", "1h"], 2, "between 0.5 and 120"),
+        (
+            ["worker", "--zk", NOBODY, "--config", "/nonexistent.toml"],
+            125,
+            "No such file or directory: /nonexistent.toml",
+        ),
+    ],
+)
+def test_wrong_usage_is_explained(arguments: list[str], status: int, words: str) -> None:
+    """Status 2, what is wrong and what would be right; nothing is sent anywhere."""
+    done = alb(*arguments)
+    assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (status, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["submit", "true"],
+        ["submit", "--detach", "true"],
+        ["tasks"],
+        ["status"],
+        ["workers"],
+        ["brokers"],
+        ["policy", "uniform"],
+        ["dump"],
+        ["cancel", "a" * 32],
+        ["wait", "a" * 32],
+        ["logs", "-f", "a" * 32],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_zookeeper_is_said_within_seconds(arguments: list[str]) -> None:
+    """Every verb ends soon, with status 125, the servers tried, and what to check."""
+    begin = time.monotonic()
+    verb, *rest = arguments
+    done = alb(verb, "--connect-timeout", "0.8", *rest, ALB_ZK=NOBODY)
+    assert done.returncode == 125
+    assert "no ZooKeeper server answered within" in done.stderr
+    assert NOBODY in done.stderr
+    assert "--zk or ALB_ZK" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - begin < 8
+
+
+def test_version_and_help() -> None:
+    """They need no cluster, and say what they are for."""
+    assert alb("--version").stdout.startswith("alb, version ")
+    done = alb("--help")
+    assert done.returncode == 0
+    assert "submit" in done.stdout
+    assert "ALB_ZK" in done.stdout
+
+
+def test_a_reader_that_closes_its_end_is_no_error_of_ours() -> None:
+    """``alb … | head`` ends quietly."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    environ = os.environ | {"ALB_ZK": NOBODY}
+    done = subprocess.run(
+        [ALB, "worker", "--json"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=environ,
+        timeout=30,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_closed_standard_streams_are_no_error_of_ours() -> None:
+    """Their numbers are never given to a socket, which would then get our output."""
+    for closed, status in ((">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0)):
+        shell = f'exec "$0" worker --json --zk {NOBODY} {closed}'
+        done = subprocess.run(["/bin/sh", "-c", shell, ALB], capture_output=True, timeout=30, check=False)
+        assert (done.returncode, done.stderr) == (status, b"")
+
+
+def test_internal_errors_are_a_sentence_too(tmp_path: Path) -> None:
+    """A defect of ours is named, with the way to see more; the traceback is shown on request only."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import alb.cli.out as out\n"
+        "def broken(value): raise RuntimeError('a defect')\n"
+        "out.emit_json = broken\n"
+    )
+    arguments = ("worker", "--json", "--zk", NOBODY)
+    done = alb(*arguments, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 125
+    assert "internal error: RuntimeError: a defect; ALB_DEBUG=1 shows where" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in alb(*arguments, PYTHONPATH=str(tmp_path), ALB_DEBUG="1").stderr

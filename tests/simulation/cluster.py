@@ -1,0 +1,178 @@
+"""One seed: a whole cluster in one thread, its faults, and the two phases of its life.
+
+In the *safety* phase users work while things break. In the *liveness* phase one quorum, one broker and one
+worker are healed together with the living clients, everything else stays as broken as it is, and every task
+must end.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any, Final
+
+from tests.simulation.brokers import BrokerHost
+from tests.simulation.clients import ClientHost
+from tests.simulation.ensemble import ZK, Ensemble
+from tests.simulation.faults import COUNTED_BY_ENSEMBLE, Faults
+from tests.simulation.hosts import Host
+from tests.simulation.invariants import Invariants
+from tests.simulation.knobs import draw_knobs, patched_limits
+from tests.simulation.network import Network
+from tests.simulation.timeline import Timeline
+from tests.simulation.trace import Trace
+from tests.simulation.violations import Violation, demand
+from tests.simulation.workers import WorkerHost
+from tests.simulation.workload import Workload
+
+from alb_core.notes import Note
+
+LIVENESS_S: Final = 150.0
+#: Bound of the second phase.
+LOOK_EVERY_S: Final = 0.5
+REST_S: Final = 4.0
+#: After the last result, for acknowledgements to arrive.
+
+
+class Cluster:
+    """The whole of one seed.
+
+    Args:
+        seed: Decides everything.
+        printing: Print the story.
+        hashing: Sum the story up in `trace.sum`.
+    """
+
+    def __init__(self, seed: int, *, printing: bool = False, hashing: bool = False) -> None:
+        self.seed: Final = seed
+        self.draws = random.Random(f"{seed}/cluster")
+        self.knobs: Final = draw_knobs(self.draws)
+        self.timeline: Final = Timeline()
+        self.trace: Final = Trace(self.timeline, printing=printing, hashing=hashing)
+        self.network: Final = Network(self.timeline, random.Random(f"{seed}/network"), self.knobs)
+        self.invariants: Final = Invariants(self)
+        self.network.is_stale = self._is_stale
+        self.fault_counts: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self.stopping: set[str] = set()  #: Incarnations of workers that were asked to stop.
+        self.cancels: set[str] = set()  #: Tasks that somebody wanted to end.
+        self.brokers: list[BrokerHost] = []
+        self.workers: list[WorkerHost] = []
+        self.clients: list[ClientHost] = []
+
+    def run(self) -> None:
+        """Live both phases.
+
+        Raises:
+            Violation: An invariant was broken.
+        """
+        with patched_limits(self.knobs):
+            self._populate()
+            self.faults = Faults(self)
+            self.faults.plan()
+            self.workload = Workload(self)
+            self.workload.plan()
+            for host in self.hosts:
+                self.timeline.after(self.draws.uniform(0.0, 1.0), host.start)
+            self.timeline.run(self.knobs.safety_s)
+            self._heal_a_core()
+            self._await_the_end()
+        for counted, kind in COUNTED_BY_ENSEMBLE.items():
+            self.fault_counts[kind] += self.ensemble.counts[counted]
+        self.fault_counts["late frames of a former leader"] += self.network.counts["strayed"] > 0
+        self.fault_counts["lagging follower"] += self.ensemble.counts["stale reads"] > 0
+
+    def _populate(self) -> None:
+        knobs, draws = self.knobs, self.draws
+        self.ensemble = Ensemble(self)
+        self.brokers = [BrokerHost(self, f"b{number}") for number in range(1, knobs.brokers + 1)]
+        self.workers = [
+            WorkerHost(self, f"w{number}", draws.choice((1.0, 2.0, 3.5)))
+            for number in range(1, knobs.workers + 1)
+        ]
+        users = draws.choice((("ann",), ("ann", "bob")))
+        self.clients = [
+            ClientHost(self, f"c{number}", users[number % len(users)])
+            for number in range(1, knobs.clients + 1)
+        ]
+        self._by_name: dict[str, Host] = {host.name: host for host in self.hosts}
+
+    @property
+    def hosts(self) -> list[Host]:
+        """All hosts."""
+        return [*self.brokers, *self.workers, *self.clients]
+
+    def host(self, name: str) -> Host:
+        """Return a host by its name."""
+        return self._by_name[name]
+
+    def was_asked_to_stop(self, worker: Host) -> bool:
+        """Tell whether a worker's present life is about to end on request."""
+        return worker.incarnation in self.stopping
+
+    def on_exit(self, host: Host) -> None:
+        """A process ended by itself; its supervisor starts it again."""
+        self.trace.fault(f"{host.name} exited")
+        self.faults.heal_later(self.draws.uniform(0.5, 3.0), host.start)
+
+    def count_note(self, note: Note) -> None:
+        """Take a line of a log."""
+        self.notes[note.event] += 1
+
+    # --- liveness -------------------------------------------------------------------------------------------
+
+    def _heal_a_core(self) -> None:
+        """Heal one broker, the largest worker and the living clients; let all other faults last.
+
+        A broker that some of these cannot reach cannot reach ZooKeeper either: a leader that is well, and
+        cut off from a single client, is nobody's to depose.
+        """
+        self.faults.lasting = True
+        self.network.loss = self.network.doubling = self.network.straying = 0.0
+        self.ensemble.slow_s = self.ensemble.lag_s = 0.0
+        broker = self.draws.choice(self.brokers)
+        worker = max(self.workers, key=lambda worker: worker.capacity.cpus)
+        core: list[Host] = [broker, worker, *(client for client in self.clients if client.alive)]
+        self.trace.fault(f"heal {[host.name for host in core]}")
+        for host in core:
+            host.start()
+            host.thaw()
+        names = [ZK, *(host.name for host in core)]
+        for source in names:
+            for target in names:
+                self.network.unblock_all(source, target)
+        for other in self.brokers:
+            if other is not broker and any(self._is_cut(other.name, host.name) for host in core):
+                self.network.block(other.name, ZK)
+                self.network.block(ZK, other.name)
+
+    def _is_stale(self, frame: Any) -> bool:
+        """Tell whether a frame is one of a former leader."""
+        return isinstance(frame, tuple) and 0 < frame[0] < self.invariants.table.epoch
+
+    def _is_cut(self, here: str, there: str) -> bool:
+        return not (self.network.passes(here, there) and self.network.passes(there, here))
+
+    def _await_the_end(self) -> None:
+        deadline = self.knobs.safety_s + LIVENESS_S
+        while missing := self.invariants.missing():
+            demand(self.timeline.now < deadline, "every_task_ends_in_bounded_time", missing)
+            self.timeline.run(self.timeline.now + LOOK_EVERY_S)
+        self.timeline.run(self.timeline.now + REST_S)
+        self.invariants.check_rest()
+
+
+def run_seed(seed: int, *, printing: bool = False, hashing: bool = False) -> tuple[Cluster, Violation | None]:
+    """Run one seed, and return it with what it broke."""
+    cluster = Cluster(seed, printing=printing, hashing=hashing)
+    try:
+        cluster.run()
+    except Violation as violation:
+        return cluster, violation
+    except Exception as error:  # noqa: BLE001 (a core that raises is a finding of its own)
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "nowhere"
+        return cluster, Violation("no_core_raises", f"{type(error).__name__}: {error} at {where}")
+    return cluster, None

@@ -1,0 +1,59 @@
+"""The commands of the simulation: what each will do is written in its own words, for every checker to read.
+
+A command is ``("simulated", duration, exit code, bytes of stdout, bytes of stderr, obeys TERM)``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from alb_core.messages import AttemptId, StreamName
+from alb_core.tasks import Cause, Outcome, Stream, TaskSpec
+
+BLOCK_BYTES = 64
+
+
+class Script(msgspec.Struct, frozen=True):
+    """What a command does when nobody disturbs it."""
+
+    duration_s: float
+    exit_code: int
+    stdout_bytes: int
+    stderr_bytes: int
+    obedient: bool
+    #: Ends at TERM; else only KILL, after the grace, ends it.
+
+    def words(self) -> tuple[str, ...]:
+        """Return the command that does this."""
+        return (
+            "simulated",
+            f"{self.duration_s:.3f}",
+            str(self.exit_code),
+            str(self.stdout_bytes),
+            str(self.stderr_bytes),
+            "obedient" if self.obedient else "stubborn",
+        )
+
+
+def script_of(spec: TaskSpec) -> Script:
+    """Read a command."""
+    _, duration, code, stdout, stderr, manners = tuple(spec.command)
+    return Script(float(duration), int(code), int(stdout), int(stderr), manners == "obedient")
+
+
+def output_bytes(attempt: AttemptId, stream: StreamName, offset: int, size: int) -> bytes:
+    """Return a piece of what an attempt writes: no two attempts and streams write the same."""
+    block = f"{attempt.task[-12:]} {attempt.n} {int(stream)} ".ljust(BLOCK_BYTES - 1, "x").encode() + b"\n"
+    begin = offset % BLOCK_BYTES
+    return (block * ((begin + size) // BLOCK_BYTES + 1))[begin : begin + size]
+
+
+def outcome_of(
+    attempt: AttemptId, cause: Cause, code: int | None, wall_s: float, sizes: tuple[int, int]
+) -> Outcome:
+    """Return what the worker reports of an end."""
+    stdout, stderr = (
+        Stream.of(output_bytes(attempt, name, max(0, size - 4096), min(size, 4096)), size)
+        for name, size in zip(StreamName, sizes, strict=True)
+    )
+    return Outcome(cause=cause, exit_code=code, wall_s=round(wall_s, 3), stdout=stdout, stderr=stderr)

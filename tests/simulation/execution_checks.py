@@ -1,0 +1,102 @@
+"""Invariants of what really ran: the witness of every start and end, worker by worker."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.violations import demand
+
+from alb_core.messages import AttemptId
+from alb_core.resources import Capacity, Request
+from alb_core.tasks import Attempt, Cause, OnLost, Outcome, Result, TaskSpec, TaskState
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+EPSILON: Final = 1e-6
+ENDED_AS: Final = {
+    Cause.TIMED_OUT: TaskState.TIMEOUT,
+    Cause.KILLED: TaskState.CANCELLED,
+}
+
+
+class ExecutionChecks:
+    """Watches every start and end.
+
+    Args:
+        cluster: The witness of everything else.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.running: dict[str, dict[AttemptId, Request]] = defaultdict(dict)  #: By incarnation.
+        self._started: dict[tuple[str, int], str] = {}  #: Who started an attempt.
+        self._starts: dict[str, list[int]] = defaultdict(list)  #: The attempts of a task that started.
+        self._ended: dict[tuple[str, int], Outcome | None] = {}  #: None: died with its worker or runner.
+        self.count = 0
+
+    def starts_of(self, task_id: str) -> list[int]:
+        """Return the attempts of a task that were started."""
+        return self._starts.get(task_id, [])
+
+    def has_ended(self, task_id: str, n: int) -> bool:
+        """Tell whether an attempt was started and is over."""
+        return (task_id, n) in self._ended
+
+    def on_start(
+        self, attempt: AttemptId, spec: TaskSpec, worker: str, incarnation: str, capacity: Capacity
+    ) -> None:
+        """A process was started."""
+        key = (attempt.task, attempt.n)
+        name = f"{attempt} on {incarnation}"
+        assigned = self._cluster.invariants.table.assigned.get(key)
+        demand(
+            assigned is not None and (assigned.worker, assigned.incarnation) == (worker, incarnation),
+            "nothing_starts_that_is_not_in_the_table",
+            f"{name}, the table says {assigned}",
+        )
+        demand(key not in self._started, "no_attempt_starts_twice", f"{name} after {self._started.get(key)}")
+        demand(
+            spec.on_lost is not OnLost.FAIL or not self._starts[attempt.task],
+            "no_second_start_with_on_lost_fail",
+            f"{name} after attempts {self._starts[attempt.task]}",
+        )
+        self._started[key] = incarnation
+        self._starts[attempt.task].append(attempt.n)
+        self.count += 1
+        running = self.running[incarnation]
+        running[attempt] = spec.request
+        cpus = sum(request.cpus for request in running.values())
+        memory = sum(request.memory_bytes for request in running.values())
+        demand(
+            cpus <= capacity.cpus + EPSILON and memory <= capacity.memory_bytes,
+            "no_worker_runs_more_than_its_capacity",
+            f"{name}: {cpus} cpus and {memory} bytes in {sorted(map(str, running))}, offered {capacity}",
+        )
+
+    def on_end(self, attempt: AttemptId, incarnation: str, outcome: Outcome | None) -> None:
+        """A process is gone."""
+        self.running[incarnation].pop(attempt, None)
+        self._ended[attempt.task, attempt.n] = outcome
+
+    def check_result(self, task_id: str, attempt: Attempt, result: Result) -> None:
+        """A result must say what its attempt did."""
+        key = (task_id, attempt.n)
+        if key not in self._started:
+            fits = result.exit_code is None and result.state in (TaskState.CANCELLED, TaskState.FAILED)
+            demand(fits, "a_result_says_what_happened", f"{task_id}: {result} without a start")
+            return
+        outcome = self._ended.get(key)
+        demand(outcome is not None, "a_result_says_what_happened", f"{task_id}: {result} before its end")
+        assert outcome is not None
+        succeeded = TaskState.SUCCEEDED if outcome.exit_code == 0 else TaskState.FAILED
+        expected = ENDED_AS.get(outcome.cause, succeeded)
+        same = (result.exit_code, result.stdout, result.stderr, result.worker, result.state) == (
+            outcome.exit_code,
+            outcome.stdout,
+            outcome.stderr,
+            attempt.worker,
+            expected,
+        )
+        demand(same, "a_result_says_what_happened", f"{task_id}: {result} but it ended as {outcome}")

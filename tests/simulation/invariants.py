@@ -1,0 +1,208 @@
+"""The invariants, and the one place that every event passes on its way to their checkers.
+
+The checkers see what no broker can: the committed table, every message at the moment it leaves, every process
+that starts or ends. They share no code with the cores that they judge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from tests.simulation.client_checks import ClientChecks
+from tests.simulation.execution_checks import ExecutionChecks
+from tests.simulation.speech_checks import SpeechChecks
+from tests.simulation.table_checks import TableChecks
+from tests.simulation.violations import demand
+
+from alb_broker.core.actions import SendToClient, SendToWorker
+from alb_core import messages, zk, znodes
+from alb_worker.core import events as worker_events
+
+if TYPE_CHECKING:
+    from tests.simulation.brokers import BrokerHost
+    from tests.simulation.cluster import Cluster
+    from tests.simulation.workers import WorkerHost
+
+EPSILON: Final = 1e-6
+GAP_S: Final = 4.0
+#: Silences that are shorter have no consequences.
+COMMIT_S: Final = 10.0
+#: From a leader's decision to its commit, at most.
+PER_TASK_MAX: Final = 40
+#: Entries that a leader may keep for each task that users made, in all its books together.
+
+ORDERS: Final = (messages.Run, messages.Kill, messages.AttemptAck, messages.Registered)
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """A time in which a broker heard nothing of a worker."""
+
+    length_s: float
+    until: float
+    #: True time.
+    session: bool
+    #: Whether the worker's ZooKeeper session lived at its end.
+
+
+class Invariants:
+    """All checkers.
+
+    Args:
+        cluster: What they watch.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.table = TableChecks(cluster)
+        self.execution = ExecutionChecks(cluster)
+        self.speech = SpeechChecks(cluster)
+        self.clients = ClientChecks(cluster)
+        self._heard: dict[tuple[str, str], float] = {}
+        #: When a life of a broker last heard an incarnation of a worker, in true time.
+        self._gaps: dict[tuple[str, str], Silence] = {}  #: The last long one that is over.
+        self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
+        self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
+        self.adoptions: dict[tuple[str, int], int] = {}
+        self.unknown_commits: dict[tuple[str, int], int] = {}
+
+    # --- ZooKeeper ------------------------------------------------------------------------------------------
+
+    def on_applied(self, client: str, operations: tuple[zk.Operation, ...]) -> None:
+        """A transaction was applied."""
+        self.table.on_applied(client, operations)
+        if any(
+            operation.path == znodes.EPOCH and not isinstance(operation, zk.Check) for operation in operations
+        ):
+            self._reigns[client] = self._cluster.timeline.now
+
+    # --- brokers --------------------------------------------------------------------------------------------
+
+    def before_broker_event(self, broker: BrokerHost, event: Any) -> None:
+        """A broker is about to handle an event."""
+        self.speech.on_broker_event(broker, event)
+
+    def on_broker_said(self, broker: BrokerHost, action: SendToClient) -> None:
+        """A broker sends a message to a client."""
+        self.speech.on_said(broker, action)
+
+    def on_broker_ordered(self, broker: BrokerHost, action: SendToWorker) -> None:
+        """A broker sends a message to a worker."""
+        self.speech.on_ordered(broker, action)
+
+    def on_worker_heard(self, broker: str, peer: bytes) -> None:
+        """A worker's message reached a broker's machine."""
+        life, worker = self._cluster.host(broker).incarnation, peer.decode()
+        gap = self.silence_of(life, worker)
+        if gap.length_s >= GAP_S:
+            self._gaps[life, worker] = gap
+        self._heard[life, worker] = self._cluster.timeline.now
+
+    def silence_of(self, broker: str, worker: str) -> Silence:
+        """Return since when a life of a broker has not heard a worker's incarnation, as long as it leads."""
+        now = self._cluster.timeline.now
+        since = max(self._heard.get((broker, worker), 0.0), self._reigns.get(broker, 0.0))
+        session = self._cluster.host(worker.partition("-")[0]).session
+        held = session is not None and self._cluster.ensemble.lives(session.session)
+        return Silence(length_s=now - since, until=now, session=held)
+
+    def silences(self, broker: str, worker: str) -> list[Silence]:
+        """Return the present silence, and the last long one if its consequences may still be under way."""
+        gap = self._gaps.get((broker, worker))
+        recent = [gap] if gap is not None and self._cluster.timeline.now - gap.until < COMMIT_S else []
+        return [self.silence_of(broker, worker), *recent]
+
+    def after_turn(self, broker: BrokerHost) -> None:
+        """A broker's turn is over: look into its books."""
+        core = broker.core
+        if core is None or core.reign is None:
+            return
+        state = core.reign.state
+        key = (broker.incarnation, state.epoch)
+        self.adoptions[key] = state.counters["attempts_adopted"]
+        self.unknown_commits[key] = state.counters["commits_unknown"]
+        for worker in state.workers:
+            cpus = sum(request.cpus for request in worker.reserved.values())
+            memory = sum(request.memory_bytes for request in worker.reserved.values())
+            exact = (
+                abs(worker.cpus + cpus - worker.capacity.cpus) < EPSILON
+                and worker.memory_bytes + memory == worker.capacity.memory_bytes
+            )
+            registered = worker.capacity.cpus > 0
+            within = not registered or (worker.cpus >= -EPSILON and worker.memory_bytes >= 0)
+            demand(
+                exact and within,
+                "reserved_capacity_returns_exactly_once",
+                f"{broker.name}: {worker.cpus} of {worker.capacity.cpus} cpus free on {worker.incarnation}, "
+                f"{cpus} are reserved",
+            )
+        entries = state.ledger.pending + sum(len(client.unacknowledged) for client in state.clients)
+        entries += sum(len(worker.unconfirmed) + len(worker.killing) for worker in state.workers)
+        demand(
+            entries <= PER_TASK_MAX * self._cluster.knobs.tasks,
+            "everything_is_bounded",
+            f"{broker.name} keeps {entries} entries for {self._cluster.knobs.tasks} tasks",
+        )
+
+    # --- workers and clients --------------------------------------------------------------------------------
+
+    def after_worker_event(self, worker: WorkerHost, event: Any, actions: list[Any]) -> None:
+        """A worker handled an event."""
+        core = worker.core
+        if core is None or not isinstance(event, worker_events.LeaderSaid | zk.NodesRead):
+            return
+        life, fence = worker.incarnation, core.link.fence.epoch
+        highest = self._obeyed.get(life, 0)
+        demand(fence >= highest, "no_older_epoch_is_obeyed", f"{life} went from epoch {highest} to {fence}")
+        if isinstance(event, worker_events.LeaderSaid) and isinstance(event.message, ORDERS):
+            acted = [type(action).__name__ for action in actions if type(action).__name__ != "Note"]
+            demand(
+                event.epoch >= highest or not acted,
+                "no_older_epoch_is_obeyed",
+                f"{life} obeyed {event} of epoch {event.epoch} after epoch {highest}: {acted}",
+            )
+        self._obeyed[life] = fence
+
+    def on_client_sent(self, message: Any) -> None:
+        """A client sends a message."""
+        if isinstance(message, messages.Ack):
+            self.clients.on_acknowledged(message.id)
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def missing(self) -> str:
+        """Return what is still to come before everybody who lives has what was promised, or nothing."""
+        for client in self._cluster.clients:
+            waiting = [job.task.id for job in client.jobs.values() if job.state.value == "wanted"]
+            if client.alive and waiting:
+                return f"{client.name} waits for {len(waiting)} tasks, among them {waiting[0]}"
+        for record in self.table.live.values():
+            return f"{record.id} is {record.state.value} with {record.attempts}"
+        return ""
+
+    def check_rest(self) -> None:
+        """When all is done and quiet: everything was given back."""
+        for broker in self._cluster.brokers:
+            core = broker.core
+            if (
+                core is None
+                or core.reign is None
+                or core.reign.state.epoch != self.table.epoch
+                or not broker.working
+            ):
+                continue
+            for worker in core.reign.state.workers:
+                demand(
+                    not worker.link
+                    or (not worker.reserved and abs(worker.cpus - worker.capacity.cpus) < EPSILON),
+                    "all_capacity_is_free_at_rest",
+                    f"{worker.incarnation}: {worker.cpus} of {worker.capacity.cpus} free, {worker.reserved}",
+                )
+        overdue = self._cluster.timeline.now - 20.0
+        for client in self._cluster.clients:
+            late = [token for token, asked in client.open_requests.items() if asked < overdue]
+            demand(
+                not client.alive or not late,
+                "every_question_is_answered",
+                f"{client.name} has no answer to {len(late)} requests",
+            )

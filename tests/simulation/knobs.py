@@ -1,0 +1,117 @@
+"""What differs from seed to seed besides the faults: sizes, speeds, bounds. All drawn from the seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from alb_core import ids, limits
+
+BUCKETS: Final = 4
+#: Instead of 256: a takeover lists each of them, and the table of a seed is small.
+
+
+class Knobs(msgspec.Struct, frozen=True, kw_only=True):
+    """One seed's surroundings. Times in seconds."""
+
+    brokers: int
+    workers: int
+    clients: int
+    tasks: int
+    faults: int
+    safety_s: float
+    #: Length of the first phase.
+    latency_s: float
+    latency_slow_s: float
+    slow_chance: float
+    #: Probability that a packet takes up to `latency_slow_s`.
+    break_chance: float
+    #: Probability that a blocked path ends a connection soon, instead of stalling it for some seconds.
+    double_delay_s: float
+    fixed_ports: bool
+    #: A broker that starts again listens where it did before.
+    turn_s: float
+    #: Between what wakes a broker's loop and its turn.
+    turn_events: int
+    #: The most that a turn takes.
+    broker_session_s: float
+    worker_session_s: float
+    batch_operations: int
+    batch_bytes: int
+    lost_with_session_s: float
+    holding_s: float
+    done_kept_s: float
+    done_kept: int
+    pending_max: int
+    crash_limit: int
+    policy: str
+
+
+def draw_knobs(draws: random.Random) -> Knobs:
+    """Draw the knobs of a seed."""
+    latency_s = draws.choice((0.0005, 0.002, 0.01, 0.04))
+    done_kept = draws.choice((0, 5, 10_000))
+    # Results that nobody fetches take room beyond `done_kept`: a small table must not be full of them.
+    pending_max = draws.choice((8, 25, 200_000) if done_kept > 1000 else (200_000,))
+    return Knobs(
+        brokers=3,
+        workers=draws.randint(3, 6),
+        clients=draws.randint(1, 3),
+        tasks=draws.randint(30, 45),
+        faults=draws.randint(5, 8),
+        safety_s=draws.uniform(25.0, 40.0),
+        latency_s=latency_s,
+        latency_slow_s=latency_s * draws.choice((2, 10, 50)),
+        slow_chance=draws.choice((0.0, 0.01, 0.1)),
+        break_chance=draws.choice((0.0, 0.5, 1.0)),
+        double_delay_s=draws.choice((0.0, 0.05, 1.0)),
+        fixed_ports=draws.random() < 0.5,
+        turn_s=draws.choice((0.0, 0.0005, 0.005)),
+        turn_events=draws.choice((1, 5, 100)),
+        broker_session_s=draws.choice((2.0, 3.0, 4.0)),
+        worker_session_s=draws.choice((2.0, 5.0, 8.0)),
+        batch_operations=draws.choice((1, 3, 20, 500)),
+        batch_bytes=draws.choice((600, 5_000, 512 * 1024)),
+        lost_with_session_s=draws.choice((6.0, 10.0)),
+        holding_s=draws.choice((45.0, 60.0, 600.0)),
+        done_kept_s=draws.choice((1.0, 10.0, 3600.0)),
+        done_kept=done_kept,
+        pending_max=pending_max,
+        crash_limit=draws.choice((2, 5)),
+        policy=draws.choice(("least-loaded", "uniform")),
+    )
+
+
+_original_bucket = ids.bucket
+
+
+def _small_bucket(task_id: str) -> str:
+    return f"{int(_original_bucket(task_id), 16) % BUCKETS:02x}"
+
+
+def _small_buckets() -> list[str]:
+    return [f"{number:02x}" for number in range(BUCKETS)]
+
+
+@contextmanager
+def patched_limits(knobs: Knobs) -> Iterator[None]:
+    """Let the cores work with a seed's bounds instead of the product's."""
+    new: list[tuple[Any, str, Any]] = [
+        (ids, "bucket", _small_bucket),
+        (ids, "buckets", _small_buckets),
+        (limits, "BATCH_OPERATIONS_MAX", knobs.batch_operations),
+        (limits, "BATCH_BYTES_MAX", knobs.batch_bytes),
+        (limits, "LOST_WITH_SESSION_S", knobs.lost_with_session_s),
+    ]
+    old = [(place, name, getattr(place, name)) for place, name, _ in new]
+    for place, name, value in new:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place, name, value in old:
+            setattr(place, name, value)

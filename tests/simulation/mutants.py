@@ -1,0 +1,297 @@
+"""Sixteen defects that a cluster must not have, each planted in the real cores to see the simulator catch it.
+
+A mutant replaces a function or two of a core. It counts as caught when a seed breaks an invariant; a core
+that merely raises does not count. ``python -m tests.simulation --mutants``, or ``make sim-mutants``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from tests.simulation.cluster import run_seed
+from tests.simulation.report import SeedReport, report_of
+from tests.simulation.run import fix_hashing
+
+from alb_broker.core import worker_desk
+from alb_broker.core.book import Book
+from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.ledger import Flight, Ledger
+from alb_broker.core.reign import Reign
+from alb_broker.core.retention import Retention
+from alb_broker.core.worker_desk import WorkerDesk
+from alb_broker.core.workers import Worker, Workers
+from alb_core import zk, znodes
+from alb_core.messages import Accepted, AttemptAck, AttemptId, CancelNoted
+from alb_worker.core.link import Fence
+
+Patch = tuple[Any, str, Any]
+CRASHED: Final = "no_core_raises"
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """One planted defect."""
+
+    name: str
+    patches: Callable[[], list[Patch]]
+    #: (where, attribute, what replaces it).
+
+
+def no_fence() -> list[Patch]:
+    """Batches leave without ``check(/epoch)``."""
+    return [(Ledger, "_fence_operations", lambda _: ())]
+
+
+def no_chain() -> list[Patch]:
+    """Batches overwrite ``/commit`` whatever its version."""
+    return [(Ledger, "_chain_version", lambda _: -1)]
+
+
+def dispatch_before_commit() -> list[Patch]:
+    """Run leaves before the assignment is in the table."""
+
+    def place_releases(book: Any, task: Any, worker: Any, attempt: AttemptId) -> tuple[Any, ...]:
+        book._state.out.append(book._state.worker(worker.peer, book.run_message(task, attempt)))
+        return ()
+
+    return [(Book, "_place_releases", place_releases)]
+
+
+def accept_before_commit() -> list[Patch]:
+    """Accepted leaves before the task is in the table."""
+
+    def accept_releases(book: Any, task: Any, peer: bytes) -> tuple[Any, ...]:
+        book._state.out.append(book._state.client(peer, Accepted(id=task.id)))
+        return ()
+
+    return [(Book, "_accept_releases", accept_releases)]
+
+
+def acknowledge_before_commit() -> list[Patch]:
+    """A worker's report is acknowledged before its result is in the table."""
+    settle = Book._settle
+
+    def settle_early(book: Any, task: Any, reason: str, releases: tuple[Any, ...]) -> None:
+        early = [action for action in releases if isinstance(action.message, AttemptAck)]
+        book._state.out.extend(early)
+        settle(book, task, reason, tuple(action for action in releases if action not in early))
+
+    return [(Book, "_settle", settle_early)]
+
+
+def stale_epoch_obeyed() -> list[Patch]:
+    """A worker obeys whoever speaks."""
+    return [(Fence, "refuses", lambda *_: None)]
+
+
+def stale_result_accepted() -> list[Patch]:
+    """Any attempt of this incarnation delivers, superseded or not."""
+
+    def deliverable(task: Any, n: int, incarnation: str) -> Any:
+        attempt = task.attempt(n)
+        return attempt if attempt is not None and attempt.incarnation == incarnation else None
+
+    return [(worker_desk, "deliverable", deliverable)]
+
+
+def blind_retry() -> list[Patch]:
+    """A batch whose answer was lost is sent again, on top of whatever is there."""
+
+    def send_again(ledger: Any, node: Any) -> tuple[list[Any], Any]:
+        if ledger.flight is not Flight.ASKED or ledger.batch is None or node is None:
+            return [], None
+        ledger.chain, ledger.flight = node.stat.version, Flight.SENT
+        operations = tuple(
+            zk.SetData(operation.path, operation.data, ledger.chain)
+            if operation.path == znodes.COMMIT
+            else operation
+            for operation in ledger.batch.operations
+        )
+        return [], zk.Multi(ledger.batch.token, operations)
+
+    return [(Ledger, "on_commit_read", send_again)]
+
+
+def adoption_skipped() -> list[Patch]:
+    """A new leader queues again what was running."""
+
+    def requeue(desk: Any) -> None:
+        state = desk._state
+        for task in list(state.table.live.values()):
+            for attempt in task.live():
+                worker = Worker(attempt.worker, attempt.incarnation, state.at)
+                desk._book.lose(task, attempt.n, worker, state.at)
+
+    return [(WorkerDesk, "adopt_table", requeue)]
+
+
+def unclaimed_given_away() -> list[Patch]:
+    """What a living worker does not claim when it registers is queued again."""
+
+    def give_away(desk: Any, worker: Any, held: set[AttemptId]) -> None:
+        for attempt_id in [attempt for attempt in worker.reserved if attempt not in held]:
+            task = desk._state.table.live.get(attempt_id.task)
+            attempt = task.attempt(attempt_id.n) if task is not None else None
+            if task is not None and attempt in task.live():
+                desk._book.release(task, worker, attempt_id)
+                desk._book.lose(task, attempt_id.n, worker, desk._state.at)
+
+    return [(WorkerDesk, "_claim_unclaimed", give_away)]
+
+
+def capacity_twice() -> list[Patch]:
+    """What an attempt had reserved is given back twice."""
+    release = Worker.release
+
+    def release_twice(worker: Any, attempt: AttemptId) -> bool:
+        request = worker.reserved.get(attempt)
+        if request is not None:
+            worker.cpus += request.cpus
+        return release(worker, attempt)
+
+    return [(Worker, "release", release_twice)]
+
+
+def resubmission_is_new() -> list[Patch]:
+    """A known id is taken for a new task."""
+
+    def take_as_new(desk: Any, client: Any, message: Any, *_: Any) -> None:
+        desk._admit(client, message)
+
+    return [(ClientDesk, "_meet_again", take_as_new)]
+
+
+def forgotten_early() -> list[Patch]:
+    """A finished task goes although no client has its result."""
+    return [
+        (Retention, "_held_long_enough", lambda *_: True),
+        (Retention, "_due", lambda *_: True),
+    ]
+
+
+def cancel_unrecorded() -> list[Patch]:
+    """A cancellation is confirmed, and kept in memory only."""
+
+    def cancel(book: Any, task: Any, peer: bytes, at: float) -> None:
+        task.cancel = True
+        book._state.ledger.say(book._state.client(peer, CancelNoted(id=task.id)), *book._kills(task, at))
+
+    return [(Book, "cancel", cancel)]
+
+
+def session_is_enough() -> list[Patch]:
+    """A worker whose session lives is never lost, heard or not."""
+    overdue = Workers.overdue
+
+    def without_session(workers: Any, at: float) -> list[Any]:
+        return [worker for worker in overdue(workers, at) if not worker.session]
+
+    return [(Workers, "overdue", without_session)]
+
+
+def answers_without_commit() -> list[Patch]:
+    """A leader with nothing to write answers at once: it may be deposed and not know it."""
+    end_turn = Reign._end_turn
+
+    def answer_first(reign: Any) -> None:
+        ledger = reign.state.ledger
+        if ledger.flight is Flight.NONE and not ledger.pending:
+            while ledger._barriers:
+                reign.state.out.extend(ledger._barriers.popleft()[-1])
+        end_turn(reign)
+
+    return [(Reign, "_end_turn", answer_first)]
+
+
+MUTANTS: Final = (
+    Mutant("no fence", no_fence),
+    Mutant("no /commit chain", no_chain),
+    Mutant("dispatch before commit", dispatch_before_commit),
+    Mutant("accept before commit", accept_before_commit),
+    Mutant("acknowledge before commit", acknowledge_before_commit),
+    Mutant("stale epoch obeyed", stale_epoch_obeyed),
+    Mutant("stale attempt's result accepted", stale_result_accepted),
+    Mutant("blind retry of an unknown commit", blind_retry),
+    Mutant("adoption skipped", adoption_skipped),
+    Mutant("unclaimed attempt of a living incarnation given to another", unclaimed_given_away),
+    Mutant("capacity returned twice", capacity_twice),
+    Mutant("resubmission as a new task", resubmission_is_new),
+    Mutant("finished task forgotten before its acknowledgement", forgotten_early),
+    Mutant("cancel not recorded", cancel_unrecorded),
+    Mutant("a worker with a session but no link never lost", session_is_enough),
+    Mutant("a deposed idle leader that goes on answering", answers_without_commit),
+)
+
+
+@contextmanager
+def planted(mutant: Mutant) -> Iterator[None]:
+    """Let the cores have a defect."""
+    patches = mutant.patches()
+    before = [(where, name, where.__dict__[name]) for where, name, _ in patches]
+    for where, name, defect in patches:
+        setattr(where, name, defect)
+    try:
+        yield
+    finally:
+        for where, name, healthy in before:
+            setattr(where, name, healthy)
+
+
+def try_seed(job: tuple[int, int]) -> SeedReport:
+    """Run one seed with one mutant."""
+    number, seed = job
+    with planted(MUTANTS[number]):
+        return report_of(*run_seed(seed))
+
+
+def is_sound(seed: int) -> bool:
+    """Tell whether the healthy cores keep every invariant in a seed: else it says nothing of a mutant."""
+    return run_seed(seed)[1] is None
+
+
+def hunt(
+    number: int, seeds: int, pool: multiprocessing.pool.Pool, stride: int
+) -> tuple[SeedReport | None, int]:
+    """Run seeds until one catches the mutant; returns that one, and how many raised in vain."""
+    crashes = 0
+    for start in range(0, seeds, stride):
+        jobs = [(number, seed) for seed in range(start, min(start + stride, seeds))]
+        for report in pool.map(try_seed, jobs, chunksize=1):
+            if report.invariant == CRASHED:
+                crashes += 1
+            elif report.invariant and pool.apply(is_sound, (report.seed,)):
+                return report, crashes
+    return None, crashes
+
+
+def hunt_all(seeds: int, jobs: int, only: str = "") -> bool:
+    """Plant each mutant and print who caught it; returns whether all were."""
+    began = time.monotonic()
+    escaped = 0
+    with multiprocessing.Pool(jobs) as pool:
+        for number, mutant in enumerate(MUTANTS):
+            if only not in mutant.name:
+                continue
+            report, crashes = hunt(number, seeds, pool, stride=4 * jobs)
+            escaped += report is None
+            verdict = "ESCAPED" if report is None else f"seed {report.seed}: {report.invariant}"
+            also = f" ({crashes} seeds raised before)" if crashes else ""
+            print(f"{mutant.name:60} {verdict}{also}", flush=True)  # noqa: T201
+    print(f"{escaped} of {len(MUTANTS)} escaped {seeds} seeds; {time.monotonic() - began:.0f} s")  # noqa: T201
+    return not escaped
+
+
+def main() -> None:
+    """Hunt all mutants."""
+    fix_hashing()
+    sys.exit(0 if hunt_all(1000, os.cpu_count() or 1) else 1)
+
+
+if __name__ == "__main__":
+    main()

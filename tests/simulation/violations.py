@@ -1,0 +1,94 @@
+"""The catalogue of invariants, and what is raised when one is broken.
+
+The first word of each sentence is the number of the design's invariant (``ARCHITECTURE.md``) that it spells
+out; ``-`` where it holds the simulator or the user's view together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+INVARIANTS: Final = {
+    # The table, transaction by transaction.
+    "no_accepted_task_vanishes": "1 a task leaves the table only with a result",
+    "one_place_a_task": "1 a task is live or done, never both",
+    "a_task_is_created_once": "1 an id that was in the table is never made again",
+    "no_result_is_forgotten_before_its_acknowledgement": "1 a result stays until acknowledged or held",
+    "done_means_a_result": "1 what lies under /done has its result, what lies under /tasks has none",
+    "a_task_keeps_its_identity": "1 user, digest and time of submission of a task never change",
+    "a_result_never_changes": "2 a recorded result stays as it is",
+    "a_result_has_its_state": "2 the state of a finished task is that of its result, and terminal",
+    "a_result_comes_from_an_attempt": "2 only LOST and CANCELLED need no attempt",
+    "no_result_of_a_stale_attempt": "2 an attempt that is over delivers nothing",
+    "a_result_says_what_happened": "2 status and output of a result are those that the witness saw",
+    "every_write_is_fenced": "3 every transaction on tasks checks /epoch and rewrites /commit",
+    "no_write_of_a_deposed_leader": "3 every batch is of the leader of the current epoch",
+    "no_batch_applies_twice": "3 the number of a batch is used once in an epoch",
+    "batches_keep_their_order": "3 batches are applied in the order of their numbers",
+    "placed_under_the_current_epoch": "3 a new attempt carries the current epoch",
+    "a_claim_only_claims": "6 a claim writes /epoch, /commit and /leader, nothing else",
+    "epochs_rise_by_one": "6 a claim makes the next epoch",
+    "attempt_numbers_never_repeat": "7 a new attempt has a higher number than any before",
+    "one_live_attempt_a_task": "7 without copies one attempt lives at most",
+    "running_means_a_live_attempt": "7 a task is RUNNING exactly while an attempt lives",
+    "an_attempt_keeps_its_worker": "7 worker, incarnation and epoch of an attempt never change",
+    "an_attempt_that_is_over_stays_over": "7 OVER is the last state of an attempt",
+    "no_living_incarnation_is_robbed": "7 an attempt is given up when its worker is dead or long silent",
+    "a_cancelled_task_is_not_placed": "7 after a cancellation no attempt is added",
+    "a_cancel_stays_recorded": "7 a cancellation is never taken back",
+    # What is said.
+    "nobody_speaks_without_a_commit": "3 an answer follows a commit that was applied after the question",
+    "accepted_means_committed": "1 Accepted is said of tasks in the table only",
+    "a_result_is_said_as_committed": "2 Finished carries the recorded result",
+    "a_noted_cancel_is_committed": "3 CancelNoted is said of recorded cancellations only",
+    "no_accepted_task_is_called_gone": "1 an accepted task that is in the table is never called gone",
+    "no_order_runs_ahead_of_the_table": "3 Run is said of assignments in the table, to their worker",
+    "no_order_for_a_dead_attempt": "3 the present leader says Run of live attempts only",
+    "no_report_is_acknowledged_before_its_commit": "2 AttemptAck: it is recorded, or not wanted",
+    "no_older_epoch_is_obeyed": "6 a worker obeys no epoch below the highest that it heard of",
+    # What runs.
+    "nothing_starts_that_is_not_in_the_table": "3 a process belongs to an assignment in the table",
+    "no_attempt_starts_twice": "5 an attempt is started once",
+    "no_second_start_with_on_lost_fail": "5 a task that must not run twice is started once",
+    "no_worker_runs_more_than_its_capacity": "4 what runs on a worker fits into what it offers",
+    "reserved_capacity_returns_exactly_once": "4 free and reserved make the whole, at any time",
+    "all_capacity_is_free_at_rest": "4 when nothing runs, everything is free",
+    # What users see.
+    "every_reader_gets_the_same_result": "2 all who ask are told the recorded result",
+    "one_id_is_one_specification": "2 an id is refused with another specification only",
+    "failures_have_a_reason": "- a task fails at its client only with a code that the design knows",
+    "nothing_is_cancelled_unasked": "- a task that nobody cancelled is not called cancelled",
+    "output_comes_without_gaps": "- output is delivered in order from its first byte",
+    "output_is_what_was_written": "- output is that of the attempt it is said to be of",
+    "output_is_whole_or_said_to_be_missing": "- with the result all output was delivered, or its loss told",
+    "every_question_is_answered": "8 with a leader up, no request stays open",
+    "every_task_ends_in_bounded_time": "8 with a core healed, every task ends and all clients hear it",
+    "everything_is_bounded": "9 what a leader keeps grows with the tasks, not with time",
+    # The simulator itself.
+    "no_core_raises": "- no core raises an exception",
+    "a_seed_repeats_itself": "- two runs of one seed tell the same story",
+}
+#: Every invariant by its name.
+
+
+class Violation(AssertionError):
+    """Raised when an invariant is broken.
+
+    Args:
+        invariant: Its name in `INVARIANTS`.
+        text: What was seen.
+    """
+
+    def __init__(self, invariant: str, text: str) -> None:
+        super().__init__(invariant, text)
+        self.invariant = invariant
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.invariant} ({INVARIANTS[self.invariant]}): {self.text}"
+
+
+def demand(holds: object, invariant: str, text: str) -> None:
+    """Raise `Violation` unless something holds."""
+    if not holds:
+        raise Violation(invariant, text)

@@ -1,0 +1,130 @@
+"""What users do in a seed: they submit, cancel, detach, attach, use an id twice, and ask."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from tests.simulation.commands import Script
+
+from alb_core import codec, ids
+from alb_core.resources import Request
+from alb_core.tasks import OnLost, TaskSpec
+
+if TYPE_CHECKING:
+    from tests.simulation.clients import ClientHost
+    from tests.simulation.cluster import Cluster
+
+LATEST: Final = 0.9
+#: Part of the safety phase within which users act.
+
+
+class UserTask(msgspec.Struct, frozen=True, eq=False):
+    """One task as its user made it."""
+
+    id: str
+    spec: TaskSpec
+    wire: bytes
+    #: The specification as it is sent.
+    user: str
+    live: bool
+    #: Output is read while the command runs.
+    twin: bool = False
+    #: The same id with another specification: must be refused.
+
+
+def draw_task(draws: random.Random, number: int, user: str) -> UserTask:
+    """Draw a task. Every worker could run it."""
+    script = Script(
+        duration_s=round(min(draws.expovariate(1 / draws.choice((0.2, 2.0, 6.0))), 20.0), 3),
+        exit_code=draws.choice((0, 0, 0, 1, 42)),
+        stdout_bytes=draws.choice((0, 10, 300, 4096, 4097, 12_000)),
+        stderr_bytes=draws.choice((0, 0, 50)),
+        obedient=draws.random() < 0.8,
+    )
+    spec = TaskSpec(
+        command=script.words(),
+        time_limit_s=draws.choice((None, None, None, 3.0)),
+        grace_s=draws.choice((0.5, 3.0)),
+        request=Request(cpus=draws.choice((0.5, 1.0, 1.0)), memory_bytes=draws.choice((0, 300, 1000))),
+        priority=draws.choice((0, 0, 5)),
+        on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),
+        name=f"task {number}",
+    )
+    task_id = ids.uuid7(1_700_000_000_000 + number, draws.randbytes(10))
+    return UserTask(task_id, spec, codec.encode_spec(spec), user, live=draws.random() < 0.3)
+
+
+class Workload:
+    """The users of one seed.
+
+    Args:
+        cluster: Where they work.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._draws = random.Random(f"{cluster.seed}/workload")
+        self.tasks: dict[str, UserTask] = {}
+
+    def plan(self) -> None:
+        """Plan what everybody will do and when."""
+        draws, knobs = self._draws, self._cluster.knobs
+        end = knobs.safety_s * LATEST
+        burst = draws.random() < 0.3
+        for number in range(knobs.tasks):
+            client = draws.choice(self._cluster.clients)
+            task = draw_task(draws, number, client.user)
+            self.tasks[task.id] = task
+            when = draws.uniform(0.0, 2.0 if burst else end)
+            self._later(when, client.submit, task)
+            self._plan_more(task, client, when, end)
+
+    def _plan_more(self, task: UserTask, owner: ClientHost, begin: float, end: float) -> None:
+        draws, clients = self._draws, self._cluster.clients
+        when = draws.uniform(begin, end)
+        act = draws.random()
+        if act < 0.12:
+            self._later(draws.choice((begin, begin + 0.05, when)), draws.choice(clients).cancel, task)
+        elif act < 0.22:
+            self._later(when, self._detach, owner, task)
+        elif act < 0.30:
+            self._later(when, self._attach, draws.choice(clients) if self._keeps_long else owner, task)
+        elif act < 0.36:
+            self._later(when, self._submit_conflict, draws.choice(clients), task)
+        elif act < 0.42:
+            self._later(draws.choice((begin, when)), self._submit_again, draws.choice(clients), task)
+        elif act < 0.60:
+            self._later(when, draws.choice(clients).ask, task)
+
+    def _later(self, when: float, call: object, *arguments: object) -> None:
+        self._cluster.timeline.at(when, call, *arguments)  # type: ignore[arg-type]
+
+    def _accepted(self, task: UserTask) -> bool:
+        return task.id in self._cluster.invariants.speech.accepted
+
+    @property
+    def _keeps_long(self) -> bool:
+        """Whether the table surely still knows an id that comes again after its result was acknowledged."""
+        knobs = self._cluster.knobs
+        return knobs.done_kept_s > 1000 and knobs.done_kept > 1000
+
+    def _detach(self, client: ClientHost, task: UserTask) -> None:
+        if self._accepted(task):
+            client.detach(task)
+            self._cluster.timeline.after(self._draws.uniform(0.1, 15.0), self._attach, client, task)
+
+    def _attach(self, client: ClientHost, task: UserTask) -> None:
+        if self._accepted(task):
+            client.attach(task)
+
+    def _submit_again(self, client: ClientHost, task: UserTask) -> None:
+        """Another client of the same user submits the same task."""
+        if self._keeps_long and client.user == task.user:
+            client.submit(task)
+
+    def _submit_conflict(self, client: ClientHost, task: UserTask) -> None:
+        if self._keeps_long and self._accepted(task):
+            spec = msgspec.structs.replace(task.spec, name="another")
+            client.submit(msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec), twin=True))

@@ -1,0 +1,364 @@
+"""The verbs, run in this process against a leader that answers from a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.unit.alb.fake_broker import FakeBroker, succeed
+
+from alb.cli import daemons
+from alb.cli.main import VERBS, cli, run
+from alb_core import codec
+from alb_core.config import BrokerConfig, WorkerConfig
+from alb_core.messages import (
+    Accepted,
+    Ack,
+    Attach,
+    Cancel,
+    CancelNoted,
+    Finished,
+    Message,
+    QueryTask,
+    QueryTasks,
+    Submit,
+    TaskLine,
+    TaskMoved,
+    TaskPage,
+    TasksPage,
+)
+from alb_core.tasks import Result, Stream, TaskRecord, TaskSpec, TaskState
+
+ZK = ("--zk", "zk:2181", "--user", "u")
+TASK = "a" * 32
+
+
+@pytest.fixture
+def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBroker]:
+    """A leader that everybody finds."""
+    with FakeBroker() as leader:
+        name_leader(leader)
+        yield leader
+
+
+def finish_with(what: Result) -> Callable[[Message], Sequence[Message]]:
+    """Answer every submission and attachment with this result."""
+
+    def answer(message: Message) -> Sequence[Message]:
+        if isinstance(message, Submit):
+            running = Accepted(id=message.id, state=TaskState.RUNNING, attempt=1, worker="w1")
+            return (running, Finished(id=message.id, result=what))
+        if isinstance(message, Attach):
+            return (Finished(id=message.id, result=what),)
+        return ()
+
+    return answer
+
+
+def spec_of(broker: FakeBroker) -> TaskSpec:
+    """Return what was submitted."""
+    return codec.decode_spec(next(m for m in broker.received if isinstance(m, Submit)).spec)
+
+
+def test_every_verb_has_help_json_and_a_command() -> None:
+    """The table of verbs tells the truth, and ``--json`` is on each."""
+    for verb in VERBS:
+        command = cli.get_command(None, verb)  # type: ignore[attr-defined, arg-type]
+        assert command is not None
+        assert command.help
+        assert any("--json" in parameter.opts for parameter in command.params), verb
+
+
+def test_submit_passes_output_and_status_on(
+    broker: FakeBroker, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Bytes as they are on both streams, nothing else, and the command's own exit status."""
+    failed = Result(
+        state=TaskState.FAILED,
+        exit_code=7,
+        attempt=1,
+        worker="w1",
+        stdout=Stream.of(b"\xff\x00out", 5),
+        stderr=Stream.of(b"err\n", 4),
+    )
+    broker.answer = finish_with(failed)
+    assert run(["submit", *ZK, "--", "prog", "-x"]) == 7
+    assert capfdbinary.readouterr() == (b"\xff\x00out", b"err\n")
+    assert spec_of(broker).command == ("prog", "-x")
+
+
+def test_submit_understands_its_options(broker: FakeBroker) -> None:
+    """Each flag lands in the specification, in the right unit; one argument is a shell line."""
+    flags = "-c 0.5 --mem 4G --net 100M -t 1h30m --grace 2 -p 5 -D /srv -J job --on-lost fail"
+    labels = ["--label", "gpu", "--label", "zone=a", "--env", "A=1", "--env", "HOME"]
+    assert run(["submit", *ZK, *flags.split(), *labels, "--id", TASK, "-q", "echo | wc"]) == 0
+    spec = spec_of(broker)
+    assert (spec.command, spec.cwd, spec.name, spec.priority) == ("echo | wc", "/srv", "job", 5)
+    assert (spec.time_limit_s, spec.grace_s, spec.on_lost.value) == (5400, 2, "fail")
+    assert spec.request.memory_bytes == 4 << 30
+    assert (spec.request.cpus, spec.request.net_bps) == (0.5, 10**8)
+    assert spec.request.labels == ("gpu", "zone=a")
+    assert spec.env == {"A": "1", "HOME": os.environ["HOME"]}
+    assert any(isinstance(m, Submit) and m.id == TASK for m in broker.received)
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "words"),
+    [
+        (Result(state=TaskState.FAILED, signal=9, attempt=1, worker="w1"), 137, "signal 9"),
+        (Result(state=TaskState.TIMEOUT, signal=15, attempt=1, worker="w1"), 124, "TIMEOUT"),
+        (Result(state=TaskState.FAILED, exit_code=126, why="no permission"), 126, "no permission"),
+        (Result(state=TaskState.LOST, why="its worker was lost"), 125, "its worker was lost"),
+        (Result(state=TaskState.OOM, signal=9, attempt=1, worker="w1"), 137, "OOM"),
+    ],
+)
+def test_an_end_that_its_status_does_not_explain_is_said(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str], result: Result, status: int, words: str
+) -> None:
+    """Signals, limits and losses have the statuses of a shell, and a line on stderr."""
+    broker.answer = finish_with(result)
+    assert run(["submit", *ZK, "x"]) == status
+    assert words in capfd.readouterr().err
+
+
+def test_submit_detached_prints_the_id_once_accepted(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The id alone is on stdout; the result is left to others."""
+    broker.answer = lambda m: (Accepted(id=m.id),) if isinstance(m, Submit) else ()
+    assert run(["submit", *ZK, "--detach", "sleep 100"]) == 0
+    out = capfd.readouterr().out
+    assert out.strip() == next(m.id for m in broker.received if isinstance(m, Submit))
+    assert not any(isinstance(m, Ack) for m in broker.received)
+
+
+def test_submit_json_is_one_document(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """Everything about the end, with the output in it."""
+    broker.answer = finish_with(succeed(b"hi\n"))
+    assert run(["submit", *ZK, "--json", "echo hi"]) == 0
+    form = json.loads(capfd.readouterr().out)
+    assert (form["state"], form["exit_status"], form["stdout"]) == ("SUCCEEDED", 0, "hi\n")
+
+
+class Interrupter:
+    """A task that runs until it is cancelled; sends signals to this process once it runs."""
+
+    def __init__(self, broker: FakeBroker, *signals: tuple[float, int]) -> None:
+        self.cancelled = False
+        self._broker = broker
+        self._signals = signals
+        broker.answer = self.answer
+
+    def answer(self, message: Message) -> Sequence[Message]:
+        """Accept; end when cancelled."""
+        if isinstance(message, Submit):
+            threading.Thread(target=self._send).start()
+            return (Accepted(id=message.id, state=TaskState.RUNNING, attempt=1, worker="w1"),)
+        if isinstance(message, Cancel):
+            self.cancelled = True
+            over = Result(state=TaskState.CANCELLED, attempt=1, worker="w1", signal=15)
+            return (CancelNoted(id=message.id), Finished(id=message.id, result=over))
+        return ()
+
+    def _send(self) -> None:
+        for delay_s, number in self._signals:
+            time.sleep(delay_s)
+            os.kill(os.getpid(), number)
+
+
+def test_a_second_ctrl_c_cancels(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """The first says what runs where and how to attach again; the second ends it, with status 130."""
+    task = Interrupter(broker, (0.3, signal.SIGINT), (0.3, signal.SIGINT))
+    assert run(["submit", *ZK, "sleep 100"]) == 130
+    err = capfd.readouterr().err
+    assert "runs on w1 and goes on; attach again with: alb logs -f" in err
+    assert "was cancelled" in err
+    assert task.cancelled
+
+
+def test_two_slow_ctrl_cs_do_not_cancel_and_sigterm_leaves(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Interrupts more than two seconds apart only inform; SIGTERM leaves the task alone."""
+    task = Interrupter(broker, (0.2, signal.SIGINT), (2.3, signal.SIGINT), (0.3, signal.SIGTERM))
+    assert run(["submit", *ZK, "sleep 100"]) == 128 + signal.SIGTERM
+    assert "leaving; task" in capfd.readouterr().err
+    assert not task.cancelled
+
+
+def test_a_reader_that_leaves_ends_the_task(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody reads stdout any more: the task is cancelled, as SIGPIPE would have ended it here."""
+    task = Interrupter(broker)
+    broker.output = b"y\n" * 1000
+    saved = os.dup(1)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    os.dup2(write_end, 1)
+    try:
+        assert run(["submit", *ZK, "yes"]) == 141
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(write_end)
+    assert "nobody reads the output" in capfd.readouterr().err
+    assert task.cancelled
+
+
+# --- the other verbs --------------------------------------------------------------------------------------
+
+
+def test_wait_leaves_with_the_task_s_status(broker: FakeBroker) -> None:
+    """Of several tasks it is the first status that is not 0."""
+    statuses = {TASK: 0, "b" * 32: 3, "c" * 32: 4}
+
+    def answer(message: Message) -> Sequence[Message]:
+        if not isinstance(message, Attach):
+            return ()
+        code = statuses[message.id]
+        state = TaskState.FAILED if code else TaskState.SUCCEEDED
+        return (Finished(id=message.id, result=Result(state=state, exit_code=code, attempt=1, worker="w1")),)
+
+    broker.answer = answer
+    assert run(["wait", *ZK, TASK]) == 0
+    assert run(["wait", *ZK, *statuses]) == 3
+
+
+def test_wait_gives_up_after_its_timeout(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """Status 124, and how many have not ended; with --any one is enough."""
+    moved = TaskMoved(id=TASK, state=TaskState.RUNNING, attempt=1, worker="w1")
+
+    def answer(message: Message) -> Sequence[Message]:
+        if not isinstance(message, Attach):
+            return ()
+        return (moved,) if message.id == TASK else (Finished(id=message.id, result=succeed()),)
+
+    broker.answer = answer
+    assert run(["wait", *ZK, "--timeout", "0.3", TASK, "b" * 32]) == 124
+    assert "1 of 2 tasks have not ended" in capfd.readouterr().err
+    assert run(["wait", *ZK, "--any", TASK, "b" * 32]) == 0
+
+
+def test_logs_show_one_stream_from_an_offset(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """Only the stream asked for, only from the byte asked for, and how the task ended on stderr."""
+    both = {"stdout": Stream.of(b"0123456789", 10), "stderr": Stream.of(b"trouble", 7)}
+    broker.answer = finish_with(
+        Result(state=TaskState.SUCCEEDED, exit_code=0, attempt=1, worker="w1", **both)
+    )
+    assert run(["logs", *ZK, TASK, "--stdout", "--offset", "4"]) == 0
+    captured = capfd.readouterr()
+    assert captured.out == "456789"
+    assert "SUCCEEDED" in captured.err
+    assert "trouble" not in captured.err
+
+
+def test_logs_say_what_is_lost_and_show_the_end(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """``output lost from byte N``, then what the table kept."""
+    size = 10_000
+    over = Result(
+        state=TaskState.SUCCEEDED, exit_code=0, attempt=1, worker="w1", stdout=Stream.of(b"z" * 4096, size)
+    )
+    broker.answer = finish_with(over)
+    broker.lost = "the worker is gone"
+    assert run(["logs", *ZK, TASK]) == 0
+    captured = capfd.readouterr()
+    assert "output lost from byte 0 (the worker is gone)" in captured.err
+    assert captured.out == "z" * 4096
+
+
+def test_an_id_may_be_a_unique_prefix(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """One match is taken; none, and several, are errors that say so, with status 2."""
+    lines = [TaskLine(id=task, state=TaskState.QUEUED, user="u") for task in (TASK, "ab" + "0" * 30)]
+    record = TaskRecord(
+        id=TASK, state=TaskState.QUEUED, user="u", digest="d", spec=TaskSpec(command="true"), submitted=0.0
+    )
+
+    def answer(message: Message) -> Sequence[Message]:
+        if isinstance(message, QueryTasks):
+            found = tuple(line for line in lines if line.id.startswith(message.prefix))
+            return (TasksPage(seq=message.seq, tasks=found),)
+        return (TaskPage(seq=message.seq, task=record),) if isinstance(message, QueryTask) else ()
+
+    broker.answer = answer
+    assert run(["status", *ZK, "--json", "aa"]) == 0
+    assert json.loads(capfd.readouterr().out)[0]["id"] == TASK
+    for text, complaint in (("a", "begins several ids"), ("f", "no task"), ("xyz", "no task id")):
+        assert run(["status", *ZK, text]) == 2
+        assert complaint in capfd.readouterr().err
+
+
+def test_tasks_are_listed_as_a_table_and_as_json(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without a terminal the table is plain columns; by default only what has not ended is asked for."""
+    line = TaskLine(id=TASK, state=TaskState.RUNNING, user="u", command="sleep 9", worker="w1", attempt=1)
+    asked: list[QueryTasks] = []
+
+    def answer(message: Message) -> Sequence[Message]:
+        if isinstance(message, QueryTasks):
+            asked.append(message)
+            return (TasksPage(seq=message.seq, tasks=(line,)),)
+        return ()
+
+    broker.answer = answer
+    assert run(["tasks", *ZK]) == 0
+    table = capfd.readouterr().out.splitlines()
+    assert table[0].split() == ["ID", "STATE", "EXIT", "USER", "WORKER", "NAME", "COMMAND"]
+    assert table[1].split() == [TASK, "RUNNING", "u", "w1", "sleep", "9"]
+    assert (set(asked[0].states), asked[0].user) == ({TaskState.QUEUED, TaskState.RUNNING}, "u")
+    assert run(["tasks", *ZK, "--json", "-a"]) == 0
+    assert json.loads(capfd.readouterr().out)[0]["id"] == TASK
+    assert asked[1].states == ()
+
+
+# --- broker and worker ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("verb", "role"), [("broker", BrokerConfig), ("worker", WorkerConfig)])
+def test_every_setting_of_a_role_has_an_option_with_help(verb: str, role: type) -> None:
+    """A field that is added to a role's configuration cannot be forgotten on its command line."""
+    command = getattr(daemons, verb)
+    options = {parameter.name: parameter for parameter in command.params}
+    for field in role.__struct_fields__:
+        assert field in options, field
+        assert options[field].help
+
+
+def test_settings_come_from_file_environment_and_flags(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Flags win over the environment, that over the file, that over the defaults; names are made up."""
+    file = tmp_path / "worker.toml"
+    file.write_text('zk = "file:1"\ncpus = 1.5\nspool_kept_s = 60.0\n')
+    monkeypatch.setenv("ALB_ZK", "env:1")
+    monkeypatch.delenv("ALB_NAME", raising=False)
+    flags = ["--net", "1G", "--memory", "2G", "--labels", "gpu,zone=a", "--session-timeout", "10s"]
+    assert run(["worker", "--json", "--config", str(file), *flags]) == 0
+    form = json.loads(capfd.readouterr().out)
+    assert (form["zk"], form["cpus"], form["spool_kept_s"]) == ("env:1", 1.5, 60.0)
+    assert (form["net_bps"], form["memory_bytes"], form["session_timeout_s"]) == (10**9, 2 << 30, 10.0)
+    assert form["labels"] == ["gpu", "zone=a"]
+    assert form["name"].startswith("w-")
+    file.write_text('name = "w9"\n')
+    assert run(["worker", "--json", "--config", str(file), "--zk", "flag:1"]) == 0
+    form = json.loads(capfd.readouterr().out)
+    assert (form["zk"], form["name"]) == ("flag:1", "w9")
+
+
+def test_a_table_on_a_terminal_is_drawn_with_rich(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cells are taken literally, also where they look like markup."""
+    from alb.cli import out  # noqa: PLC0415
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    out.emit_table(("ID", "COMMAND"), [("1", "echo [bold]x[/bold]")], empty="none")
+    assert "echo [bold]x[/bold]" in capsys.readouterr().out

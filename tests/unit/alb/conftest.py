@@ -1,0 +1,28 @@
+"""Fixtures of the client's tests: a ZooKeeper that names whichever leader the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.unit.alb.fake_broker import FakeBroker
+
+from alb.shell import engine
+from alb_core.errors import ZooKeeperUnreachable
+from alb_core.znodes import BrokerNode, LeaderNode
+
+
+@pytest.fixture
+def name_leader(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeBroker | None], None]:
+    """Return what makes every look at ZooKeeper find this broker as the leader; None: no ZooKeeper."""
+
+    def name(broker: FakeBroker | None) -> None:
+        def look(hosts: str, chroot: str, within_s: float) -> tuple[LeaderNode | None, list[BrokerNode]]:
+            if broker is None:
+                raise ZooKeeperUnreachable(f"no ZooKeeper server answered within {within_s:g} s ({hosts})")
+            assert chroot == "/alb"
+            return broker.node(), [broker.node()]
+
+        monkeypatch.setattr(engine, "look", look)
+
+    return name

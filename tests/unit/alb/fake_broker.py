@@ -1,0 +1,160 @@
+"""A leader of two sockets and no cluster: it answers clients from a script, over real ZeroMQ."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import zmq
+
+from alb_core import codec
+from alb_core.io.sockets import Doorbell, Router
+from alb_core.messages import (
+    Accepted,
+    Chunk,
+    Finished,
+    Grant,
+    Heartbeat,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Pulse,
+    Submit,
+    Welcome,
+)
+from alb_core.tasks import Result, Stream, TaskState
+from alb_core.znodes import LeaderNode
+
+TABLE = "t" * 32
+
+Answer = Callable[[Message], Sequence[Message]]
+
+
+def succeed(stdout: bytes = b"") -> Result:
+    """Make the result of a command that printed this."""
+    return Result(
+        state=TaskState.SUCCEEDED, exit_code=0, attempt=1, worker="w1", stdout=Stream.of(stdout, len(stdout))
+    )
+
+
+class FakeBroker:
+    """Accepts and finishes every task at once, unless `answer` says otherwise.
+
+    Args:
+        answer: Takes each message of a client but Hello and Ping; returns what to reply.
+        output: What a grant is answered with: the whole stdout of every task.
+    """
+
+    def __init__(self, answer: Answer | None = None, output: bytes = b"", epoch: int = 1) -> None:
+        self.answer = answer or self.finish
+        self.output = output
+        self.epoch = epoch
+        self.lost = ""
+        #: What every grant is answered with instead of output.
+        self.received: list[Message] = []
+        self._requests = Router("127.0.0.1")
+        self._outputs = Router("127.0.0.1")
+        self._bell = Doorbell()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="fake-broker")
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def node(self) -> LeaderNode:
+        """Return what ZooKeeper would hold of this leader."""
+        return LeaderNode(
+            broker="b1",
+            incarnation="i" * 32,
+            clients=self._requests.endpoint,
+            client_output=self._outputs.endpoint,
+            workers="",
+            worker_output="",
+            epoch=self.epoch,
+            table=TABLE,
+        )
+
+    def close(self) -> None:
+        """Die, with all links."""
+        self._stopping = True
+        self._bell.ring()
+        self._thread.join()
+
+    def finish(self, message: Message) -> Sequence[Message]:
+        """Answer a submission with its result."""
+        if isinstance(message, Submit):
+            return (Accepted(id=message.id), Finished(id=message.id, result=succeed()))
+        return ()
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        for source in (self._requests.socket, self._outputs.socket, self._bell.fileno()):
+            poller.register(source, zmq.POLLIN)
+        peers: set[bytes] = set()
+        while not self._stopping:
+            if not poller.poll(500):
+                for peer in peers:
+                    self._say(peer, [Heartbeat()])
+            for peer, frame in self._requests.receive(100):
+                peers.add(peer)
+                messages = codec.decode_from_client(frame)
+                self._say(peer, [reply for message in messages for reply in self._reply(message)])
+            for peer, frame in self._outputs.receive(100):
+                for grant in codec.decode_output(frame):
+                    self._serve(peer, grant)
+        for router in (self._requests, self._outputs):
+            router.close()
+        self._bell.close()
+
+    def _say(self, peer: bytes, messages: Sequence[Message]) -> None:
+        for frame in codec.encode_broker_frames(self.epoch, TABLE, messages):
+            self._requests.send(peer, frame)
+
+    def _reply(self, message: Message) -> Sequence[Message]:
+        self.received.append(message)
+        if isinstance(message, Hello):
+            endpoints = (self._requests.endpoint,)
+            return (Welcome(broker="b1", output=self._outputs.endpoint, brokers=endpoints),)
+        if isinstance(message, Ping):
+            pulses = tuple(Pulse(id=task_id, state=TaskState.QUEUED) for task_id in message.tasks)
+            return (Pong(seq=message.seq, tasks=pulses),)
+        return self.answer(message)
+
+    def _serve(self, peer: bytes, grant: Message) -> None:
+        assert isinstance(grant, Grant)
+        self.received.append(grant)
+        if self.lost:
+            gone = Chunk(
+                task=grant.task,
+                attempt=1,
+                stream=grant.stream,
+                offset=grant.offset,
+                end=True,
+                lost=self.lost,
+            )
+            self._outputs.send(peer, codec.encode_frames([gone])[0])
+            return
+        data = self.output if grant.stream == 1 else b""
+        end = min(len(data), grant.offset + grant.window)
+        offset = grant.offset
+        while True:
+            piece = data[offset : min(end, offset + 256 * 1024)]
+            chunk = Chunk(
+                task=grant.task,
+                attempt=1,
+                stream=grant.stream,
+                offset=offset,
+                data=piece,
+                end=offset + len(piece) == len(data),
+            )
+            for frame in codec.encode_frames([chunk]):
+                self._outputs.send(peer, frame)
+            offset += len(piece)
+            if offset >= end:
+                return

@@ -1,0 +1,199 @@
+"""Answers to questions: lists, pages, the cluster, the dump, the policy."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from tests.broker_parts import C1, Desks, ended, submit, task_id, to_client
+
+from alb_broker.core import answers
+from alb_core import zk, znodes
+from alb_core.messages import (
+    ClusterPage,
+    Done,
+    DumpPage,
+    Error,
+    Message,
+    QueryCluster,
+    QueryDump,
+    QueryTask,
+    QueryTasks,
+    QueryWorkers,
+    SetPolicy,
+    TaskPage,
+    TasksPage,
+    WorkersPage,
+)
+from alb_core.tasks import TaskSpec, TaskState
+
+
+def desks(*numbers: int) -> Desks:
+    """Return a leader with two clients, a worker of one processor, and tasks of ann."""
+    each = Desks()
+    each.greet("ann", "bob")
+    each.join()
+    each.run(*numbers)
+    return each
+
+
+def ask(each: Desks, question: Message) -> Any:
+    """Return the one answer to a question."""
+    assert to_client(C1, each.client(question)) == [], "said before the commit"
+    (answer,) = to_client(C1, each.commit())
+    return answer
+
+
+def numbers(page: TasksPage) -> list[int]:
+    """Return which tasks are on a page."""
+    return [int(line.id, 16) for line in page.tasks]
+
+
+def test_tasks_are_listed_page_by_page() -> None:
+    """In the order of their ids, live and finished ones together, each once."""
+    each = desks(*range(1, 8))
+    each.worker(ended(1))
+    each.turn()
+    found, cursor = [], ""
+    while True:
+        page = ask(each, QueryTasks(seq=1, cursor=cursor, limit=3))
+        found.append(numbers(page))
+        cursor = page.cursor
+        if not cursor:
+            break
+    assert found == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+def test_a_full_last_page_ends_the_list() -> None:
+    """There is no empty page behind it."""
+    page = ask(desks(1, 2), QueryTasks(seq=1, limit=2))
+    assert (numbers(page), page.cursor) == ([1, 2], "")
+
+
+def test_tasks_are_filtered() -> None:
+    """By state, user, id, and the beginning of the id."""
+    each = desks(1, 2, 20)
+    assert numbers(ask(each, QueryTasks(seq=1, states=(TaskState.RUNNING,)))) == [1]
+    assert numbers(ask(each, QueryTasks(seq=1, user="bob"))) == []
+    assert numbers(ask(each, QueryTasks(seq=1, ids=(task_id(2), task_id(9))))) == [2]
+    assert numbers(ask(each, QueryTasks(seq=1, prefix=task_id(20)[:31]))) == [20]
+
+
+def test_a_page_is_bounded_whatever_is_asked() -> None:
+    """A client cannot make the leader send everything at once, nor nothing for ever."""
+    each = desks()
+    for number in range(answers.PAGE_MAX + 1):
+        each.client(submit(number))
+    each.commit()
+    assert len(ask(each, QueryTasks(seq=1, limit=10**9)).tasks) == answers.PAGE_MAX
+    assert len(ask(each, QueryTasks(seq=1, limit=-1)).tasks) == 1
+
+
+def test_a_line_tells_what_a_list_shows() -> None:
+    """The command shortened, the worker, and once it is over how it ended."""
+    each = desks()
+    each.client(submit(1, TaskSpec(command=("echo", "x" * 500), name="long")))
+    each.turn()
+    (line,) = ask(each, QueryTasks(seq=1)).tasks
+    assert (line.name, line.worker, line.attempt, line.exit_status) == ("long", "w1", 1, None)
+    assert line.command == ("echo " + "x" * 500)[: answers.COMMAND_SHOWN]
+    each.worker(ended(1, exit_code=4))
+    each.commit()
+    (line,) = ask(each, QueryTasks(seq=1)).tasks
+    assert (line.state, line.exit_status) == (TaskState.FAILED, 4)
+
+
+def test_one_task_is_told_whole() -> None:
+    """As the table holds it; an unknown one is gone."""
+    each = desks(1)
+    assert ask(each, QueryTask(seq=5, id=task_id(1))) == TaskPage(seq=5, task=each.task(1).record())
+    gone = ask(each, QueryTask(seq=6, id=task_id(9)))
+    assert isinstance(gone, Error)
+    assert (gone.code, gone.seq) == ("gone", 6)
+
+
+def test_workers_are_listed_with_what_is_reserved() -> None:
+    """By name."""
+    page = ask(desks(1), QueryWorkers(seq=1))
+    assert isinstance(page, WorkersPage)
+    (line,) = page.workers
+    assert (line.worker, line.session, line.link, line.reserved_cpus, line.running) == (
+        "w1",
+        True,
+        True,
+        1.0,
+        1,
+    )
+
+
+def test_the_cluster_is_told() -> None:
+    """Who leads since when, how many tasks there are, and what was set aside."""
+    each = desks(1, 2)
+    each.state.set_aside("/tasks/00/x", "garbage")
+    page = ask(each, QueryCluster(seq=1))
+    assert isinstance(page, ClusterPage)
+    assert (page.broker, page.epoch, page.policy) == ("b1", 1, "least-loaded")
+    assert page.counts == {"QUEUED": 1, "RUNNING": 1, "done": 0}
+    assert page.set_aside == ("/tasks/00/x: garbage",)
+    assert page.counters["tasks_placed"] == 1
+
+
+def test_the_dump_comes_in_pieces_of_one_moment() -> None:
+    """What changes while a client reads does not get into it; the next reading is another."""
+    each = desks()
+    for number in range(3):
+        each.client(submit(number, TaskSpec(command="x" * 60_000)))
+    each.turn()
+    before, answers.DUMP_PAGE_BYTES = answers.DUMP_PAGE_BYTES, 100_000  # type: ignore[misc]
+    try:
+        data, cursor = b"", 0
+        while True:
+            page = ask(each, QueryDump(seq=1, cursor=cursor))
+            assert isinstance(page, DumpPage)
+            data += page.data
+            each.worker(ended(0))
+            each.commit()
+            cursor = page.cursor
+            if not cursor:
+                break
+    finally:
+        answers.DUMP_PAGE_BYTES = before  # type: ignore[misc]
+    document = json.loads(data)
+    assert (document["broker"], document["epoch"]) == ("b1", 1)
+    assert [len(document[key]) for key in ("queue", "running", "workers", "clients")] == [2, 1, 1, 2]
+    each.at(answers.DUMP_AGAIN_S + 1.0)
+    assert json.loads(ask(each, QueryDump(seq=2)).data)["done"] == 1
+
+
+def test_a_dump_is_kept_for_a_while() -> None:
+    """Asking at once again costs nothing; a reader who is too slow is told to begin again."""
+    each = desks()
+    first = ask(each, QueryDump(seq=1))
+    each.client(submit(1))
+    each.commit()
+    assert ask(each, QueryDump(seq=2)).data == first.data
+    each.state.at = answers.DUMP_KEPT_S + 1.0
+    each.clients._answers.tick()
+    late = ask(each, QueryDump(seq=3, cursor=10))
+    assert isinstance(late, Error)
+    assert late.code == "gone"
+
+
+def test_the_policy_is_changed_in_the_table() -> None:
+    """The watch on its node brings it to this leader, and to every one after it."""
+    each = desks()
+    assert ask(each, SetPolicy(seq=3, policy="uniform")) == Done(seq=3)
+    written = each.written[-1]
+    assert isinstance(written, zk.SetData)
+    assert (written.path, msgspec.json.decode(written.data)) == (znodes.POLICY, {"policy": "uniform"})
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    """With the names of those that are installed."""
+    each = desks()
+    error = ask(each, SetPolicy(seq=3, policy="fanciful"))
+    assert isinstance(error, Error)
+    assert error.code == "invalid"
+    assert "least-loaded, uniform" in error.why
+    assert each.written == []

@@ -1,0 +1,103 @@
+"""A broker among the brokers: its node, and the list of all."""
+
+from __future__ import annotations
+
+from tests.broker_parts import broker_node, notes, of_type, read
+
+from alb_broker.core.actions import Action, Exit
+from alb_broker.core.membership import LIST_EVERY_S, LIST_SOON_S, Membership
+from alb_broker.core.state import Tokens
+from alb_core import zk, znodes
+from alb_core.znodes import BrokerNode
+
+PATH = znodes.broker_path("b1")
+
+
+def membership() -> Membership:
+    """Return that of b1."""
+    return Membership(broker_node("b1"), Tokens())
+
+
+def look(at: Membership, actions: list[Action], *brokers: BrokerNode) -> list[Action]:
+    """Answer a list, and the read that follows it; returns what comes of that."""
+    (listing,) = of_type(zk.ListChildren, actions)
+    names = tuple(sorted(broker.broker for broker in brokers))
+    (reading,) = of_type(
+        zk.ReadNodes, at.on_children(zk.ChildrenListed(at=0.0, token=listing.token, names=names)) or []
+    )
+    nodes = {znodes.broker_path(broker.broker): broker for broker in brokers}
+    found = tuple(read(path, nodes[path], version=3) if path in nodes else None for path in reading.paths)
+    return at.on_nodes(zk.NodesRead(at=0.0, token=reading.token, nodes=found)) or []
+
+
+def test_a_broker_registers_itself() -> None:
+    """Its ephemeral node is made when it is not there, and confirmed by the next list."""
+    each = membership()
+    (multi,) = of_type(zk.Multi, look(each, each.on_connected(0.0)))
+    assert multi.operations == (zk.Create(PATH, znodes.encode(each.node), ephemeral=True),)
+    assert each.tick(0.1) == []
+    assert each.on_verdict(zk.MultiEnded(at=0.2, token=multi.token, verdict=zk.Applied((None,))))
+    assert look(each, each.tick(0.2), each.node) == []
+    assert each.tick(0.2 + LIST_SOON_S) == []
+    assert of_type(zk.ListChildren, each.tick(0.2 + LIST_EVERY_S))
+
+
+def test_an_earlier_life_is_taken_over() -> None:
+    """Its node is replaced, if it is still the one that was read."""
+    each = membership()
+    (multi,) = of_type(zk.Multi, look(each, each.on_connected(0.0), broker_node("b1", life=7)))
+    assert multi.operations[0] == zk.Delete(PATH, 3)
+
+
+def test_a_later_life_is_given_way_to() -> None:
+    """Two brokers of one name would confuse everybody: the earlier one ends, and says why."""
+    each = membership()
+    look(each, each.on_connected(0.0), each.node)
+    actions = look(each, each.tick(LIST_EVERY_S), broker_node("b1", life=7))
+    assert [action.code for action in of_type(Exit, actions)] == [1]
+    assert notes(actions, "broker_replaced")
+
+
+def test_a_node_that_went_is_made_again() -> None:
+    """After its session, or by somebody's hand."""
+    each = membership()
+    look(each, each.on_connected(0.0), each.node)
+    assert len(of_type(zk.Multi, look(each, each.tick(LIST_EVERY_S)))) == 1
+
+
+def test_everybodys_endpoint_is_known() -> None:
+    """The own one first; a node that cannot be read is left out."""
+    each = membership()
+    look(each, each.on_connected(0.0), each.node, broker_node("b3"), broker_node("b2"))
+    assert each.endpoints == ("tcp://b1:7000", "tcp://b2:7000", "tcp://b3:7000")
+    (listing,) = of_type(zk.ListChildren, each.tick(LIST_EVERY_S))
+    (reading,) = of_type(
+        zk.ReadNodes,
+        each.on_children(zk.ChildrenListed(at=0.0, token=listing.token, names=("b1", "b2"))) or [],
+    )
+    found = (read(PATH, each.node), read(znodes.broker_path("b2"), b"garbage"))
+    each.on_nodes(zk.NodesRead(at=0.0, token=reading.token, nodes=found))
+    assert each.endpoints == ("tcp://b1:7000",)
+
+
+def test_lost_answers_are_asked_for_again() -> None:
+    """A list or a read without an answer changes nothing."""
+    each = membership()
+    (listing,) = of_type(zk.ListChildren, each.on_connected(0.0))
+    assert each.on_children(zk.ChildrenListed(at=0.0, token=listing.token, names=None)) == []
+    (listing,) = of_type(zk.ListChildren, each.tick(LIST_SOON_S))
+    (reading,) = each.on_children(zk.ChildrenListed(at=0.0, token=listing.token, names=())) or []
+    assert isinstance(reading, zk.ReadNodes)
+    assert each.on_nodes(zk.NodesRead(at=0.0, token=reading.token, nodes=None)) == []
+    assert of_type(zk.ListChildren, each.tick(2 * LIST_SOON_S))
+
+
+def test_without_a_session_nothing_is_asked() -> None:
+    """And answers to other questions are not taken."""
+    each = membership()
+    each.on_connected(0.0)
+    each.on_interrupted()
+    assert each.tick(100.0) == []
+    assert each.on_children(zk.ChildrenListed(at=0.0, token=99, names=())) is None
+    assert each.on_nodes(zk.NodesRead(at=0.0, token=99, nodes=())) is None
+    assert not each.on_verdict(zk.MultiEnded(at=0.0, token=99, verdict=zk.Unknown()))

@@ -1,0 +1,211 @@
+"""The placement pass: the policy's choice is taken, and no policy can stop the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from tests.broker_parts import POLICIES, attempt, make_task, make_worker, request
+
+from alb_broker.core.placement import CANDIDATES_MAX, PASS_MAX, POLICY_RESTS_S, Placer
+from alb_broker.core.queue import Queue
+from alb_broker.core.task import Task
+from alb_broker.core.workers import Worker, Workers
+from alb_broker.policies import Candidate, Context, Policy
+from alb_core.resources import Request
+from alb_core.tasks import TaskSpec, TaskState
+
+
+class Scene:
+    """Waiting tasks, workers, and a placer with one more policy."""
+
+    def __init__(self, policy: Policy | None = None, workers: int = 2, cpus: float = 4) -> None:
+        self.placer = Placer({**POLICIES, "mine": policy or POLICIES["uniform"]}, seed=1)
+        if policy is not None:
+            assert self.placer.use("mine")
+        self.queue, self.workers = Queue(), Workers()
+        self.placed: list[tuple[int, str]] = []
+        for number in range(workers):
+            worker = make_worker(f"w{number}", cpus)
+            self.workers.add(worker)
+            self.workers.grew(worker)
+
+    def submit(self, *numbers: int, **shape: Any) -> None:
+        """Let tasks wait."""
+        for number in numbers:
+            self.queue.add(make_task(number, spec=TaskSpec(command="x", request=request(**shape))))
+
+    def run(self, at: float = 0.0) -> int:
+        """Make a pass."""
+        return self.placer.run(self.queue, self.workers, lambda _: 0.0, self._commit, at)
+
+    def _commit(self, task: Task, worker: Worker) -> None:
+        number = int(task.id, 16)
+        worker.reserve(attempt(number), task.spec.request)
+        task.state = TaskState.RUNNING
+        self.placed.append((number, worker.name))
+
+
+def take_last(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """Choose the last candidate."""
+    return candidates[-1]
+
+
+def decline(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """Let every task wait."""
+    return None
+
+
+def break_down(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """Be broken."""
+    raise RuntimeError("no idea")
+
+
+def invent(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """Choose somebody who was not offered."""
+    first = candidates[0]
+    return Candidate("stranger", first.capacity, 1.0, 1, 1, first.load)
+
+
+def babble(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Any:
+    """Answer with something else altogether."""
+    return "w0"
+
+
+def test_the_policy_chooses() -> None:
+    """The task goes where the policy says."""
+    scene = Scene(take_last)
+    scene.submit(1)
+    assert scene.run() == 1
+    assert scene.placed == [(1, "w1")]
+
+
+def test_a_policy_sees_what_is_free_and_not_everybody() -> None:
+    """At most so many candidates, each with room, whatever the size of the cluster."""
+    seen: list[Sequence[Candidate]] = []
+
+    def watch(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+        seen.append(candidates)
+        return candidates[0]
+
+    scene = Scene(watch, workers=3 * CANDIDATES_MAX, cpus=2)
+    scene.submit(1, 2)
+    scene.run()
+    assert [len(candidates) for candidates in seen] == [CANDIDATES_MAX] * 2
+    assert {candidate.cpus for candidates in seen for candidate in candidates} == {2.0}
+
+
+def test_a_task_that_fits_nowhere_waits() -> None:
+    """And is placed as soon as room that fits it grows."""
+    scene = Scene(cpus=1)
+    scene.submit(1, cpus=2)
+    assert scene.run() == 0
+    worker = make_worker("big", 2)
+    scene.workers.add(worker)
+    scene.workers.grew(worker)
+    assert scene.run() == 1
+    assert scene.placed == [(1, "big")]
+
+
+def test_what_asks_for_more_than_what_fitted_nowhere_is_not_searched_for() -> None:
+    """A backlog of many large shapes costs one search; a smaller one, or one of another kind, has its own."""
+    scene = Scene(workers=3, cpus=2)
+    searched: list[float] = []
+    search = scene.workers.candidates
+
+    def candidates(shape: Request, most: int) -> list[Worker]:
+        searched.append(shape.cpus)
+        return search(shape, most)
+
+    scene.workers.candidates = candidates  # type: ignore[method-assign]
+    for number, cpus in enumerate((8, 9, 10, 7, 3, 2, 11), start=1):
+        scene.submit(number, cpus=cpus)
+    scene.submit(8, cpus=1, memory_bytes=1 << 40)
+    scene.submit(9, cpus=1, labels=("gpu",))
+    assert scene.run() == 1
+    assert searched == [8, 7, 3, 2, 1, 1]
+
+
+def test_a_policy_may_let_a_task_wait() -> None:
+    """It is asked again in the next pass; that is no failure."""
+    scene = Scene(decline)
+    scene.submit(1)
+    assert (scene.run(), scene.placer.failures) == (0, 0)
+    scene.placer.use("uniform")
+    assert scene.run() == 1
+
+
+@pytest.mark.parametrize("policy", [break_down, invent, babble])
+def test_a_policy_that_fails_is_replaced_by_the_default(policy: Policy) -> None:
+    """Whatever a policy does, the tasks go on; the operator reads why, once and not for every task."""
+    scene = Scene(policy)
+    scene.submit(1, 2, 3)
+    assert scene.run() == 3
+    assert scene.placer.failures == 1
+    (note,) = scene.placer.notes
+    assert (note.event, note.fields["policy"]) == ("policy_failed", "mine")
+
+
+def test_a_policy_that_failed_rests_and_gets_another_chance() -> None:
+    """It is not asked for a while: so a broken or slow one costs little. Then it is asked again."""
+    asked: list[float] = []
+
+    def fail(_task: TaskSpec, _candidates: Sequence[Candidate], context: Context) -> Candidate | None:
+        asked.append(context.at)
+        raise RuntimeError
+
+    scene = Scene(fail)
+    for number, at in enumerate((10.0, 10.5, 10.0 + POLICY_RESTS_S), start=1):
+        scene.submit(number)
+        scene.run(at)
+    assert asked == [10.0, 10.0 + POLICY_RESTS_S]
+    assert len(scene.placed) == 3
+
+
+def test_another_policy_does_not_inherit_the_rest() -> None:
+    """A switch takes effect at once."""
+    scene = Scene(break_down)
+    scene.submit(1)
+    scene.run()
+    scene.placer.policies = {**scene.placer.policies, "other": take_last}  # type: ignore[misc]
+    assert scene.placer.use("other")
+    scene.submit(2)
+    scene.run()
+    assert scene.placed[-1] == (2, "w1")
+
+
+def test_a_policy_cannot_disturb_its_candidates() -> None:
+    """What it gets are values: it can neither sort nor change them."""
+
+    def meddle(_task: TaskSpec, candidates: Any, _context: Context) -> Candidate | None:
+        candidates[0].cpus = 0
+        return None
+
+    scene = Scene(meddle)
+    scene.submit(1)
+    assert (scene.run(), scene.placer.failures) == (1, 1)
+
+
+def test_an_unknown_policy_changes_nothing() -> None:
+    """The one in force stays."""
+    scene = Scene(take_last)
+    assert not scene.placer.use("missing")
+    assert scene.placer.name == "mine"
+
+
+def test_a_pass_is_bounded() -> None:
+    """As many placements as a batch of writes holds; the rest comes in the next pass."""
+    scene = Scene(workers=1, cpus=2 * PASS_MAX)
+    scene.submit(*range(1, PASS_MAX + 11))
+    assert scene.run() == PASS_MAX
+    assert scene.run() == 10
+
+
+def test_equal_seeds_place_equally() -> None:
+    """Randomness comes in with the seed: a simulation can be played again."""
+    first, second = Scene(POLICIES["uniform"], workers=8), Scene(POLICIES["uniform"], workers=8)
+    for scene in (first, second):
+        scene.submit(*range(1, 20))
+        scene.run()
+    assert first.placed == second.placed

@@ -1,0 +1,272 @@
+"""What may happen to a task, edge by edge; and that nothing else may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.broker_parts import make_attempt, make_task, outcome, record
+
+from alb_broker.core.task import (
+    ATTEMPTS_KEPT,
+    STORY_LENGTH,
+    TASK_STEPS,
+    CancelAsked,
+    Ended,
+    Placed,
+    Returned,
+    Step,
+    Task,
+    WorkerLost,
+    consistent,
+)
+from alb_core.errors import InvalidTransition
+from alb_core.tasks import (
+    AttemptState,
+    Cause,
+    OnLost,
+    Result,
+    TaskSpec,
+    TaskState,
+)
+
+LIVE, LOST, OVER = AttemptState.LIVE, AttemptState.LOST, AttemptState.OVER
+PLACED = Placed(1.0, worker="w2", incarnation="w2-1", epoch=3)
+CANCEL = CancelAsked(1.0)
+MUST_NOT_RERUN = TaskSpec(command="x", on_lost=OnLost.FAIL)
+
+
+def ended(n: int = 1, cause: Cause = Cause.EXITED, exit_code: int = 0) -> Ended:
+    """Return the end of an attempt; up to two attempts may be lost."""
+    return Ended(1.0, n=n, outcome=outcome(exit_code, cause), crash_limit=2)
+
+
+def lost(n: int = 1) -> WorkerLost:
+    """Return the loss of an attempt's worker; up to two attempts may be lost."""
+    return WorkerLost(1.0, n=n, worker="w1", crash_limit=2)
+
+
+def queued() -> Task:
+    """Return a task that waits."""
+    return make_task(1)
+
+
+def running() -> Task:
+    """Return a task that runs."""
+    return make_task(1, make_attempt())
+
+
+def waiting_again() -> Task:
+    """Return a task that waits because its worker is thought lost."""
+    return make_task(1, make_attempt(state=LOST), crashes=1)
+
+
+def finished(state: TaskState) -> Task:
+    """Return a task that has its result."""
+    return make_task(1, make_attempt(state=OVER), state=state, result=Result(state=state))
+
+
+def states(task: Task) -> list[AttemptState]:
+    """Return the states of a task's attempts."""
+    return [attempt.state for attempt in task.attempts]
+
+
+#: Every walk: where it begins, the step, and where it ends.
+WALKS: list[tuple[Callable[[], Task], Step, TaskState]] = [
+    (queued, PLACED, TaskState.RUNNING),
+    (waiting_again, PLACED, TaskState.RUNNING),
+    (waiting_again, ended(), TaskState.SUCCEEDED),
+    (waiting_again, Returned(1.0, n=1), TaskState.RUNNING),
+    (queued, CANCEL, TaskState.CANCELLED),
+    (running, ended(), TaskState.SUCCEEDED),
+    (running, lost(), TaskState.QUEUED),
+    (running, CANCEL, TaskState.RUNNING),
+    *((lambda state=state: finished(state), CANCEL, state) for state in TaskState if state.terminal),  # type: ignore[misc]
+]
+
+
+@pytest.mark.parametrize(("begin", "step", "end"), WALKS)
+def test_each_edge_leads_where_it_should(begin: Callable[[], Task], step: Step, end: TaskState) -> None:
+    """A step that is allowed leads to its state, and is told in the task's story."""
+    task = begin()
+    before = task.state
+    reason = task.take(step)
+    assert task.state is end
+    assert task.story[-1] == f"{before.value} -> {end.value}: {reason}"
+
+
+def test_every_edge_is_walked() -> None:
+    """No edge is in the table that no test walks."""
+    walked = {(begin().state, type(step)) for begin, step, _ in WALKS}
+    assert walked == set(TASK_STEPS)
+
+
+@pytest.mark.parametrize("state", list(TaskState))
+@pytest.mark.parametrize("step", [PLACED, ended(), lost(), Returned(1.0, n=1), CANCEL])
+def test_every_other_step_is_refused_with_the_story(state: TaskState, step: Step) -> None:
+    """A step that the state does not allow changes nothing, and its error tells what happened before."""
+    if (state, type(step)) in TASK_STEPS:
+        return
+    task = make_task(1)
+    task.take(PLACED)
+    task.state = state
+    before = task.record()
+    with pytest.raises(InvalidTransition) as caught:
+        task.take(step)
+    assert task.record() == before
+    told = str(caught.value)
+    assert f"in state {state.value} cannot take {type(step).__name__}" in told
+    assert "QUEUED -> RUNNING: a worker had room (attempt 1 on w2)" in told
+
+
+def test_attempt_numbers_rise_and_are_never_used_again() -> None:
+    """However often a task is placed, each attempt has a new number; only the newest are kept."""
+    task = queued()
+    for n in range(1, ATTEMPTS_KEPT + 10):
+        task.take(PLACED)
+        assert task.attempts[-1].n == n
+        task.take(WorkerLost(1.0, n=n, worker="w2", crash_limit=1000))
+    assert len(task.attempts) == ATTEMPTS_KEPT + 1
+
+
+def test_the_story_is_bounded() -> None:
+    """A task that goes round and round remembers its newest steps only."""
+    task = queued()
+    for n in range(1, 30):
+        task.take(PLACED)
+        task.take(WorkerLost(1.0, n=n, worker="w2", crash_limit=1000))
+    assert len(task.story) == STORY_LENGTH + 1
+
+
+def test_a_new_attempt_supersedes_a_lost_one() -> None:
+    """From the placement on, a lost attempt can deliver nothing any more."""
+    task = waiting_again()
+    task.take(PLACED)
+    assert states(task) == [OVER, LIVE]
+
+
+def test_a_lost_attempt_that_comes_back_lives_again() -> None:
+    """While nobody else has the task, its worker's return makes the attempt live."""
+    task = waiting_again()
+    task.take(Returned(1.0, n=1))
+    assert states(task) == [LIVE]
+    assert task.crashes == 1
+
+
+@pytest.mark.parametrize(
+    ("cause", "exit_code", "state", "status"),
+    [
+        (Cause.EXITED, 0, TaskState.SUCCEEDED, 0),
+        (Cause.EXITED, 3, TaskState.FAILED, 3),
+        (Cause.SIGNALLED, 0, TaskState.FAILED, 125),
+        (Cause.TIMED_OUT, 0, TaskState.TIMEOUT, 124),
+        (Cause.OUT_OF_MEMORY, 0, TaskState.OOM, 125),
+        (Cause.NOT_FOUND, 0, TaskState.FAILED, 125),
+        (Cause.NOT_EXECUTABLE, 0, TaskState.FAILED, 125),
+        (Cause.NOT_STARTED, 0, TaskState.FAILED, 125),
+    ],
+)
+def test_how_an_attempt_ended_decides_the_result(
+    cause: Cause, exit_code: int, state: TaskState, status: int
+) -> None:
+    """Each cause has its state; the result names the attempt and the worker that delivered."""
+    task = running()
+    task.take(ended(cause=cause, exit_code=exit_code))
+    assert task.result is not None
+    assert (task.result.state, task.result.exit_status()) == (state, status)
+    assert (task.result.attempt, task.result.worker) == (1, "w1")
+    assert states(task) == [OVER]
+
+
+@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED])
+def test_an_interrupted_attempt_is_a_crash(cause: Cause) -> None:
+    """What the infrastructure ended is not the command's failure: the task waits again."""
+    task = running()
+    task.take(ended(cause=cause))
+    assert (task.state, task.crashes, task.queued_since) == (TaskState.QUEUED, 1, 1.0)
+    assert states(task) == [OVER]
+
+
+@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED])
+def test_the_end_of_a_lost_attempt_is_not_a_second_crash(cause: Cause) -> None:
+    """Its loss was counted already; the report of no result leaves the task waiting."""
+    task = waiting_again()
+    task.take(ended(cause=cause))
+    assert (task.state, task.crashes) == (TaskState.QUEUED, 1)
+    assert states(task) == [OVER]
+
+
+def test_a_cancelled_attempt_that_was_killed_ends_the_task() -> None:
+    """The kill that a cancellation asked for is its result."""
+    task = running()
+    task.take(CANCEL)
+    task.take(ended(cause=Cause.KILLED))
+    assert task.result is not None
+    assert task.result.state is TaskState.CANCELLED
+
+
+def test_a_result_that_came_first_wins_over_the_cancellation() -> None:
+    """A command that ended before the kill reached it has its own result."""
+    task = running()
+    task.take(CANCEL)
+    task.take(ended())
+    assert task.state is TaskState.SUCCEEDED
+
+
+def test_a_cancelled_task_is_never_queued_again() -> None:
+    """The loss of its worker ends it."""
+    task = running()
+    task.take(CANCEL)
+    task.take(lost())
+    assert task.state is TaskState.CANCELLED
+
+
+def test_a_task_that_must_not_run_twice_ends_lost() -> None:
+    """With ``--on-lost fail`` the loss of the worker is the result."""
+    task = make_task(1, make_attempt(), spec=MUST_NOT_RERUN)
+    task.take(lost())
+    assert task.state is TaskState.LOST
+    assert task.result is not None
+    assert "on-lost fail" in task.result.why
+
+
+def test_too_many_crashes_end_a_task() -> None:
+    """The limit is the number of losses that a task survives."""
+    task = make_task(1, make_attempt(), crashes=1)
+    task.take(lost())
+    assert task.state is TaskState.QUEUED
+    task.take(PLACED)
+    task.take(lost(n=2))
+    assert (task.state, task.crashes) == (TaskState.LOST, 3)
+
+
+def test_a_result_never_changes() -> None:
+    """A cancellation after the end leaves the result and everything else as it was."""
+    task = finished(TaskState.FAILED)
+    before = task.record()
+    task.take(CANCEL)
+    assert task.record() == before
+
+
+def test_a_record_survives_the_table() -> None:
+    """A task made from its record is the same task."""
+    original = record(1, make_attempt(state=OVER), make_attempt(2), crashes=1, cancel=True)
+    assert make_task(1, *original.attempts, crashes=1, cancel=True).record() == original
+
+
+@pytest.mark.parametrize(
+    ("kept", "good"),
+    [
+        (record(1), True),
+        (record(1, make_attempt()), True),
+        (record(1, make_attempt(state=LOST)), True),
+        (record(1, state=TaskState.RUNNING), False),
+        (record(1, make_attempt(state=OVER), state=TaskState.RUNNING), False),
+        (record(1, make_attempt(), state=TaskState.QUEUED), False),
+        (record(1, state=TaskState.SUCCEEDED), False),
+        (record(1, result=Result(state=TaskState.FAILED)), False),
+    ],
+)
+def test_a_live_record_must_make_sense(kept: object, good: object) -> None:
+    """What waits has no live attempt, what runs has one, and neither has a result."""
+    assert consistent(kept) is good  # type: ignore[arg-type]

@@ -1,0 +1,224 @@
+"""Workers: what is free, who has room, who is silent, who is lost."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.broker_parts import attempt, capacity, make_worker, request
+
+from alb_broker.core.workers import Worker, Workers
+from alb_core import limits
+
+
+def workers(*each: Worker) -> Workers:
+    """Return these workers as the leader knows them."""
+    known = Workers()
+    for worker in each:
+        known.add(worker)
+        known.grew(worker)
+    return known
+
+
+def names(found: list[Worker]) -> list[str]:
+    """Return the names of workers."""
+    return [worker.name for worker in found]
+
+
+# --- reservations -------------------------------------------------------------------------------------------
+
+
+def test_what_is_reserved_comes_back_once() -> None:
+    """A reservation is taken once and given back once, however often either is asked for."""
+    worker = make_worker(cpus=2, memory_bytes=100, net_bps=50)
+    shape = request(1.5, 60, net_bps=50)
+    worker.reserve(attempt(1), shape)
+    worker.reserve(attempt(1), shape)
+    assert (worker.cpus, worker.memory_bytes, worker.net_bps) == (0.5, 40, 0)
+    assert worker.release(attempt(1))
+    assert not worker.release(attempt(1))
+    assert (worker.cpus, worker.memory_bytes, worker.net_bps) == (2, 100, 50)
+
+
+def test_a_request_fits_only_into_what_is_free() -> None:
+    """Each resource counts, and so does each label."""
+    worker = make_worker(cpus=2, memory_bytes=100, net_bps=50, labels=("ssd", "arch=arm"))
+    assert worker.fits(request(2, 100, net_bps=50, labels=("ssd",)))
+    assert not worker.fits(request(2.1))
+    assert not worker.fits(request(1, 101))
+    assert not worker.fits(request(1, net_bps=51))
+    assert not worker.fits(request(1, labels=("ssd", "gpu")))
+
+
+def test_fractions_of_a_processor_add_up() -> None:
+    """Ten tenths fill a worker of one processor, whatever binary fractions make of them."""
+    worker = make_worker(cpus=1)
+    for number in range(10):
+        assert worker.fits(request(0.1))
+        worker.reserve(attempt(number), request(0.1))
+    assert not worker.fits(request(0.1))
+    assert not worker.has_room
+
+
+def test_another_offer_keeps_what_is_reserved() -> None:
+    """A worker that registers again with less may owe; it has room again once enough was given back."""
+    worker = make_worker(cpus=4)
+    worker.reserve(attempt(1), request(3))
+    worker.offer(capacity(2))
+    assert worker.cpus == -1
+    assert not worker.fits(request(0.5))
+    assert (worker.line().reserved_cpus, worker.line().running) == (3, 1)
+
+
+def test_only_a_worker_with_session_and_link_is_placeable() -> None:
+    """And one that is not leaving, and holds nothing that the table does not know."""
+    worker = make_worker()
+    assert worker.placeable
+    for field, value in (("session", False), ("link", False), ("leaving", True), ("foreign", {attempt(9)})):
+        before = getattr(worker, field)
+        setattr(worker, field, value)
+        assert not worker.placeable, field
+        setattr(worker, field, before)
+
+
+# --- candidates ---------------------------------------------------------------------------------------------
+
+
+def test_candidates_have_room_for_the_request() -> None:
+    """Full, unfit and unplaceable workers are none."""
+    full, small, gone, good = (
+        make_worker(name, cpus) for name, cpus in (("full", 8), ("small", 1), ("gone", 8), ("good", 8))
+    )
+    known = workers(full, small, gone, good)
+    full.reserve(attempt(1), request(8))
+    gone.link = False
+    assert names(known.candidates(request(2), 16)) == ["good"]
+
+
+def test_searches_go_round() -> None:
+    """With more workers than a search returns, each gets its turn."""
+    known = workers(*(make_worker(f"w{number}") for number in range(5)))
+    assert names(known.candidates(request(), 2)) == ["w0", "w1"]
+    assert names(known.candidates(request(), 2)) == ["w2", "w3"]
+    assert names(known.candidates(request(), 2)) == ["w4", "w0"]
+
+
+def test_a_full_worker_is_looked_at_once() -> None:
+    """A search drops workers without room, so that the cost of the next does not grow with their number."""
+    known = workers(*(make_worker(f"w{number}") for number in range(100)))
+    for number, worker in enumerate(known):
+        worker.reserve(attempt(number), request())
+    assert known.candidates(request(), 16) == []
+    assert known._open == deque()
+
+
+def test_a_worker_comes_back_into_the_searches_when_its_room_grows() -> None:
+    """Whoever gives back says so; then the worker is among the grown, and found."""
+    worker = make_worker()
+    known = workers(worker)
+    worker.reserve(attempt(1), request())
+    known.candidates(request(), 16)
+    known.take_grown()
+    worker.release(attempt(1))
+    known.grew(worker)
+    assert known.take_grown() == [worker]
+    assert known.take_grown() == []
+    assert known.candidates(request(), 16) == [worker]
+
+
+def test_a_worker_that_is_forgotten_is_no_candidate() -> None:
+    """Neither it nor the incarnation that it replaced is found."""
+    old, new = make_worker(), make_worker()
+    known = workers(old)
+    known.add(new)
+    assert known.candidates(request(), 16) == []
+    known.grew(old)
+    assert known.take_grown() == []
+    known.grew(new)
+    assert known.candidates(request(), 16) == [new]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["reserve", "release", "cut", "heal"]), st.integers(0, 3)), max_size=40
+    )
+)
+def test_a_worker_with_room_is_always_found(steps: list[tuple[str, int]]) -> None:
+    """The index forgets nobody: it finds exactly those that a look at all workers finds."""
+    each = [make_worker(f"w{number}", cpus=2) for number in range(4)]
+    known = workers(*each)
+    for number, (verb, index) in enumerate(steps):
+        worker = each[index]
+        if verb == "reserve" and worker.fits(request()):
+            worker.reserve(attempt(number), request())
+        elif verb == "release" and worker.reserved:
+            worker.release(next(iter(worker.reserved)))
+            known.grew(worker)
+        elif verb in ("cut", "heal"):
+            worker.link = verb == "heal"
+            known.grew(worker)
+        expected = {worker.name for worker in each if worker.placeable and worker.fits(request())}
+        assert set(names(known.candidates(request(), 16))) == expected
+
+
+# --- who is who ---------------------------------------------------------------------------------------------
+
+
+def test_an_incarnation_is_found_under_its_own_id_only() -> None:
+    """A name alone proves nothing."""
+    known = workers(make_worker("w1"))
+    assert known.find("w1", "w1-1") is not None
+    assert known.find("w1", "w1-2") is None
+
+
+def test_a_link_belongs_to_one_worker() -> None:
+    """Who registers at an address is heard there; forgetting who was there before does not take it away."""
+    first, second = make_worker("w1"), make_worker("w2")
+    known = workers(first, second)
+    known.linked(first, b"peer", 1.0)
+    known.linked(second, b"peer", 2.0)
+    known.remove("w1")
+    assert known.by_peer[b"peer"] is second
+
+
+# --- silence and loss ---------------------------------------------------------------------------------------
+
+
+def silent(**fields: Any) -> Worker:
+    """Return a worker that was last heard at 0."""
+    worker = make_worker()
+    for field, value in fields.items():
+        setattr(worker, field, value)
+    return worker
+
+
+def test_three_missed_heartbeats_take_the_link() -> None:
+    """Not earlier; and only once."""
+    worker = silent()
+    known = workers(worker)
+    bound = limits.MISSED_HEARTBEATS * limits.HEARTBEAT_S
+    assert known.mark_silent(bound) == []
+    assert known.mark_silent(bound + 0.1) == [worker]
+    assert (worker.link, worker.silent_since) == (False, bound + 0.1)
+    assert known.mark_silent(bound + 9.0) == []
+
+
+def test_a_worker_without_session_and_link_is_lost_after_a_short_grace() -> None:
+    """Nothing speaks for it any more."""
+    known = workers(silent(session=False, link=False))
+    assert known.overdue(limits.LOST_WITHOUT_SESSION_S - 0.1) == []
+    assert names(known.overdue(limits.LOST_WITHOUT_SESSION_S)) == ["w1"]
+
+
+def test_a_worker_with_a_session_alone_is_lost_later() -> None:
+    """Its machine lives; its link may come back. But it is lost in the end."""
+    known = workers(silent(session=True, link=False))
+    assert known.overdue(limits.LOST_WITH_SESSION_S - 0.1) == []
+    assert names(known.overdue(limits.LOST_WITH_SESSION_S)) == ["w1"]
+
+
+def test_a_worker_with_a_link_alone_is_not_lost() -> None:
+    """It is heard: its attempts stay its own, however long its session is gone."""
+    assert workers(silent(session=False, link=True)).overdue(1e6) == []

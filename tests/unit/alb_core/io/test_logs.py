@@ -1,0 +1,75 @@
+"""Logs as another process's stderr shows them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from alb_core.errors import ConfigError
+from alb_core.io import logs
+
+PROGRAM = """
+import logging
+from alb_core.io import logs
+from alb_core.notes import Level, Note
+
+logger = logs.configure("info", broker="b1")
+fields = {"worker": "w1", "payload": b"\\x00", "odd": object}
+logs.write_note(logger, Note("worker_lost", fields, Level.WARNING))
+logs.write_note(logger, Note("detail_seen", {}, Level.DEBUG))
+for _ in range(100):
+    logging.getLogger("kazoo.client").warning("Connection dropped: %s", "broken")
+logging.getLogger("kazoo.client").debug("data of a znode: secret")
+logging.getLogger("kazoo.client").info("Connecting to somewhere")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logger.exception("loop_failed", epoch=7)
+"""
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[dict[str, object]]:
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True, text=True)
+    assert run.stdout == ""
+    return [json.loads(line) for line in run.stderr.splitlines()]
+
+
+def test_note_is_one_line_of_json(lines: list[dict[str, object]]) -> None:
+    """A note has its event, its level, its fields, what the process bound, and a time."""
+    note = lines[0]
+    assert {
+        "event": "worker_lost",
+        "level": "warning",
+        "worker": "w1",
+        "broker": "b1",
+    }.items() <= note.items()
+    assert str(note["timestamp"]).endswith("Z")
+
+
+def test_level_filters(lines: list[dict[str, object]]) -> None:
+    """What is below the level is not written."""
+    assert "detail_seen" not in [line["event"] for line in lines]
+
+
+def test_kazoo_warns_into_the_log(lines: list[dict[str, object]]) -> None:
+    """Kazoo's warnings are lines, once each; what is below them may hold data and is not written."""
+    assert lines[1]["event"] == "library_warned"
+    assert (lines[1]["logger"], lines[1]["text"]) == ("kazoo.client", "Connection dropped: broken")
+    assert "secret" not in str(lines)
+    assert len(lines) == 3
+
+
+def test_exception_is_a_field(lines: list[dict[str, object]]) -> None:
+    """A traceback stays inside its line."""
+    assert lines[2]["event"] == "loop_failed"
+    assert "ZeroDivisionError" in str(lines[2]["exception"])
+
+
+def test_unknown_level_is_a_configuration_error() -> None:
+    """The error lists the levels."""
+    with pytest.raises(ConfigError, match="'loud' is none of debug, info, warning, error"):
+        logs.configure("loud")

@@ -1,0 +1,108 @@
+"""Configuration: four sources in their order, and an error for everything that cannot work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alb_core import config, znodes
+from alb_core.config import BrokerConfig, ClientConfig, Config, WorkerConfig
+from alb_core.errors import ConfigError
+
+ROLES: list[tuple[type[Config], dict[str, Any]]] = [
+    (BrokerConfig, {"name": "b1"}),
+    (WorkerConfig, {"name": "w1"}),
+    (ClientConfig, {}),
+]
+
+
+def load(
+    form: type[Any], file: str | None = None, environ: dict[str, str] | None = None, **flags: Any
+) -> Any:
+    """Build a configuration."""
+    return config.load(form, file=file, environ=environ or {}, flags=flags)
+
+
+@pytest.mark.parametrize(("form", "needed"), ROLES)
+def test_defaults_suffice(form: type[Config], needed: dict[str, Any]) -> None:
+    """Where ZooKeeper is, and a name: nothing else must be said."""
+    made = load(form, zk="zk1:2181", **needed)
+    assert (made.zk_hosts(), made.zk_chroot()) == ("zk1:2181", znodes.CHROOT)
+
+
+def test_each_source_overrides_the_one_before() -> None:
+    """Defaults, file, environment, flags."""
+    file = 'zk = "file:1"\nname = "file"\nlog_level = "file"\nstuck_s = 7'
+    environ = {"ALB_NAME": "environ", "ALB_LOG_LEVEL": "environ", "ALB_PENDING_MAX": "9", "HOME": "x"}
+    made = load(BrokerConfig, file, environ, log_level="flag", bind=None)
+    assert (made.zk, made.name, made.log_level, made.stuck_s) == ("file:1", "environ", "flag", 7.0)
+    assert (made.pending_max, made.bind) == (9, "127.0.0.1")
+
+
+def test_lists_in_the_environment_are_parted_by_commas() -> None:
+    """Ports and labels."""
+    environ = {"ALB_ZK": "zk:1", "ALB_LABELS": "ssd,arch=arm", "ALB_PORTS": "1,2,3,4"}
+    assert load(WorkerConfig, None, environ, name="w").labels == ("ssd", "arch=arm")
+    assert load(BrokerConfig, None, environ, name="b").ports == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("zk", "hosts", "chroot"),
+    [
+        ("zk1:2181,zk2:2182", "zk1:2181,zk2:2182", "/alb"),
+        ("zk1:2181/", "zk1:2181", "/alb"),
+        ("zk1/other/place/", "zk1", "/other/place"),
+        ("[::1]:2181", "[::1]:2181", "/alb"),
+    ],
+)
+def test_a_connection_string_has_servers_and_perhaps_a_chroot(zk: str, hosts: str, chroot: str) -> None:
+    """As ZooKeeper's own tools write it."""
+    made = load(ClientConfig, zk=zk)
+    assert (made.zk_hosts(), made.zk_chroot()) == (hosts, chroot)
+
+
+def test_who_advertises_nothing_is_found_where_he_listens() -> None:
+    """Unless that is everywhere."""
+    assert load(BrokerConfig, zk="zk", name="b", bind="10.0.0.1").address() == "10.0.0.1"
+    assert load(BrokerConfig, zk="zk", name="b", bind="0.0.0.0", advertise="b1").address() == "b1"  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("form", "values", "part"),
+    [
+        (ClientConfig, {"zk": ""}, "use --zk"),
+        (ClientConfig, {"zk": "/alb"}, "no ZooKeeper"),
+        (ClientConfig, {"zk": "zk1:2181,"}, "not host:port"),
+        (ClientConfig, {"zk": "zk1:port"}, "'zk1:port' is not host:port"),
+        (ClientConfig, {"zk": "zk1:70000"}, "not host:port"),
+        (ClientConfig, {"zk": ":2181"}, "not host:port"),
+        (ClientConfig, {"user": "x" * 65}, "user name"),
+        (ClientConfig, {"user": "a\tb"}, "user name"),
+        (ClientConfig, {"unknown": 1}, "unknown"),
+        (ClientConfig, {"holding_s": "soon"}, "holding_s"),
+        (BrokerConfig, {"name": "a/b"}, "broker name"),
+        (BrokerConfig, {"name": "b", "session_timeout_s": 0.1}, "session"),
+        (BrokerConfig, {"name": "b", "session_timeout_s": float("nan")}, "session"),
+        (BrokerConfig, {"name": "b", "bind": "0.0.0.0"}, "--advertise"),  # noqa: S104
+        (BrokerConfig, {"name": "b", "pending_max": 0}, "pending_max"),
+        (BrokerConfig, {"name": "b", "ports": (1, 2)}, "ports"),
+        (BrokerConfig, {}, "name"),
+        (WorkerConfig, {"name": ""}, "worker name"),
+        (WorkerConfig, {"name": "w", "cpus": -1}, "negative"),
+        (WorkerConfig, {"name": "w", "session_timeout_s": 500}, "session"),
+        (WorkerConfig, {"name": "w", "stream_bytes_max": 2, "spool_bytes_max": 1}, "stream_bytes_max"),
+    ],
+)
+def test_what_cannot_work_is_an_error_with_a_reason(
+    form: type[Config], values: dict[str, Any], part: str
+) -> None:
+    """Before anything is started."""
+    with pytest.raises(ConfigError, match=part):
+        load(form, **{"zk": "zk:2181", **values})
+
+
+def test_a_file_that_is_no_toml_is_an_error() -> None:
+    """With what its reader says."""
+    with pytest.raises(ConfigError, match="not TOML"):
+        load(ClientConfig, "zk = = 1")

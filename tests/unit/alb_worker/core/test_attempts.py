@@ -1,0 +1,348 @@
+"""Attempts: every edge of the step table, every refusal, and reports until they are acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from tests.worker_parts import TRUE, attempt, ended, kinds, of_kind, only, run
+
+from alb_core import limits
+from alb_core.errors import InvalidTransition
+from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
+from alb_core.notes import Note
+from alb_core.tasks import Cause, TaskSpec
+from alb_worker.core import attempts as module
+from alb_worker.core.actions import KillAttempt, LaunchAttempt, WorkerAction
+from alb_worker.core.attempts import LIVE, STOP_GRACE_S, UNENDED, Attempts, Phase, Superseded, WayCleared
+from alb_worker.core.attempts import WorkerStops as Stops
+from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
+
+A1 = attempt(1, 1)
+A2 = attempt(1, 2)
+
+
+def kill(of: AttemptId) -> Kill:
+    return Kill(attempt=of, why="cancelled")
+
+
+class _Yard:
+    """Attempts with their invariants checked after every step."""
+
+    def __init__(self) -> None:
+        self.attempts = Attempts()
+
+    def _checked(self, actions: list[WorkerAction]) -> list[WorkerAction]:
+        self.attempts.check_invariants()
+        return actions
+
+    def run(self, message: Run, at: float = 0.0, *, stopping: bool = False) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_run(at, message, stopping=stopping))
+
+    def kill(self, of: AttemptId, at: float = 0.0) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_kill(at, kill(of)))
+
+    def ack(self, of: AttemptId) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_ack(0.0, AttemptAck(attempt=of)))
+
+    def launched(self, of: AttemptId) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_runner(AttemptLaunched(at=0.0, attempt=of, pid=7)))
+
+    def ended(self, event: RunnerEnded) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_runner(event))
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_all(0.0, Stops(at=0.0, grace_s=grace_s), UNENDED))
+
+    def runner_lost(self) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_all(0.0, RunnerLost(at=0.0), LIVE))
+
+    def phase(self, of: AttemptId) -> Phase | None:
+        record = self.attempts.records.get(of)
+        return None if record is None else record.phase
+
+    # --- ways into each phase -----------------------------------------------------------------------------
+
+    def waiting(self) -> AttemptId:
+        self.run(run(A1))
+        self.run(run(A2))
+        return A2
+
+    def launching(self) -> AttemptId:
+        self.run(run(A1))
+        return A1
+
+    def running(self) -> AttemptId:
+        self.launched(self.launching())
+        return A1
+
+    def over(self) -> AttemptId:
+        self.running()
+        self.ended(ended(A1))
+        return A1
+
+
+#: For every edge of the table: how to walk it, the phase after it (None: forgotten), its actions.
+Walk = Callable[[_Yard, AttemptId], list[WorkerAction]]
+EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
+    (Phase.WAITING, Run): (lambda y, a: y.run(run(a)), Phase.WAITING, ["AttemptStarted"]),
+    (Phase.WAITING, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.WAITING, AttemptAck): (lambda y, a: y.ack(a), Phase.WAITING, []),
+    (Phase.WAITING, Superseded): (lambda y, _: y.run(run(attempt(1, 3))), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.WAITING, WayCleared): (
+        lambda y, _: y.ended(ended(A1, cause=Cause.KILLED)),
+        Phase.LAUNCHING,
+        ["AttemptEnded", "LaunchAttempt"],
+    ),
+    (Phase.WAITING, Stops): (lambda y, _: y.stop(), Phase.ENDED, ["KillAttempt", "AttemptEnded"]),
+    (Phase.LAUNCHING, Run): (lambda y, a: y.run(run(a)), Phase.LAUNCHING, ["AttemptStarted"]),
+    (Phase.LAUNCHING, Kill): (lambda y, a: y.kill(a), Phase.LAUNCHING, ["KillAttempt"]),
+    (Phase.LAUNCHING, AttemptAck): (lambda y, a: y.ack(a), Phase.LAUNCHING, []),
+    (Phase.LAUNCHING, Superseded): (lambda y, _: y.run(run(A2)), Phase.LAUNCHING, ["KillAttempt"]),
+    (Phase.LAUNCHING, Stops): (lambda y, _: y.stop(), Phase.LAUNCHING, ["KillAttempt"]),
+    (Phase.LAUNCHING, AttemptLaunched): (lambda y, a: y.launched(a), Phase.RUNNING, ["AttemptStarted"]),
+    (Phase.LAUNCHING, RunnerEnded): (
+        lambda y, a: y.ended(ended(a, cause=Cause.NOT_FOUND)),
+        Phase.ENDED,
+        ["AttemptEnded"],
+    ),
+    (Phase.LAUNCHING, RunnerLost): (lambda y, _: y.runner_lost(), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.RUNNING, Run): (lambda y, a: y.run(run(a)), Phase.RUNNING, ["AttemptStarted"]),
+    (Phase.RUNNING, Kill): (lambda y, a: y.kill(a), Phase.RUNNING, ["KillAttempt"]),
+    (Phase.RUNNING, AttemptAck): (lambda y, a: y.ack(a), Phase.RUNNING, []),
+    (Phase.RUNNING, Superseded): (lambda y, _: y.run(run(A2)), Phase.RUNNING, ["KillAttempt"]),
+    (Phase.RUNNING, Stops): (lambda y, _: y.stop(), Phase.RUNNING, ["KillAttempt"]),
+    (Phase.RUNNING, RunnerEnded): (lambda y, a: y.ended(ended(a)), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.RUNNING, RunnerLost): (lambda y, _: y.runner_lost(), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.ENDED, Run): (lambda y, a: y.run(run(a)), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.ENDED, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.ENDED, AttemptAck): (lambda y, a: y.ack(a), None, []),
+}
+
+
+def test_every_edge_is_walked() -> None:
+    """The walks below and the step table name the same edges."""
+    assert set(EDGES) == set(Attempts.STEPS)
+
+
+@pytest.mark.parametrize("edge", list(EDGES), ids=lambda edge: f"{edge[0].name}-{edge[1].__name__}")
+def test_an_edge_leads_where_the_table_says(edge: tuple[Phase, type]) -> None:
+    """From its phase, the stimulus gives the expected actions and phase, and its reason enters the story."""
+    walk, after, expected = EDGES[edge]
+    yard = _Yard()
+    start = {
+        Phase.WAITING: yard.waiting,
+        Phase.LAUNCHING: yard.launching,
+        Phase.RUNNING: yard.running,
+        Phase.ENDED: yard.over,
+    }
+    of = start[edge[0]]()
+    record = yard.attempts.records[of]
+    assert record.phase is edge[0]
+    assert kinds(walk(yard, of)) == expected
+    assert yard.phase(of) is after
+    assert Attempts.STEPS[edge][1] in record.story
+
+
+def test_an_unknown_attempt_is_launched_with_its_specification() -> None:
+    """Run of something new is one order to the runner; the answer comes when it was launched."""
+    yard = _Yard()
+    assert yard.run(run(A1)) == [LaunchAttempt(attempt=A1, spec=TRUE)]
+    assert only(AttemptStarted, yard.launched(A1)).attempt == A1
+    assert yard.attempts.live == 1
+
+
+def test_an_outcome_is_reported_as_the_runner_told_it() -> None:
+    """The report carries the runner's outcome unchanged."""
+    yard = _Yard()
+    yard.running()
+    event = ended(A1, stdout=b"hello")
+    assert only(AttemptEnded, yard.ended(event)) == AttemptEnded(attempt=A1, outcome=event.outcome)
+    assert yard.attempts.live == 0
+
+
+def test_a_lower_number_than_the_highest_known_is_refused() -> None:
+    """A late Run of an old attempt starts nothing and answers nothing, whatever became of the newer one."""
+    yard = _Yard()
+    yard.run(run(A2))
+    for _ in range(2):
+        note = only(Note, yard.run(run(A1)))
+        assert note.event == "message_dropped"
+        assert (note.fields["trigger"], note.fields["current"]) == ("stale_attempt", 2)
+        yard.ended(ended(A2)) if yard.phase(A2) is Phase.LAUNCHING else None
+        yard.ack(A2)
+
+
+def test_an_acknowledged_attempt_is_never_run_again() -> None:
+    """A Run that was doubled on its way and comes after the acknowledgement starts nothing."""
+    yard = _Yard()
+    yard.over()
+    yard.ack(A1)
+    assert yard.attempts.idle
+    assert kinds(yard.run(run(A1))) == ["message_dropped"]
+
+
+def test_a_later_attempt_waits_until_the_older_one_is_gone() -> None:
+    """Two copies of a task never overlap here: the old one is killed, the new one launched at its end."""
+    yard = _Yard()
+    yard.running()
+    assert kinds(yard.run(run(A2))) == ["KillAttempt"]
+    assert set(yard.attempts.held()) == {A1, A2}
+    actions = yard.ended(ended(A1, cause=Cause.KILLED))
+    assert only(LaunchAttempt, actions).attempt == A2
+
+
+def test_of_several_later_attempts_only_the_last_starts() -> None:
+    """One that waits is superseded too, and reported as killed."""
+    yard = _Yard()
+    yard.waiting()
+    actions = yard.run(run(attempt(1, 3)))
+    assert only(AttemptEnded, actions).outcome.cause is Cause.KILLED
+    assert only(LaunchAttempt, yard.ended(ended(A1))).attempt == attempt(1, 3)
+
+
+def test_after_a_lost_runner_the_one_that_waits_starts() -> None:
+    """The old attempt is interrupted with its runner, which clears the way in the new one."""
+    yard = _Yard()
+    yard.waiting()
+    actions = yard.runner_lost()
+    assert only(AttemptEnded, actions).outcome.cause is Cause.INTERRUPTED
+    assert only(LaunchAttempt, actions).attempt == A2
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (msgspec.Raw(b"\xc1"), "not a task specification"),
+        (msgspec.Raw(msgspec.msgpack.encode({"command": 5})), "not a task specification"),
+        (msgspec.Raw(msgspec.msgpack.encode(TaskSpec(command=()))), "the command is empty"),
+        (msgspec.Raw(msgspec.msgpack.encode(TaskSpec(command="a\0b"))), "NUL"),
+    ],
+)
+def test_a_malformed_specification_ends_the_attempt_at_once(spec: msgspec.Raw, why: str) -> None:
+    """It is reported as not started, with what is wrong; nothing reaches the runner."""
+    yard = _Yard()
+    report = only(AttemptEnded, yard.run(Run(attempt=A1, spec=spec)))
+    assert report.outcome.cause is Cause.NOT_STARTED
+    assert why in report.outcome.why
+    assert yard.phase(A1) is Phase.ENDED
+
+
+def test_killing_an_unknown_attempt_forbids_it() -> None:
+    """It is reported as killed, and a Run that comes later gets the same report."""
+    yard = _Yard()
+    assert only(AttemptEnded, yard.kill(A1)).outcome.cause is Cause.KILLED
+    assert only(AttemptEnded, yard.run(run(A1))).outcome.cause is Cause.KILLED
+    yard.ack(A1)
+    assert kinds(yard.run(run(A1))) == ["message_dropped"]
+
+
+def test_the_grace_is_the_tasks_own_and_is_given_once() -> None:
+    """The leader repeats Kill until the end; the runner hears it once."""
+    yard = _Yard()
+    yard.running()
+    assert only(KillAttempt, yard.kill(A1)).grace_s == TRUE.grace_s
+    assert yard.kill(A1) == []
+
+
+def test_a_stop_interrupts_within_its_own_grace() -> None:
+    """The worker stops: the grace is bounded, and KILLED is told as INTERRUPTED."""
+    yard = _Yard()
+    yard.running()
+    assert only(KillAttempt, yard.stop()).grace_s == STOP_GRACE_S
+    assert only(AttemptEnded, yard.ended(ended(A1, cause=Cause.KILLED))).outcome.cause is Cause.INTERRUPTED
+
+
+def test_a_stop_never_lengthens_a_grace() -> None:
+    """A task that wants no grace gets none."""
+    yard = _Yard()
+    yard.run(run(A1, TaskSpec(command="x", grace_s=0.0)))
+    assert only(KillAttempt, yard.stop()).grace_s == 0.0
+
+
+def test_what_the_leader_killed_before_the_stop_stays_killed() -> None:
+    """The stop only shortens the grace of what is being killed already."""
+    yard = _Yard()
+    yard.running()
+    yard.kill(A1)
+    assert kinds(yard.stop()) == ["KillAttempt"]
+    assert only(AttemptEnded, yard.ended(ended(A1, cause=Cause.KILLED))).outcome.cause is Cause.KILLED
+
+
+def test_a_command_that_ended_by_itself_during_the_stop_counts() -> None:
+    """An exit code that came in time is a result, not an interruption."""
+    yard = _Yard()
+    yard.running()
+    yard.stop()
+    assert only(AttemptEnded, yard.ended(ended(A1))).outcome.cause is Cause.EXITED
+
+
+def test_a_stopping_worker_starts_nothing() -> None:
+    """Run is answered with an interruption, which is reported until acknowledged."""
+    yard = _Yard()
+    report = only(AttemptEnded, yard.run(run(A1), stopping=True))
+    assert report.outcome.cause is Cause.INTERRUPTED
+    assert yard.phase(A1) is Phase.ENDED
+
+
+def test_reports_are_given_again_until_acknowledged() -> None:
+    """After RESEND_S the report goes out again, after the acknowledgement never."""
+    yard = _Yard()
+    yard.over()
+    assert yard.attempts.report_due(0.5) == []
+    first = yard.attempts.report_due(1.0 + limits.RESEND_S)
+    assert kinds(first) == ["AttemptEnded"]
+    assert yard.attempts.report_due(1.1 + limits.RESEND_S) == []
+    yard.ack(A1)
+    assert yard.attempts.report_due(100.0) == []
+
+
+def test_reports_come_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new leader gets all reports, but a bounded number at a time, each once before any again."""
+    monkeypatch.setattr(module, "REPORTS_PER_PORTION", 3)
+    yard = _Yard()
+    for number in range(8):
+        yard.kill(attempt(number))
+    portions = [yard.attempts.report_all(50.0), *(yard.attempts.report_due(50.1) for _ in range(3))]
+    assert [len(portion) for portion in portions] == [3, 3, 2, 0]
+    told = [report.attempt for portion in portions for report in of_kind(AttemptEnded, portion)]
+    assert told == [attempt(number) for number in range(8)]
+
+
+def test_the_memory_of_attempt_numbers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task untouched for longest is forgotten first."""
+    monkeypatch.setattr(module, "NEWEST_KEPT_MAX", 2)
+    yard = _Yard()
+    for number in (1, 2, 1, 3):
+        n = 2 if yard.attempts.newest(attempt(number).task) else 1
+        yard.run(run(attempt(number, n)))
+    assert yard.attempts.newest(attempt(2).task) is None
+    assert yard.attempts.newest(A1.task) == A2
+
+
+def test_another_table_counts_anew_for_tasks_that_are_not_here() -> None:
+    """After a restore the leader may use a number again; what is held here keeps its own."""
+    yard = _Yard()
+    yard.over()
+    yard.ack(A1)
+    yard.run(run(attempt(2, 5)))
+    yard.attempts.on_new_table()
+    assert kinds(yard.run(run(A1))) == ["LaunchAttempt"]
+    assert kinds(yard.run(run(attempt(2, 4)))) == ["message_dropped"]
+
+
+def test_an_acknowledgement_of_nothing_is_ignored() -> None:
+    """The leader may acknowledge twice."""
+    assert _Yard().ack(A1) == []
+
+
+def test_a_runner_that_breaks_its_contract_is_a_defect() -> None:
+    """A second start, or news of an attempt that was never launched, raises with the record's story."""
+    yard = _Yard()
+    yard.running()
+    with pytest.raises(InvalidTransition, match=r"RUNNING cannot take AttemptLaunched .*no older attempt"):
+        yard.launched(A1)
+    with pytest.raises(InvalidTransition, match="unknown"):
+        yard.launched(A2)
+    assert yard.phase(A1) is Phase.RUNNING

@@ -1,0 +1,139 @@
+"""What a worker offers: the least of machine and control group, bent by flags as far as that is safe."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import psutil
+import pytest
+
+from alb_core.config import WorkerConfig
+from alb_core.errors import ConfigError
+from alb_worker.shell.capacity import Machine, default_interface, examine, link_speed_bps, offer
+from alb_worker.shell.cgroup import Cgroup
+
+MACHINE = Machine(cpus=4.0, memory_bytes=8000, interface="eth0", link_bps=1_000_000_000)
+
+
+def config(**fields: object) -> WorkerConfig:
+    """Return a worker's settings."""
+    return WorkerConfig(zk="zk1:2181", name="w1", **fields)  # type: ignore[arg-type]
+
+
+class _Confined(Cgroup):
+    """A control group of given limits."""
+
+    def __init__(self, cpus: float | None, memory_bytes: int | None) -> None:
+        self.limits = (cpus, memory_bytes)
+
+    def cpus_max(self) -> float | None:
+        return self.limits[0]
+
+    def memory_max_bytes(self) -> int | None:
+        return self.limits[1]
+
+
+def test_without_flags_the_machine_is_offered() -> None:
+    """Processors, memory, link speed, and what the machine is."""
+    capacity, notes = offer(config(labels=("gpu", "zone=a")), MACHINE)
+    assert (capacity.cpus, capacity.memory_bytes, capacity.net_bps) == (4.0, 8000, 1_000_000_000)
+    assert (capacity.arch, capacity.kernel) == (platform.machine(), platform.release())
+    assert capacity.labels == ("gpu", "zone=a")
+    assert capacity.host
+    assert capacity.version
+    assert notes == []
+
+
+def test_flags_offer_less() -> None:
+    """An operator keeps a part of the machine back."""
+    capacity, notes = offer(config(cpus=1.5, memory_bytes=100, net_bps=5), MACHINE)
+    assert (capacity.cpus, capacity.memory_bytes, capacity.net_bps) == (1.5, 100, 5)
+    assert notes == []
+
+
+def test_more_processors_than_there_are_is_allowed_with_a_warning() -> None:
+    """They are shared then."""
+    capacity, notes = offer(config(cpus=16), MACHINE)
+    assert capacity.cpus == 16
+    assert [(note.event, note.fields["present"]) for note in notes] == [("cpus_oversubscribed", 4.0)]
+
+
+def test_more_memory_than_there_is_is_refused() -> None:
+    """It would kill the commands that were promised it; the message names both numbers."""
+    with pytest.raises(ConfigError, match=r"8001 bytes .* allows 8000"):
+        offer(config(memory_bytes=8001), MACHINE)
+
+
+def test_an_unknown_bandwidth_is_said() -> None:
+    """Tasks that reserve bandwidth will not come here, and the operator learns why."""
+    capacity, notes = offer(config(), Machine(cpus=1, memory_bytes=1))
+    assert capacity.net_bps == 0
+    assert [note.event for note in notes] == ["bandwidth_unknown"]
+
+
+def test_a_control_group_bounds_the_machine() -> None:
+    """The least of hardware and group counts, and which of them it was is remembered."""
+    machine = examine(cgroup=_Confined(0.5, 4096))
+    assert (machine.cpus, machine.memory_bytes) == (0.5, 4096)
+    assert machine.confined_cpu
+    assert machine.confined_memory
+
+
+def test_a_wide_control_group_bounds_nothing() -> None:
+    """Limits above the hardware leave the hardware; so does the absence of limits."""
+    for group in (_Confined(1e6, 1 << 59), _Confined(None, None)):
+        machine = examine(cgroup=group)
+        assert machine.cpus == len(os.sched_getaffinity(0))
+        assert machine.memory_bytes == psutil.virtual_memory().total
+        assert not machine.confined_cpu
+        assert not machine.confined_memory
+
+
+def test_affinity_bounds_the_processors() -> None:
+    """A process bound to one processor offers one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert examine(cgroup=_Confined(None, None)).cpus == 1.0
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def write(proc: Path, name: str, text: str) -> None:
+    """Write a file of a made-up /proc."""
+    (proc / "net").mkdir(exist_ok=True)
+    (proc / "net" / name).write_text(text)
+
+
+def test_the_default_route_names_the_interface(tmp_path: Path) -> None:
+    """Of several default routes the one with the lowest metric counts; other routes do not."""
+    write(
+        tmp_path,
+        "route",
+        "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+        "wlan0 00000000 0101A8C0 0003 0 0 600 00000000 0 0 0\n"
+        "eth1 00000000 0101A8C0 0003 0 0 100 00000000 0 0 0\n"
+        "eth2 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
+    )
+    assert default_interface(tmp_path) == "eth1"
+
+
+def test_a_machine_with_ipv6_only_has_an_interface_too(tmp_path: Path) -> None:
+    """The kernel lists an unreachable default on lo, which is none."""
+    zero = "0" * 32
+    write(tmp_path, "route", "Iface Destination\n")
+    write(
+        tmp_path,
+        "ipv6_route",
+        f"{zero} 00 {zero} 00 fe80{'0' * 28} 00000400 1 0 00450003 eth6\n"
+        f"{zero} 00 {zero} 00 {zero} ffffffff 1 0 00200200 lo\n",
+    )
+    assert default_interface(tmp_path) == "eth6"
+
+
+def test_no_route_is_no_interface(tmp_path: Path) -> None:
+    """And an interface that does not exist has no speed."""
+    assert default_interface(tmp_path) == ""
+    assert link_speed_bps("no-such-0") == 0

@@ -1,0 +1,246 @@
+"""What the spool keeps, where, how long, and what happens when there is no room."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from alb_core.config import WorkerConfig
+from alb_core.messages import AttemptId, StreamName
+from alb_worker.shell import spool as spool_module
+from alb_worker.shell.spool import MEMORY_STREAM_BYTES, Spool
+
+OUT, ERR = StreamName.STDOUT, StreamName.STDERR
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time that was set."""
+        return self.now
+
+
+def attempt(number: int) -> AttemptId:
+    """Name an attempt."""
+    return AttemptId(f"{number:032x}", 1)
+
+
+def make(home: Path, clock: Clock | None = None, **settings: float) -> Spool:
+    """Make a spool with some bounds."""
+    return Spool(str(home), WorkerConfig(zk="localhost", name="w1", **settings), clock or Clock())  # type: ignore[arg-type]
+
+
+def files(home: Path) -> list[str]:
+    """Return the names of the files in the spool."""
+    return sorted(path.name for path in (home / "spool").iterdir())
+
+
+def test_streams_are_kept_apart_and_read_at_any_offset(tmp_path: Path) -> None:
+    """Pieces join into a stream; reads beyond it are short or empty."""
+    spool = make(tmp_path)
+    assert spool.append(attempt(1), OUT, b"hello ") == 6
+    assert spool.append(attempt(1), OUT, b"world") == 11
+    spool.append(attempt(1), ERR, b"oops")
+    assert spool.read(attempt(1), OUT, 3, 5) == b"lo wo"
+    assert spool.read(attempt(1), OUT, 9, 100) == b"ld"
+    assert spool.read(attempt(1), OUT, 11, 5) == spool.read(attempt(1), OUT, 50, 5) == b""
+    assert spool.tail(attempt(1), ERR, 3) == b"ops"
+    assert spool.length(attempt(1), OUT) == 11
+    spool.close()
+
+
+def test_an_unknown_attempt_has_nothing(tmp_path: Path) -> None:
+    """Whatever never had output is read as empty, and may be finished and dropped."""
+    spool = make(tmp_path)
+    spool.finish(attempt(1))
+    spool.drop(attempt(1))
+    assert spool.read(attempt(1), OUT, 0, 10) == spool.tail(attempt(1), OUT, 10) == b""
+    assert spool.length(attempt(1), OUT) == 0
+    assert not spool.truncated(attempt(1), OUT)
+
+
+def test_little_output_costs_no_disk_operation(tmp_path: Path) -> None:
+    """Up to the bound of memory there is no file, neither while a command runs nor after."""
+    spool = make(tmp_path)
+    spool.append(attempt(1), OUT, b"x" * MEMORY_STREAM_BYTES)
+    spool.finish(attempt(1))
+    assert files(tmp_path) == []
+    assert spool.read(attempt(1), OUT, 0, 10**6) == b"x" * MEMORY_STREAM_BYTES
+
+
+def test_much_output_moves_to_a_private_file(tmp_path: Path) -> None:
+    """One byte more than memory takes, and the stream has a file, and reads the same."""
+    spool = make(tmp_path)
+    spool.append(attempt(1), OUT, b"a" * MEMORY_STREAM_BYTES)
+    spool.append(attempt(1), OUT, b"b")
+    spool.append(attempt(1), OUT, b"cd")
+    (name,) = files(tmp_path)
+    assert name == f"{attempt(1).task}.1.stdout"
+    assert (tmp_path / "spool" / name).stat().st_mode & 0o777 == 0o600
+    assert spool.tail(attempt(1), OUT, 5) == b"aabcd"
+    spool.finish(attempt(1))
+    assert spool.read(attempt(1), OUT, MEMORY_STREAM_BYTES - 1, 3) == b"abc"
+    spool.drop(attempt(1))
+    assert files(tmp_path) == []
+    assert spool.length(attempt(1), OUT) == 0
+
+
+def test_a_flood_is_bounded_and_marked(tmp_path: Path) -> None:
+    """Beyond its bound nothing of a stream is kept, and it says so; the other stream goes on."""
+    spool = make(tmp_path, stream_bytes_max=100_000)
+    for _ in range(5):
+        size = spool.append(attempt(1), OUT, b"x" * 30_000)
+    assert size == spool.length(attempt(1), OUT) == 100_000
+    assert spool.truncated(attempt(1), OUT)
+    assert spool.append(attempt(1), ERR, b"fine") == 4
+    assert not spool.truncated(attempt(1), ERR)
+    spool.close()
+    assert files(tmp_path) == []
+
+
+def test_a_stream_as_long_as_its_bound_is_whole(tmp_path: Path) -> None:
+    """The last byte that fits does not make a stream truncated."""
+    spool = make(tmp_path, stream_bytes_max=10)
+    spool.append(attempt(1), OUT, b"x" * 10)
+    assert not spool.truncated(attempt(1), OUT)
+    spool.append(attempt(1), OUT, b"y")
+    assert spool.truncated(attempt(1), OUT)
+
+
+def test_retention_by_age(tmp_path: Path) -> None:
+    """Finished output goes when its time is over, the oldest first; running output stays."""
+    clock = Clock()
+    spool = make(tmp_path, clock, spool_kept_s=10.0)
+    for number in (1, 2, 3):
+        spool.append(attempt(number), OUT, b"x")
+    spool.finish(attempt(2))
+    clock.now = 5.0
+    spool.finish(attempt(1))
+    assert spool.expire(9.9) == []
+    assert spool.expire(10.0) == [attempt(2)]
+    assert spool.expire(1000.0) == [attempt(1)]
+    assert spool.length(attempt(2), OUT) == 0
+    assert spool.length(attempt(3), OUT) == 1
+
+
+def test_retention_by_size(tmp_path: Path) -> None:
+    """Beyond the bound of bytes the oldest finished output goes, and no more than needed."""
+    spool = make(tmp_path, stream_bytes_max=1000, spool_bytes_max=2500)
+    for number in range(1, 5):
+        spool.append(attempt(number), OUT, b"x" * 1000)
+        spool.finish(attempt(number))
+    assert spool.expire(0.0) == [attempt(1), attempt(2)]
+    assert spool.expire(0.0) == []
+
+
+def test_retention_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small they are, only so many finished attempts are kept."""
+    monkeypatch.setattr(spool_module, "FINISHED_MAX", 2)
+    spool = make(tmp_path)
+    for number in range(1, 4):
+        spool.append(attempt(number), OUT, b"x")
+        spool.finish(attempt(number))
+    assert spool.expire(0.0) == [attempt(1)]
+
+
+def test_finished_output_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When finished streams fill their memory, the oldest move to files and read the same."""
+    monkeypatch.setattr(spool_module, "MEMORY_FINISHED_BYTES", 100)
+    spool = make(tmp_path)
+    for number in range(1, 4):
+        spool.append(attempt(number), OUT, b"o" * 40)
+        spool.append(attempt(number), ERR, b"e" * 10)
+        spool.finish(attempt(number))
+    assert files(tmp_path) == [f"{attempt(1).task}.1.{name}" for name in ("stderr", "stdout")]
+    assert spool.read(attempt(1), ERR, 0, 100) == b"e" * 10
+    assert spool.expire(0.0) == []
+    spool.close()
+    assert files(tmp_path) == []
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_truncates_and_never_raises(tmp_path: Path) -> None:
+    """What is in memory stays; what does not fit is counted as truncated; no empty file is left."""
+    spool = make(tmp_path)
+    spool.append(attempt(1), OUT, b"x" * MEMORY_STREAM_BYTES)
+    assert spool.append(attempt(1), OUT, b"y") == MEMORY_STREAM_BYTES
+    assert spool.append(attempt(1), OUT, b"z") == MEMORY_STREAM_BYTES
+    assert spool.truncated(attempt(1), OUT)
+    assert spool.tail(attempt(1), OUT, 2) == b"xx"
+    assert files(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_keeps_what_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a write that the disk takes in part, that part is kept and readable."""
+    spool = make(tmp_path)
+    spool.append(attempt(1), OUT, b"x" * (MEMORY_STREAM_BYTES + 1))
+    real, calls = os.write, list[int]()
+
+    def write(descriptor: int, data: bytes) -> int:
+        calls.append(len(data))
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data[:3])
+
+    monkeypatch.setattr(os, "write", write)
+    assert spool.append(attempt(1), OUT, b"abcdef") == MEMORY_STREAM_BYTES + 4
+    monkeypatch.undo()
+    assert spool.truncated(attempt(1), OUT)
+    assert spool.tail(attempt(1), OUT, 4) == b"xabc"
+    spool.close()
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_readers_are_told_what_a_full_disk_has_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished output that must leave memory and finds no disk is dropped, and expire reports it."""
+    monkeypatch.setattr(spool_module, "MEMORY_FINISHED_BYTES", 100)
+    spool = make(tmp_path)
+    for number in (1, 2):
+        spool.append(attempt(number), OUT, b"x" * 60)
+        spool.finish(attempt(number))
+    assert spool.expire(0.0) == [attempt(1)]
+    assert spool.expire(0.0) == []
+    assert spool.length(attempt(2), OUT) == 60
+
+
+def test_a_file_that_vanished_reads_as_empty(tmp_path: Path) -> None:
+    """A spool file that somebody removed costs its bytes, not the worker."""
+    spool = make(tmp_path)
+    spool.append(attempt(1), OUT, b"x" * (MEMORY_STREAM_BYTES + 1))
+    (tmp_path / "spool" / files(tmp_path)[0]).unlink()
+    assert spool.read(attempt(1), OUT, 0, 10) == b""
+    spool.close()
+
+
+def test_an_earlier_workers_spool_is_removed(tmp_path: Path) -> None:
+    """A new incarnation starts with an empty, private spool."""
+    make(tmp_path).append(attempt(1), OUT, b"x" * (MEMORY_STREAM_BYTES + 1))
+    (tmp_path / "spool" / "old").mkdir()
+    spool = make(tmp_path)
+    assert files(tmp_path) == []
+    assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
+    assert spool.length(attempt(1), OUT) == 0
+
+
+def test_no_file_name_leaves_the_spool(tmp_path: Path) -> None:
+    """Even a task id that should never get here stays inside the directory."""
+    spool = make(tmp_path)
+    evil = AttemptId("../../evil", 1)
+    spool.append(evil, OUT, b"x" * (MEMORY_STREAM_BYTES + 1))
+    assert files(tmp_path) == [".._.._evil.1.stdout"]
+    spool.close()

@@ -37,7 +37,7 @@ def fresh_place(hosts: str) -> ZooKeeperAt:
 
 def make_ensemble(folder: Path, count: int = 1) -> Ensemble:
     """Prepare servers that come up fast and leave the processors to the tests."""
-    return Ensemble(folder, count, heap_mib=256, java_flags=("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"))
+    return Ensemble(folder, count, heap_mib=256)
 
 
 class Wire:

@@ -11,7 +11,7 @@ import gc
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,13 +160,14 @@ class BrokerProcess:
         return self._exit.code
 
     def _turn(self) -> None:
-        self._wait()
+        ready = self._wait()
         at = clock.monotonic()
         self._take_inbox()
-        self._take_probes(at)
+        if self._probes:
+            self._take_probes(at)
         for event in self._follower.receive(at):
             self._feed(event)
-        self._take_frames(at)
+        self._take_frames(ready, at)
         if at - self._ticked_at >= TICK_S:
             self._ticked_at = at
             self._feed(events.Tick(at=at))
@@ -174,8 +175,8 @@ class BrokerProcess:
         for box in (self._workers, self._clients, self._grants, self._chunks):
             box.flush()
 
-    def _wait(self) -> None:
-        """Sleep until something happens, or the next tick is due.
+    def _wait(self) -> Container[Any]:
+        """Sleep until something happens, or the next tick is due; returns what is ready.
 
         A core that has enough to write leaves submissions in the socket, which must not keep waking it then.
         """
@@ -184,7 +185,7 @@ class BrokerProcess:
             self._clients_polled = wanted
             self._poller.modify(self._links["clients"].socket, wanted)
         until_tick = max(0.0, self._ticked_at + TICK_S - clock.monotonic())
-        self._poller.poll(math.ceil(min(TICK_S, until_tick) * 1000))
+        return dict(self._poller.poll(math.ceil(min(TICK_S, until_tick) * 1000)))
 
     def _feed(self, event: BrokerEvent) -> None:
         carriers = self._carriers
@@ -214,11 +215,15 @@ class BrokerProcess:
             case zk.SessionExpired():
                 self._log.warning("session_expired")
 
-    def _take_frames(self, at: float) -> None:
-        self._take_messages(self._links["workers"], self._from_worker, at)
-        if not self.core.backlogged:
-            self._take_messages(self._links["clients"], self._from_client, at)
-        self._take_output(at)
+    def _take_frames(self, ready: Container[Any], at: float) -> None:
+        """Take what arrived, results before submissions; asking a socket that has nothing costs as much."""
+        links = self._links
+        if links["workers"].socket in ready:
+            self._take_messages(links["workers"], self._from_worker, at)
+        if links["clients"].socket in ready and not self.core.backlogged:
+            self._take_messages(links["clients"], self._from_client, at)
+        if links["client_output"].socket in ready or links["worker_output"].socket in ready:
+            self._take_output(at)
 
     def _take_messages(self, router: Router, feed: Callable[[bytes, bytes, float], int], at: float) -> None:
         """Take frames, fairly queued by libzmq, until a turn's worth of messages was handled."""

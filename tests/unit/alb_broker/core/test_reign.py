@@ -10,6 +10,7 @@ from tests.broker_parts import (
     C1,
     W1,
     applied,
+    capacity,
     make_state,
     notes,
     of_type,
@@ -22,7 +23,7 @@ from tests.broker_parts import (
     worker_node,
 )
 
-from alb_broker.core import events
+from alb_broker.core import events, placement
 from alb_broker.core.actions import Action, SendChunk, WriteDump
 from alb_broker.core.reign import PENDING_GROUPS_MAX, Phase, Reign
 from alb_core import zk, znodes
@@ -390,22 +391,23 @@ def test_a_leader_that_places_nothing_though_it_could_resigns() -> None:
     assert scene.reign.rests
 
 
-def test_a_busy_leader_does_not_resign() -> None:
-    """Room that was given back a moment ago and is filled in this turn is no sign of trouble."""
+def test_a_busy_leader_does_not_resign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room and a backlog at every look are no sign of trouble while tasks are placed."""
+    monkeypatch.setattr(placement, "PASS_MAX", 1)
     scene = leading(stuck_s=1.0)
     worker = scene.state.workers.by_name["w1"]
-    for number in range(1, 40):
+    worker.offer(capacity(8))
+    scene.state.workers.grew(worker)
+    for number in range(100):
         scene.handle(events.ClientSaid(at=scene.now, peer=C1, message=submit(number)))
-    scene.turn()
-    for tenth in range(1, 30):
-        scene.now = tenth / 10
-        worker.heard = scene.now
+    for tenth in range(1, 40):
         for attempt in list(worker.reserved):
             worker.release(attempt)
         scene.state.workers.grew(worker)
-        scene.handle(events.Tick(at=scene.now))
-        scene.turn()
+        worker.heard = tenth / 10
+        scene.tick(tenth / 10)
     assert scene.reign.phase is Phase.LEADING
+    assert scene.state.counters["tasks_placed"] < 100
 
 
 def test_a_deleted_leader_node_ends_a_hand_over_too() -> None:

@@ -60,5 +60,5 @@ down: $(READY) ## stop it
 	@.venv/bin/alb down
 
 clean: ## remove what was built or installed here
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

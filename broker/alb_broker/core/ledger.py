@@ -31,6 +31,10 @@ OPERATION_OVERHEAD_BYTES: Final = 64
 #: What a path-less operation costs on ZooKeeper's wire, rounded up.
 
 
+RETENTION_SHARE: Final = 100
+#: Of a batch's operations, kept for deletions while others queue up: barriers wait for deletions too.
+
+
 class Lane(enum.IntEnum):
     """Which writes go first when there is more than one batch."""
 
@@ -209,8 +213,10 @@ class Ledger:
             return [group]
         groups: list[Group] = []
         room = _Room()
+        room.keep_back(min(len(self._retention), RETENTION_SHARE))
         self._take(self._results, groups, room)
         self._take_round_robin(groups, room)
+        room.give_back()
         self._take(self._retention, groups, room)
         return groups
 
@@ -349,17 +355,30 @@ class Ledger:
 class _Room:
     """What is left of a batch's bounds."""
 
-    __slots__ = ("_bytes", "_operations")
+    __slots__ = ("_bytes", "_fresh", "_kept_back", "_operations")
 
     def __init__(self) -> None:
         self._operations = limits.BATCH_OPERATIONS_MAX
         self._bytes = limits.BATCH_BYTES_MAX
+        self._kept_back = 0
+        self._fresh = True
+
+    def keep_back(self, operations: int) -> None:
+        """Leave room for so many operations until they are given back."""
+        self._kept_back = operations
+        self._operations -= operations
+
+    def give_back(self) -> None:
+        """Use what was kept back."""
+        self._operations += self._kept_back
+        self._kept_back = 0
 
     def admits(self, group: Group) -> bool:
         """Take the group's size off, or tell that it does not fit. An empty batch admits any group."""
-        fresh = self._operations == limits.BATCH_OPERATIONS_MAX
-        if not fresh and (len(group.operations) > self._operations or group.size_bytes > self._bytes):
+        full = len(group.operations) > self._operations or group.size_bytes > self._bytes
+        if full and not self._fresh:
             return False
+        self._fresh = False
         self._operations -= len(group.operations)
         self._bytes -= group.size_bytes
         return True

@@ -89,7 +89,7 @@ class Queue:
     def unplaced(self) -> Iterator[Task]:
         """Yield the head of each group that waits for room, not because the policy wants it to."""
         for group in self._groups.values():
-            head = group.head() if not group.blocked else None
+            head = group.head()
             if head is not None and not group.declined:
                 yield head
 

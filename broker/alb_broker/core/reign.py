@@ -88,7 +88,8 @@ class Reign:
     # --- the life of a reign --------------------------------------------------------------------------------
 
     def begin(self) -> list[Action]:
-        """Start to load the table."""
+        """Start to load the table; the policy is read first, so that the first placements know it."""
+        self._read_policy()
         self._takeover.start()
         return self.state.take_out()
 

@@ -17,6 +17,8 @@ import msgspec
 from alb_core.errors import AlbError
 
 POLL_S = 0.02
+FREEZE_S = 5.0
+#: A thread inside the kernel, for example in a write to a slow disk, stops only when it comes out.
 
 
 class DaemonFailed(AlbError):
@@ -137,8 +139,9 @@ class Daemon:
         self.wait_gone(10)
 
     def freeze(self) -> None:
-        """Stop it in its tracks (SIGSTOP)."""
+        """Stop it in its tracks (SIGSTOP), and wait until its last thread stands still."""
         self.send(signal.SIGSTOP)
+        wait_until(lambda: not self.running or _stands_still(self.pid), FREEZE_S)
 
     def thaw(self) -> None:
         """Let it go on (SIGCONT)."""
@@ -202,3 +205,12 @@ def _running_since(pid: int) -> int | None:
     fields = text.rpartition(")")[2].split()
     state, threads, started = fields[0], int(fields[17]), int(fields[19])
     return None if state in "ZX" and threads <= 1 else started
+
+
+def _stands_still(pid: int) -> bool:
+    """Tell whether every thread of a process is stopped."""
+    try:
+        texts = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:
+        return False
+    return all(text.rpartition(")")[2].split()[0] in "Tt" for text in texts)

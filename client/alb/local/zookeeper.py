@@ -26,9 +26,9 @@ HEAP_MIB: Final = 1024
 #: Room for a full table: 200,000 tasks of 1 KiB and what ZooKeeper adds to each.
 
 _JAVA_FLAGS: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-#: A local server shares its machine with everything else. Compiling thoroughly costs three times the processor
-#: time of serving during the first ten thousand transactions (measured: 1,250 against 450 us a task), and saves a
-#: fifth later.
+#: A local server shares its machine with everything else. Compiling thoroughly costs three times the
+#: processor time during the first ten thousand transactions (measured: 1,250 against 450 us a task), and
+#: saves a fifth later.
 _MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _DEBIAN_JARS: Final = Path("/usr/share/java")
 _PORTS: Final = range(10_000, 32_768)

@@ -226,7 +226,9 @@ def test_a_garbled_frame_gets_its_error(kind: Any) -> None:
 def test_the_policy_of_the_table_is_used_and_watched() -> None:
     """A change in ZooKeeper takes effect without a restart; nonsense and unknown names do not."""
     scene = leading()
+    assert scene.state.placer.name == "least-loaded"
     scene.nodes[znodes.POLICY] = read(znodes.POLICY, PolicyNode(policy="uniform"))
+    scene.handle(zk.NodeChanged(at=0.1, path=znodes.POLICY))
     scene.tick(0.2)
     assert scene.state.placer.name == "uniform"
     for data, event in ((b"nonsense", "policy_unreadable"), (b'{"policy": "fanciful"}', "policy_unknown")):

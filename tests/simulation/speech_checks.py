@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 UNBOUND: Final = (said.Heartbeat, said.NotLeader)
 #: Messages that prove nothing: they need no commit.
 
+GAP_S: Final = 4.0
+#: A worker that is silent for so long may have lost its attempts while an order to it waited for its commit.
+
 Question = tuple[str, bytes, str, object]
 #: Broker's life, peer, kind of the question, and what it is about.
 
@@ -145,7 +148,7 @@ class SpeechChecks:
                     and attempt.epoch <= epoch
                 )
                 demand(known, "no_order_runs_ahead_of_the_table", f"{name}; the table says {attempt}")
-                if epoch == table.epoch and not self._is_moot(message.attempt, action.peer):
+                if epoch == table.epoch and not self._is_moot(broker, message.attempt, action.peer):
                     demand(self._is_live(message.attempt), "no_order_for_a_dead_attempt", name)
             case said.AttemptAck():
                 demand(
@@ -157,8 +160,11 @@ class SpeechChecks:
             case _:
                 pass
 
-    def _is_moot(self, attempt_id: said.AttemptId, peer: bytes) -> bool:
-        """Tell whether an order finds nothing to do: its worker ended the attempt, or is not there."""
+    def _is_moot(self, broker: BrokerHost, attempt_id: said.AttemptId, peer: bytes) -> bool:
+        """Tell whether an order may come too late: its worker ended the attempt, is not there, or was cut off."""
+        cut_off = self._cluster.invariants.silences(broker.incarnation, peer.decode())
+        if any(silence.length_s > GAP_S for silence in cut_off):
+            return True
         ended = self._cluster.invariants.execution.has_ended(attempt_id.task, attempt_id.n)
         worker = self._cluster.host(peer.decode().partition("-")[0])
         dead = not worker.working or worker.incarnation.encode() != peer

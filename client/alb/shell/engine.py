@@ -167,12 +167,12 @@ class Engine:
                 link.receive(self._handle, decode, changed=changed)
             except RemoteProtocolError as error:
                 self._receiver.on_tell(notices.BrokerRefused(code="protocol", why=str(error)))
-        self._flush()
+        self._flush(patient=True)
 
-    def _flush(self) -> None:
+    def _flush(self, *, patient: bool = False) -> None:
         for link, _ in self._links.values():
             stuck = bool(link.backlog)
-            link.flush()
+            link.flush(patient=patient)
             if stuck != bool(link.backlog):
                 wanted = zmq.POLLIN | (zmq.POLLOUT if link.backlog else 0)
                 self._poller.register(link.dealer.socket, wanted)
@@ -193,7 +193,7 @@ class Engine:
     def _queue(self, number: int, message: Message) -> None:
         entry = self._links.get(number)
         if entry is not None:
-            entry[0].outgoing.append(message)
+            entry[0].put(message)
 
     def _connect(self, action: actions.Connect) -> None:
         self._add(action.link, action.endpoint, decode_requests)

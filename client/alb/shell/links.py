@@ -13,12 +13,14 @@ from alb.core.events import ClientEvent
 from alb_core import codec
 from alb_core.io.clock import monotonic
 from alb_core.io.sockets import Dealer, LinkChange
-from alb_core.messages import Chunk, Message
+from alb_core.messages import Ack, Chunk, Message
 
 FRAMES_PER_TURN: Final = 16
 #: Taken from one link before the others get their turn.
 BACKLOG_FRAMES_MAX: Final = 256
 #: Frames that wait while the peer does not read; beyond, the newest is dropped and sent again by the core.
+ACKS_MAX: Final = 256
+#: Acknowledgements that wait for company.
 LINGER_MS: Final = 200
 
 
@@ -34,16 +36,28 @@ class Link:
     def __init__(self, number: int, endpoint: str, identity: bytes) -> None:
         self.number = number
         self.dealer = Dealer(endpoint, identity)
-        self.outgoing: list[Message] = []
-        #: Of this turn; they leave together in few frames.
+        self._outgoing: list[Message] = []
+        #: They leave together in few frames.
+        self._urgent = False
+        #: Something else than acknowledgements is to leave.
         self.backlog: deque[bytes] = deque()
         #: Frames that the socket would not take.
         self._open = False
 
-    def flush(self) -> None:
-        """Send what this turn produced. Nothing is kept for a link that is not open: the core asks again."""
-        if self.outgoing:
-            messages, self.outgoing = self.outgoing, []
+    def put(self, message: Message) -> None:
+        """Take a message that is to leave."""
+        self._outgoing.append(message)
+        self._urgent = self._urgent or type(message) is not Ack
+
+    def flush(self, *, patient: bool = False) -> None:
+        """Send what is to leave. Nothing is kept for a link that is not open: the core asks again.
+
+        Args:
+            patient: Let acknowledgements wait for company: nobody waits for them, each frame wakes a leader.
+        """
+        if self._outgoing and (self._urgent or not patient or len(self._outgoing) >= ACKS_MAX):
+            messages, self._outgoing = self._outgoing, []
+            self._urgent = False
             if self._open:
                 frames = codec.encode_frames(messages)
                 self.backlog.extend(frames[: BACKLOG_FRAMES_MAX - len(self.backlog)])

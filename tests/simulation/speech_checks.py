@@ -161,7 +161,7 @@ class SpeechChecks:
                 pass
 
     def _is_moot(self, broker: BrokerHost, attempt_id: said.AttemptId, peer: bytes) -> bool:
-        """Tell whether an order may come too late: its worker ended the attempt, is not there, or was cut off."""
+        """Tell whether an order may come late: its worker ended the attempt, is not there, or was cut off."""
         cut_off = self._cluster.invariants.silences(broker.incarnation, peer.decode())
         if any(silence.length_s > GAP_S for silence in cut_off):
             return True

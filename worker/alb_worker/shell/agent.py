@@ -180,10 +180,11 @@ class Agent:
         if self._runner.fileno() in ready:
             self._hear_runner()
         at = monotonic()
-        if at >= self._tick_at:
+        ticked = at >= self._tick_at
+        if ticked:
             self._tick(at)
         self._runner.flush()
-        self._leader.flush()
+        self._leader.flush(patient=not ticked)
         self._output.flush()
 
     def _hear_leader(self) -> None:

@@ -15,7 +15,7 @@ import zmq
 
 from alb_core import codec, limits
 from alb_core.io.sockets import Dealer, LinkChange
-from alb_core.messages import Chunk, WorkerMessage
+from alb_core.messages import AttemptStarted, Chunk, WorkerMessage
 from alb_worker.core.actions import SendChunk
 from alb_worker.core.events import LinkClosed, LinkOpened
 
@@ -45,6 +45,8 @@ class LeaderSocket:
         self._dealer: Dealer | None = None
         self._waiting: list[WorkerMessage] = []
         #: What leaves with the next flush.
+        self._urgent = False
+        #: Something else than AttemptStarted waits.
 
     def connect(self, endpoint: str) -> None:
         """Link to a broker instead of the one before."""
@@ -91,11 +93,18 @@ class LeaderSocket:
     def add(self, message: WorkerMessage) -> None:
         """Have a message leave with the next flush."""
         self._waiting.append(message)
+        self._urgent = self._urgent or type(message) is not AttemptStarted
 
-    def flush(self) -> None:
-        """Send what waits. What the link does not take is lost: the core says again what matters."""
-        if not self._waiting:
+    def flush(self, *, patient: bool = False) -> None:
+        """Send what waits. What the link does not take is lost: the core says again what matters.
+
+        Args:
+            patient: Let AttemptStarted wait for company, most often its own attempt's end: the leader asks
+                again only after a second, and each frame costs it a turn.
+        """
+        if not self._waiting or (patient and not self._urgent):
             return
+        self._urgent = False
         if self._dealer is not None:
             for frame in codec.encode_frames(self._waiting):
                 self._dealer.send(frame)

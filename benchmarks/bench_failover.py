@@ -125,8 +125,9 @@ class Auditor:
 
     def compare(self) -> None:
         """Compare what was finished since the last time; the table keeps results for long enough."""
-        self._unseen += self._load.submitted[self._seen :]
-        self._seen += len(self._load.submitted) - self._seen
+        fresh = self._load.submitted[self._seen :]
+        self._seen += len(fresh)
+        self._unseen += fresh
         done = {each.future.id: each.future for each in self._unseen if each.future.done()}
         self._unseen = [each for each in self._unseen if each.future.id not in done]
         ids = list(done)
@@ -135,8 +136,8 @@ class Auditor:
                 record = done[line.id].record
                 if record is None:
                     continue
-                told = (record.state, record.worker, record.attempt, record.finished)
-                self.doubled += told != (line.state, line.worker, line.attempt, line.finished)
+                told = (record.state, record.finished, record.exit_status())
+                self.doubled += told != (line.state, line.finished, line.exit_status)
 
 
 class Failover:

@@ -63,7 +63,7 @@ run .venv/bin/python -m pip install --disable-pip-version-check --quiet --editab
 
 has_zookeeper() {
     if [ -n "${ZOOKEEPER_HOME:-}" ]; then
-        find "$ZOOKEEPER_HOME" -maxdepth 2 -name 'zookeeper*.jar' | grep -q .
+        find "$ZOOKEEPER_HOME" -maxdepth 2 -name 'zookeeper*.jar' 2>/dev/null | grep -q .
     else
         [ -e /usr/share/java/zookeeper.jar ]
     fi

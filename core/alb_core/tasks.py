@@ -33,6 +33,8 @@ class TaskState(enum.Enum):
     CANCELLED = "CANCELLED"  #: Somebody cancelled it.
     LOST = "LOST"  #: Its worker was lost, and it must not, or must no longer, run again.
 
+    __hash__ = object.__hash__  # states are keys of the hottest tables; Enum's own hash is Python code
+
     @property
     def terminal(self) -> bool:
         """Whether the task has its one result."""

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 UNBOUND: Final = (said.Heartbeat, said.NotLeader)
 #: Messages that prove nothing: they need no commit.
 
-GAP_S: Final = 4.0
-#: A worker that is silent for so long may have lost its attempts while an order to it waited for its commit.
-
 Question = tuple[str, bytes, str, object]
 #: Broker's life, peer, kind of the question, and what it is about.
 
@@ -48,7 +45,6 @@ class SpeechChecks:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self.accepted: set[str] = set()  #: Tasks that somebody was told are accepted.
-        self._acknowledged: set[said.AttemptId] = set()  #: Attempts whose report was acknowledged.
         self._asked: dict[Question, deque[float]] = defaultdict(deque)
         #: True times at which questions were handled that have no answer yet.
 
@@ -148,7 +144,7 @@ class SpeechChecks:
                     and attempt.epoch <= epoch
                 )
                 demand(known, "no_order_runs_ahead_of_the_table", f"{name}; the table says {attempt}")
-                if epoch == table.epoch and not self._is_moot(broker, message.attempt, action.peer):
+                if epoch == table.epoch:
                     demand(self._is_live(message.attempt), "no_order_for_a_dead_attempt", name)
             case said.AttemptAck():
                 demand(
@@ -156,19 +152,8 @@ class SpeechChecks:
                     "no_report_is_acknowledged_before_its_commit",
                     name,
                 )
-                self._acknowledged.add(message.attempt)
             case _:
                 pass
-
-    def _is_moot(self, broker: BrokerHost, attempt_id: said.AttemptId, peer: bytes) -> bool:
-        """Tell whether an order may come late: its worker ended the attempt, is not there, or was cut off."""
-        cut_off = self._cluster.invariants.silences(broker.incarnation, peer.decode())
-        if any(silence.length_s > GAP_S for silence in cut_off):
-            return True
-        ended = self._cluster.invariants.execution.has_ended(attempt_id.task, attempt_id.n)
-        worker = self._cluster.host(peer.decode().partition("-")[0])
-        dead = not worker.working or worker.incarnation.encode() != peer
-        return ended or dead or attempt_id in self._acknowledged
 
     def _is_live(self, attempt_id: said.AttemptId) -> bool:
         record = self._cluster.invariants.table.live.get(attempt_id.task)

@@ -16,7 +16,7 @@ from tests.simulation.report import RunReport, report_of
 from tests.simulation.violations import INVARIANTS
 
 FOLDER = Path(__file__).parent
-QUICK = ("no /commit chain", "dispatch before commit", "adoption skipped", "capacity returned twice")
+QUICK = ("cancel not recorded", "dispatch before commit", "adoption skipped", "capacity returned twice")
 #: Mutants that fall within a few seeds.
 
 

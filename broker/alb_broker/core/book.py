@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alb_broker.core.actions import Action
+from alb_broker.core.actions import Action, SendToWorker
 from alb_broker.core.ledger import Lane
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
@@ -160,6 +160,18 @@ class Book:
             shares[task.user] = left
         else:
             shares.pop(task.user, None)
+
+    def is_overtaken(self, action: Action) -> bool:
+        """Tell whether an order to run waited for its commit so long that its attempt was given up meanwhile.
+
+        Its worker was thought lost and what it had reserved is others': it must not start there any more.
+        """
+        if type(action) is not SendToWorker or type(action.message) is not Run:
+            return False
+        attempt_id = action.message.attempt
+        task = self._state.table.live.get(attempt_id.task)
+        attempt = task.attempt(attempt_id.n) if task is not None else None
+        return attempt is None or attempt.state is not AttemptState.LIVE
 
     def run_message(self, task: Task, attempt: AttemptId) -> Run:
         """Return the order to execute an attempt, with the readers who wait for its output."""

@@ -23,6 +23,10 @@ from alb_core.messages import Error, Follow, Goodbye, Heartbeat, NotLeader, Susp
 from alb_core.notes import Level, Note
 from alb_core.znodes import BrokerNode
 
+REIGN_ONLY: Final = frozenset(
+    {events.ClientSaid, events.WorkerSaid, events.TurnEnded, events.ClientGranted, events.ChunkArrived}
+)
+#: While this broker leads, these concern nobody but its reign; there are a great many of them.
 REST_S: Final = 10.0
 #: A broker that resigned because it was stuck lets others try so long.
 STANDBY_EPOCH: Final = 0
@@ -83,6 +87,15 @@ class Broker:
     def _lead(self, event: BrokerEvent) -> list[Action]:
         reign = self.reign
         assert reign is not None  # noqa: S101 (narrows the type)
+        actions = reign.handle(event) if type(event) in REIGN_ONLY else self._share(event, reign)
+        if reign.phase is Phase.OVER:
+            actions += self._step_down(event)
+        if isinstance(event, events.StopRequested):
+            self._stopping = True
+        return actions
+
+    def _share(self, event: BrokerEvent, reign: Reign) -> list[Action]:
+        """Hand an event to all whom it concerns: the reign, the election's watch, the membership."""
         actions = self._membership_actions(event)
         if isinstance(event, zk.SessionConnected) and event.session != self._session:
             actions += reign.handle(zk.SessionExpired(at=event.at))
@@ -92,10 +105,6 @@ class Broker:
             actions += self._election.on_node_changed(event.path, event.at)
         self._know_session(event)
         reign.state.brokers = self._membership.endpoints
-        if reign.phase is Phase.OVER:
-            actions += self._step_down(event)
-        if isinstance(event, events.StopRequested):
-            self._stopping = True
         return actions
 
     def _step_down(self, event: BrokerEvent) -> list[Action]:

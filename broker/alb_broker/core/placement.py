@@ -17,7 +17,7 @@ from alb_core.draws import Draws
 from alb_core.notes import Level, Note
 from alb_core.resources import Request
 
-CANDIDATES_MAX: Final = 8
+CANDIDATES_MAX: Final = 4
 #: A policy sees at most so many workers: the cost of a placement does not grow with the cluster, and a few
 #: choices are nearly as good as all (Mitzenmacher, "The power of two choices", 2001).
 FAILURES_KEPT: Final = 8

@@ -315,7 +315,7 @@ class Reign:
 
     def _after_commit(self, released: list[Action]) -> None:
         ledger = self.state.ledger
-        self.state.out.extend(released)
+        self.state.out.extend(action for action in released if not self._book.is_overtaken(action))
         if ledger.deposed:
             self._end(ledger.deposed)
         elif self.phase is Phase.LEAVING and ledger.flight is Flight.NONE and not ledger.pending:

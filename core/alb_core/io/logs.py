@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -86,6 +87,11 @@ class _Adopted(logging.Handler):
         self._last_at = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write it; a log that cannot be written must not break the library's thread."""
+        with suppress(Exception):
+            self._pass_on(record)
+
+    def _pass_on(self, record: logging.LogRecord) -> None:
         said = (record.name, record.getMessage())
         if said == self._last and record.created < self._last_at + REPEAT_S:
             return

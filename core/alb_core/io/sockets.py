@@ -224,7 +224,7 @@ class Doorbell:
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may ring while its thread is ringing
         self._open = True
 
     def fileno(self) -> int:

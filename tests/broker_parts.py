@@ -207,9 +207,11 @@ class Desks:
 
     def __init__(self, **fields: Any) -> None:
         self.state = make_state(**fields)
+        self.state.recollected = True
         self.book = Book(self.state)
         self.relay = Relay(self.state)
-        self.clients = ClientDesk(self.state, self.book, self.relay, Answers(self.state))
+        self.answers = Answers(self.state)
+        self.clients = ClientDesk(self.state, self.book, self.relay, self.answers)
         self.workers = WorkerDesk(self.state, self.book)
         self.retention = Retention(self.state)
         self.written: list[zk.Operation] = []  #: What the commits wrote, without fence and chain.

@@ -177,9 +177,7 @@ class BrokerHost(Host):
             case acts.Exit():
                 self.kill()
                 cluster.on_exit(self)
-            case Note():
-                cluster.count_note(action)
-            case acts.WriteDump():
+            case Note() | acts.WriteDump():
                 pass
             case zk.Multi() | zk.ReadNodes() | zk.ListChildren():
                 if self.session is not None:

@@ -25,8 +25,6 @@ from tests.simulation.violations import Violation, demand
 from tests.simulation.workers import WorkerHost
 from tests.simulation.workload import Workload
 
-from alb_core.notes import Note
-
 LIVENESS_S: Final = 150.0
 #: Bound of the second phase.
 LOOK_EVERY_S: Final = 0.5
@@ -53,7 +51,6 @@ class Cluster:
         self.invariants: Final = Invariants(self)
         self.network.is_stale = self._is_stale
         self.fault_counts: Counter[str] = Counter()
-        self.notes: Counter[str] = Counter()
         self.stopping: set[str] = set()  #: Incarnations of workers that were asked to stop.
         self.cancels: set[str] = set()  #: Tasks that somebody wanted to end.
         self.brokers: list[BrokerHost] = []
@@ -114,10 +111,6 @@ class Cluster:
         """A process ended by itself; its supervisor starts it again."""
         self.trace.fault(f"{host.name} exited")
         self.faults.heal_later(self.draws.uniform(0.5, 3.0), host.start)
-
-    def count_note(self, note: Note) -> None:
-        """Take a line of a log."""
-        self.notes[note.event] += 1
 
     # --- liveness -------------------------------------------------------------------------------------------
 

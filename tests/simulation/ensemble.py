@@ -117,7 +117,6 @@ class Ensemble:
         """End a session; its client hears of it when it reconnects."""
         if self.heard.pop(session, None) is None:
             return
-        self.counts["expired"] += 1
         self.model.expire(session, self._timeline.now)
         self._note_leader()
         self._tell_watchers()

@@ -6,6 +6,7 @@ that starts or ends. They share no code with the cores that they judge.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 EPSILON: Final = 1e-6
 GAP_S: Final = 4.0
 #: Silences that are shorter have no consequences.
-COMMIT_S: Final = 10.0
+COMMIT_S: Final = 30.0
 #: From a leader's decision to its commit, at most.
 PER_TASK_MAX: Final = 40
 #: Entries that a leader may keep for each task that users made, in all its books together.
@@ -60,7 +61,7 @@ class Invariants:
         self.clients = ClientChecks(cluster)
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
-        self._gaps: dict[tuple[str, str], Silence] = {}  #: The last long one that is over.
+        self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
         self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
         self.adoptions: dict[tuple[str, int], int] = {}
@@ -95,7 +96,7 @@ class Invariants:
         life, worker = self._cluster.host(broker).incarnation, peer.decode()
         gap = self.silence_of(life, worker)
         if gap.length_s >= GAP_S:
-            self._gaps[life, worker] = gap
+            self._gaps[life, worker].append(gap)
         self._heard[life, worker] = self._cluster.timeline.now
 
     def silence_of(self, broker: str, worker: str) -> Silence:
@@ -107,9 +108,9 @@ class Invariants:
         return Silence(length_s=now - since, until=now, session=held)
 
     def silences(self, broker: str, worker: str) -> list[Silence]:
-        """Return the present silence, and the last long one if its consequences may still be under way."""
-        gap = self._gaps.get((broker, worker))
-        recent = [gap] if gap is not None and self._cluster.timeline.now - gap.until < COMMIT_S else []
+        """Return the present silence, and the last long ones, whose consequences may still be under way."""
+        since = self._cluster.timeline.now - COMMIT_S
+        recent = [gap for gap in self._gaps.get((broker, worker), ()) if gap.until > since]
         return [self.silence_of(broker, worker), *recent]
 
     def after_turn(self, broker: BrokerHost) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SLACK_S: Final = 0.1
 #: Clocks differ by half a thousandth, and marks are made in ticks.
-BATCHES_KEPT: Final = 50
 
 
 class TableChecks:

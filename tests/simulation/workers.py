@@ -132,7 +132,7 @@ class WorkerHost(Host):
                 self.kill()
                 self.cluster.on_exit(self)
             case Note():
-                self.cluster.count_note(action)
+                pass
             case zk.Multi() | zk.ReadNodes() | zk.ListChildren():
                 if self.session is not None:
                     self.session.request(action)

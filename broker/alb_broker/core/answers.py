@@ -48,12 +48,17 @@ class Answers:
 
     def __init__(self, state: State) -> None:
         self._state: Final = state
+        self._unlisted: dict[bytes, QueryTasks] = {}  #: The newest such question of each client.
         self._dumps: dict[
             bytes, tuple[float, bytes]
         ] = {}  #: When it was made (own clock), what a client reads.
 
     def tick(self) -> None:
-        """Forget dumps that nobody can still be reading."""
+        """Answer what waited for records; forget dumps that nobody can still be reading."""
+        if self._state.recollected and self._unlisted:
+            unlisted, self._unlisted = self._unlisted, {}
+            for peer, query in unlisted.items():
+                self._list(peer, query)
         old = [peer for peer, (at, _) in self._dumps.items() if self._state.at - at > DUMP_KEPT_S]
         for peer in old:
             del self._dumps[peer]
@@ -69,12 +74,20 @@ class Answers:
         }
 
     def _on_tasks(self, client: Client, query: QueryTasks) -> None:
+        """List tasks; what asks for finished ones waits until their records were read after a takeover."""
+        live_only = bool(query.states) and not any(state.terminal for state in query.states)
+        if self._state.recollected or live_only:
+            self._list(client.peer, query)
+        else:
+            self._unlisted[client.peer] = query
+
+    def _list(self, peer: bytes, query: QueryTasks) -> None:
         most = max(1, min(query.limit, PAGE_MAX))
         chosen = heapq.nsmallest(most + 1, self._matching(query), key=lambda record: record.id)
         page = chosen[:most]
         cursor = page[-1].id if len(chosen) > most else ""
         lines = tuple(task_line(record) for record in page)
-        self._state.tell(client.peer, TasksPage(seq=query.seq, tasks=lines, cursor=cursor))
+        self._state.tell(peer, TasksPage(seq=query.seq, tasks=lines, cursor=cursor))
 
     def _matching(self, query: QueryTasks) -> Iterator[TaskRecord]:
         for record in self._records(query):

@@ -100,6 +100,7 @@ class State:
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
         self.counters: Counter[str] = Counter()  #: What happened in this reign.
         self.brokers: tuple[str, ...] = ()  #: Request endpoints of all brokers.
+        self.recollected = False  #: The records of finished tasks were read after the takeover.
         self.placed_at = 0.0  #: Cluster time of the newest placement.
         self.out: list[Action] = []  #: Actions that wait for no commit.
         self.session_timeout_s = config.session_timeout_s  #: As the server granted it.

@@ -118,7 +118,9 @@ class Takeover:
             if node is not None:
                 self._take(node)
         self._size_next(event.nodes)
-        if not self.complete:
+        if self.complete:
+            self.recollect()
+        else:
             self._read_on()
         return True
 
@@ -169,7 +171,10 @@ class Takeover:
 
     def recollect(self) -> None:
         """Read a portion of the finished tasks' records, so that lists and clients find them in memory."""
-        if self._asked or self._unanswered or not self._done_paths:
+        if self._asked or self._unanswered:
+            return
+        if not self._done_paths:
+            self._state.recollected = True
             return
         paths = tuple(self._done_paths[: self._chunk])
         del self._done_paths[: self._chunk]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import msgspec
-from tests.broker_parts import C1, Desks, ended, submit, task_id, to_client
+from tests.broker_parts import C1, C2, Desks, ended, submit, task_id, to_client
 
 from alb_broker.core import answers
 from alb_core import zk, znodes
@@ -197,3 +197,19 @@ def test_an_unknown_policy_is_refused() -> None:
     assert error.code == "invalid"
     assert "least-loaded, uniform" in error.why
     assert each.written == []
+
+
+def test_a_list_waits_for_finished_tasks_after_a_takeover() -> None:
+    """Right after a failover finished tasks are known by their ids only: no list leaves them out."""
+    each = desks()
+    each.state.recollected = False
+    each.client(QueryTasks(seq=1))
+    each.client(QueryTasks(seq=2, states=(TaskState.QUEUED,)), peer=C2)
+    told = each.commit()
+    assert to_client(C1, told) == []
+    assert [type(message) for message in to_client(C2, told)] == [TasksPage]
+    each.state.recollected = True
+    each.answers.tick()
+    (page,) = to_client(C1, each.commit())
+    assert isinstance(page, TasksPage)
+    assert page.seq == 1

@@ -1,4 +1,4 @@
-"""Orders that wait for their commit, and what becomes of them when the leader thinks better of it."""
+"""Orders that wait for their commit, and what becomes of them when their attempt is given up meanwhile."""
 
 from __future__ import annotations
 

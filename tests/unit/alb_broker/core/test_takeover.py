@@ -190,15 +190,16 @@ def test_finished_records_are_read_in_the_background() -> None:
     poison = znodes.done_path(task_id(0))
     tree.nodes[poison] = b"garbage"
     state, takeover, _ = load(tree)
+    takeover.recollect()
     for portion in (FIRST_CHUNK, 2):
-        takeover.recollect()
         (asked,) = of_type(zk.ReadNodes, state.take_out())
         assert len(asked.paths) == portion
         takeover.recollect()
         assert of_type(zk.ReadNodes, state.take_out()) == []
+        assert not state.recollected
         hear(takeover, tree.answer(asked))
-    takeover.recollect()
     assert of_type(zk.ReadNodes, state.take_out()) == []
+    assert state.recollected
     assert all(done.record is not None for done in state.table.done.values())
     assert len(state.table.done) == FIRST_CHUNK + 1
     assert list(state.table.set_aside) == [poison]

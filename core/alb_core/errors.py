@@ -10,9 +10,7 @@
     ├── InvalidTransition        a record met an event that its state does not allow: a defect of alb
     ├── CoordinationError        ZooKeeper
     │   ├── ZooKeeperUnreachable no server answers
-    │   ├── NoLeader             no broker answered as the leader in time
-    │   ├── SessionLost          our session is over
-    │   └── StaleEpoch           another broker leads
+    │   └── NoLeader             no broker answered as the leader in time
     ├── ClientClosed             its client was closed; the task goes on
     ├── CommandFailed            a command ended without success, and somebody insisted on it
     └── TaskError                crosses the wire as a code and its text
@@ -81,14 +79,6 @@ class ZooKeeperUnreachable(CoordinationError):
 
 class NoLeader(CoordinationError):
     """Raised when no broker answered as the leader in time. Retrying helps once one leads."""
-
-
-class SessionLost(CoordinationError):
-    """Raised when our ZooKeeper session is over, and all that hung on it. A new session is needed."""
-
-
-class StaleEpoch(CoordinationError):
-    """Raised when another broker leads with a higher epoch. Retrying does not help; step down."""
 
 
 class ClientClosed(AlbError):

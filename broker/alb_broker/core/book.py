@@ -266,10 +266,8 @@ class Book:
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
         if not task.watchers:
             return ()
-        newest = task.newest()
-        message = TaskMoved(
-            id=task.id, state=task.state, attempt=newest.n if newest else 0, worker=worker, why=why
-        )
+        n, _ = task.assignment()
+        message = TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker, why=why)
         return tuple(
             self._state.client(peer, message) for peer, watcher in task.watchers.items() if watcher.moves
         )

@@ -111,7 +111,7 @@ class Broker:
         """Tell everybody, drop all state, be a standby."""
         reign = self.reign
         assert reign is not None  # noqa: S101 (narrows the type)
-        actions = reign.farewell("", "")
+        actions = reign.farewell()
         actions.append(
             Note("leader_stepped_down", {"epoch": reign.state.epoch, "why": reign.why}, Level.WARNING)
         )

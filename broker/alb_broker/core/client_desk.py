@@ -119,9 +119,7 @@ class ClientDesk:
     def _resend(self, client: Client) -> None:
         state = self._state
         due = [
-            task_id
-            for task_id, sent in zip(client.unacknowledged, client.unacknowledged.values(), strict=True)
-            if state.at - sent >= FINISHED_RESEND_S
+            task_id for task_id, sent in client.unacknowledged.items() if state.at - sent >= FINISHED_RESEND_S
         ][:FINISHED_RESEND_MAX]
         for task_id in due:
             del client.unacknowledged[task_id]
@@ -216,16 +214,8 @@ class ClientDesk:
         if task.submitter != client.peer:
             task.submitter = b""
         state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
-        newest = task.newest()
-        state.tell(
-            client.peer,
-            Accepted(
-                id=task.id,
-                state=task.state,
-                attempt=newest.n if newest else 0,
-                worker=newest.worker if newest else "",
-            ),
-        )
+        n, worker = task.assignment()
+        state.tell(client.peer, Accepted(id=task.id, state=task.state, attempt=n, worker=worker))
 
     def _submit_again_done(self, client: Client, message: Submit, record: TaskRecord) -> None:
         if record.user != client.user or record.digest != tasks.digest(bytes(message.spec)):
@@ -253,16 +243,8 @@ class ClientDesk:
             return
         watcher = Watcher(message.moves, message.window, message.stdout, message.stderr)
         state.clients.watch(client, task, watcher)
-        newest = task.newest()
-        state.tell(
-            client.peer,
-            TaskMoved(
-                id=task.id,
-                state=task.state,
-                attempt=newest.n if newest else 0,
-                worker=newest.worker if newest else "",
-            ),
-        )
+        n, worker = task.assignment()
+        state.tell(client.peer, TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker))
         if message.window:
             self._relay.grant_both(client.peer, task, watcher)
 
@@ -360,15 +342,11 @@ class ClientDesk:
         return True
 
     def _remember(self, done: DoneTask, node: zk.NodeRead | None) -> bool:
-        if node is None:
-            return False
-        try:
-            record = znodes.decode_task(node.path, node.data)
-        except znodes.UnreadableNode as error:
-            self._state.set_aside(error.path, error.why)
+        record = self._state.read_task(node)
+        if node is None or record is None:
             return False
         if record.result is None:
             self._state.set_aside(node.path, "a finished task without a result")
             return False
-        done.record = record
+        done.know(record, record.result)
         return True

@@ -169,13 +169,14 @@ class Ledger:
         """Groups that wait and that somebody waits for: all but deletions."""
         return self.pending - len(self._retention)
 
+    @property
+    def may_commit(self) -> bool:
+        """Whether a batch may leave now."""
+        return self.flight is Flight.NONE and not self.deposed
+
     def wants_commit(self) -> bool:
         """Tell whether a batch should leave now."""
-        return (
-            self.flight is Flight.NONE
-            and not self.deposed
-            and (self.pending > 0 or (self._hurried and bool(self._barriers)))
-        )
+        return self.may_commit and (self.pending > 0 or (self._hurried and bool(self._barriers)))
 
     def next_batch(self, token: int, time: float) -> zk.Multi:
         """Form the next transaction from what waits (perhaps nothing: an empty commit).
@@ -184,7 +185,7 @@ class Ledger:
             token: For the answer.
             time: Cluster time, written into ``/commit``.
         """
-        if self.flight is not Flight.NONE or self.deposed:
+        if not self.may_commit:
             raise AssertionError(f"a batch may not leave: {self.flight}, {self.deposed}")
         groups = self._gather()
         number = self.committed + 1

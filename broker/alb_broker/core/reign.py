@@ -108,9 +108,8 @@ class Reign:
             case events.TurnEnded():
                 self._end_turn()
             case events.ClientGranted():
-                if (
-                    self.phase is Phase.LEADING
-                ):  # before, nobody can say that a task is gone; readers ask again
+                # Before it leads, nobody can say that a task is gone; readers ask again.
+                if self.phase is Phase.LEADING:
                     self._relay.grant(event.peer, event.grant)
             case events.ChunkArrived():
                 self._relay.chunk(event.chunk)
@@ -149,17 +148,11 @@ class Reign:
             self.phase = Phase.OVER
             self.why = why
 
-    def farewell(self, where: str, broker: str) -> list[Action]:
+    def farewell(self) -> list[Action]:
         """Return what the broker says to everybody when its reign is over."""
         state = self.state
-        told: list[Action] = [
-            state.client(client.peer, NotLeader(where=where, broker=broker)) for client in state.clients
-        ]
-        told += [
-            state.worker(worker.peer, NotLeader(where="", broker=broker))
-            for worker in state.workers
-            if worker.peer
-        ]
+        told: list[Action] = [state.client(client.peer, NotLeader()) for client in state.clients]
+        told += [state.worker(worker.peer, NotLeader()) for worker in state.workers if worker.peer]
         return told
 
     def dump(self, why: str) -> bytes:
@@ -264,12 +257,7 @@ class Reign:
         elif state.at - self._leaving_at > LEAVING_S:
             self._end("it was stopped before its last batch was answered")
         due = state.at - self._committed_at >= limits.HEARTBEAT_S
-        if (
-            due
-            and self._suspended_at is None
-            and state.ledger.flight is Flight.NONE
-            and not state.ledger.deposed
-        ):
+        if due and self._suspended_at is None and state.ledger.may_commit:
             self._commit()
 
     def _heartbeat(self) -> None:

@@ -57,7 +57,7 @@ class Repair:
         if event.nodes is None:
             self._unread.add(task_id)
             return True
-        live, done = (self._record(node) for node in event.nodes)
+        live, done = (self._state.read_task(node) for node in event.nodes)
         self._forget(task_id)
         if self._times[task_id] > REPAIRS_MAX:
             path = znodes.task_path(task_id)
@@ -73,15 +73,6 @@ class Repair:
             "task_repaired", Level.WARNING, task=task_id, live=live is not None, done=done is not None
         )
         return True
-
-    def _record(self, node: zk.NodeRead | None) -> TaskRecord | None:
-        if node is None:
-            return None
-        try:
-            return znodes.decode_task(node.path, node.data)
-        except znodes.UnreadableNode as error:
-            self._state.set_aside(error.path, error.why)
-            return None
 
     def _forget(self, task_id: str) -> None:
         """Drop the task from memory; workers that run it are told to end it."""

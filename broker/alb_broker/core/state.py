@@ -19,10 +19,11 @@ from alb_broker.core.queue import Queue
 from alb_broker.core.table import Table
 from alb_broker.core.workers import Workers
 from alb_broker.policies import Policy
-from alb_core import zk
+from alb_core import zk, znodes
 from alb_core.config import BrokerConfig
 from alb_core.messages import ToClient, ToWorker
 from alb_core.notes import Level, Note
+from alb_core.tasks import TaskRecord
 from alb_core.znodes import BrokerNode
 
 
@@ -140,6 +141,16 @@ class State:
         """Keep a node that cannot be read out of the way, and tell the operator."""
         self.table.set_aside[path] = why
         self.note("node_set_aside", Level.ERROR, path=path, why=why)
+
+    def read_task(self, node: zk.NodeRead | None) -> TaskRecord | None:
+        """Return the task that a node holds; None where there is no node, or it was set aside."""
+        if node is None:
+            return None
+        try:
+            return znodes.decode_task(node.path, node.data)
+        except znodes.UnreadableNode as error:
+            self.set_aside(error.path, error.why)
+            return None
 
     def take_out(self) -> list[Action]:
         """Return, and forget, the actions that wait for no commit."""

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from typing import Final
 
 from alb_broker.core.task import Task
-from alb_core.tasks import TaskRecord, TaskState
+from alb_core.tasks import Result, TaskRecord, TaskState
 
 BUSY_DELAY_S: Final = 1.0
 DONE_SLACK: Final = 1000
@@ -30,6 +30,11 @@ class DoneTask:
         self.record = record  #: None until it is read: a takeover lists ids only.
         self.submitter = submitter  #: The only client that submitted it; empty: unknown, or several.
         self.acknowledged = False  #: A client has the result; not persisted.
+
+    def know(self, record: TaskRecord, result: Result) -> None:
+        """Keep the record that was read, and with it the true time of its end."""
+        self.record = record
+        self.finished = result.finished
 
 
 class Table:

@@ -133,18 +133,14 @@ class Takeover:
     def _take(self, node: zk.NodeRead) -> None:
         state = self._state
         done = node.path.startswith(znodes.DONE)
-        try:
-            record = znodes.decode_task(node.path, node.data)
-        except znodes.UnreadableNode as error:
-            state.set_aside(error.path, error.why)
+        record = state.read_task(node)
+        if record is None:
             if done:
                 state.table.done.pop(node.path.rpartition("/")[2], None)
-            return
-        if done:
+        elif done:
             known = state.table.done.get(record.id)
             if known is not None and record.result is not None:
-                known.record = record
-                known.finished = record.result.finished
+                known.know(record, record.result)
         elif not consistent(record):
             state.set_aside(
                 node.path, f"a live task in state {record.state.value} without what belongs to it"

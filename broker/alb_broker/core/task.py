@@ -144,6 +144,11 @@ class Task:
         """Return the attempt with the highest number."""
         return self.attempts[-1] if self.attempts else None
 
+    def assignment(self) -> tuple[int, str]:
+        """Return the number of the newest attempt and its worker; 0 and nobody before the first."""
+        newest = self.newest()
+        return (newest.n, newest.worker) if newest is not None else (0, "")
+
     def take(self, step: Step) -> str:
         """Let a step happen.
 

@@ -248,8 +248,8 @@ class WorkerDesk:
         for attempt_id in [a for a, sent in worker.killing.items() if sent <= due][:RESEND_MAX]:
             worker.killing[attempt_id] = state.at
             task = state.table.live.get(attempt_id.task)
-            why = "cancelled" if task is not None and task.cancel else "superseded"
-            kill = Kill(attempt=attempt_id, why="cancelled" if why == "cancelled" else "superseded")
+            cancelled = task is not None and task.cancel
+            kill = Kill(attempt=attempt_id, why="cancelled" if cancelled else "superseded")
             state.ledger.say(state.worker(worker.peer, kill))
 
     # --- loss -----------------------------------------------------------------------------------------------

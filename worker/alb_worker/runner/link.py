@@ -5,7 +5,6 @@ It owns the bytes under way. It knows nothing of what the messages mean.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 from typing import Final, Generic, TypeVar
@@ -99,11 +98,6 @@ class FrameLink(Generic[M]):
                 position = end
         del buffer[:position]
         return messages
-
-    def finish_sending(self) -> None:
-        """Tell the other end that nothing more will come."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close the socket."""

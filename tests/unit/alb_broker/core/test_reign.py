@@ -362,7 +362,7 @@ def test_a_leader_that_is_stopped_hands_over() -> None:
     assert multi.operations[-1] == zk.Delete(znodes.LEADER)
     assert [type(message) for message in to_client(C1, actions)] == [Accepted]
     assert scene.reign.phase is Phase.OVER
-    farewell = scene.reign.farewell("", "")
+    farewell = scene.reign.farewell()
     assert to_client(C1, farewell) == to_worker(W1, farewell) == [NotLeader()]
 
 

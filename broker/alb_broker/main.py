@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
-from contextlib import suppress
 
 import alb_core
 from alb_broker.shell.plugins import load_policies
@@ -13,6 +11,7 @@ from alb_broker.shell.policy_guard import PolicyGuard
 from alb_broker.shell.process import BrokerProcess, Links
 from alb_core.config import BrokerConfig
 from alb_core.io import clock, logs
+from alb_core.io.descriptors import allow_open_files
 from alb_core.io.zookeeper import bootstrap
 from alb_core.znodes import BrokerNode
 
@@ -31,7 +30,7 @@ def main(config: BrokerConfig) -> int:
         ZooKeeperUnreachable: No server answered at the start.
     """
     log = logs.configure(config.log_level, broker=config.name)
-    _raise_file_limit()
+    allow_open_files()
     policies = PolicyGuard().guard(load_policies())
     meta = bootstrap(config.zk_hosts(), config.zk_chroot())
     links = Links(config)
@@ -52,12 +51,3 @@ def main(config: BrokerConfig) -> int:
         signal.signal(number, lambda *_: process.stop())
     log.info("broker_starts", clients=node.clients, workers=node.workers, table=meta.table, pid=node.pid)
     return process.run()
-
-
-def _raise_file_limit() -> None:
-    """Libzmq aborts the process when descriptors run out."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(65_536, hard) if hard != resource.RLIM_INFINITY else 65_536
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

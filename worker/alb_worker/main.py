@@ -7,7 +7,6 @@ is registered; the runner starts before there is any thread.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from typing import Final
 from alb_core.config import WorkerConfig
 from alb_core.errors import ConfigError
 from alb_core.io import clock, logs
+from alb_core.io.descriptors import allow_open_files
 from alb_core.io.session import Session
 from alb_core.znodes import WorkerNode
 from alb_worker.core.actions import Exit
@@ -31,8 +31,6 @@ from alb_worker.shell.spool import Spool
 EXIT_CRASHED: Final = 70
 EXIT_CONFIG: Final = 78
 #: As in sysexits.h.
-FILES_MAX: Final = 65_536
-#: Open files that the agent asks for; libzmq aborts the process when it has none left.
 
 
 def main(config: WorkerConfig) -> int:
@@ -80,7 +78,7 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         runner = RunnerLink(worker=config.name, work_dir=work_dir, incarnation=node.incarnation)
         runner.start()
         stack.callback(runner.close)
-        _allow_open_files()
+        allow_open_files()  # only now: the runner was started before, so that commands see the usual limit
         inbox = Inbox()
         stack.callback(inbox.bell.close)
         session = Session(config.zk_hosts(), config.zk_chroot(), config.session_timeout_s, inbox.post)
@@ -107,14 +105,6 @@ def _kill_leftovers(work_dir: str, logger: logs.Logger) -> None:
     """Kill what an earlier process of this worker left: its commands may run elsewhere by now."""
     for leftover in leftovers.kill_leftovers(work_dir):
         logger.warning("leftover_killed", pid=leftover.pid, task=leftover.task, gone=leftover.gone)
-
-
-def _allow_open_files() -> None:
-    """Raise the agent's own limit; the runner was started before, so that commands see the usual one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager

@@ -69,6 +69,15 @@ DEPOSE_HUNG_S: Final = 5.0
 DEPOSE_LEADER_AGE_S: Final = 10.0
 DEPOSE_AGAIN_S: Final = 30.0
 
+# --- ahead ------------------------------------------------------------------------------------------------
+AHEAD_S: Final = 0.1
+#: A worker is given, beyond what it has room for, what it ends in this time: short commands must not wait for
+#: the round trip through the table.
+AHEAD_MAX: Final = 256
+#: Of one worker.
+AHEAD_KEPT_S: Final = 0.3
+#: What found no room on the worker by then is given back: another one may have room, or will sooner.
+
 # --- worker -----------------------------------------------------------------------------------------------
 SPOOL_KEPT_S: Final = 3600.0
 SPOOL_BYTES_MAX: Final = 1024 * 1024 * 1024

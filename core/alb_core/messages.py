@@ -306,6 +306,9 @@ class WorkerLine(msgspec.Struct, frozen=True, kw_only=True):
     reserved_memory_bytes: int
     reserved_net_bps: int
     running: int
+    #: Attempts that have their room.
+    ahead: int = 0
+    #: Attempts that wait on the worker for room.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+EPSILON: Final = 1e-9
+#: Sums of fractional cpus are exact only so far.
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,6 +45,37 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     net: float = 0.0
     running: int = 0
     #: Attempts whose processes live.
+
+
+class Room:
+    """What is free on a worker. The leader and the worker itself count it by the same rules."""
+
+    __slots__ = ("cpus", "memory_bytes", "net_bps")
+
+    def __init__(self, *, cpus: float = 0.0, memory_bytes: int = 0, net_bps: int = 0) -> None:
+        self.cpus = cpus
+        self.memory_bytes = memory_bytes
+        self.net_bps = net_bps
+
+    def holds(self, request: Request) -> bool:
+        """Tell whether the amounts of a request are free."""
+        return (
+            request.cpus <= self.cpus + EPSILON
+            and request.memory_bytes <= self.memory_bytes
+            and request.net_bps <= self.net_bps
+        )
+
+    def take(self, request: Request) -> None:
+        """Set a request's amounts aside."""
+        self.cpus -= request.cpus
+        self.memory_bytes -= request.memory_bytes
+        self.net_bps -= request.net_bps
+
+    def give_back(self, request: Request) -> None:
+        """Let a request's amounts be free again."""
+        self.cpus += request.cpus
+        self.memory_bytes += request.memory_bytes
+        self.net_bps += request.net_bps
 
 
 def fits(request: Request, capacity: Capacity) -> bool:

@@ -154,6 +154,7 @@ class Cause(enum.Enum):
     NOT_EXECUTABLE = "not_executable"  #: Found, but could not be executed: exit code 126.
     NOT_FOUND = "not_found"  #: No such command: exit code 127.
     NOT_STARTED = "not_started"  #: The worker could not start it: exit code 125; ``why`` says the reason.
+    GIVEN_BACK = "given_back"  #: It never started: the worker had no room for it in time, or stops.
     INTERRUPTED = (
         "interrupted"  #: The worker was stopped or its runner died, and the command with it: a crash.
     )

@@ -34,6 +34,7 @@ class ExecutionChecks:
         self._started: dict[tuple[str, int], str] = {}  #: Who started an attempt.
         self._starts: dict[str, list[int]] = defaultdict(list)  #: The attempts of a task that started.
         self._ended: dict[tuple[str, int], Outcome | None] = {}  #: None: died with its worker or runner.
+        self._given_back: set[tuple[str, int]] = set()  #: Attempts that their worker said it never started.
         self.count = 0
 
     def starts_of(self, task_id: str) -> list[int]:
@@ -43,6 +44,17 @@ class ExecutionChecks:
     def has_ended(self, task_id: str, n: int) -> bool:
         """Tell whether an attempt was started and is over."""
         return (task_id, n) in self._ended
+
+    def was_given_back(self, task_id: str, n: int) -> bool:
+        """Tell whether the worker of an attempt gave it back."""
+        return (task_id, n) in self._given_back
+
+    def on_reported(self, attempt: AttemptId, outcome: Outcome) -> None:
+        """A worker reports the end of an attempt."""
+        if outcome.cause is Cause.GIVEN_BACK:
+            key = (attempt.task, attempt.n)
+            demand(key not in self._started, "what_is_given_back_never_starts", f"{attempt} has started")
+            self._given_back.add(key)
 
     def on_start(
         self, attempt: AttemptId, spec: TaskSpec, worker: str, incarnation: str, capacity: Capacity
@@ -56,6 +68,7 @@ class ExecutionChecks:
             "nothing_starts_that_is_not_in_the_table",
             f"{name}, the table says {assigned}",
         )
+        demand(key not in self._given_back, "what_is_given_back_never_starts", f"{name} starts")
         demand(key not in self._started, "no_attempt_starts_twice", f"{name} after {self._started.get(key)}")
         demand(
             spec.on_lost is not OnLost.FAIL or not self._starts[attempt.task],

@@ -19,6 +19,7 @@ from tests.simulation.violations import demand
 from alb_broker.core.actions import SendToClient, SendToWorker
 from alb_core import messages, zk, znodes
 from alb_worker.core import events as worker_events
+from alb_worker.core.actions import SendToLeader
 
 if TYPE_CHECKING:
     from tests.simulation.brokers import BrokerHost
@@ -32,6 +33,14 @@ COMMIT_S: Final = 30.0
 #: From a leader's decision to its commit, at most.
 PER_TASK_MAX: Final = 40
 #: Entries that a leader may keep for each task that users made, in all its books together.
+
+COUNTERS: Final = {
+    "attempts_adopted": "adoptions",
+    "commits_unknown": "unknown commits",
+    "tasks_placed_ahead": "placed ahead",
+    "attempts_given_back": "given back",
+}
+#: Of a reign: what a leader calls them, and what the report does.
 
 ORDERS: Final = (messages.Run, messages.Kill, messages.AttemptAck, messages.Registered)
 
@@ -64,8 +73,8 @@ class Invariants:
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
         self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
-        self.adoptions: dict[tuple[str, int], int] = {}
-        self.unknown_commits: dict[tuple[str, int], int] = {}
+        self.counted: dict[tuple[str, int], dict[str, int]] = {}
+        #: What each reign counted of what the report tells.
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
 
@@ -120,21 +129,21 @@ class Invariants:
             return
         state = core.reign.state
         key = (broker.incarnation, state.epoch)
-        self.adoptions[key] = state.counters["attempts_adopted"]
-        self.unknown_commits[key] = state.counters["commits_unknown"]
+        self.counted[key] = {told: state.counters[counter] for counter, told in COUNTERS.items()}
         for worker in state.workers:
             cpus = sum(request.cpus for request in worker.reserved.values())
             memory = sum(request.memory_bytes for request in worker.reserved.values())
             exact = (
-                abs(worker.cpus + cpus - worker.capacity.cpus) < EPSILON
-                and worker.memory_bytes + memory == worker.capacity.memory_bytes
+                abs(worker.room.cpus + cpus - worker.capacity.cpus) < EPSILON
+                and worker.room.memory_bytes + memory == worker.capacity.memory_bytes
             )
             registered = worker.capacity.cpus > 0
-            within = not registered or (worker.cpus >= -EPSILON and worker.memory_bytes >= 0)
+            within = not registered or (worker.room.cpus >= -EPSILON and worker.room.memory_bytes >= 0)
             demand(
                 exact and within,
                 "reserved_capacity_returns_exactly_once",
-                f"{broker.name}: {worker.cpus} of {worker.capacity.cpus} cpus free on {worker.incarnation}, "
+                f"{broker.name}: {worker.room.cpus} of {worker.capacity.cpus} cpus free "
+                f"on {worker.incarnation}, "
                 f"{cpus} are reserved",
             )
         entries = state.ledger.pending + sum(len(client.unacknowledged) for client in state.clients)
@@ -150,6 +159,9 @@ class Invariants:
     def after_worker_event(self, worker: WorkerHost, event: Any, actions: list[Any]) -> None:
         """A worker handled an event."""
         core = worker.core
+        for action in actions:
+            if isinstance(action, SendToLeader) and isinstance(action.message, messages.AttemptEnded):
+                self.execution.on_reported(action.message.attempt, action.message.outcome)
         if core is None or not isinstance(event, worker_events.LeaderSaid | zk.NodesRead):
             return
         life, fence = worker.incarnation, core.link.fence.epoch
@@ -195,9 +207,10 @@ class Invariants:
             for worker in core.reign.state.workers:
                 demand(
                     not worker.link
-                    or (not worker.reserved and abs(worker.cpus - worker.capacity.cpus) < EPSILON),
+                    or (not worker.attempts() and abs(worker.room.cpus - worker.capacity.cpus) < EPSILON),
                     "all_capacity_is_free_at_rest",
-                    f"{worker.incarnation}: {worker.cpus} of {worker.capacity.cpus} free, {worker.reserved}",
+                    f"{worker.incarnation}: {worker.room.cpus} of {worker.capacity.cpus} cpus free, "
+                    f"{worker.attempts()}",
                 )
         overdue = self._cluster.timeline.now - 20.0
         for client in self._cluster.clients:

@@ -43,6 +43,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     batch_operations: int
     batch_bytes: int
     lost_with_session_s: float
+    ahead_s: float
+    ahead_kept_s: float
     holding_s: float
     done_kept_s: float
     done_kept: int
@@ -77,6 +79,8 @@ def draw_knobs(draws: random.Random) -> Knobs:
         batch_operations=draws.choice((1, 3, 20, 500)),
         batch_bytes=draws.choice((600, 5_000, 512 * 1024)),
         lost_with_session_s=draws.choice((6.0, 10.0)),
+        ahead_s=draws.choice((0.1, 1.0, 10.0)),
+        ahead_kept_s=draws.choice((0.3, 1.0, 5.0)),
         holding_s=draws.choice((45.0, 60.0, 600.0)),
         done_kept_s=draws.choice((1.0, 10.0, 3600.0)),
         done_kept=done_kept,
@@ -106,6 +110,8 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "BATCH_OPERATIONS_MAX", knobs.batch_operations),
         (limits, "BATCH_BYTES_MAX", knobs.batch_bytes),
         (limits, "LOST_WITH_SESSION_S", knobs.lost_with_session_s),
+        (limits, "AHEAD_S", knobs.ahead_s),
+        (limits, "AHEAD_KEPT_S", knobs.ahead_kept_s),
     ]
     old = [(place, name, getattr(place, name)) for place, name, _ in new]
     for place, name, value in new:

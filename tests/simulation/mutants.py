@@ -1,4 +1,4 @@
-"""Sixteen defects that a cluster must not have, each planted in the real cores to see the simulator catch it.
+"""Seventeen defects that no cluster must have, each planted in the real cores to see the simulator catch it.
 
 A mutant replaces a function or two of a core. It counts as caught when a seed breaks an invariant; a core
 that merely raises does not count. ``python -m tests.simulation --mutants``, or ``make sim-mutants``.
@@ -29,6 +29,8 @@ from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker, Workers
 from alb_core import zk, znodes
 from alb_core.messages import Accepted, AttemptAck, AttemptId, CancelNoted
+from alb_core.resources import Request, Room
+from alb_worker.core import attempts
 from alb_worker.core.link import Fence
 
 Patch = tuple[Any, str, Any]
@@ -152,10 +154,20 @@ def capacity_twice() -> list[Patch]:
     def release_twice(worker: Any, attempt: AttemptId) -> bool:
         request = worker.reserved.get(attempt)
         if request is not None:
-            worker.cpus += request.cpus
+            worker.room.cpus += request.cpus
         return release(worker, attempt)
 
     return [(Worker, "release", release_twice)]
+
+
+def ahead_without_room() -> list[Patch]:
+    """A worker starts what it was given ahead before there is room for it."""
+
+    class EndlessRoom(Room):
+        def holds(self, request: Request) -> bool:  # noqa: ARG002 (there is room for everything)
+            return True
+
+    return [(attempts, "Room", EndlessRoom)]
 
 
 def resubmission_is_new() -> list[Patch]:
@@ -221,6 +233,7 @@ MUTANTS: Final = (
     Mutant("adoption skipped", adoption_skipped),
     Mutant("unclaimed attempt of a living incarnation given to another", unclaimed_given_away),
     Mutant("capacity returned twice", capacity_twice),
+    Mutant("what was given ahead starts without room", ahead_without_room),
     Mutant("resubmission as a new task", resubmission_is_new),
     Mutant("finished task forgotten before its acknowledgement", forgotten_early),
     Mutant("cancel not recorded", cancel_unrecorded),

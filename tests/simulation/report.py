@@ -39,8 +39,8 @@ def report_of(cluster: Cluster, violation: Violation | None) -> SeedReport:
     invariants = cluster.invariants
     counts = Counter(invariants.table.counts)
     counts["leader changes"] = max(0, counts.pop("claims", 0) - 1)
-    counts["adoptions"] = sum(invariants.adoptions.values())
-    counts["unknown commits"] = sum(invariants.unknown_commits.values())
+    for counted in invariants.counted.values():
+        counts.update(counted)
     counts["messages"] = cluster.network.counts["carried"]
     counts["starts"] = invariants.execution.count
     return SeedReport(

@@ -245,7 +245,8 @@ class TableChecks:
         if not worker.alive or worker.incarnation != attempt.incarnation or cluster.was_asked_to_stop(worker):
             return
         task_id = name.partition(" ")[0]
-        if cluster.invariants.execution.has_ended(task_id, attempt.n):
+        execution = cluster.invariants.execution
+        if execution.has_ended(task_id, attempt.n) or execution.was_given_back(task_id, attempt.n):
             return
         silences = cluster.invariants.silences(self.leader, attempt.incarnation)
         demand(

@@ -35,7 +35,7 @@ from alb_core.messages import (
     TaskMoved,
 )
 from alb_core.notes import Level
-from alb_core.tasks import Attempt, AttemptState, Outcome, TaskState
+from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskState
 
 
 class Book:
@@ -82,6 +82,8 @@ class Book:
         worker.unconfirmed[attempt] = at
         state.placed_at = now
         state.counters["tasks_placed"] += 1
+        if attempt in worker.ahead:
+            state.counters["tasks_placed_ahead"] += 1
         self._save(task, self._place_releases(task, worker, attempt))
 
     def _place_releases(self, task: Task, worker: Worker, attempt: AttemptId) -> tuple[Action, ...]:
@@ -98,6 +100,8 @@ class Book:
         )
         attempt_id = AttemptId(task.id, attempt.n)
         self.release(task, worker, attempt_id)
+        if outcome.cause is Cause.GIVEN_BACK:
+            state.counters["attempts_given_back"] += 1
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
         if waited and task.state is TaskState.QUEUED:
             self._save(task, (acknowledgement,))
@@ -138,7 +142,7 @@ class Book:
 
     def reserve(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
         """Set aside what the attempt needs, on the worker and for the user."""
-        if attempt in worker.reserved:
+        if worker.holds(attempt):
             return
         worker.reserve(attempt, task.spec.request)
         shares = self._state.table.reserved_cpus
@@ -146,7 +150,7 @@ class Book:
 
     def release(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, or its worker is."""
-        held = attempt in worker.reserved
+        held = worker.holds(attempt)
         if worker.release(attempt):
             self._state.workers.grew(worker)
         if held:

@@ -16,6 +16,7 @@ from alb_broker.policies import Candidate, Context, Policy
 from alb_core.draws import Draws
 from alb_core.notes import Level, Note
 from alb_core.resources import Request
+from alb_core.tasks import OnLost
 
 CANDIDATES_MAX: Final = 4
 #: A policy sees at most so many workers: the cost of a placement does not grow with the cluster, and a few
@@ -78,20 +79,26 @@ class Placer:
         if grown:
             queue.unblock(lambda request: _fits_one(grown, request))
 
-        too_large: list[Request] = []  # what fitted nowhere in this pass: room only shrinks until it ends
+        # Room only shrinks until the pass ends.
+        full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
 
         def offer(task: Task) -> Offered:
             request = task.spec.request
-            if any(_asks_for_more(request, failed) for failed in too_large):
+            if nowhere.cover(request):
                 return Offered.NO_ROOM
-            found = workers.candidates(request, CANDIDATES_MAX)
-            if not found:
-                too_large.append(request)
-                del too_large[:-FAILURES_KEPT]
-                return Offered.NO_ROOM
-            worker = self._choose(task, found, context)
-            if worker is None:
-                return Offered.DECLINED
+            found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX)
+            if found:
+                worker = self._choose(task, found, context)
+                if worker is None:
+                    return Offered.DECLINED
+            else:
+                full.add(request)
+                if not _may_wait_there(task):
+                    return Offered.NO_ROOM
+                worker = workers.soonest(request, CANDIDATES_MAX)
+                if worker is None:
+                    nowhere.add(request)
+                    return Offered.NO_ROOM
             commit(task, worker)
             return Offered.PLACED
 
@@ -103,7 +110,12 @@ class Placer:
             return found[0]
         candidates = tuple(
             Candidate(
-                worker.name, worker.capacity, worker.cpus, worker.memory_bytes, worker.net_bps, worker.load
+                worker.name,
+                worker.capacity,
+                worker.room.cpus,
+                worker.room.memory_bytes,
+                worker.room.net_bps,
+                worker.load,
             )
             for worker in found
         )
@@ -134,6 +146,25 @@ def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | N
     raise ValueError(f"the policy chose {chosen!r:.80}, which is no candidate")
 
 
+class _Failures:
+    """Requests that found nothing within a pass; whatever asks for as much finds nothing either."""
+
+    __slots__ = ("_requests",)
+
+    def __init__(self) -> None:
+        self._requests: list[Request] = []
+
+    def cover(self, request: Request) -> bool:
+        """Tell whether a request need not be tried."""
+        return any(_asks_for_more(request, failed) for failed in self._requests)
+
+    def add(self, request: Request) -> None:
+        """Remember one more, and at most so many in all."""
+        if request not in self._requests:
+            self._requests.append(request)
+            del self._requests[:-FAILURES_KEPT]
+
+
 def _asks_for_more(request: Request, other: Request) -> bool:
     """Tell whether the request asks for at least as much of everything."""
     return (
@@ -145,4 +176,11 @@ def _asks_for_more(request: Request, other: Request) -> bool:
 
 
 def _fits_one(workers: list[Worker], request: Request) -> bool:
-    return any(worker.placeable and worker.fits(request) for worker in workers)
+    return any(
+        worker.placeable and (worker.fits(request) or worker.fits_ahead(request)) for worker in workers
+    )
+
+
+def _may_wait_there(task: Task) -> bool:
+    """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started."""
+    return task.spec.on_lost is OnLost.RERUN

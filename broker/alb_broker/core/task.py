@@ -208,6 +208,15 @@ class Task:
             self.queued_since = at
         return why
 
+    def give_back(self, n: int, at: float, why: str) -> str:
+        """Its worker gives an attempt back that never started: no crash, and its turn is not lost."""
+        self.replace_attempt(n, AttemptState.OVER)
+        if self.cancel:
+            self.finish(Result(state=TaskState.CANCELLED, why="cancelled before it ran", finished=at))
+        elif not self.live():
+            self.state = TaskState.QUEUED
+        return why
+
 
 def consistent(record: TaskRecord) -> bool:
     """Tell whether a record can be that of a live task: what waits has no live attempt, what runs has one."""
@@ -238,6 +247,8 @@ def _end(task: Task, step: Ended) -> str | None:
     outcome = step.outcome
     attempt = task.attempt(step.n)
     assert attempt is not None  # noqa: S101 (the caller found it)
+    if outcome.cause is Cause.GIVEN_BACK:
+        return task.give_back(step.n, step.at, outcome.why)
     if outcome.cause is Cause.INTERRUPTED or (outcome.cause is Cause.KILLED and not task.cancel):
         task.replace_attempt(step.n, AttemptState.OVER)
         return task.crash(step.at, step.crash_limit, outcome.why or f"worker {attempt.worker} interrupted it")
@@ -247,7 +258,7 @@ def _end(task: Task, step: Ended) -> str | None:
 
 def _end_lost(task: Task, step: Ended) -> str | None:
     """Its loss was counted, and the task waits already: a report of no result changes nothing more."""
-    if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED):
+    if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK):
         task.replace_attempt(step.n, AttemptState.OVER)
         return f"lost attempt {step.n} is over without a result"
     return _end(task, step)

@@ -52,6 +52,7 @@ class WorkerDesk:
         self._book: Final = book
         self._list_token = 0  #: Of the listing under way; 0: none.
         self._listed_at = float("-inf")  #: Own clock of the newest listing.
+        self._paced_at = state.at  #: Own clock, when the workers' paces were taken.
         self._list_wanted = True
         self._reads: dict[int, tuple[str, ...]] = {}  #: Node reads under way: token to worker names.
         self._unread: set[str] = set()  #: Workers whose node must be read.
@@ -188,7 +189,7 @@ class WorkerDesk:
         if task is not None and attempt is not None:
             self._keep(worker, task, attempt, attempt_id)
             return
-        if attempt_id not in worker.reserved:
+        if not worker.holds(attempt_id):
             worker.foreign.add(attempt_id)
         self._kill(worker, attempt_id)
 
@@ -209,7 +210,7 @@ class WorkerDesk:
 
     def _claim_unclaimed(self, worker: Worker, held: set[AttemptId]) -> None:
         """What the table gives to this incarnation and it does not hold is sent to it again."""
-        for attempt_id in worker.reserved:
+        for attempt_id in worker.attempts():
             if attempt_id in held:
                 continue
             task = self._state.table.live.get(attempt_id.task)
@@ -224,6 +225,9 @@ class WorkerDesk:
     def tick(self) -> None:
         """Send unanswered orders again, judge who is lost, keep the list of workers fresh."""
         state = self._state
+        if state.at > self._paced_at:
+            state.workers.take_paces(state.at - self._paced_at)
+            self._paced_at = state.at
         for worker in state.workers.mark_silent(state.at):
             state.note("worker_silent", Level.WARNING, worker=worker.name, session=worker.session)
         for worker in state.workers.overdue(state.at) if self._nodes_known else ():
@@ -265,9 +269,9 @@ class WorkerDesk:
             worker=worker.name,
             incarnation=worker.incarnation,
             why=why,
-            attempts=len(worker.reserved),
+            attempts=len(worker.attempts()),
         )
-        for attempt_id in list(worker.reserved):
+        for attempt_id in worker.attempts():
             task = state.table.live.get(attempt_id.task)
             if task is None:
                 continue

@@ -3,28 +3,31 @@
 A worker has a *session* while its ephemeral node holds its incarnation, and a *link* while it is heard.
 Both: tasks are placed on it. Session only: nothing is placed, lost after 30 s. Link only: nothing is placed,
 it keeps its attempts. Neither: lost after 5 s. Loss is judged per incarnation.
+
+A worker that ends short commands is given a few *ahead* of its room: as many as it ends in ``AHEAD_S``, by
+its pace since the last tick. It starts them itself, in the order in which it got them, as soon as there is
+room.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from alb_core import limits
 from alb_core.messages import AttemptId, WorkerLine
-from alb_core.resources import Capacity, Load, Request, fits
-
-EPSILON: Final = 1e-9
-#: Sums of fractional cpus are exact only so far.
+from alb_core.resources import EPSILON, Capacity, Load, Request, Room, fits
 
 
 class Worker:
     """One incarnation of one worker."""
 
     __slots__ = (
+        "ahead",
+        "allowance",
         "capacity",
-        "cpus",
+        "ended",
         "foreign",
         "heard",
         "incarnation",
@@ -32,12 +35,11 @@ class Worker:
         "leaving",
         "link",
         "load",
-        "memory_bytes",
         "name",
-        "net_bps",
         "open",
         "peer",
         "reserved",
+        "room",
         "session",
         "silent_since",
         "unconfirmed",
@@ -54,14 +56,15 @@ class Worker:
         self.heard = at  #: Own clock, when it was last heard.
         self.silent_since = at  #: Own clock, since when session or link is missing.
         self.leaving = False  #: It said that it stops.
+        self.room: Final = Room()  #: What is free.
         self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
+        self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
+        self.allowance = 0  #: How many it may hold ahead.
+        self.ended = 0  #: Attempts that ended on it since its pace was taken.
         self.foreign: set[AttemptId] = set()
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
         self.killing: dict[AttemptId, float] = {}  #: Kill was sent then (own clock), and not answered.
-        self.cpus = 0.0  #: Free.
-        self.memory_bytes = 0  #: Free.
-        self.net_bps = 0  #: Free.
         self.open = False  #: It is among those that a search for candidates looks at.
 
     @property
@@ -71,26 +74,45 @@ class Worker:
 
     @property
     def has_room(self) -> bool:
-        """Whether some task could be placed on it: every task needs processors."""
-        return self.cpus > EPSILON and self.placeable
+        """Whether some task could be placed on it, ahead or at once: every task needs processors."""
+        return (self.room.cpus > EPSILON or len(self.ahead) < self.allowance) and self.placeable
 
     def fits(self, request: Request) -> bool:
-        """Tell whether the request fits into what is free."""
+        """Tell whether the request fits into what is free; behind what waits there, nothing is."""
         return (
-            request.cpus <= self.cpus + EPSILON
-            and request.memory_bytes <= self.memory_bytes
-            and request.net_bps <= self.net_bps
+            not self.ahead
+            and self.room.holds(request)
             and (not request.labels or set(request.labels) <= set(self.capacity.labels))
         )
 
+    def fits_ahead(self, request: Request) -> bool:
+        """Tell whether the worker may be given the request ahead of its room."""
+        return len(self.ahead) < self.allowance and fits(request, self.capacity)
+
+    def holds(self, attempt: AttemptId) -> bool:
+        """Tell whether an attempt was given to this worker and may still be there."""
+        return attempt in self.reserved or attempt in self.ahead
+
+    def attempts(self) -> list[AttemptId]:
+        """Return all attempts that it holds."""
+        return [*self.reserved, *self.ahead]
+
     def reserve(self, attempt: AttemptId, request: Request) -> None:
-        """Set the request aside for an attempt; a second time for the same attempt changes nothing."""
-        if attempt in self.reserved:
+        """Set the request aside for an attempt, or let it wait ahead; a second time changes nothing."""
+        if self.holds(attempt):
             return
-        self.reserved[attempt] = request
-        self.cpus -= request.cpus
-        self.memory_bytes -= request.memory_bytes
-        self.net_bps -= request.net_bps
+        self.ahead[attempt] = request
+        self._advance()
+
+    def _advance(self) -> None:
+        """Give room to what waits, in order, as the worker does."""
+        while self.ahead:
+            attempt, request = next(iter(self.ahead.items()))
+            if not self.room.holds(request):
+                return
+            del self.ahead[attempt]
+            self.reserved[attempt] = request
+            self.room.take(request)
 
     def release(self, attempt: AttemptId) -> bool:
         """Give back what an attempt had reserved: its processes are gone.
@@ -103,19 +125,30 @@ class Worker:
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)
         request = self.reserved.pop(attempt, None)
-        if request is None:
+        if request is not None:
+            self.room.give_back(request)
+            self.ended += 1
+        elif self.ahead.pop(attempt, None) is None:
             return foreign
-        self.cpus += request.cpus
-        self.memory_bytes += request.memory_bytes
-        self.net_bps += request.net_bps
+        self._advance()
         return True
+
+    def take_pace(self, elapsed_s: float) -> None:
+        """Allow it to hold ahead what it ends in ``AHEAD_S``.
+
+        Args:
+            elapsed_s: Since the last call.
+        """
+        self.allowance = min(limits.AHEAD_MAX, int(self.ended * limits.AHEAD_S / elapsed_s))
+        self.ended = 0
 
     def offer(self, capacity: Capacity) -> None:
         """Take over what the worker says it offers, keeping what is reserved."""
-        self.cpus += capacity.cpus - self.capacity.cpus
-        self.memory_bytes += capacity.memory_bytes - self.capacity.memory_bytes
-        self.net_bps += capacity.net_bps - self.capacity.net_bps
+        self.room.cpus += capacity.cpus - self.capacity.cpus
+        self.room.memory_bytes += capacity.memory_bytes - self.capacity.memory_bytes
+        self.room.net_bps += capacity.net_bps - self.capacity.net_bps
         self.capacity = capacity
+        self._advance()
 
     def line(self) -> WorkerLine:
         """Return the worker as lists show it."""
@@ -126,10 +159,11 @@ class Worker:
             load=self.load,
             session=self.session,
             link=self.link,
-            reserved_cpus=round(self.capacity.cpus - self.cpus, 6),
-            reserved_memory_bytes=self.capacity.memory_bytes - self.memory_bytes,
-            reserved_net_bps=self.capacity.net_bps - self.net_bps,
+            reserved_cpus=round(self.capacity.cpus - self.room.cpus, 6),
+            reserved_memory_bytes=self.capacity.memory_bytes - self.room.memory_bytes,
+            reserved_net_bps=self.capacity.net_bps - self.room.net_bps,
             running=len(self.reserved),
+            ahead=len(self.ahead),
         )
 
 
@@ -197,6 +231,20 @@ class Workers:
 
     def candidates(self, request: Request, most: int) -> list[Worker]:
         """Return workers with room for the request, at most `most`, beginning where the last search ended."""
+        return self._search(lambda worker: worker.fits(request), most)
+
+    def soonest(self, request: Request, most: int) -> Worker | None:
+        """Return the worker that would start the request soonest of at most `most` that may get it ahead."""
+        found = self._search(lambda worker: worker.fits_ahead(request), most)
+        return min(found, key=lambda worker: len(worker.ahead) / worker.allowance, default=None)
+
+    def take_paces(self, elapsed_s: float) -> None:
+        """Set anew what each worker may hold ahead; to be called every tick."""
+        for worker in self.by_name.values():
+            worker.take_pace(elapsed_s)
+            self.grew(worker)
+
+    def _search(self, suits: Callable[[Worker], bool], most: int) -> list[Worker]:
         found: list[Worker] = []
         for _ in range(len(self._open)):
             worker = self._open[0]
@@ -205,7 +253,7 @@ class Workers:
                 worker.open = False
                 continue
             self._open.rotate(-1)
-            if worker.fits(request):
+            if suits(worker):
                 found.append(worker)
                 if len(found) == most:
                     break

@@ -159,7 +159,11 @@ def _clock(seconds: float) -> str:
 @json_option
 @cluster_options
 def workers(place: Place, *, as_json: bool) -> int:
-    """List workers, with what they offer, what is reserved, and how busy they are."""
+    """List workers, with what they offer, what is reserved, and how busy they are.
+
+    TASKS is how many have room there, and after a plus how many wait there for it: short commands are handed
+    over ahead.
+    """
     with place.client() as client:
         lines = client.workers()
     if as_json:
@@ -178,7 +182,7 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
     return (
         line.worker,
         state,
-        str(line.running),
+        f"{line.running}+{line.ahead}" if line.ahead else str(line.running),
         f"{line.reserved_cpus:g}/{offered.cpus:g}",
         f"{format_size(line.reserved_memory_bytes)}/{format_size(offered.memory_bytes)}",
         f"{line.reserved_net_bps / 1e6:g}/{offered.net_bps / 1e6:g} Mbit/s" if offered.net_bps else "-",

@@ -2,6 +2,9 @@
 
 One table, ``STEPS``, holds every move of an attempt. Knows nothing of links: what it wants said is a
 SendToLeader action, and its owner drops it while nobody listens. Reports are given again until acknowledged.
+
+Attempts start in the order in which they came, as soon as there is room: the leader may give some ahead of
+it. What waits too long for room is given back.
 """
 
 # ruff: noqa: S101 (asserts narrow types, and state what cannot be otherwise)
@@ -18,6 +21,7 @@ from alb_core import codec, limits
 from alb_core.errors import InvalidTransition, RemoteProtocolError
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
 from alb_core.notes import Level, Note
+from alb_core.resources import Capacity, Request, Room
 from alb_core.tasks import Cause, Outcome, TaskSpec, check_spec
 from alb_worker.core.actions import KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
 from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
@@ -32,11 +36,14 @@ STOP_GRACE_S: Final = 5.0
 
 Actions: TypeAlias = list[WorkerAction]
 
+_STOPPED: Final = Outcome(cause=Cause.GIVEN_BACK, why="the worker stops")
+#: What was not started is no crash: another worker takes it at once.
+
 
 class Phase(enum.IntEnum):
     """Where an attempt stands."""
 
-    WAITING = 1  #: An older attempt of the task still runs here; this one starts when that is gone.
+    WAITING = 1  #: There is no room yet, or an older attempt of the task still runs here.
     LAUNCHING = 2  #: Given to the runner.
     RUNNING = 3  #: Its process was started.
     ENDED = 4  #: Its processes are gone; the leader has not acknowledged the report.
@@ -52,8 +59,14 @@ class Superseded(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class WayCleared(msgspec.Struct, frozen=True, kw_only=True):
-    """The older attempt of the task is gone."""
+class RoomMade(msgspec.Struct, frozen=True, kw_only=True):
+    """It is the attempt's turn, there is room for it, and no older attempt of the task is left."""
+
+    at: float
+
+
+class RoomMissed(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt waited for room as long as it may."""
 
     at: float
 
@@ -74,7 +87,8 @@ Stimulus: TypeAlias = (
     | RunnerLost
     | WorkerStops
     | Superseded
-    | WayCleared
+    | RoomMade
+    | RoomMissed
 )
 
 
@@ -83,6 +97,8 @@ class Record(msgspec.Struct, kw_only=True):
 
     attempt: AttemptId
     phase: Phase
+    since: float = 0.0
+    #: When it came.
     spec: TaskSpec | None = None
     #: None for one that was never to run here.
     killed: bool = False
@@ -99,9 +115,16 @@ Step: TypeAlias = "Callable[[Attempts, float, Record, Stimulus], Actions]"
 
 
 class Attempts:
-    """All attempts, by id."""
+    """All attempts, by id.
 
-    def __init__(self) -> None:
+    Args:
+        capacity: What the worker offers: what runs here never needs more.
+    """
+
+    def __init__(self, capacity: Capacity) -> None:
+        self._room = Room(cpus=capacity.cpus, memory_bytes=capacity.memory_bytes, net_bps=capacity.net_bps)
+        self._stopping = False
+        #: Nothing starts any more.
         self.records: dict[AttemptId, Record] = {}
         self.live = 0
         #: Attempts whose processes may exist.
@@ -110,7 +133,7 @@ class Attempts:
         self._of_task: dict[str, AttemptId] = {}
         #: The attempt of a task that is LAUNCHING or RUNNING.
         self._waiting: dict[str, AttemptId] = {}
-        #: The attempt of a task that is WAITING.
+        #: The attempt of a task that is WAITING, in the order in which they came.
         self._newest: OrderedDict[str, int] = OrderedDict()
         #: The highest attempt number of each task heard of, the longest untouched first.
 
@@ -126,20 +149,19 @@ class Attempts:
         return None if n is None else AttemptId(task, n)
 
     @property
+    def waiting(self) -> int:
+        """How many attempts wait."""
+        return len(self._waiting)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing runs and nothing is unacknowledged."""
         return not self.records
 
     # --- what the leader says -----------------------------------------------------------------------------
 
-    def on_run(self, at: float, message: Run, *, stopping: bool) -> Actions:
-        """Start an attempt; or say again how it is.
-
-        Args:
-            at: Monotonic seconds.
-            message: The leader's order.
-            stopping: The worker stops: nothing starts any more.
-        """
+    def on_run(self, at: float, message: Run) -> Actions:
+        """Take an attempt, which starts when there is room; or say again how it is."""
         record = self.records.get(message.attempt)
         if record is not None:
             return self._step(at, record, message)
@@ -148,8 +170,8 @@ class Attempts:
         if attempt.n <= newest:
             fields = {"trigger": "stale_attempt", "attempt": str(attempt), "current": newest}
             return [Note("message_dropped", fields, Level.WARNING)]
-        if stopping:
-            return self._add_ended(at, attempt, Outcome(cause=Cause.INTERRUPTED, why="the worker stops"))
+        if self._stopping:
+            return self._add_ended(at, attempt, _STOPPED)
         try:
             spec = codec.decode_spec(message.spec)
             wrong = check_spec(spec, 0)
@@ -188,8 +210,22 @@ class Attempts:
 
     def on_all(self, at: float, stimulus: RunnerLost | WorkerStops, phases: frozenset[Phase]) -> Actions:
         """Take what happens to every attempt in some phases."""
+        self._stopping = self._stopping or isinstance(stimulus, WorkerStops)
         touched = [record for record in self.records.values() if record.phase in phases]
         return [action for record in touched for action in self._step(at, record, stimulus)]
+
+    def give_back_overdue(self, at: float) -> Actions:
+        """Give back what waited too long for room, the newest first: so each comes before its successors."""
+        overdue = [
+            self.records[attempt]
+            for task, attempt in self._waiting.items()
+            if task not in self._of_task and at - self.records[attempt].since > limits.AHEAD_KEPT_S
+        ]
+        actions: Actions = []
+        for record in reversed(overdue):
+            if record.phase is Phase.WAITING:
+                actions += self._step(at, record, RoomMissed(at=at))
+        return actions
 
     def report_all(self, at: float) -> Actions:
         """Begin to give every unacknowledged report again: the leader may never have heard them."""
@@ -228,12 +264,24 @@ class Attempts:
         for older in (self._waiting.get(attempt.task), self._of_task.get(attempt.task)):
             if older is not None:
                 actions += self._step(at, self.records[older], Superseded(at=at))
-        record = Record(attempt=attempt, phase=Phase.WAITING, spec=spec)
         self._remember(attempt)
-        self.records[attempt] = record
+        self.records[attempt] = Record(attempt=attempt, phase=Phase.WAITING, since=at, spec=spec)
         self._waiting[attempt.task] = attempt
-        if attempt.task not in self._of_task:
-            actions += self._step(at, record, WayCleared(at=at))
+        return actions + self._fill(at)
+
+    def _fill(self, at: float) -> Actions:
+        """Start what waits, in order, until there is no room for the next."""
+        actions: Actions = []
+        if self._stopping:
+            return actions
+        for task, attempt in list(self._waiting.items()):
+            record = self.records[attempt]
+            assert record.spec is not None
+            if task in self._of_task:
+                continue  # it waits for an older attempt, and nobody waits for it
+            if not self._room.holds(record.spec.request):
+                break
+            actions += self._step(at, record, RoomMade(at=at))
         return actions
 
     def _add_ended(self, at: float, attempt: AttemptId, outcome: Outcome) -> Actions:
@@ -249,21 +297,19 @@ class Attempts:
         return SendToLeader(message=AttemptEnded(attempt=record.attempt, outcome=record.outcome))
 
     def _end(self, at: float, record: Record, outcome: Outcome) -> Actions:
-        """Record the end of an attempt, report it, and start the one that waited for it."""
+        """Record the end of an attempt, report it, and start what waited for it."""
         task = record.attempt.task
         if record.phase in LIVE:
+            assert record.spec is not None
             self.live -= 1
             del self._of_task[task]
+            self._room.give_back(record.spec.request)
         else:
             del self._waiting[task]
         record.phase = Phase.ENDED
         record.outcome = outcome
         record.spec = None
-        actions: Actions = [self._report(at, record)]
-        successor = self._waiting.get(task)
-        if successor is not None:
-            actions += self._step(at, self.records[successor], WayCleared(at=at))
-        return actions
+        return [self._report(at, record), *(self._fill(at) if self._waiting else ())]
 
     # --- the steps ----------------------------------------------------------------------------------------
 
@@ -272,6 +318,7 @@ class Attempts:
         del self._waiting[record.attempt.task]
         self._of_task[record.attempt.task] = record.attempt
         self.live += 1
+        self._room.take(record.spec.request)
         record.phase = Phase.LAUNCHING
         return [LaunchAttempt(attempt=record.attempt, spec=record.spec)]
 
@@ -313,8 +360,12 @@ class Attempts:
 
     def _end_unstarted(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         if isinstance(stimulus, WorkerStops):
-            return self._end(at, record, Outcome(cause=Cause.INTERRUPTED, why="the worker stops"))
+            return self._end(at, record, _STOPPED)
         return self._end(at, record, Outcome(cause=Cause.KILLED, why="ended before it was started"))
+
+    def _give_back(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        why = "its worker had no room for it in time"
+        return self._end(at, record, Outcome(cause=Cause.GIVEN_BACK, why=why))
 
     def _forget(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
         del self.records[record.attempt]
@@ -329,7 +380,8 @@ class Attempts:
         (Phase.WAITING, Kill): (_end_unstarted, "the leader ended it"),
         (Phase.WAITING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
         (Phase.WAITING, Superseded): (_end_unstarted, "a later attempt of the task came"),
-        (Phase.WAITING, WayCleared): (_launch, "no older attempt of the task runs here"),
+        (Phase.WAITING, RoomMade): (_launch, "there is room for it"),
+        (Phase.WAITING, RoomMissed): (_give_back, "there was no room for it in time"),
         (Phase.WAITING, WorkerStops): (_end_unstarted, "the worker stops"),
         (Phase.LAUNCHING, Run): (_say_started, "the leader asked again"),
         (Phase.LAUNCHING, Kill): (_kill, "the leader ended it"),
@@ -364,4 +416,5 @@ class Attempts:
         live = in_phase[Phase.LAUNCHING] | in_phase[Phase.RUNNING]
         assert live == set(self._of_task.values())
         assert len(live) == self.live
+        assert self._room.holds(Request(cpus=0.0))
         assert len(self._newest) <= NEWEST_KEPT_MAX

@@ -78,7 +78,7 @@ class WorkerCore:
         #: When to log what the worker waits for.
         self.registration = Registration(node, tokens)
         self.link = LeaderLink(self._greet, tokens, Draws(seed))
-        self.attempts = Attempts()
+        self.attempts = Attempts(node.capacity)
         self.streams = Streams(self.attempts.newest)
         self._handlers: dict[type, Callable[[Any], Actions]] = {
             LeaderSaid: self._on_leader_said,
@@ -179,7 +179,7 @@ class WorkerCore:
         return actions + self.attempts.report_all(event.at)
 
     def _on_run(self, event: LeaderSaid, message: Run) -> Actions:
-        actions = self.attempts.on_run(event.at, message, stopping=self._departure.stopping)
+        actions = self.attempts.on_run(event.at, message)
         record = self.attempts.records.get(message.attempt)
         if record is not None and record.phase is not Phase.ENDED:
             actions = self.streams.expect(message.attempt) + actions
@@ -259,6 +259,7 @@ class WorkerCore:
         actions += self.link.on_tick(event.at)
         if self.link.beat_due(event.at):
             actions.append(SendToLeader(message=Beat(load=self._current_load())))
+        actions += self._settle(self.attempts.give_back_overdue(event.at))
         if self.link.registered:
             actions += self.attempts.report_due(event.at)
         return actions + self._remind(event.at)

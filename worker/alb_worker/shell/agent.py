@@ -184,7 +184,7 @@ class Agent:
         if ticked:
             self._tick(at)
         self._runner.flush()
-        self._leader.flush(patient=not ticked)
+        self._leader.flush(patient=not ticked, ahead=self._core.attempts.waiting)
         self._output.flush()
 
     def _hear_leader(self) -> None:

@@ -15,7 +15,7 @@ import zmq
 
 from alb_core import codec, limits
 from alb_core.io.sockets import Dealer, LinkChange
-from alb_core.messages import AttemptStarted, Chunk, WorkerMessage
+from alb_core.messages import AttemptEnded, AttemptStarted, Chunk, WorkerMessage
 from alb_worker.core.actions import SendChunk
 from alb_worker.core.events import LinkClosed, LinkOpened
 
@@ -45,8 +45,10 @@ class LeaderSocket:
         self._dealer: Dealer | None = None
         self._waiting: list[WorkerMessage] = []
         #: What leaves with the next flush.
+        self._ends = 0
+        #: AttemptEnded messages among them.
         self._urgent = False
-        #: Something else than AttemptStarted waits.
+        #: Something else than AttemptStarted and AttemptEnded waits.
 
     def connect(self, endpoint: str) -> None:
         """Link to a broker instead of the one before."""
@@ -59,6 +61,8 @@ class LeaderSocket:
             self._dealer.close()
         self._dealer = None
         self._waiting.clear()
+        self._ends = 0
+        self._urgent = False
 
     def wanted(self) -> tuple[Wanted, ...]:
         """Return what to wait for: frames and changes of the connection."""
@@ -93,18 +97,24 @@ class LeaderSocket:
     def add(self, message: WorkerMessage) -> None:
         """Have a message leave with the next flush."""
         self._waiting.append(message)
-        self._urgent = self._urgent or type(message) is not AttemptStarted
+        if type(message) is AttemptEnded:
+            self._ends += 1
+        elif type(message) is not AttemptStarted:
+            self._urgent = True
 
-    def flush(self, *, patient: bool = False) -> None:
+    def flush(self, *, patient: bool = False, ahead: int = 0) -> None:
         """Send what waits. What the link does not take is lost: the core says again what matters.
 
         Args:
-            patient: Let AttemptStarted wait for company, most often its own attempt's end: the leader asks
-                again only after a second, and each frame costs it a turn.
+            patient: Let messages wait for company, for each frame costs the leader a turn: AttemptStarted
+                most often for its own attempt's end, since the leader asks again only after a second; ends
+                while the worker has more to go on with than it has to report.
+            ahead: How many attempts wait on this worker for room.
         """
-        if not self._waiting or (patient and not self._urgent):
+        if not self._waiting or (patient and not self._urgent and self._ends <= ahead):
             return
         self._urgent = False
+        self._ends = 0
         if self._dealer is not None:
             for frame in codec.encode_frames(self._waiting):
                 self._dealer.send(frame)

@@ -14,7 +14,7 @@ from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Candidate, Context, Policy
 from alb_core.resources import Request
-from alb_core.tasks import TaskSpec, TaskState
+from alb_core.tasks import OnLost, TaskSpec, TaskState
 
 
 class Scene:
@@ -106,6 +106,22 @@ def test_a_task_that_fits_nowhere_waits() -> None:
     scene.workers.grew(worker)
     assert scene.run() == 1
     assert scene.placed == [(1, "big")]
+
+
+def test_where_there_is_no_room_short_commands_wait_on_a_worker() -> None:
+    """Up to its allowance, and only those that may run a second time should it be lost."""
+    scene = Scene(workers=2, cpus=1)
+    scene.workers.by_name["w1"].allowance = 2
+    scene.submit(*range(6))
+    assert scene.run() == 4
+    ahead = {worker.name: len(worker.ahead) for worker in scene.workers}
+    assert ahead == {"w0": 0, "w1": 2}
+    scene.workers.by_name["w1"].allowance = 10
+    scene.workers.grew(scene.workers.by_name["w1"])
+    once = make_task(10, spec=TaskSpec(command="x", priority=9, on_lost=OnLost.FAIL))
+    scene.queue.add(once)
+    assert scene.run() == 2
+    assert once.state is TaskState.QUEUED
 
 
 def test_what_asks_for_more_than_what_fitted_nowhere_is_not_searched_for() -> None:

@@ -77,7 +77,7 @@ def test_a_task_as_it_was_goes_on() -> None:
     scene = Scene()
     scene.read_again(scene.task(1).record())
     worker = scene.state.workers.by_name["w1"]
-    assert (worker.placeable, worker.cpus) == (True, 0.0)
+    assert (worker.placeable, worker.room.cpus) == (True, 0.0)
     assert [type(order) for order in scene.orders()] == [Run]
     scene.worker(ended(1))
     assert list(scene.state.table.done) == [task_id(1)]
@@ -110,7 +110,7 @@ def test_an_attempt_of_an_unknown_worker_is_judged_like_any_silent_one() -> None
     scene = Scene()
     scene.read_again(record(1, make_attempt(worker="w9")))
     worker = scene.state.workers.by_name["w9"]
-    assert (worker.placeable, list(worker.reserved)) == (False, [attempt(1)])
+    assert (worker.placeable, worker.attempts()) == (False, [attempt(1)])
 
 
 def test_an_attempt_of_an_earlier_incarnation_is_lost() -> None:

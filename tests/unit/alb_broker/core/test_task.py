@@ -187,13 +187,31 @@ def test_an_interrupted_attempt_is_a_crash(cause: Cause) -> None:
     assert states(task) == [OVER]
 
 
-@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED])
+@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK])
 def test_the_end_of_a_lost_attempt_is_not_a_second_crash(cause: Cause) -> None:
     """Its loss was counted already; the report of no result leaves the task waiting."""
     task = waiting_again()
     task.take(ended(cause=cause))
     assert (task.state, task.crashes) == (TaskState.QUEUED, 1)
     assert states(task) == [OVER]
+
+
+def test_an_attempt_that_is_given_back_is_no_crash() -> None:
+    """It never started: the task waits again, as old as it was."""
+    task = running()
+    since = task.queued_since
+    task.take(ended(cause=Cause.GIVEN_BACK))
+    assert (task.state, task.crashes, task.queued_since) == (TaskState.QUEUED, 0, since)
+    assert states(task) == [OVER]
+
+
+def test_a_cancelled_attempt_that_is_given_back_ends_the_task() -> None:
+    """There is nothing left to kill."""
+    task = running()
+    task.take(CANCEL)
+    task.take(ended(cause=Cause.GIVEN_BACK))
+    assert task.result is not None
+    assert (task.result.state, task.result.attempt) == (TaskState.CANCELLED, 0)
 
 
 def test_a_cancelled_attempt_that_was_killed_ends_the_task() -> None:

@@ -16,6 +16,7 @@ from tests.broker_parts import (
     notes,
     of_type,
     read,
+    record,
     register,
     submit,
     task_id,
@@ -25,7 +26,8 @@ from tests.broker_parts import (
 )
 
 from alb_broker.core.actions import Action
-from alb_core import limits, zk, znodes
+from alb_broker.core.task import Task
+from alb_core import codec, limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
     AttemptStarted,
@@ -208,7 +210,7 @@ def test_capacity_returns_when_the_report_comes() -> None:
     each = desks(1, 2)
     assert each.task(2).state is TaskState.QUEUED
     assert [type(message) for message in told(each, ended(1))] == [AttemptAck, Run]
-    assert each.state.workers.by_name["w1"].cpus == 0
+    assert each.state.workers.by_name["w1"].room.cpus == 0
 
 
 def test_a_report_that_comes_twice_is_acknowledged_twice() -> None:
@@ -218,7 +220,7 @@ def test_a_report_that_comes_twice_is_acknowledged_twice() -> None:
     before = len(each.written)
     assert told(each, ended(1)) == [AttemptAck(attempt=attempt(1))]
     assert len(each.written) == before
-    assert each.state.workers.by_name["w1"].cpus == 0
+    assert each.state.workers.by_name["w1"].room.cpus == 0
 
 
 def test_a_report_of_another_incarnation_is_dropped() -> None:
@@ -241,6 +243,47 @@ def test_an_interrupted_attempt_runs_again() -> None:
     assert heard[0] == AttemptAck(attempt=attempt(1))
     assert isinstance(heard[1], Run)
     assert heard[1].attempt == attempt(1, 2)
+
+
+def test_a_quick_worker_is_given_work_ahead_and_may_give_it_back() -> None:
+    """The assignment is committed and sent as any other; given back, the task waits at the head again."""
+    each = desks(1)
+    each.state.workers.by_name["w1"].allowance = 2
+    each.client(submit(2), submit(3), submit(4))
+    orders = [message.attempt for message in to_worker(W1, each.turn()) if isinstance(message, Run)]
+    assert orders == [attempt(2), attempt(3)]
+    assert each.state.counters["tasks_placed_ahead"] == 2
+    each.state.workers.by_name["w1"].allowance = 0
+    heard = told(each, ended(3, cause=Cause.GIVEN_BACK), ended(2, cause=Cause.GIVEN_BACK))
+    assert [type(message) for message in heard] == [AttemptAck, AttemptAck]
+    assert [each.task(number).state for number in (2, 3)] == [TaskState.QUEUED] * 2
+    assert each.state.counters["attempts_given_back"] == 2
+    assert [order.attempt for order in told(each, ended(1)) if isinstance(order, Run)] == [attempt(2, 2)]
+
+
+def test_the_pace_of_workers_is_taken_every_tick() -> None:
+    """Many short commands earn an allowance, which goes when no more of them end."""
+    each = desks()
+    worker = each.state.workers.by_name["w1"]
+    each.tick(T)
+    worker.ended = 100
+    each.tick(T + 0.2)
+    assert worker.allowance == int(500 * limits.AHEAD_S)
+    each.tick(T + 0.4)
+    assert worker.allowance == 0
+
+
+def test_after_a_takeover_the_worker_starts_in_its_order_what_the_table_gives_it() -> None:
+    """More may be placed on it than it has room for; the leader counts no more than that room."""
+    each = Desks()
+    placed = [record(number, make_attempt(placed=float(number))) for number in (2, 1, 3)]
+    for each_record in placed:
+        each.state.table.add(Task(each_record, codec.encode_spec(each_record.spec)))
+    each.workers.adopt_table()
+    each.join("w1", *(attempt(number) for number in (1, 2, 3)))
+    worker = each.state.workers.by_name["w1"]
+    assert (list(worker.reserved), list(worker.ahead)) == ([attempt(1)], [attempt(2), attempt(3)])
+    assert worker.room.cpus == 0
 
 
 def test_orders_are_sent_again_until_they_are_answered() -> None:
@@ -329,7 +372,7 @@ def test_a_lost_worker_that_returns_while_its_task_waits_goes_on_with_it() -> No
     each.commit()
     each.join("w1", attempt(1))
     assert (states(each), each.task(1).state) == ([LIVE], TaskState.RUNNING)
-    assert each.state.workers.by_name["w1"].cpus == 0
+    assert each.state.workers.by_name["w1"].room.cpus == 0
     assert each.turn() == []
 
 

@@ -36,10 +36,10 @@ def test_what_is_reserved_comes_back_once() -> None:
     shape = request(1.5, 60, net_bps=50)
     worker.reserve(attempt(1), shape)
     worker.reserve(attempt(1), shape)
-    assert (worker.cpus, worker.memory_bytes, worker.net_bps) == (0.5, 40, 0)
+    assert (worker.room.cpus, worker.room.memory_bytes, worker.room.net_bps) == (0.5, 40, 0)
     assert worker.release(attempt(1))
     assert not worker.release(attempt(1))
-    assert (worker.cpus, worker.memory_bytes, worker.net_bps) == (2, 100, 50)
+    assert (worker.room.cpus, worker.room.memory_bytes, worker.room.net_bps) == (2, 100, 50)
 
 
 def test_a_request_fits_only_into_what_is_free() -> None:
@@ -67,7 +67,7 @@ def test_another_offer_keeps_what_is_reserved() -> None:
     worker = make_worker(cpus=4)
     worker.reserve(attempt(1), request(3))
     worker.offer(capacity(2))
-    assert worker.cpus == -1
+    assert worker.room.cpus == -1
     assert not worker.fits(request(0.5))
     assert (worker.line().reserved_cpus, worker.line().running) == (3, 1)
 
@@ -81,6 +81,89 @@ def test_only_a_worker_with_session_and_link_is_placeable() -> None:
         setattr(worker, field, value)
         assert not worker.placeable, field
         setattr(worker, field, before)
+
+
+# --- ahead --------------------------------------------------------------------------------------------------
+
+
+def quick_worker(name: str = "w1", allowance: int = 2) -> Worker:
+    """Return a worker of one processor, which is busy, and which may hold some ahead."""
+    worker = make_worker(name)
+    worker.reserve(attempt(1), request())
+    worker.allowance = allowance
+    return worker
+
+
+def test_what_does_not_fit_waits_in_its_order() -> None:
+    """It holds no room, and gets it in its turn, when that is given back."""
+    worker = quick_worker()
+    for number in (2, 3):
+        worker.reserve(attempt(number), request())
+    assert (list(worker.reserved), list(worker.ahead)) == ([attempt(1)], [attempt(2), attempt(3)])
+    assert worker.release(attempt(1))
+    assert (list(worker.reserved), list(worker.ahead)) == ([attempt(2)], [attempt(3)])
+    assert worker.room.cpus == 0
+    assert worker.release(attempt(3))
+    assert (list(worker.reserved), list(worker.ahead)) == ([attempt(2)], [])
+
+
+def test_nothing_overtakes_what_waits() -> None:
+    """A large one ahead keeps its place: smaller ones do not fit beside it, though there is room."""
+    worker = make_worker(cpus=2)
+    worker.reserve(attempt(1), request(1))
+    worker.reserve(attempt(2), request(2))
+    assert not worker.fits(request(1))
+    worker.release(attempt(2))
+    assert worker.fits(request(1))
+
+
+def test_a_worker_is_given_ahead_what_it_ends_in_a_moment() -> None:
+    """Its pace decides, anew at every tick; what was given back unstarted does not count."""
+    worker = make_worker(cpus=100)
+    for number in range(100):
+        worker.reserve(attempt(number), request())
+    worker.reserve(attempt(100), request())
+    worker.release(attempt(100))
+    for number in range(100):
+        worker.release(attempt(number))
+    worker.take_pace(2.0)
+    assert worker.allowance == int(50 * limits.AHEAD_S)
+    worker.take_pace(0.2)
+    assert worker.allowance == 0
+    worker.ended = 1_000_000
+    worker.take_pace(0.2)
+    assert worker.allowance == limits.AHEAD_MAX
+
+
+def test_ahead_is_for_what_the_worker_could_run() -> None:
+    """Its capacity and its labels count, and its allowance."""
+    worker = quick_worker(allowance=1)
+    assert worker.fits_ahead(request(1))
+    assert not worker.fits_ahead(request(2))
+    assert not worker.fits_ahead(request(1, labels=("gpu",)))
+    worker.reserve(attempt(2), request())
+    assert not worker.fits_ahead(request(1))
+
+
+def test_the_soonest_has_least_to_do_for_its_pace() -> None:
+    """Two that wait on a worker twice as quick are sooner done than two on another."""
+    slow, quick, idle = quick_worker("slow", 4), quick_worker("quick", 8), quick_worker("idle", 0)
+    for number, worker in enumerate((slow, slow, quick, quick)):
+        worker.reserve(attempt(10 + number), request())
+    known = workers(slow, quick, idle)
+    assert known.soonest(request(), 16) is quick
+    assert known.soonest(request(2), 16) is None
+
+
+def test_a_new_pace_makes_a_full_worker_one_of_the_grown() -> None:
+    """Tasks that found no room are offered again."""
+    worker = quick_worker(allowance=0)
+    known = workers(worker)
+    assert known.take_grown() == []
+    worker.ended = 1000
+    known.take_paces(1.0)
+    assert known.take_grown() == [worker]
+    assert known.soonest(request(), 16) is worker
 
 
 # --- candidates ---------------------------------------------------------------------------------------------

@@ -12,15 +12,26 @@ from alb_core import limits
 from alb_core.errors import InvalidTransition
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
 from alb_core.notes import Note
+from alb_core.resources import Capacity, Request
 from alb_core.tasks import Cause, TaskSpec
 from alb_worker.core import attempts as module
 from alb_worker.core.actions import KillAttempt, LaunchAttempt, WorkerAction
-from alb_worker.core.attempts import LIVE, STOP_GRACE_S, UNENDED, Attempts, Phase, Superseded, WayCleared
+from alb_worker.core.attempts import (
+    LIVE,
+    STOP_GRACE_S,
+    UNENDED,
+    Attempts,
+    Phase,
+    RoomMade,
+    RoomMissed,
+    Superseded,
+)
 from alb_worker.core.attempts import WorkerStops as Stops
 from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
 
 A1 = attempt(1, 1)
 A2 = attempt(1, 2)
+LATE = limits.AHEAD_KEPT_S + 0.01
 
 
 def kill(of: AttemptId) -> Kill:
@@ -30,15 +41,18 @@ def kill(of: AttemptId) -> Kill:
 class _Yard:
     """Attempts with their invariants checked after every step."""
 
-    def __init__(self) -> None:
-        self.attempts = Attempts()
+    def __init__(self, cpus: float = 2.0) -> None:
+        self.attempts = Attempts(Capacity(cpus=cpus, memory_bytes=1000))
 
     def _checked(self, actions: list[WorkerAction]) -> list[WorkerAction]:
         self.attempts.check_invariants()
         return actions
 
-    def run(self, message: Run, at: float = 0.0, *, stopping: bool = False) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_run(at, message, stopping=stopping))
+    def run(self, message: Run, at: float = 0.0) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_run(at, message))
+
+    def give_back(self, at: float) -> list[WorkerAction]:
+        return self._checked(self.attempts.give_back_overdue(at))
 
     def kill(self, of: AttemptId, at: float = 0.0) -> list[WorkerAction]:
         return self._checked(self.attempts.on_kill(at, kill(of)))
@@ -69,6 +83,11 @@ class _Yard:
         self.run(run(A2))
         return A2
 
+    def crowded(self) -> AttemptId:
+        self.run(run(attempt(2), TaskSpec(command="x", request=Request(cpus=2.0))))
+        self.run(run(A1))
+        return A1
+
     def launching(self) -> AttemptId:
         self.run(run(A1))
         return A1
@@ -90,10 +109,15 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.WAITING, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
     (Phase.WAITING, AttemptAck): (lambda y, a: y.ack(a), Phase.WAITING, []),
     (Phase.WAITING, Superseded): (lambda y, _: y.run(run(attempt(1, 3))), Phase.ENDED, ["AttemptEnded"]),
-    (Phase.WAITING, WayCleared): (
+    (Phase.WAITING, RoomMade): (
         lambda y, _: y.ended(ended(A1, cause=Cause.KILLED)),
         Phase.LAUNCHING,
         ["AttemptEnded", "LaunchAttempt"],
+    ),
+    (Phase.WAITING, RoomMissed): (
+        lambda y, _: y.give_back(LATE),
+        Phase.ENDED,
+        ["AttemptEnded"],
     ),
     (Phase.WAITING, Stops): (lambda y, _: y.stop(), Phase.ENDED, ["KillAttempt", "AttemptEnded"]),
     (Phase.LAUNCHING, Run): (lambda y, a: y.run(run(a)), Phase.LAUNCHING, ["AttemptStarted"]),
@@ -137,7 +161,7 @@ def test_an_edge_leads_where_the_table_says(edge: tuple[Phase, type]) -> None:
         Phase.RUNNING: yard.running,
         Phase.ENDED: yard.over,
     }
-    of = start[edge[0]]()
+    of = yard.crowded() if edge == (Phase.WAITING, RoomMissed) else start[edge[0]]()
     record = yard.attempts.records[of]
     assert record.phase is edge[0]
     assert kinds(walk(yard, of)) == expected
@@ -279,11 +303,67 @@ def test_a_command_that_ended_by_itself_during_the_stop_counts() -> None:
 
 
 def test_a_stopping_worker_starts_nothing() -> None:
-    """Run is answered with an interruption, which is reported until acknowledged."""
+    """Run is answered by giving the attempt back, which is reported until acknowledged."""
     yard = _Yard()
-    report = only(AttemptEnded, yard.run(run(A1), stopping=True))
-    assert report.outcome.cause is Cause.INTERRUPTED
+    yard.stop()
+    report = only(AttemptEnded, yard.run(run(A1)))
+    assert report.outcome.cause is Cause.GIVEN_BACK
     assert yard.phase(A1) is Phase.ENDED
+
+
+def test_what_finds_no_room_starts_in_its_turn() -> None:
+    """Attempts beyond the worker's room wait, and start in the order in which they came."""
+    yard = _Yard(cpus=1.0)
+    orders = [yard.run(run(attempt(number))) for number in range(3)]
+    assert [kinds(actions) for actions in orders] == [["LaunchAttempt"], [], []]
+    assert yard.attempts.waiting == 2
+    for number in range(2):
+        assert only(LaunchAttempt, yard.ended(ended(attempt(number)))).attempt == attempt(number + 1)
+
+
+def test_a_large_one_is_not_overtaken_by_smaller_ones_behind_it() -> None:
+    """Room for the second in the row is left empty until the first has started."""
+    yard = _Yard(cpus=2.0)
+    yard.run(run(attempt(1)))
+    large = TaskSpec(command="x", request=Request(cpus=2.0))
+    assert yard.run(run(attempt(2), large)) == []
+    assert yard.run(run(attempt(3))) == []
+    assert only(LaunchAttempt, yard.ended(ended(attempt(1)))).attempt == attempt(2)
+    assert only(LaunchAttempt, yard.ended(ended(attempt(2)))).attempt == attempt(3)
+
+
+def test_one_that_waits_for_an_older_attempt_holds_nobody_up() -> None:
+    """There is room for the task behind it, and for itself once its older attempt is gone."""
+    yard = _Yard(cpus=2.0)
+    yard.waiting()
+    assert only(LaunchAttempt, yard.run(run(attempt(2)))).attempt == attempt(2)
+    assert yard.give_back(LATE) == []
+    assert only(LaunchAttempt, yard.ended(ended(A1))).attempt == A2
+
+
+def test_what_waits_too_long_for_room_is_given_back_the_newest_first() -> None:
+    """Each report comes before those of older ones: whoever queues it again at the head keeps the order."""
+    yard = _Yard(cpus=1.0)
+    for number in range(3):
+        yard.run(run(attempt(number)), at=0.0)
+    yard.run(run(attempt(3)), at=LATE)
+    assert yard.give_back(limits.AHEAD_KEPT_S) == []
+    reports = of_kind(AttemptEnded, yard.give_back(LATE))
+    assert [report.attempt for report in reports] == [attempt(2), attempt(1)]
+    assert {report.outcome.cause for report in reports} == {Cause.GIVEN_BACK}
+    assert yard.attempts.waiting == 1
+    assert kinds(yard.run(run(attempt(1)), at=LATE)) == ["AttemptEnded"]
+
+
+def test_a_stop_gives_back_what_waits_and_starts_nothing_in_its_place() -> None:
+    """What never started is no crash; the room of what was given back stays empty."""
+    yard = _Yard(cpus=2.0)
+    yard.run(run(attempt(1)))
+    yard.run(run(attempt(2), TaskSpec(command="x", request=Request(cpus=2.0))))
+    yard.run(run(attempt(3)))
+    actions = yard.stop()
+    assert kinds(actions) == ["KillAttempt", "AttemptEnded", "AttemptEnded"]
+    assert {report.outcome.cause for report in of_kind(AttemptEnded, actions)} == {Cause.GIVEN_BACK}
 
 
 def test_reports_are_given_again_until_acknowledged() -> None:
@@ -341,7 +421,7 @@ def test_a_runner_that_breaks_its_contract_is_a_defect() -> None:
     """A second start, or news of an attempt that was never launched, raises with the record's story."""
     yard = _Yard()
     yard.running()
-    with pytest.raises(InvalidTransition, match=r"RUNNING cannot take AttemptLaunched .*no older attempt"):
+    with pytest.raises(InvalidTransition, match=r"RUNNING cannot take AttemptLaunched .*there is room"):
         yard.launched(A1)
     with pytest.raises(InvalidTransition, match="unknown"):
         yard.launched(A2)

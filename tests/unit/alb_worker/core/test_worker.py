@@ -358,7 +358,7 @@ def test_a_stopping_worker_reports_what_it_interrupted_before_it_leaves() -> Non
     start(bench)
     assert kinds(bench.handle(StopRequested(at=5.0))) == ["worker_stopping", "Leaving", "KillAttempt"]
     report = only(AttemptEnded, bench.handle(said(run(A2), at=5.1)))
-    assert report.outcome.cause is Cause.INTERRUPTED
+    assert report.outcome.cause is Cause.GIVEN_BACK
     report = only(AttemptEnded, bench.handle(ended(A1, at=5.2, cause=Cause.KILLED)))
     assert report.outcome.cause is Cause.INTERRUPTED
     assert bench.handle(said(AttemptAck(attempt=A1), at=5.3)) == []

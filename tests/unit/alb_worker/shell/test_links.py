@@ -69,6 +69,26 @@ def test_messages_of_a_turn_leave_as_one_frame(leader: LeaderSocket, router: Rou
     assert codec.decode_from_worker(frame) == [ended(A1), Leaving()]
 
 
+def test_ends_wait_for_company_while_there_is_more_to_go_on_with(
+    leader: LeaderSocket, router: Router
+) -> None:
+    """Patience lasts while as many attempts wait as ends do; anything else takes them along at once."""
+    leader.add(ended(A1))
+    leader.flush(patient=True, ahead=1)
+    leader.add(ended(A1))
+    leader.flush(patient=True, ahead=1)
+    leader.add(ended(A1))
+    leader.flush(patient=True, ahead=1)
+    leader.add(Leaving())
+    leader.flush(patient=True, ahead=1)
+    leader.add(ended(A1))
+    leader.flush(patient=True, ahead=0)
+    frames: list[bytes] = []
+    while len(frames) < 3:
+        frames += [frame for _, frame in next_frames(router)]
+    assert [len(codec.decode_from_worker(frame)) for frame in frames] == [2, 2, 1]
+
+
 def test_what_waits_is_forgotten_with_its_link(leader: LeaderSocket, router: Router) -> None:
     """Nothing meant for one leader reaches the next."""
     leader.add(ended(A1))

@@ -82,8 +82,9 @@ class InstantRunner(RunnerLink):
         return news
 
     def _say(self, message: Received) -> None:
+        if not self._news:
+            self._bell.ring()
         self._news.append(message)
-        self._bell.ring()
 
 
 def _ended(attempt: AttemptId, outcome: Outcome) -> Ended:

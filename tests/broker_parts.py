@@ -101,7 +101,8 @@ def record(number: int, *attempts: Attempt, spec: TaskSpec = TRUE, **fields: Any
 
 def make_task(number: int, *attempts: Attempt, spec: TaskSpec = TRUE, **fields: Any) -> Task:
     """Return a task as the leader holds it."""
-    return Task(record(number, *attempts, spec=spec, **fields), codec.encode_spec(spec))
+    wire = codec.encode_spec(spec)
+    return Task(record(number, *attempts, spec=spec, **fields), len(wire), wire)
 
 
 def make_attempt(

@@ -29,7 +29,14 @@ def main(config: BrokerConfig) -> int:
         ConfigError: A port cannot be listened on, or a policy cannot be loaded.
         ZooKeeperUnreachable: No server answered at the start.
     """
-    log = logs.configure(config.log_level, broker=config.name)
+    log = logs.configure(config.log_level, gathered=True, broker=config.name)
+    try:
+        return _run(config, log)
+    finally:
+        logs.flush()
+
+
+def _run(config: BrokerConfig, log: logs.Logger) -> int:
     allow_open_files()
     policies = PolicyGuard().guard(load_policies())
     meta = bootstrap(config.zk_hosts(), config.zk_chroot())

@@ -13,6 +13,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 #: The name of a broker or a worker: it becomes a znode, so it holds nothing that a path could trip over.
 
 BUCKETS: Final = 256
+_BUCKET_NAMES: Final = tuple(f"{number:02x}" for number in range(BUCKETS))
 
 
 def uuid7(milliseconds: int, randomness: bytes) -> str:
@@ -48,9 +49,9 @@ def bucket(task_id: str) -> str:
 
     Listings of 100,000 tasks stay far below ZooKeeper's 1 MB response limit this way.
     """
-    return f"{zlib.crc32(task_id.encode()) & 0xFF:02x}"
+    return _BUCKET_NAMES[zlib.crc32(task_id.encode()) & 0xFF]
 
 
 def buckets() -> list[str]:
     """Return the names of all buckets, in order."""
-    return [f"{number:02x}" for number in range(BUCKETS)]
+    return list(_BUCKET_NAMES)

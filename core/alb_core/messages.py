@@ -17,7 +17,7 @@ from alb_core.resources import Capacity, Load
 from alb_core.tasks import Outcome, Result, TaskRecord, TaskState
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=True):
+class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag=True):
     """The base of all messages: an immutable value, tagged with its class name on the wire."""
 
 
@@ -230,7 +230,7 @@ class Finished(Message, frozen=True, kw_only=True):
     result: Result
 
 
-class Pulse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Pulse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """How one task is, in a Pong."""
 
     id: str
@@ -259,7 +259,7 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     #: Cluster time of its newest placement.
 
 
-class TaskLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskLine(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One task in a list."""
 
     id: str
@@ -291,7 +291,7 @@ class TaskPage(Message, frozen=True, kw_only=True):
     task: TaskRecord
 
 
-class WorkerLine(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One worker in a list."""
 
     worker: str
@@ -385,7 +385,7 @@ ToClient: TypeAlias = (
 # --- worker -> broker ---------------------------------------------------------------------------------------
 
 
-class AttemptId(msgspec.Struct, frozen=True, order=True):
+class AttemptId(msgspec.Struct, frozen=True, gc=False, order=True):
     """One attempt of one task."""
 
     task: str
@@ -444,7 +444,7 @@ class Registered(Message, frozen=True, kw_only=True):
     heartbeat_s: float = HEARTBEAT_S
 
 
-class Reader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reader(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A client that wants an attempt's output, and its first grants."""
 
     reader: bytes

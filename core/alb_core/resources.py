@@ -10,7 +10,7 @@ EPSILON: Final = 1e-9
 #: Sums of fractional cpus are exact only so far.
 
 
-class Request(msgspec.Struct, frozen=True, omit_defaults=True):
+class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one task reserves while it runs."""
 
     cpus: float = 1.0
@@ -23,7 +23,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     #: Labels that the worker must carry, each ``key`` or ``key=value``.
 
 
-class Capacity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Capacity(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What a worker offers."""
 
     cpus: float
@@ -37,7 +37,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: str = ""
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Load(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """How busy a worker's machine is, as fractions of what the worker offers; may exceed 1."""
 
     cpu: float = 0.0

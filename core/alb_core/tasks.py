@@ -48,7 +48,7 @@ class OnLost(enum.Enum):
     FAIL = "fail"  #: It ends LOST: it must not run twice.
 
 
-class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One UNIX command and how to run it."""
 
     command: str | tuple[str, ...]
@@ -76,7 +76,7 @@ class AttemptState(enum.Enum):
     OVER = "over"  #: Superseded, refused or ended; what it reports is dropped.
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One execution of a task on one incarnation of a worker."""
 
     n: int
@@ -90,7 +90,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     #: Cluster time.
 
 
-class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
+class Stream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One output stream as a result records it: how long it was, and its last bytes."""
 
     size_bytes: int = 0
@@ -160,7 +160,7 @@ class Cause(enum.Enum):
     )
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What a worker reports of an attempt that is over and whose processes are gone."""
 
     cause: Cause
@@ -193,7 +193,7 @@ def bounded(outcome: Outcome) -> Outcome:
     return outcome
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The one recorded outcome of a task. Once committed it never changes."""
 
     state: TaskState
@@ -221,7 +221,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return 125 if self.exit_code is None else self.exit_code
 
 
-class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One task as its znode holds it."""
 
     id: str

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 
-class Create(msgspec.Struct, frozen=True):
+class Create(msgspec.Struct, frozen=True, gc=False):
     """Create a node; fails where it exists or its parent does not."""
 
     path: str
@@ -19,7 +19,7 @@ class Create(msgspec.Struct, frozen=True):
     ephemeral: bool = False
 
 
-class SetData(msgspec.Struct, frozen=True):
+class SetData(msgspec.Struct, frozen=True, gc=False):
     """Replace a node's data; version -1 matches any."""
 
     path: str
@@ -27,14 +27,14 @@ class SetData(msgspec.Struct, frozen=True):
     version: int = -1
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Delete a node; version -1 matches any."""
 
     path: str
     version: int = -1
 
 
-class Check(msgspec.Struct, frozen=True):
+class Check(msgspec.Struct, frozen=True, gc=False):
     """Succeed only where the node has this data version."""
 
     path: str
@@ -44,7 +44,7 @@ class Check(msgspec.Struct, frozen=True):
 Operation: TypeAlias = Create | SetData | Delete | Check
 
 
-class Stat(msgspec.Struct, frozen=True, kw_only=True):
+class Stat(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What ZooKeeper knows of a node."""
 
     version: int
@@ -54,7 +54,7 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True):
     #: Session that an ephemeral node belongs to, else 0.
 
 
-class NodeRead(msgspec.Struct, frozen=True, kw_only=True):
+class NodeRead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One node as it was read."""
 
     path: str
@@ -62,13 +62,13 @@ class NodeRead(msgspec.Struct, frozen=True, kw_only=True):
     stat: Stat
 
 
-class Applied(msgspec.Struct, frozen=True):
+class Applied(msgspec.Struct, frozen=True, gc=False):
     """The transaction was applied. One entry an operation: a Stat for SetData, else None."""
 
     stats: tuple[Stat | None, ...]
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """The transaction was refused whole; nothing changed."""
 
     index: int
@@ -77,7 +77,7 @@ class Refused(msgspec.Struct, frozen=True):
     #: ``NoNode``, ``NodeExists``, ``BadVersion``, ``NotEmpty``, or another name of ZooKeeper's.
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class Unknown(msgspec.Struct, frozen=True, gc=False):
     """The connection broke: the transaction may or may not have been applied, or may be later."""
 
     why: str = ""
@@ -91,14 +91,14 @@ Verdict: TypeAlias = Applied | Refused | Unknown
 # come back: a core ignores the ones it does not expect.
 
 
-class Multi(msgspec.Struct, frozen=True):
+class Multi(msgspec.Struct, frozen=True, gc=False):
     """Apply the operations as one transaction. Answer: MultiEnded."""
 
     token: int
     operations: tuple[Operation, ...]
 
 
-class ReadNodes(msgspec.Struct, frozen=True, kw_only=True):
+class ReadNodes(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Read nodes, many at once. Answer: NodesRead."""
 
     token: int
@@ -109,7 +109,7 @@ class ReadNodes(msgspec.Struct, frozen=True, kw_only=True):
     #: Catch up with the ensemble's leader first.
 
 
-class ListChildren(msgspec.Struct, frozen=True, kw_only=True):
+class ListChildren(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """List a node's children. Answer: ChildrenListed."""
 
     token: int
@@ -123,7 +123,7 @@ Request: TypeAlias = Multi | ReadNodes | ListChildren
 # --- events: what the session tells a core -----------------------------------------------------------------
 
 
-class SessionConnected(msgspec.Struct, frozen=True, kw_only=True):
+class SessionConnected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The session is usable, for the first time or again. Watches of before are gone: list and read anew."""
 
     at: float
@@ -134,19 +134,19 @@ class SessionConnected(msgspec.Struct, frozen=True, kw_only=True):
     #: What the server granted.
 
 
-class SessionSuspended(msgspec.Struct, frozen=True, kw_only=True):
+class SessionSuspended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The connection is gone; the session may live or not. Requests under way now end Unknown."""
 
     at: float
 
 
-class SessionExpired(msgspec.Struct, frozen=True, kw_only=True):
+class SessionExpired(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The ensemble ended the session. The shell opens a new one by itself; SessionConnected follows."""
 
     at: float
 
 
-class MultiEnded(msgspec.Struct, frozen=True, kw_only=True):
+class MultiEnded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Answer to Multi."""
 
     at: float
@@ -154,7 +154,7 @@ class MultiEnded(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
 
 
-class NodesRead(msgspec.Struct, frozen=True, kw_only=True):
+class NodesRead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Answer to ReadNodes: in the order asked, None where there is no node; or None: unknown, ask again."""
 
     at: float
@@ -162,7 +162,7 @@ class NodesRead(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeRead | None, ...] | None
 
 
-class ChildrenListed(msgspec.Struct, frozen=True, kw_only=True):
+class ChildrenListed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Answer to ListChildren: names, sorted; None: unknown or no such node, ask again."""
 
     at: float
@@ -170,14 +170,14 @@ class ChildrenListed(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] | None
 
 
-class NodeChanged(msgspec.Struct, frozen=True, kw_only=True):
+class NodeChanged(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A watched node was changed, created or deleted. The watch is spent."""
 
     at: float
     path: str
 
 
-class ChildrenChanged(msgspec.Struct, frozen=True, kw_only=True):
+class ChildrenChanged(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The children of a watched node changed. The watch is spent."""
 
     at: float

@@ -5,7 +5,7 @@ All paths are relative to the chroot (``/alb`` by default).
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -96,7 +96,9 @@ class PolicyNode(msgspec.Struct, frozen=True, kw_only=True):
 
 Node = TypeVar("Node", bound=msgspec.Struct)
 _ENCODER = msgspec.json.Encoder()
-_DECODERS: dict[type, msgspec.json.Decoder[msgspec.Struct]] = {}
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
+_TASKS: Final = msgspec.json.Decoder(TaskRecord)
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class UnreadableNode(CoordinationError):
@@ -136,10 +138,9 @@ def decode(form: type[Node], path: str, data: bytes) -> Node:
     if decoder is None:
         decoder = _DECODERS[form] = msgspec.json.Decoder(form)
     try:
-        node = decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        node: Node = decoder.decode(data)
+    except _UNDECODABLE as error:
         raise UnreadableNode(path, str(error)) from error
-    assert isinstance(node, form)  # noqa: S101 (narrows the type)
     return node
 
 
@@ -169,8 +170,11 @@ def decode_task(path: str, data: bytes) -> TaskRecord:
     Raises:
         UnreadableNode: The data is no task, or one of another id.
     """
-    record = decode(TaskRecord, path, data)
-    if record.id != path.rsplit("/", 1)[-1]:
+    try:
+        record = _TASKS.decode(data)
+    except _UNDECODABLE as error:
+        raise UnreadableNode(path, str(error)) from error
+    if not path.endswith(f"/{record.id}"):
         raise UnreadableNode(path, f"holds the record of {record.id[:64]!r}")
     return record
 

@@ -15,7 +15,7 @@ from alb_core.messages import Chunk, Grant, ToClient, ToWorker
 from alb_core.notes import Note
 
 
-class SendToClient(msgspec.Struct, frozen=True):
+class SendToClient(msgspec.Struct, frozen=True, gc=False):
     """Send a message on the clients' requests link, in a frame of this epoch."""
 
     peer: bytes
@@ -23,7 +23,7 @@ class SendToClient(msgspec.Struct, frozen=True):
     message: ToClient
 
 
-class SendToWorker(msgspec.Struct, frozen=True):
+class SendToWorker(msgspec.Struct, frozen=True, gc=False):
     """Send a message on the workers' link, in a frame of this epoch."""
 
     peer: bytes
@@ -31,41 +31,41 @@ class SendToWorker(msgspec.Struct, frozen=True):
     message: ToWorker
 
 
-class SendGrant(msgspec.Struct, frozen=True):
+class SendGrant(msgspec.Struct, frozen=True, gc=False):
     """Pass a reader's grant to the worker that has the output."""
 
     peer: bytes
     grant: Grant
 
 
-class SendChunk(msgspec.Struct, frozen=True):
+class SendChunk(msgspec.Struct, frozen=True, gc=False):
     """Pass output to its reader."""
 
     peer: bytes
     chunk: Chunk
 
 
-class FollowLeader(msgspec.Struct, frozen=True):
+class FollowLeader(msgspec.Struct, frozen=True, gc=False):
     """Open a link to this endpoint and say Follow on it, instead of any other such link; empty: none."""
 
     endpoint: str
 
 
-class Probe(msgspec.Struct, frozen=True):
+class Probe(msgspec.Struct, frozen=True, gc=False):
     """Try a plain TCP connection to the endpoint. Answer: ProbeEnded."""
 
     token: int
     endpoint: str
 
 
-class WriteDump(msgspec.Struct, frozen=True):
+class WriteDump(msgspec.Struct, frozen=True, gc=False):
     """Write this JSON to a file of its own, for analysis."""
 
     data: bytes
     why: str
 
 
-class Exit(msgspec.Struct, frozen=True):
+class Exit(msgspec.Struct, frozen=True, gc=False):
     """End the process."""
 
     code: int

@@ -69,6 +69,11 @@ class Broker:
         """Whether submissions should be left in the sockets for now."""
         return self.reign is not None and self.reign.backlogged
 
+    @property
+    def batch_waits(self) -> bool:
+        """Whether so much may be written at once that nothing more should be gathered before."""
+        return self.reign is not None and self.reign.batch_waits
+
     def handle(self, event: BrokerEvent) -> list[Action]:
         """Take one event.
 

@@ -47,6 +47,8 @@ from alb_core.tasks import TaskRecord, TaskState
 FINISHED_RESEND_S: Final = 2.0
 FINISHED_RESEND_MAX: Final = 200
 #: Results sent again to one client in one tick.
+RECORD_BYTES: Final = 256
+#: Of a task's record, about so many besides its specification.
 
 
 class ClientDesk:
@@ -118,9 +120,11 @@ class ClientDesk:
 
     def _resend(self, client: Client) -> None:
         state = self._state
-        due = [
-            task_id for task_id, sent in client.unacknowledged.items() if state.at - sent >= FINISHED_RESEND_S
-        ][:FINISHED_RESEND_MAX]
+        due: list[str] = []
+        for task_id, sent in client.unacknowledged.items():  # the longest unsent first
+            if state.at - sent < FINISHED_RESEND_S or len(due) == FINISHED_RESEND_MAX:
+                break
+            due.append(task_id)
         for task_id in due:
             del client.unacknowledged[task_id]
             done = state.table.done.get(task_id)
@@ -199,7 +203,7 @@ class ClientDesk:
             spec=spec,
             submitted=state.now(),
         )
-        task = Task(record, wire)
+        task = Task(record, len(wire) + RECORD_BYTES, wire)
         task.submitter = client.peer
         state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
         self._book.accept(task, client.peer)

@@ -15,7 +15,7 @@ from alb_core import zk
 from alb_core.messages import Chunk, ClientMessage, Grant, ToClient, WorkerMessage
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The base of the events of this module."""
 
     at: float

@@ -43,7 +43,7 @@ class Lane(enum.IntEnum):
     RETENTION = 2  #: Deletions.
 
 
-class Group(msgspec.Struct, eq=False):
+class Group(msgspec.Struct, eq=False, gc=False):
     """The writes of one event, never split across transactions, and what they release."""
 
     seq: int

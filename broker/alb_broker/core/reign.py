@@ -34,6 +34,8 @@ from alb_core.znodes import PolicyNode
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
+GOOD_BATCH: Final = 100
+#: Groups.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
 HEADS_MAX: Final = 64
@@ -209,6 +211,12 @@ class Reign:
     def backlogged(self) -> bool:
         """Whether the shell should leave submissions in the socket for now."""
         return self.state.ledger.urgent > PENDING_GROUPS_MAX or self._suspended_at is not None
+
+    @property
+    def batch_waits(self) -> bool:
+        """Whether a good batch may leave now: ZooKeeper should not idle while more is gathered."""
+        ledger = self.state.ledger
+        return ledger.pending >= GOOD_BATCH and ledger.may_commit and self._suspended_at is None
 
     def _end_turn(self) -> None:
         if self.phase is Phase.LEADING:

@@ -10,7 +10,7 @@ from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task, consistent
 from alb_broker.core.workers import Worker
-from alb_core import codec, ids, zk, znodes
+from alb_core import ids, zk, znodes
 from alb_core.messages import AttemptId, Rejected
 from alb_core.notes import Level
 from alb_core.tasks import TaskRecord, TaskState
@@ -93,7 +93,7 @@ class Repair:
 
     def _know(self, record: TaskRecord) -> None:
         state = self._state
-        task = Task(record, codec.encode_spec(record.spec))
+        task = Task(record, len(znodes.encode(record)))
         state.table.add(task)
         if task.state is TaskState.QUEUED:
             state.queue.add(task)

@@ -51,10 +51,15 @@ class ClusterClock:
     def __init__(self, claimed_s: float, at: float, floor_s: float) -> None:
         self.claimed: Final = max(claimed_s, floor_s)
         self._at: Final = at
+        self._newest = (at, round(self.claimed, 6))  #: The moment that was asked last, and its time.
 
     def time(self, at: float) -> float:
         """Return cluster time at a moment of the own clock."""
-        return round(self.claimed + max(0.0, at - self._at), 6)
+        moment, time = self._newest
+        if moment != at:  # all events of a turn have the same
+            time = round(self.claimed + max(0.0, at - self._at), 6)
+            self._newest = (at, time)
+        return time
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,19 @@ class DoneTask:
         self.finished = result.finished
 
 
+class _Pending:
+    """What one user has in the table without a result."""
+
+    __slots__ = ("bytes", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks = 0
+        self.bytes = 0
+
+
+_NOTHING: Final = _Pending()
+
+
 class Table:
     """All tasks of the cluster.
 
@@ -58,8 +71,7 @@ class Table:
         self._pending_bytes_max: Final = pending_bytes_max
         self._done_kept_max: Final = done_kept_max
         self._pending_bytes = 0
-        self._bytes_by_user: dict[str, int] = {}
-        self._pending_by_user: Counter[str] = Counter()
+        self._pending: dict[str, _Pending] = {}  #: By user, of those who have live tasks.
 
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add a task: never beyond the room that is left for the others."""
@@ -67,19 +79,19 @@ class Table:
         held = max(0, waiting - self._done_kept_max)
         room = self._pending_max - len(self.live) - held
         bytes_left = self._pending_bytes_max - self._pending_bytes
-        return (
-            self._pending_by_user[user] < room
-            and self._bytes_by_user.get(user, 0) < bytes_left
-            and size_bytes <= bytes_left
-        )
+        pending = self._pending.get(user, _NOTHING)
+        return pending.tasks < room and pending.bytes < bytes_left and size_bytes <= bytes_left
 
     def add(self, task: Task) -> None:
         """Know a live task."""
         self.live[task.id] = task
         self.counts[task.state] += 1
         self._pending_bytes += task.size_bytes
-        self._pending_by_user[task.user] += 1
-        self._bytes_by_user[task.user] = self._bytes_by_user.get(task.user, 0) + task.size_bytes
+        pending = self._pending.get(task.user)
+        if pending is None:
+            pending = self._pending[task.user] = _Pending()
+        pending.tasks += 1
+        pending.bytes += task.size_bytes
 
     def moved(self, task: Task, before: TaskState) -> None:
         """A live task changed its state."""
@@ -93,11 +105,11 @@ class Table:
             return
         self.counts[task.state] -= 1
         self._pending_bytes -= task.size_bytes
-        self._pending_by_user[task.user] -= 1
-        self._bytes_by_user[task.user] -= task.size_bytes
-        if not self._pending_by_user[task.user]:
-            del self._pending_by_user[task.user]
-            del self._bytes_by_user[task.user]
+        pending = self._pending[task.user]
+        pending.tasks -= 1
+        pending.bytes -= task.size_bytes
+        if not pending.tasks:
+            del self._pending[task.user]
 
     def finish(self, done: DoneTask) -> None:
         """Know a finished task."""

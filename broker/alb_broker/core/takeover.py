@@ -8,12 +8,13 @@ in the background.
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import Final
 
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task, consistent
-from alb_core import codec, ids, zk, znodes
+from alb_core import ids, zk, znodes
 from alb_core.notes import Level
 from alb_core.tasks import TaskState
 
@@ -114,9 +115,10 @@ class Takeover:
         if event.nodes is None:
             self._unanswered.append(request)
             return True
+        take = self._take_done if self.complete else self._take_live
         for node in event.nodes:
             if node is not None:
-                self._take(node)
+                take(node)
         self._size_next(event.nodes)
         if self.complete:
             self.recollect()
@@ -130,29 +132,32 @@ class Takeover:
         if size:
             self._chunk = max(1, min(READ_CHUNK, CHUNK_BYTES * len(nodes) // size))
 
-    def _take(self, node: zk.NodeRead) -> None:
+    def _take_live(self, node: zk.NodeRead) -> None:
         state = self._state
-        done = node.path.startswith(znodes.DONE)
         record = state.read_task(node)
         if record is None:
-            if done:
-                state.table.done.pop(node.path.rpartition("/")[2], None)
-        elif done:
-            known = state.table.done.get(record.id)
-            if known is not None and record.result is not None:
-                known.know(record, record.result)
-        elif not consistent(record):
-            state.set_aside(
-                node.path, f"a live task in state {record.state.value} without what belongs to it"
-            )
+            return
+        if consistent(record):
+            state.table.add(Task(record, len(node.data)))
         else:
-            state.table.add(Task(record, codec.encode_spec(record.spec)))
+            why = f"a live task in state {record.state.value} without what belongs to it"
+            state.set_aside(node.path, why)
+
+    def _take_done(self, node: zk.NodeRead) -> None:
+        state = self._state
+        record = state.read_task(node)
+        if record is None:
+            state.table.done.pop(node.path.rpartition("/")[2], None)
+            return
+        known = state.table.done.get(record.id)
+        if known is not None and record.result is not None:
+            known.know(record, record.result)
 
     def _complete(self) -> None:
         """Queue what waits, oldest first."""
         state = self._state
         waiting = [task for task in state.table.live.values() if task.state is TaskState.QUEUED]
-        for task in sorted(waiting, key=lambda task: (task.submitted, task.id)):
+        for task in sorted(waiting, key=attrgetter("submitted", "id")):
             state.queue.add(task)
         self.complete = True
         state.note(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from alb_core import codec
 from alb_core.errors import InvalidTransition
 from alb_core.messages import AttemptId
 from alb_core.tasks import (
@@ -30,7 +31,7 @@ ATTEMPTS_KEPT: Final = 16
 #: Attempts that are over beyond these are dropped from the record; their numbers are never reused.
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """The base of what may happen to a task. `at` is cluster time."""
 
     at: float
@@ -71,9 +72,16 @@ class CancelAsked(Step, frozen=True):
 
 
 class Task:
-    """One task. Its fields mirror its record in the table, plus what lives only in memory."""
+    """One task. Its fields mirror its record in the table, plus what lives only in memory.
+
+    Args:
+        record: As the table holds it.
+        size_bytes: What it counts for in admission: about the size of its record.
+        spec_wire: The specification as it came; encoded again where it is needed, if nothing is given.
+    """
 
     __slots__ = (
+        "_spec_wire",
         "attempts",
         "cancel",
         "crashes",
@@ -83,7 +91,6 @@ class Task:
         "result",
         "size_bytes",
         "spec",
-        "spec_wire",
         "state",
         "story",
         "submitted",
@@ -92,13 +99,12 @@ class Task:
         "watchers",
     )
 
-    def __init__(self, record: TaskRecord, spec_wire: bytes) -> None:
+    def __init__(self, record: TaskRecord, size_bytes: int, spec_wire: bytes = b"") -> None:
         self.id: Final = record.id
         self.user: Final = record.user
         self.digest: Final = record.digest
         self.spec: Final[TaskSpec] = record.spec
-        self.spec_wire: Final = msgspec.Raw(spec_wire)  #: The specification as it goes to a worker.
-        self.size_bytes: Final = len(spec_wire) + 256  #: What it counts for in admission.
+        self.size_bytes: Final = size_bytes
         self.submitted: Final = record.submitted
         self.state = record.state
         self.attempts: tuple[Attempt, ...] = record.attempts
@@ -109,6 +115,12 @@ class Task:
         self.submitter = b""  #: The only client that submitted it in this reign; empty: unknown, or several.
         self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
         self.story: tuple[str, ...] = ()  #: Its last transitions, for errors and dumps.
+        self._spec_wire = spec_wire
+
+    @property
+    def spec_wire(self) -> msgspec.Raw:
+        """The specification as it goes to a worker."""
+        return msgspec.Raw(self._spec_wire or codec.encode_spec(self.spec))
 
     def record(self) -> TaskRecord:
         """Return the task as its znode holds it."""
@@ -220,8 +232,12 @@ class Task:
 
 def consistent(record: TaskRecord) -> bool:
     """Tell whether a record can be that of a live task: what waits has no live attempt, what runs has one."""
+    if record.result is not None:
+        return False
+    if not record.attempts:
+        return record.state is TaskState.QUEUED
     runs = any(attempt.state is AttemptState.LIVE for attempt in record.attempts)
-    return record.result is None and record.state is (TaskState.RUNNING if runs else TaskState.QUEUED)
+    return record.state is (TaskState.RUNNING if runs else TaskState.QUEUED)
 
 
 class Watcher(msgspec.Struct):

@@ -23,6 +23,7 @@ from alb_broker.core.broker import Broker
 from alb_broker.core.events import BrokerEvent
 from alb_broker.policies import Policy
 from alb_broker.shell.follower import Follower
+from alb_broker.shell.intake import Intake
 from alb_broker.shell.outbox import Outbox, OutputBox
 from alb_core import codec, zk
 from alb_core.config import BrokerConfig
@@ -38,8 +39,7 @@ from alb_core.znodes import BrokerNode, MetaNode
 TICK_S: Final = 0.2
 FRAMES_A_TURN: Final = 64
 #: Taken from each output link before others get their turn.
-FRAMES_AT_ONCE: Final = 8
-MESSAGES_A_TURN: Final = 1000
+MESSAGES_A_TURN: Final = 200
 #: Handled from each requests link before the core places and commits.
 PROBE_WITHIN_S: Final = 1.0
 SWITCH_INTERVAL_S: Final = 0.0005
@@ -111,6 +111,12 @@ class BrokerProcess:
         self._workers: Final = Outbox(links["workers"], meta.table)
         self._grants: Final = OutputBox(links["worker_output"])
         self._chunks: Final = OutputBox(links["client_output"])
+        self._reports: Final = Intake(
+            links["workers"], codec.decode_from_worker, events.WorkerSaid, events.WorkerGarbled
+        )
+        self._wishes: Final = Intake(
+            links["clients"], codec.decode_from_client, events.ClientSaid, events.ClientGarbled
+        )
         self._exit: actions.Exit | None = None
         self._ticked_at = float("-inf")
         self._clients_polled: int = zmq.POLLIN
@@ -163,6 +169,8 @@ class BrokerProcess:
         ready = self._wait()
         at = clock.monotonic()
         self._take_inbox()
+        if self.core.batch_waits:
+            self._feed(events.TurnEnded(at=at))
         if self._probes:
             self._take_probes(at)
         for event in self._follower.receive(at):
@@ -174,6 +182,7 @@ class BrokerProcess:
         self._feed(events.TurnEnded(at=clock.monotonic()))
         for box in (self._workers, self._clients, self._grants, self._chunks):
             box.flush()
+        logs.flush()
 
     def _wait(self) -> Container[Any]:
         """Sleep until something happens, or the next tick is due; returns what is ready.
@@ -184,6 +193,8 @@ class BrokerProcess:
         if wanted != self._clients_polled:
             self._clients_polled = wanted
             self._poller.modify(self._links["clients"].socket, wanted)
+        if self._reports.waiting or (wanted and self._wishes.waiting):
+            return dict(self._poller.poll(0))
         until_tick = max(0.0, self._ticked_at + TICK_S - clock.monotonic())
         return dict(self._poller.poll(math.ceil(min(TICK_S, until_tick) * 1000)))
 
@@ -218,42 +229,22 @@ class BrokerProcess:
     def _take_frames(self, ready: Container[Any], at: float) -> None:
         """Take what arrived, results before submissions; asking a socket that has nothing costs as much."""
         links = self._links
-        if links["workers"].socket in ready:
-            self._take_messages(links["workers"], self._from_worker, at)
-        if links["clients"].socket in ready and not self.core.backlogged:
-            self._take_messages(links["clients"], self._from_client, at)
+        if links["workers"].socket in ready or self._reports.waiting:
+            self._take_messages(self._reports, at)
+        if (links["clients"].socket in ready or self._wishes.waiting) and not self.core.backlogged:
+            self._take_messages(self._wishes, at)
         if links["client_output"].socket in ready or links["worker_output"].socket in ready:
             self._take_output(at)
 
-    def _take_messages(self, router: Router, feed: Callable[[bytes, bytes, float], int], at: float) -> None:
-        """Take frames, fairly queued by libzmq, until a turn's worth of messages was handled."""
-        handled = 0
-        while handled < MESSAGES_A_TURN:
-            frames = router.receive(FRAMES_AT_ONCE)
-            for peer, frame in frames:
-                handled += feed(peer, frame, at)
-            if len(frames) < FRAMES_AT_ONCE:
+    def _take_messages(self, intake: Intake, at: float) -> None:
+        """Hand on what arrived, a turn's worth; when ZooKeeper answers, its next batch comes first."""
+        for _ in range(MESSAGES_A_TURN):
+            event = intake.next(at)
+            if event is None:
                 return
-
-    def _from_worker(self, peer: bytes, frame: bytes, at: float) -> int:
-        try:
-            messages = codec.decode_from_worker(frame)
-        except RemoteProtocolError as error:
-            self._feed(events.WorkerGarbled(at=at, peer=peer, why=str(error)))
-            return 1
-        for message in messages:
-            self._feed(events.WorkerSaid(at=at, peer=peer, message=message))
-        return len(messages)
-
-    def _from_client(self, peer: bytes, frame: bytes, at: float) -> int:
-        try:
-            messages = codec.decode_from_client(frame)
-        except RemoteProtocolError as error:
-            self._feed(events.ClientGarbled(at=at, peer=peer, why=str(error)))
-            return 1
-        for message in messages:
-            self._feed(events.ClientSaid(at=at, peer=peer, message=message))
-        return len(messages)
+            self._feed(event)
+            if self._inbox:
+                return
 
     def _take_output(self, at: float) -> None:
         for peer, frame in self._links["client_output"].receive(FRAMES_A_TURN):

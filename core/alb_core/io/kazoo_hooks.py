@@ -4,7 +4,9 @@
   reconnect; here a gate closes before kazoo fails what was under way, and opens with the next connection.
 - One thread a client: kazoo hands answers and watch events to two more threads; here the connection's thread
   calls back itself. That saves two thread switches a commit, and keeps the order in which the server spoke.
-- Everything that waits is sent at one wake-up, and waking never blocks the caller; waiting itself is cheap.
+- The caller sends its request itself, as far as the socket takes it without waiting, and the connection's
+  thread reads all that has come at once: under load each wait for the interpreter between two threads costs
+  more than the work.
 - The session timeout that the server granted, which kazoo keeps in a local variable.
 - A server that swallows packets costs at most a second, not the whole session.
 """
@@ -13,12 +15,15 @@ from __future__ import annotations
 
 import math
 import select
+import socket
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import ConnectionDropped
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import ConnectionHandler
 from kazoo.protocol.serialization import Connect
@@ -30,6 +35,10 @@ RETRY_DELAY_S: Final = 0.05
 #: Doubled after each round over the servers …
 RETRY_DELAY_S_MAX: Final = 0.5
 #: … up to this: a server that returns is found well within a session's timeout.
+RECEIVE_BYTES: Final = 256 * 1024
+
+_LENGTH: Final = struct.Struct(">i")
+_XID_AND_TYPE: Final = struct.Struct(">ii")
 
 
 class Answer(Protocol):
@@ -91,8 +100,7 @@ class Client(KazooClient):  # type: ignore[misc]  # kazoo ships no types
         with self._gate:
             if not self._gate_open:
                 return False
-            self._queue.extend(requests)
-        self._connection.ring()
+            self._connection.send(requests)
         return True
 
     def _session_callback(self, state: str) -> None:
@@ -119,9 +127,108 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo ships no ty
     granted_s = 0.0
     #: What the server granted in the last handshake.
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._sending = threading.Lock()  #: Held for numbering and sending, never while waiting.
+        self._outgoing = bytearray()  #: What the socket did not take yet.
+        self._incoming = bytearray()  #: What was received and not read yet.
+
     def start(self) -> None:
         super().start()
         self._write_sock.setblocking(False)
+
+    # --- sending --------------------------------------------------------------------------------------------
+
+    def send(self, requests: Sequence[tuple[Any, Answer]]) -> None:
+        """Send requests, from any thread, while connected; what the socket does not take now follows."""
+        with self._sending:
+            for request, answer in requests:
+                self._number(request, answer)
+            self._push()
+            rest = bool(self._outgoing)
+        if rest:
+            self.ring()
+
+    def _number(self, request: Any, answer: Any) -> None:
+        """Append a request to what is to be sent, and to what is to be answered."""
+        self._xid: int = self._xid % 0x7FFF_FFFF + 1
+        body = _XID_AND_TYPE.pack(self._xid, request.type) + request.serialize()
+        pending = self.client._pending  # noqa: SLF001 (that is this file's purpose)
+        pending.append((request, answer, self._xid))
+        self._outgoing += _LENGTH.pack(len(body)) + body
+
+    def _push(self) -> None:
+        """Send what the socket takes now."""
+        try:
+            while self._outgoing:
+                sent = self._socket.send(self._outgoing)
+                del self._outgoing[:sent]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._outgoing.clear()
+            with suppress(OSError):  # the connection's thread then sees the end of the stream
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _write(self, msg: bytes, timeout: float) -> None:
+        """Send something of kazoo's own, or only the rest (nothing), and wait until all is sent."""
+        with self._sending:
+            self._outgoing += msg
+            self._push()
+        with self._socket_error_handling():
+            while self._outgoing:
+                if not self.handler.select([], [self._socket], [], timeout)[1]:
+                    raise self.handler.timeout_exception("socket time-out during write")
+                with self._sending:
+                    self._push()
+
+    def _send_request(self, read_timeout: float, connect_timeout: float) -> None:  # noqa: ARG002 (its form)
+        """Take a ring: send the rest of what was begun, and what kazoo asks for itself (its Close)."""
+        self._read_sock.recv(4096)
+        queue = self.client._queue  # noqa: SLF001
+        with self._sending:
+            while queue:
+                self._number(*queue.popleft())
+        self._write(b"", connect_timeout)
+
+    # --- receiving ------------------------------------------------------------------------------------------
+
+    def _read(self, length: int, timeout: float) -> bytes:
+        """Return so many bytes, and keep whatever came with them."""
+        incoming = self._incoming
+        with self._socket_error_handling():
+            while len(incoming) < length:
+                try:
+                    received = self._socket.recv(RECEIVE_BYTES)
+                except BlockingIOError:
+                    if not self.handler.select([self._socket], [], [], timeout)[0]:
+                        raise self.handler.timeout_exception("socket time-out during read") from None
+                    continue
+                if not received:
+                    raise ConnectionDropped("socket connection broken")
+                incoming += received
+        taken = bytes(incoming[:length])
+        del incoming[:length]
+        return taken
+
+    def _read_socket(self, read_timeout: float) -> Any:
+        """Handle every answer that has come whole: the socket will not tell of it again."""
+        ended = super()._read_socket(read_timeout)
+        while ended is None and self._holds_an_answer():
+            ended = super()._read_socket(read_timeout)
+        return ended
+
+    def _holds_an_answer(self) -> bool:
+        incoming = self._incoming
+        return len(incoming) >= 4 and len(incoming) - 4 >= _LENGTH.unpack_from(incoming)[0]
+
+    # --- the connection -------------------------------------------------------------------------------------
+
+    def _connect(self, host: str, hostip: str, port: int) -> Any:
+        with self._sending:  # nothing of an earlier connection belongs into this one
+            self._outgoing.clear()
+        self._incoming.clear()
+        return super()._connect(host, hostip, port)
 
     def zk_loop(self) -> None:
         with suppress(Exception):  # kazoo has logged it, and told the client that it gave up
@@ -137,16 +244,6 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo ships no ty
         if isinstance(request, Connect):
             self.granted_s = answer[0].time_out / 1000
         return answer
-
-    def _send_request(self, read_timeout: float, connect_timeout: float) -> None:  # noqa: ARG002 (kazoo's form)
-        self._read_sock.recv(4096)
-        queue, pending = self.client._queue, self.client._pending  # noqa: SLF001 (that is this file's purpose)
-        while queue:
-            request, answer = queue[0]
-            self._xid: int = self._xid % 0x7FFF_FFFF + 1
-            self._submit(request, connect_timeout, self._xid)
-            queue.popleft()
-            pending.append((request, answer, self._xid))
 
 
 class _Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo ships no types
@@ -170,14 +267,14 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo ships
     ) -> tuple[list[Any], list[Any], list[Any]]:
         """Wait for sockets. kazoo makes an epoll object for each wait, five times a request."""
         waiting = select.poll()
-        for socket in readers:
-            waiting.register(socket, select.POLLIN)
-        for socket in writers:
-            waiting.register(socket, select.POLLOUT)
+        for end in readers:
+            waiting.register(end, select.POLLIN)
+        for end in writers:
+            waiting.register(end, select.POLLOUT)
         ready = {fd for fd, _ in waiting.poll(None if timeout is None else math.ceil(timeout * 1000))}
         return (
-            [socket for socket in readers if socket.fileno() in ready],
-            [socket for socket in writers if socket.fileno() in ready],
+            [end for end in readers if end.fileno() in ready],
+            [end for end in writers if end.fileno() in ready],
             [],
         )
 

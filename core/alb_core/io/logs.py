@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import structlog
@@ -24,11 +24,44 @@ _OTHERS: Final = ("kazoo",)
 #: Loggers of libraries whose warnings belong into our log. Below WARNING kazoo prints data of znodes.
 
 
-def configure(level: str = "info", **bound: Any) -> Logger:
+class _Lines:
+    """Gathers lines for a stream, which they reach with the next `flush` of this module."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lines: list[bytes] = []
+
+    def write(self, line: bytes) -> None:
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Wait for company; structlog flushes after each line."""
+
+    def leave(self) -> None:
+        """Write what was gathered; what the stream refuses is lost, and nobody is to stop for it."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            with suppress(OSError):
+                self._stream.write(b"".join(lines))
+                self._stream.flush()
+
+
+_gathered: list[_Lines] = []
+#: The process's lines, where they are gathered.
+
+
+def flush() -> None:
+    """Write the lines that were gathered; their owner calls it after each turn, and at its end."""
+    for lines in _gathered:
+        lines.leave()
+
+
+def configure(level: str = "info", *, gathered: bool = False, **bound: Any) -> Logger:
     """Set up the process's log.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
+        gathered: Whether lines leave only with `flush`: a system call a turn, not one a line.
         bound: Data that every line carries, for example ``broker="b1"``.
 
     Returns:
@@ -52,7 +85,11 @@ def configure(level: str = "info", **bound: Any) -> Logger:
         factory = structlog.PrintLoggerFactory(sys.stderr)
     else:
         processors += [structlog.processors.format_exc_info, _render]
-        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        stream: Any = sys.stderr.buffer
+        if gathered:
+            stream = _Lines(stream)
+            _gathered[:] = [stream]
+        factory = structlog.BytesLoggerFactory(stream)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

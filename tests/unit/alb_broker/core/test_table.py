@@ -57,7 +57,7 @@ def test_the_counts_are_those_of_the_tasks(steps: list[tuple[str, str]]) -> None
     for state in (TaskState.QUEUED, TaskState.RUNNING):
         assert each.counts[state] == sum(task.state is state for task in each.live.values())
     assert each._pending_bytes == sum(task.size_bytes for task in each.live.values())
-    assert +each._pending_by_user == {
+    assert {user: pending.tasks for user, pending in each._pending.items()} == {
         user: count for user in "ab" if (count := sum(task.user == user for task in each.live.values()))
     }
 

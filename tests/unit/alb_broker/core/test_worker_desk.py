@@ -27,7 +27,7 @@ from tests.broker_parts import (
 
 from alb_broker.core.actions import Action
 from alb_broker.core.task import Task
-from alb_core import codec, limits, zk, znodes
+from alb_core import limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
     AttemptStarted,
@@ -278,7 +278,7 @@ def test_after_a_takeover_the_worker_starts_in_its_order_what_the_table_gives_it
     each = Desks()
     placed = [record(number, make_attempt(placed=float(number))) for number in (2, 1, 3)]
     for each_record in placed:
-        each.state.table.add(Task(each_record, codec.encode_spec(each_record.spec)))
+        each.state.table.add(Task(each_record, 100))
     each.workers.adopt_table()
     each.join("w1", *(attempt(number) for number in (1, 2, 3)))
     worker = each.state.workers.by_name["w1"]

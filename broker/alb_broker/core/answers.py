@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+
+import msgspec
 
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
 from alb_broker.core.ledger import Lane
 from alb_broker.core.state import State
+from alb_broker.core.task import Task
 from alb_core import zk, znodes
 from alb_core.messages import (
     ClusterPage,
@@ -37,6 +40,18 @@ DUMP_PAGE_BYTES: Final = 1024 * 1024
 DUMP_AGAIN_S: Final = 5.0
 #: A repeated question within this is answered with the same dump.
 DUMP_KEPT_S: Final = 60.0
+LISTING_KEPT_S: Final = 60.0
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    """A list that a client reads page by page."""
+
+    at: float
+    #: Own clock, when it was made.
+    question: QueryTasks
+    #: Without what differs from page to page.
+    ids: list[str]
+    #: Sorted.
 
 
 class Answers:
@@ -52,9 +67,10 @@ class Answers:
         self._dumps: dict[
             bytes, tuple[float, bytes]
         ] = {}  #: When it was made (own clock), what a client reads.
+        self._listings: dict[bytes, _Listing] = {}  #: What each client is reading page by page.
 
     def tick(self) -> None:
-        """Answer what waited for records; forget dumps that nobody can still be reading."""
+        """Answer what waited for records; forget dumps and lists that nobody can still be reading."""
         if self._state.recollected and self._unlisted:
             unlisted, self._unlisted = self._unlisted, {}
             for peer, query in unlisted.items():
@@ -62,6 +78,9 @@ class Answers:
         old = [peer for peer, (at, _) in self._dumps.items() if self._state.at - at > DUMP_KEPT_S]
         for peer in old:
             del self._dumps[peer]
+        stale = [peer for peer, made in self._listings.items() if self._state.at - made.at > LISTING_KEPT_S]
+        for peer in stale:
+            del self._listings[peer]
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
         """Return which message is answered by what."""
@@ -82,38 +101,58 @@ class Answers:
             self._unlisted[client.peer] = query
 
     def _list(self, peer: bytes, query: QueryTasks) -> None:
+        """Answer with a page; the ids of a long list are found once, with its first page."""
+        listing = self._listing(peer, query)
         most = max(1, min(query.limit, PAGE_MAX))
-        chosen = heapq.nsmallest(most + 1, self._matching(query), key=lambda record: record.id)
-        page = chosen[:most]
-        cursor = page[-1].id if len(chosen) > most else ""
-        lines = tuple(task_line(record) for record in page)
-        self._state.tell(peer, TasksPage(seq=query.seq, tasks=lines, cursor=cursor))
+        lines: list[TaskLine] = []
+        position = bisect_right(listing, query.cursor)
+        while position < len(listing) and len(lines) < most:
+            record = self._record(listing[position])
+            if record is not None and (not query.states or record.state in query.states):
+                lines.append(task_line(record))
+            position += 1
+        more = position < len(listing)
+        if not more:
+            self._listings.pop(peer, None)
+        cursor = listing[position - 1] if more else ""
+        self._state.tell(peer, TasksPage(seq=query.seq, tasks=tuple(lines), cursor=cursor))
 
-    def _matching(self, query: QueryTasks) -> Iterator[TaskRecord]:
-        for record in self._records(query):
-            if (
-                record.id > query.cursor
-                and record.id.startswith(query.prefix)
-                and (not query.states or record.state in query.states)
-                and (not query.user or record.user == query.user)
-            ):
-                yield record
+    def _listing(self, peer: bytes, query: QueryTasks) -> list[str]:
+        question = msgspec.structs.replace(query, seq=0, cursor="", limit=0)
+        kept = self._listings.get(peer)
+        if kept is not None and query.cursor and kept.question == question:
+            return kept.ids
+        made = _Listing(self._state.at, question, sorted(self._matching(query)))
+        self._listings[peer] = made
+        return made.ids
 
-    def _records(self, query: QueryTasks) -> Iterator[TaskRecord]:
+    def _matching(self, query: QueryTasks) -> Iterator[str]:
+        """Return the ids of the tasks that a query asks for, in any order."""
         table = self._state.table
+
+        def suits(each: Task | TaskRecord) -> bool:
+            return (
+                each.id.startswith(query.prefix)
+                and (not query.user or each.user == query.user)
+                and (not query.states or each.state in query.states)
+            )
+
         if query.ids:
-            for task_id in query.ids[:PAGE_MAX]:
-                task, done = table.live.get(task_id), table.done.get(task_id)
-                if task is not None:
-                    yield task.record()
-                elif done is not None and done.record is not None:
-                    yield done.record
-            return
-        for task in table.live.values():
-            yield task.record()
-        for done in table.done.values():
-            if done.record is not None:
-                yield done.record
+            wanted = set(query.ids[:PAGE_MAX])
+            live = [table.live[task_id] for task_id in wanted if task_id in table.live]
+            done = [table.done[task_id] for task_id in wanted if task_id in table.done]
+        else:
+            live, done = list(table.live.values()), list(table.done.values())
+        yield from (task.id for task in live if suits(task))
+        yield from (each.id for each in done if each.record is not None and suits(each.record))
+
+    def _record(self, task_id: str) -> TaskRecord | None:
+        """Return a task as it is now, or None where it is not in the table any more."""
+        table = self._state.table
+        task, done = table.live.get(task_id), table.done.get(task_id)
+        if task is not None:
+            return task.record()
+        return done.record if done is not None else None
 
     def tell_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
         """Answer with everything about one task."""

@@ -6,11 +6,13 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from tests.broker_parts import C1, C2, Desks, ended, submit, task_id, to_client
 
 from alb_broker.core import answers
 from alb_core import zk, znodes
 from alb_core.messages import (
+    Cancel,
     ClusterPage,
     Done,
     DumpPage,
@@ -63,6 +65,34 @@ def test_tasks_are_listed_page_by_page() -> None:
         if not cursor:
             break
     assert found == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+def test_a_long_list_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages after the first cost what is on them, and show tasks as they are by then."""
+    each = desks(*range(1, 8))
+    made: list[QueryTasks] = []
+    matching = each.answers._matching
+    monkeypatch.setattr(each.answers, "_matching", lambda query: made.append(query) or matching(query))
+    waiting = QueryTasks(seq=1, states=(TaskState.QUEUED,), limit=2)
+    page = ask(each, waiting)
+    each.client(Cancel(id=task_id(4)))
+    each.commit()
+    page = ask(each, msgspec.structs.replace(waiting, cursor=page.cursor))
+    assert (numbers(page), len(made)) == ([5, 6], 1)
+    other = ask(each, QueryTasks(seq=2, cursor=page.cursor))
+    assert (numbers(other), len(made)) == ([7], 2)
+
+
+def test_an_unfinished_list_is_forgotten() -> None:
+    """It holds ids of tasks that may be long gone."""
+    each = desks(*range(1, 8))
+    page = ask(each, QueryTasks(seq=1, limit=2))
+    assert page.cursor
+    assert len(each.answers._listings) == 1
+    each.state.at += answers.LISTING_KEPT_S + 1
+    each.answers.tick()
+    assert each.answers._listings == {}
+    assert numbers(ask(each, QueryTasks(seq=1, limit=2, cursor=page.cursor))) == [3, 4]
 
 
 def test_a_full_last_page_ends_the_list() -> None:

@@ -286,7 +286,8 @@ class WorkerDesk:
         Of two incarnations of one name the one that was given attempts later is the newer.
         """
         state = self._state
-        found = [(attempt, task) for task in state.table.live.values() for attempt in task.live()]
+        running = [task for task in state.table.live.values() if task.state is TaskState.RUNNING]
+        found = [(attempt, task) for task in running for attempt in task.live()]
         for attempt, task in sorted(found, key=lambda pair: pair[0].placed):
             worker = self._incarnation(attempt.worker, attempt.incarnation)
             attempt_id = AttemptId(task.id, attempt.n)

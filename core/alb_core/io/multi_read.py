@@ -1,4 +1,4 @@
-"""The multiRead request of ZooKeeper 3.6 (opcode 22), which kazoo lacks: many nodes in one round trip.
+"""Reading much at once: multiRead of ZooKeeper 3.6 (opcode 22), which kazoo lacks, and long listings.
 
 A server that does not know it answers ``Unimplemented``; ``alb_core.io.session`` then reads one by one.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kazoo.exceptions import NoNodeError
+from kazoo.protocol.serialization import GetChildren
 
 from alb_core.io.multi_write import STAT_BYTES, full_path, read_stat
 from alb_core.zk import NodeRead, Stat
@@ -66,6 +67,22 @@ class MultiRead:
             nodes.append(NodeRead(path=path, data=buffer[offset:end], stat=read_stat(buffer, end)))
             offset = end + STAT_BYTES
         return nodes
+
+
+class ListNames(GetChildren):  # type: ignore[misc]  # kazoo ships no types
+    """kazoo's request for a node's children; a takeover reads a hundred thousand names of its answers."""
+
+    @classmethod
+    def deserialize(cls, buffer: bytes, offset: int) -> list[str]:
+        """Read the answer."""
+        (count,) = _INT.unpack_from(buffer, offset)
+        offset += _INT.size
+        names: list[str] = []
+        for _ in range(count):
+            (length,) = _INT.unpack_from(buffer, offset)
+            offset += _INT.size + length
+            names.append(buffer[offset - length : offset].decode())
+        return names
 
 
 def _unreadable(path: str) -> NodeRead:

@@ -19,12 +19,12 @@ from kazoo.exceptions import (
     NoNodeError,
     UnimplementedError,
 )
-from kazoo.protocol.serialization import Exists, GetChildren, GetData, Sync
+from kazoo.protocol.serialization import Exists, GetData, Sync
 from kazoo.protocol.states import EventType, WatchedEvent, ZnodeStat
 
 from alb_core.io.clock import monotonic
 from alb_core.io.kazoo_hooks import Client
-from alb_core.io.multi_read import MultiRead
+from alb_core.io.multi_read import ListNames, MultiRead
 from alb_core.io.multi_write import MultiWrite, error_name, full_path
 from alb_core.zk import (
     ChildrenChanged,
@@ -103,7 +103,7 @@ class Session:
                 self._read_nodes(request)
             case ListChildren():
                 watcher = self._on_child_event if request.watch else None
-                children = GetChildren(full_path(self._chroot, request.path), watcher)
+                children = ListNames(full_path(self._chroot, request.path), watcher)
                 self._submit(listing := _ListAnswer(self, request.token), (children, listing))
             case _:
                 assert_never(request)

@@ -72,6 +72,11 @@ def _frames(messages: Iterable[Message]) -> Iterator[list[msgspec.Raw]]:
         yield frame
 
 
+def _is_one_frame(messages: Sequence[Message], encoded: bytes) -> bool:
+    """Tell whether all messages fit into one frame, as they nearly always do: then nobody looks at each."""
+    return 0 < len(messages) <= limits.FRAME_MESSAGES_MAX and len(encoded) <= limits.FRAME_BYTES_SOFT
+
+
 def fits_frame(message: Message) -> bool:
     """Tell whether a message is small enough to be sent."""
     return len(_ENCODER.encode(message)) <= limits.MESSAGE_BYTES_MAX - 1024
@@ -79,11 +84,17 @@ def fits_frame(message: Message) -> bool:
 
 def encode_frames(messages: Sequence[Message]) -> list[bytes]:
     """Return the frames of a client, a worker, or an output link."""
+    whole = _ENCODER.encode(messages)
+    if _is_one_frame(messages, whole):
+        return [whole]
     return [_ENCODER.encode(frame) for frame in _frames(messages)]
 
 
 def encode_broker_frames(epoch: int, table: str, messages: Sequence[Message]) -> list[bytes]:
     """Return the frames of a broker: each carries its epoch and its table's id."""
+    whole = _ENCODER.encode((epoch, table, messages))
+    if _is_one_frame(messages, whole):
+        return [whole]
     return [_ENCODER.encode((epoch, table, frame)) for frame in _frames(messages)]
 
 

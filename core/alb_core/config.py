@@ -131,7 +131,7 @@ class ClientConfig(Config, frozen=True, kw_only=True):
     #: Empty: the login name.
     progress_timeout_s: float = limits.PROGRESS_TIMEOUT_S
     holding_s: float = limits.HOLDING_S
-    unanswered_max: int = 2000
+    unanswered_max: int = 1000
     #: Submissions under way at once; more wait in the client.
 
     def validate(self) -> None:

@@ -6,7 +6,7 @@ test holds both to the same behaviour.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -52,6 +52,10 @@ class Stat(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: The server's wall clock at the last change, in seconds since 1970.
     owner: int = 0
     #: Session that an ephemeral node belongs to, else 0.
+
+
+NO_STAT: Final = Stat(version=-1, mtime_s=0.0)
+#: Of a node whose stat was not read.
 
 
 class NodeRead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -107,6 +111,8 @@ class ReadNodes(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Report the next change (creation and deletion too) of each as one NodeChanged.
     sync: bool = False
     #: Catch up with the ensemble's leader first.
+    stats: bool = True
+    #: False: the asker looks at data only, and every node may come with `NO_STAT`.
 
 
 class ListChildren(msgspec.Struct, frozen=True, gc=False, kw_only=True):

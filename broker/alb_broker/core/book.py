@@ -241,8 +241,10 @@ class Book:
         state.table.remove(task)
         state.table.finish(DoneTask(task.id, result.finished, record, task.submitter))
         state.counters["tasks_finished"] += 1
-        told = tuple(state.client(peer, Finished(id=task.id, result=result)) for peer in task.watchers)
+        finished = Finished(id=task.id, result=result)
+        told: list[Action] = []
         for peer in task.watchers:
+            told.append(state.client(peer, finished))
             client = state.clients.get(peer)
             if client is not None:
                 client.unacknowledged[task.id] = state.at
@@ -268,13 +270,12 @@ class Book:
         )
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
-        if not task.watchers:
+        curious = [peer for peer, watcher in task.watchers.items() if watcher.moves]
+        if not curious:
             return ()
         n, _ = task.assignment()
         message = TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker, why=why)
-        return tuple(
-            self._state.client(peer, message) for peer, watcher in task.watchers.items() if watcher.moves
-        )
+        return tuple(self._state.client(peer, message) for peer in curious)
 
 
 def deliverable(task: Task, n: int, incarnation: str) -> Attempt | None:

@@ -96,7 +96,7 @@ class Takeover:
         ):
             count = min(self._chunk, len(self._paths))
             paths = tuple(self._paths.popleft() for _ in range(count))
-            self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths))
+            self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths, stats=False))
         if not (self._listings or self._paths or self._asked or self._unanswered):
             self._complete()
 
@@ -134,8 +134,10 @@ class Takeover:
 
     def _take_live(self, node: zk.NodeRead) -> None:
         state = self._state
-        record = state.read_task(node)
-        if record is None:
+        try:
+            record = znodes.decode_task(node.path, node.data)
+        except znodes.UnreadableNode as error:
+            state.set_aside(error.path, error.why)
             return
         if consistent(record):
             state.table.add(Task(record, len(node.data)))
@@ -181,4 +183,4 @@ class Takeover:
             return
         paths = tuple(self._done_paths[: self._chunk])
         del self._done_paths[: self._chunk]
-        self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths))
+        self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths, stats=False))

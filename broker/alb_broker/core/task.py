@@ -81,6 +81,7 @@ class Task:
     """
 
     __slots__ = (
+        "_moves",
         "_spec_wire",
         "attempts",
         "cancel",
@@ -92,7 +93,6 @@ class Task:
         "size_bytes",
         "spec",
         "state",
-        "story",
         "submitted",
         "submitter",
         "user",
@@ -114,13 +114,18 @@ class Task:
         self.queued_since = record.submitted  #: Cluster time from which it waits for a worker.
         self.submitter = b""  #: The only client that submitted it in this reign; empty: unknown, or several.
         self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
-        self.story: tuple[str, ...] = ()  #: Its last transitions, for errors and dumps.
+        self._moves: tuple[tuple[TaskState, TaskState, str], ...] = ()  #: Its last steps: from, to, why.
         self._spec_wire = spec_wire
 
     @property
     def spec_wire(self) -> msgspec.Raw:
         """The specification as it goes to a worker."""
         return msgspec.Raw(self._spec_wire or codec.encode_spec(self.spec))
+
+    @property
+    def story(self) -> tuple[str, ...]:
+        """Its last transitions, for errors and dumps."""
+        return tuple(f"{before.value} -> {after.value}: {why}" for before, after, why in self._moves)
 
     def record(self) -> TaskRecord:
         """Return the task as its znode holds it."""
@@ -176,7 +181,7 @@ class Task:
         handler, reason = edge
         before = self.state
         detail = handler(self, step) or reason
-        self.story = (*self.story[-STORY_LENGTH:], f"{before.value} -> {self.state.value}: {detail}")
+        self._moves = (*self._moves[-STORY_LENGTH:], (before, self.state, detail))
         return detail
 
     def replace_attempt(self, n: int, state: AttemptState) -> None:

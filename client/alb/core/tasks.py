@@ -16,12 +16,14 @@ from alb.core import actions, notices
 from alb.core.actions import ClientAction
 from alb.core.events import AttachRequested, OutputTaken, SubmitRequested
 from alb.core.output import OutputReader
-from alb_core.limits import RESEND_S, WINDOW_BYTES_MAX
+from alb_core.limits import WINDOW_BYTES_MAX
 from alb_core.messages import Accepted, Ack, Attach, Busy, Chunk, Finished, Rejected, Submit, TaskMoved
 from alb_core.tasks import Result
 
+RESEND_S: Final = 2.0
 RESEND_S_MAX: Final = 8.0
-#: The pause before a request is sent again doubles from ``RESEND_S`` up to this.
+#: The pause before a request is sent again doubles up to this. It begins long: a link that broke says so, and
+#: a leader that is busy with thousands of submissions must not get them all twice.
 BUSY_S: Final = (0.05, 60.0)
 #: A delay that a broker asks for is kept between these.
 HOLDING_SHARE: Final = 0.9

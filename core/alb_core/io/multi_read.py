@@ -13,7 +13,7 @@ from kazoo.exceptions import NoNodeError
 from kazoo.protocol.serialization import GetChildren
 
 from alb_core.io.multi_write import STAT_BYTES, full_path, read_stat
-from alb_core.zk import NodeRead, Stat
+from alb_core.zk import NO_STAT, NodeRead
 
 _GET_DATA: Final = 4
 _ERROR: Final = -1
@@ -30,13 +30,15 @@ class MultiRead:
     Args:
         chroot: Prefix of every path.
         paths: The nodes, relative to the chroot.
+        stats: Whether their stats are wanted.
     """
 
     type = 22
 
-    def __init__(self, chroot: str, paths: Sequence[str]) -> None:
+    def __init__(self, chroot: str, paths: Sequence[str], *, stats: bool = True) -> None:
         self._chroot = chroot
         self._paths = paths
+        self._stats = stats
 
     def serialize(self) -> bytes:
         """Return the request without its header."""
@@ -64,7 +66,8 @@ class MultiRead:
             (length,) = _INT.unpack_from(buffer, offset)
             offset += _INT.size
             end = offset + max(length, 0)  # -1: a node whose data is null
-            nodes.append(NodeRead(path=path, data=buffer[offset:end], stat=read_stat(buffer, end)))
+            stat = read_stat(buffer, end) if self._stats else NO_STAT
+            nodes.append(NodeRead(path=path, data=buffer[offset:end], stat=stat))
             offset = end + STAT_BYTES
         return nodes
 
@@ -86,4 +89,4 @@ class ListNames(GetChildren):  # type: ignore[misc]  # kazoo ships no types
 
 
 def _unreadable(path: str) -> NodeRead:
-    return NodeRead(path=path, data=b"", stat=Stat(version=-1, mtime_s=0.0))
+    return NodeRead(path=path, data=b"", stat=NO_STAT)

@@ -151,7 +151,8 @@ class Session:
         for start in range(0, len(request.paths), CHUNK_PATHS):
             paths = request.paths[start : start + CHUNK_PATHS]
             if self.multi_read_known:
-                parts.append((MultiRead(self._chroot, paths), _Chunk(answer, start)))
+                read = MultiRead(self._chroot, paths, stats=request.stats)
+                parts.append((read, _Chunk(answer, start)))
             else:
                 parts += self._single_reads(answer, start, paths)
         answer.waiting = sum(part is not _NO_ANSWER for _, part in parts)

@@ -82,7 +82,7 @@ def test_results_are_acknowledged_always_and_settled_once() -> None:
 
 
 def test_an_unanswered_submission_is_sent_again_with_the_same_bytes() -> None:
-    """The pauses double from one second up to eight; the bytes are the same each time."""
+    """The pauses double from two seconds up to eight; the bytes are the same each time."""
     driver = Driver().connect()
     driver.submit()
     times = []
@@ -94,7 +94,7 @@ def test_an_unanswered_submission_is_sent_again_with_the_same_bytes() -> None:
             if isinstance(message, Submit):
                 assert bytes(message.spec) == SPEC
                 times.append(round(driver.now, 1))
-    assert times == pytest.approx([1.0, 3.0, 7.0, 15.0, 23.0], abs=0.5)
+    assert times == pytest.approx([2.0, 6.0, 14.0, 22.0, 30.0], abs=0.5)
 
 
 def test_an_unaccepted_submission_goes_to_the_next_leader_as_it_was() -> None:
@@ -192,7 +192,7 @@ def test_attach_is_sent_again_until_it_is_answered() -> None:
     driver.do(events.AttachRequested, id=TASK, live=True, stdout=5)
     (message,) = driver.sent()
     assert message == Attach(id=TASK, stdout=5, window=WINDOW_BYTES_MAX)
-    driver.tick(1.1)
+    driver.tick(2.1)
     assert attaches(driver) == [TASK]
     driver.hear(TaskMoved(id=TASK, state=TaskState.RUNNING, attempt=1, worker="w1"))
     for _ in range(20):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from contextlib import suppress
 from typing import Any, BinaryIO, Final
 
@@ -25,29 +26,37 @@ _OTHERS: Final = ("kazoo",)
 
 
 class _Lines:
-    """Gathers lines for a stream, which they reach with the next `flush` of this module."""
+    """structlog's last step: takes lines, and gathers them for a stream.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Args:
+        stream: Where they go.
+        gathered: Whether they wait for `leave`.
+    """
+
+    def __init__(self, stream: BinaryIO, *, gathered: bool) -> None:
         self._stream = stream
         self._lines: list[bytes] = []
+        self._gathered = gathered
 
-    def write(self, line: bytes) -> None:
+    def msg(self, line: bytes) -> None:
+        """Take a line."""
         self._lines.append(line)
+        if not self._gathered:
+            self.leave()
 
-    def flush(self) -> None:
-        """Wait for company; structlog flushes after each line."""
+    debug = info = warning = error = critical = exception = msg
 
     def leave(self) -> None:
         """Write what was gathered; what the stream refuses is lost, and nobody is to stop for it."""
         if self._lines:
             lines, self._lines = self._lines, []
             with suppress(OSError):
-                self._stream.write(b"".join(lines))
+                self._stream.write(b"\n".join((*lines, b"")))
                 self._stream.flush()
 
 
 _gathered: list[_Lines] = []
-#: The process's lines, where they are gathered.
+#: The process's lines.
 
 
 def flush() -> None:
@@ -75,28 +84,23 @@ def configure(level: str = "info", *, gathered: bool = False, **bound: Any) -> L
     except KeyError:
         names = ", ".join(name.name.lower() for name in Level)
         raise ConfigError(f"the log level {level!r} is none of {names}") from None
-    processors: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level, _Stamp()]
     factory: Any
     if sys.stderr.isatty():
         processors.append(structlog.dev.ConsoleRenderer())
         factory = structlog.PrintLoggerFactory(sys.stderr)
     else:
         processors += [structlog.processors.format_exc_info, _render]
-        stream: Any = sys.stderr.buffer
-        if gathered:
-            stream = _Lines(stream)
-            _gathered[:] = [stream]
-        factory = structlog.BytesLoggerFactory(stream)
+        lines = _Lines(sys.stderr.buffer, gathered=gathered)
+        _gathered[:] = [lines]
+        factory = lambda *_: lines  # noqa: E731 (structlog's form of a factory)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
-    logger: Logger = structlog.get_logger(**bound)
+    logger: Logger = structlog.get_logger().bind(**bound)
     _adopt_others(logger)
     return logger
 
@@ -107,6 +111,21 @@ def write_note(logger: Logger, note: Note) -> None:
     if not _OWN_FIELDS.isdisjoint(fields):
         fields = {f"{key}_" if key in _OWN_FIELDS else key: value for key, value in fields.items()}
     logger.log(note.level, note.event, **fields)
+
+
+class _Stamp:
+    """Adds the time: what structlog's own does, at a third of its cost, for there is a line for each task."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, _: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        second, rest = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        event["timestamp"] = f"{self._text}.{rest // 1000:06}Z"
+        return event
 
 
 def _render(_: Any, __: str, event: structlog.typing.EventDict) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -67,6 +68,37 @@ def test_exception_is_a_field(lines: list[dict[str, object]]) -> None:
     """A traceback stays inside its line."""
     assert lines[2]["event"] == "loop_failed"
     assert "ZeroDivisionError" in str(lines[2]["exception"])
+
+
+def test_gathered_lines_leave_together() -> None:
+    """Nothing is written before the flush, and a stream that is closed meanwhile stops nobody."""
+    program = """
+import os
+from alb_core.io import logs
+from alb_core.notes import Note
+
+logger = logs.configure("info", gathered=True)
+logs.write_note(logger, Note("first"))
+logs.write_note(logger, Note("second"))
+os.write(2, b"before\\n")
+logs.flush()
+logs.flush()
+os.close(2)
+logs.write_note(logger, Note("third"))
+logs.flush()
+print("alive")
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
+    before, *lines = run.stderr.splitlines()
+    assert (before, run.stdout) == ("before", "alive\n")
+    assert [json.loads(line)["event"] for line in lines] == ["first", "second"]
+
+
+def test_the_time_is_that_of_the_line(lines: list[dict[str, object]]) -> None:
+    """In UTC, to the microsecond."""
+    told = datetime.fromisoformat(str(lines[0]["timestamp"]))
+    assert abs((datetime.now(UTC) - told).total_seconds()) < 60
+    assert len(str(lines[0]["timestamp"])) == len("2026-01-01T00:00:00.000000Z")
 
 
 def test_unknown_level_is_a_configuration_error() -> None:

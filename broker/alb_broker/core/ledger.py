@@ -389,7 +389,7 @@ def _size(operations: Sequence[zk.Operation]) -> int:
     size = 0
     for operation in operations:
         size += OPERATION_OVERHEAD_BYTES + len(operation.path)
-        if isinstance(operation, zk.Create | zk.SetData):
+        if isinstance(operation, (zk.Create, zk.SetData)):
             size += len(operation.data)
     return size
 

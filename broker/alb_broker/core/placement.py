@@ -156,7 +156,7 @@ class _Failures:
 
     def cover(self, request: Request) -> bool:
         """Tell whether a request need not be tried."""
-        return any(_asks_for_more(request, failed) for failed in self._requests)
+        return bool(self._requests) and any(_asks_for_more(request, failed) for failed in self._requests)
 
     def add(self, request: Request) -> None:
         """Remember one more, and at most so many in all."""

@@ -35,5 +35,6 @@ def pressure(task: TaskSpec, candidate: Candidate) -> float:
         memory = taken / capacity.memory_bytes
     if capacity.net_bps:
         net = (capacity.net_bps - candidate.net_bps + request.net_bps) / capacity.net_bps
-    low, middle, high = sorted((max(cpu, load.cpu), max(memory, load.memory), max(net, load.net)))
-    return WEIGHTS[0] * high + WEIGHTS[1] * middle + WEIGHTS[2] * low
+    uses = [max(cpu, load.cpu), max(memory, load.memory), max(net, load.net)]
+    uses.sort()
+    return WEIGHTS[0] * uses[2] + WEIGHTS[1] * uses[1] + WEIGHTS[2] * uses[0]

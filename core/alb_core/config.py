@@ -5,6 +5,7 @@ Defaults < TOML file < environment (``ALB_*``) < flags. Every field says its uni
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -116,8 +117,8 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
         super().validate()
         _check_name("worker", self.name)
         _check_session(self.session_timeout_s)
-        if self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
-            raise ConfigError("cpus, memory and bandwidth cannot be negative")
+        if not math.isfinite(self.cpus) or self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
+            raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
         if self.stream_bytes_max > self.spool_bytes_max:
             raise ConfigError(
                 "stream_bytes_max is larger than spool_bytes_max: one command could fill the spool"

@@ -22,6 +22,12 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     labels: tuple[str, ...] = ()
     #: Labels that the worker must carry, each ``key`` or ``key=value``.
 
+    def exceeds(self, other: Request) -> bool:
+        """Tell whether it asks for more of anything than another does; labels are no amounts."""
+        return (
+            self.cpus > other.cpus or self.memory_bytes > other.memory_bytes or self.net_bps > other.net_bps
+        )
+
 
 class Capacity(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What a worker offers."""

@@ -108,12 +108,21 @@ class Book:
         else:
             self._settle(task, reason, (acknowledgement,))
 
-    def lose(self, task: Task, n: int, worker: Worker, at: float) -> None:
-        """The worker of a live attempt is lost: the task is queued again, or ends."""
+    def lose(self, task: Task, n: int, worker: Worker, at: float, *, ahead: bool = False) -> None:
+        """The worker of a live attempt is lost: the task is queued again, or ends.
+
+        Args:
+            task: Whose attempt it is.
+            n: The attempt.
+            worker: What was lost.
+            at: Own clock.
+            ahead: The attempt waited there for room.
+        """
         state = self._state
+        limit = state.config.crash_limit
         reason = self._step(
             task,
-            WorkerLost(state.clock.time(at), n=n, worker=worker.name, crash_limit=state.config.crash_limit),
+            WorkerLost(state.clock.time(at), n=n, worker=worker.name, crash_limit=limit, ahead=ahead),
         )
         state.counters["attempts_lost"] += 1
         self._settle(task, reason, ())

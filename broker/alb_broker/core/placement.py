@@ -15,7 +15,7 @@ from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Candidate, Context, Policy
 from alb_core.draws import Draws
 from alb_core.notes import Level, Note
-from alb_core.resources import Request
+from alb_core.resources import Request, fits
 from alb_core.tasks import OnLost
 
 CANDIDATES_MAX: Final = 4
@@ -81,6 +81,11 @@ class Placer:
 
         # Room only shrinks until the pass ends.
         full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
+        entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
+
+        def spared(worker: Worker) -> bool:
+            """Let what waits on this worker run dry: somebody waits for its room."""
+            return any(fits(request, worker.capacity) for request in entitled)
 
         def offer(task: Task) -> Offered:
             request = task.spec.request
@@ -94,20 +99,23 @@ class Placer:
             else:
                 full.add(request)
                 if not _may_wait_there(task):
+                    entitled.append(request)
+                    del entitled[:-FAILURES_KEPT]
                     return Offered.NO_ROOM
-                worker = workers.soonest(request, CANDIDATES_MAX)
-                if worker is None:
+                soonest = workers.soonest(request, CANDIDATES_MAX, spared)
+                if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM
+                worker = self._choose(task, [soonest], context)
+                if worker is None:
+                    return Offered.DECLINED
             commit(task, worker)
             return Offered.PLACED
 
         return queue.place(share, offer, PASS_MAX)
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
-        """Ask the policy; the only worker with room needs no choice."""
-        if len(found) == 1:
-            return found[0]
+        """Ask the policy, which may decline even the only worker there is."""
         candidates = tuple(
             Candidate(
                 worker.name,
@@ -167,12 +175,7 @@ class _Failures:
 
 def _asks_for_more(request: Request, other: Request) -> bool:
     """Tell whether the request asks for at least as much of everything."""
-    return (
-        request.cpus >= other.cpus
-        and request.memory_bytes >= other.memory_bytes
-        and request.net_bps >= other.net_bps
-        and (not other.labels or set(other.labels) <= set(request.labels))
-    )
+    return not other.exceeds(request) and (not other.labels or set(other.labels) <= set(request.labels))
 
 
 def _fits_one(workers: list[Worker], request: Request) -> bool:

@@ -59,6 +59,8 @@ class WorkerLost(Step, frozen=True):
     n: int
     worker: str
     crash_limit: int
+    ahead: bool = False
+    #: It waited there for room, as far as the leader knows: no fault of the task.
 
 
 class Returned(Step, frozen=True):
@@ -228,6 +230,10 @@ class Task:
     def give_back(self, n: int, at: float, why: str) -> str:
         """Its worker gives an attempt back that never started: no crash, and its turn is not lost."""
         self.replace_attempt(n, AttemptState.OVER)
+        return self.wait_again(at, why)
+
+    def wait_again(self, at: float, why: str) -> str:
+        """An attempt came to nothing before it began: queue again, as old as before; or end as cancelled."""
         if self.cancel:
             self.finish(Result(state=TaskState.CANCELLED, why="cancelled before it ran", finished=at))
         elif not self.live():
@@ -319,6 +325,8 @@ def _final_state(outcome: Outcome) -> TaskState:
 
 def _lose(task: Task, step: WorkerLost) -> str:
     task.replace_attempt(step.n, AttemptState.LOST)
+    if step.ahead and task.spec.on_lost is OnLost.RERUN:
+        return task.wait_again(step.at, f"its worker {step.worker} was lost while it waited there")
     return task.crash(step.at, step.crash_limit, f"its worker {step.worker} was lost")
 
 

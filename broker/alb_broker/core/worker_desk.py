@@ -33,6 +33,8 @@ from alb_core.znodes import WorkerNode
 
 RESEND_MAX: Final = 200
 #: Orders sent again to one worker in one tick.
+CPUS_MAX: Final = 1e6
+#: Of one worker: what is not below this is no number of processors.
 LIST_EVERY_S: Final = 0.2
 #: ``/workers`` is listed at most so often.
 LIST_ANYWAY_S: Final = 5.0
@@ -271,14 +273,17 @@ class WorkerDesk:
             why=why,
             attempts=len(worker.attempts()),
         )
+        waited = set(worker.ahead)
         for attempt_id in worker.attempts():
             task = state.table.live.get(attempt_id.task)
             if task is None:
                 continue
+            # Of a worker that never registered here nobody knows what it ran.
+            ahead = attempt_id in waited and worker.capacity.cpus > 0
             self._book.release(task, worker, attempt_id)
             attempt = task.attempt(attempt_id.n)
             if attempt is not None and attempt.state is AttemptState.LIVE:
-                self._book.lose(task, attempt.n, worker, state.at)
+                self._book.lose(task, attempt.n, worker, state.at, ahead=ahead)
 
     def adopt_table(self) -> None:
         """After a takeover: every live attempt belongs to its worker's incarnation until that is lost.
@@ -369,6 +374,7 @@ class WorkerDesk:
         if node is None:
             self._watched.discard(name)
             self._nodes.pop(name, None)
+            self._state.table.set_aside.pop(znodes.worker_path(name), None)
             self._session_over(name)
         else:
             self._session_seen(name, node)
@@ -386,8 +392,10 @@ class WorkerDesk:
         try:
             node = znodes.decode(WorkerNode, read.path, read.data)
         except znodes.UnreadableNode as error:
-            state.set_aside(error.path, error.why)
+            if state.table.set_aside.get(error.path) != error.why:  # it is read again and again
+                state.set_aside(error.path, error.why)
             return
+        state.table.set_aside.pop(read.path, None)
         self._nodes[name] = node
         worker = state.workers.by_name.get(name)
         if worker is not None and worker.incarnation != node.incarnation:
@@ -425,6 +433,12 @@ def _refusal(message: Register) -> Error | None:
         return Error(code="version", why=why)
     if not ids.is_name(message.worker):
         return Error(code="name", why=f"the worker name {message.worker[:64]!r} is not usable")
+    capacity = message.capacity
+    if not 0 <= capacity.cpus < CPUS_MAX or capacity.memory_bytes < 0 or capacity.net_bps < 0:
+        why = (
+            f"the worker offers {capacity.cpus} cpus, {capacity.memory_bytes} bytes, {capacity.net_bps} bit/s"
+        )
+        return Error(code="protocol", why=why)
     if len(message.capacity.labels) > limits.LABELS_MAX:
         why = f"the worker has {len(message.capacity.labels)} labels, more than {limits.LABELS_MAX}"
         return Error(code="protocol", why=why)

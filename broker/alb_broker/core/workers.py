@@ -42,6 +42,7 @@ class Worker:
         "room",
         "session",
         "silent_since",
+        "turned",
         "unconfirmed",
     )
 
@@ -61,6 +62,7 @@ class Worker:
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
+        self.turned = Request()  #: What the newest of them had reserved.
         self.foreign: set[AttemptId] = set()
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
@@ -86,8 +88,16 @@ class Worker:
         )
 
     def fits_ahead(self, request: Request) -> bool:
-        """Tell whether the worker may be given the request ahead of its room."""
-        return len(self.ahead) < self.allowance and fits(request, self.capacity)
+        """Tell whether the worker may be given the request ahead of its room.
+
+        Only what asks for no more than what comes free there in one piece: something larger would wait for
+        several ends at once, perhaps in vain, and hold up what is behind it.
+        """
+        return (
+            len(self.ahead) < self.allowance
+            and not request.exceeds(self.turned)
+            and fits(request, self.capacity)
+        )
 
     def holds(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt was given to this worker and may still be there."""
@@ -128,6 +138,7 @@ class Worker:
         if request is not None:
             self.room.give_back(request)
             self.ended += 1
+            self.turned = request
         elif self.ahead.pop(attempt, None) is None:
             return foreign
         self._advance()
@@ -233,16 +244,24 @@ class Workers:
         """Return workers with room for the request, at most `most`, beginning where the last search ended."""
         return self._search(lambda worker: worker.fits(request), most)
 
-    def soonest(self, request: Request, most: int) -> Worker | None:
-        """Return the worker that would start the request soonest of at most `most` that may get it ahead."""
-        found = self._search(lambda worker: worker.fits_ahead(request), most)
+    def soonest(self, request: Request, most: int, spared: Callable[[Worker], bool]) -> Worker | None:
+        """Return the worker that would start the request soonest of at most `most` that may get it ahead.
+
+        Args:
+            request: What is asked for.
+            most: Bound of the search.
+            spared: Tells which workers get nothing ahead.
+        """
+        found = self._search(lambda worker: worker.fits_ahead(request) and not spared(worker), most)
         return min(found, key=lambda worker: len(worker.ahead) / worker.allowance, default=None)
 
     def take_paces(self, elapsed_s: float) -> None:
         """Set anew what each worker may hold ahead; to be called every tick."""
         for worker in self.by_name.values():
+            before = worker.allowance
             worker.take_pace(elapsed_s)
-            self.grew(worker)
+            if worker.allowance > before:
+                self.grew(worker)
 
     def _search(self, suits: Callable[[Worker], bool], most: int) -> list[Worker]:
         found: list[Worker] = []

@@ -57,7 +57,11 @@ def tasks(place: Place, states: Sequence[str], *, all_: bool, limit: int, as_jso
         out.emit_json(lines)
         return 0
     columns = ("ID", "STATE", "EXIT", "USER", "WORKER", "NAME", "COMMAND")
-    out.emit_table(columns, map(_task_row, lines), empty="no such task; -a lists finished ones too")
+    out.emit_table(
+        columns,
+        map(_task_row, lines),
+        empty="no such task waits or runs; -a lists finished ones too",
+    )
     if more:
         out.say(f"only the first {limit} are shown; --limit shows more")
     return 0

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "-t", "--time-limit", "--time", type=DURATION, help="Wall-clock limit: 90, 10m, 1h30m, HH:MM:SS."
 )
 @click.option("--grace", type=DURATION, default=5.0, help="Between TERM and KILL at the limit.")
-@click.option("-p", "--priority", type=int, default=0, help="Higher first.")
+@click.option("-p", "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Higher first.")
 @click.option("--env", type=SETTING, multiple=True, help="KEY=VALUE, or KEY to copy it from here.")
 @click.option("-D", "--cwd", help="Directory on the worker. Else a fresh one.")
 @click.option("-J", "--name", default="", help="A name for people.")

@@ -8,7 +8,7 @@
   thread reads all that has come at once: under load each wait for the interpreter between two threads costs
   more than the work.
 - The session timeout that the server granted, which kazoo keeps in a local variable.
-- A server that swallows packets costs at most a second, not the whole session.
+- A server that takes no connection costs at most a second, not the whole session.
 """
 
 from __future__ import annotations
@@ -142,17 +142,18 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo ships no ty
     def send(self, requests: Sequence[tuple[Any, Answer]]) -> None:
         """Send requests, from any thread, while connected; what the socket does not take now follows."""
         with self._sending:
-            for request, answer in requests:
-                self._number(request, answer)
+            bodies = [request.serialize() for request, _ in requests]  # all, before one of them counts
+            for (request, answer), body in zip(requests, bodies, strict=True):
+                self._number(request, answer, body)
             self._push()
             rest = bool(self._outgoing)
         if rest:
             self.ring()
 
-    def _number(self, request: Any, answer: Any) -> None:
+    def _number(self, request: Any, answer: Any, serialized: bytes) -> None:
         """Append a request to what is to be sent, and to what is to be answered."""
         self._xid: int = self._xid % 0x7FFF_FFFF + 1
-        body = _XID_AND_TYPE.pack(self._xid, request.type) + request.serialize()
+        body = _XID_AND_TYPE.pack(self._xid, request.type) + serialized
         pending = self.client._pending  # noqa: SLF001 (that is this file's purpose)
         pending.append((request, answer, self._xid))
         self._outgoing += _LENGTH.pack(len(body)) + body
@@ -188,7 +189,8 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo ships no ty
         queue = self.client._queue  # noqa: SLF001
         with self._sending:
             while queue:
-                self._number(*queue.popleft())
+                request, answer = queue.popleft()
+                self._number(request, answer, request.serialize())
         self._write(b"", connect_timeout)
 
     # --- receiving ------------------------------------------------------------------------------------------
@@ -236,7 +238,7 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo ships no ty
 
     def ring(self) -> None:
         """Wake the thread, from any other."""
-        with suppress(BlockingIOError, AttributeError):  # already rung often enough; or closed meanwhile
+        with suppress(OSError, AttributeError):  # already rung often enough; or closed meanwhile
             self._write_sock.send(b"\0")
 
     def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:

@@ -90,6 +90,8 @@ def test_who_advertises_nothing_is_found_where_he_listens() -> None:
         (BrokerConfig, {}, "name"),
         (WorkerConfig, {"name": ""}, "worker name"),
         (WorkerConfig, {"name": "w", "cpus": -1}, "negative"),
+        (WorkerConfig, {"name": "w", "cpus": float("nan")}, "must be numbers"),
+        (WorkerConfig, {"name": "w", "cpus": float("inf")}, "must be numbers"),
         (WorkerConfig, {"name": "w", "session_timeout_s": 500}, "session"),
         (WorkerConfig, {"name": "w", "stream_bytes_max": 2, "spool_bytes_max": 1}, "stream_bytes_max"),
     ],

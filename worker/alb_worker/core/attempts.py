@@ -215,7 +215,7 @@ class Attempts:
         return [action for record in touched for action in self._step(at, record, stimulus)]
 
     def give_back_overdue(self, at: float) -> Actions:
-        """Give back what waited too long for room, the newest first: so each comes before its successors."""
+        """Give back what waited too long for room, the newest first: each is queued at the head again."""
         overdue = [
             self.records[attempt]
             for task, attempt in self._waiting.items()

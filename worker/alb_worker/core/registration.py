@@ -149,6 +149,9 @@ class Registration:
                 return self._claim(over=found)
             self._again_at = at + RECHECK_S
             return self._hold()
+        if not holder and found.stat.owner == self._session:
+            self._again_at = at + RETRY_S  # what we wrote cannot be read: writing it again would not help
+            return []
         if self._established and holder:
             self.standing = Standing.REPLACED
             return [Note("worker_replaced", {"path": self._path, "incarnation": holder}, Level.ERROR)]

@@ -32,6 +32,7 @@ from alb_core.messages import (
 )
 from alb_core.notes import Level, Note
 from alb_core.resources import Load
+from alb_core.tasks import Cause
 from alb_worker.core.actions import Exit, SendToLeader, WorkerAction
 from alb_worker.core.attempts import LIVE, STOP_GRACE_S, UNENDED, Actions, Attempts, Phase, WorkerStops
 from alb_worker.core.departure import EXIT_REPLACED, EXIT_STOPPED, EXIT_STOPPED_TWICE, Departure, Stage
@@ -220,11 +221,18 @@ class WorkerCore:
         for action in actions:
             if isinstance(action, SendToLeader):
                 if isinstance(action.message, AttemptEnded):
-                    settled += self.streams.on_over(action.message.attempt)
+                    settled += self._close_streams(action.message)
                 if not self.link.registered:
                     continue
             settled.append(action)
         return settled
+
+    def _close_streams(self, report: AttemptEnded) -> Actions:
+        """Close the streams of what ended; what never began has none, and takes no finished one's place."""
+        if report.outcome.cause is Cause.GIVEN_BACK:
+            self.streams.on_dropped(report.attempt)
+            return []
+        return self.streams.on_over(report.attempt)
 
     # --- the runner, the spool, and the readers -----------------------------------------------------------
 

@@ -116,12 +116,45 @@ def test_where_there_is_no_room_short_commands_wait_on_a_worker() -> None:
     assert scene.run() == 4
     ahead = {worker.name: len(worker.ahead) for worker in scene.workers}
     assert ahead == {"w0": 0, "w1": 2}
-    scene.workers.by_name["w1"].allowance = 10
-    scene.workers.grew(scene.workers.by_name["w1"])
+
+
+def test_what_may_not_wait_on_a_worker_is_not_starved_by_what_may() -> None:
+    """Its turn came: nothing more is handed ahead there, until what waits has run dry and there is room."""
+    scene = Scene(workers=1, cpus=1)
+    worker = scene.workers.by_name["w0"]
+    worker.allowance = 2
+    scene.submit(*range(10))
+    assert scene.run() == 3
     once = make_task(10, spec=TaskSpec(command="x", priority=9, on_lost=OnLost.FAIL))
     scene.queue.add(once)
-    assert scene.run() == 2
-    assert once.state is TaskState.QUEUED
+    for number in range(3):
+        worker.release(attempt(number))
+        scene.workers.grew(worker)
+        scene.run()
+    assert once.state is TaskState.RUNNING
+    assert list(worker.reserved) == [attempt(10)]
+    assert len(worker.ahead) == 2
+
+
+def test_what_no_worker_could_run_at_once_spares_nobody() -> None:
+    """A task that must not run twice and fits nowhere does not keep short commands from a worker."""
+    scene = Scene(workers=1, cpus=1)
+    scene.workers.by_name["w0"].allowance = 2
+    spec = TaskSpec(command="x", priority=9, on_lost=OnLost.FAIL, request=request(2))
+    scene.queue.add(make_task(10, spec=spec))
+    scene.submit(*range(5))
+    assert scene.run() == 3
+
+
+def test_a_policy_may_decline_what_would_wait_on_a_worker() -> None:
+    """And what only one worker has room for."""
+    scene = Scene(decline, workers=1, cpus=1)
+    scene.submit(1)
+    assert scene.run() == 0
+    scene.workers.by_name["w0"].reserve(attempt(9), request())
+    scene.workers.by_name["w0"].allowance = 2
+    scene.workers.grew(scene.workers.by_name["w0"])
+    assert scene.run() == 0
 
 
 def test_what_asks_for_more_than_what_fitted_nowhere_is_not_searched_for() -> None:

@@ -205,6 +205,13 @@ def test_an_attempt_that_is_given_back_is_no_crash() -> None:
     assert states(task) == [OVER]
 
 
+def test_an_attempt_that_waited_on_a_lost_worker_is_no_crash() -> None:
+    """What killed the worker was another's command; the attempt may still deliver, should it have begun."""
+    task = running()
+    task.take(WorkerLost(1.0, n=1, worker="w1", crash_limit=0, ahead=True))
+    assert (task.state, task.crashes, states(task)) == (TaskState.QUEUED, 0, [LOST])
+
+
 def test_a_cancelled_attempt_that_is_given_back_ends_the_task() -> None:
     """There is nothing left to kill."""
     task = running()

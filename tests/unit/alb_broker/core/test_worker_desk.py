@@ -261,6 +261,28 @@ def test_a_quick_worker_is_given_work_ahead_and_may_give_it_back() -> None:
     assert [order.attempt for order in told(each, ended(1)) if isinstance(order, Run)] == [attempt(2, 2)]
 
 
+def test_what_waited_on_a_lost_worker_is_not_to_blame() -> None:
+    """Only what may have run counts the loss as a crash."""
+    each = desks(1)
+    each.state.workers.by_name["w1"].allowance = 2
+    each.client(submit(2))
+    each.turn()
+    lose(each)
+    assert [(each.task(number).state, each.task(number).crashes) for number in (1, 2)] == [
+        (TaskState.QUEUED, 1),
+        (TaskState.QUEUED, 0),
+    ]
+
+
+@pytest.mark.parametrize("cpus", [float("nan"), float("inf"), -1.0])
+def test_a_worker_that_offers_nonsense_is_refused(cpus: float) -> None:
+    """It would poison every sum."""
+    each = desks()
+    answer = told(each, register("w2", cpus=cpus), peer=W2)
+    assert [type(message) for message in answer] == [Error]
+    assert "w2" not in each.state.workers.by_name
+
+
 def test_the_pace_of_workers_is_taken_every_tick() -> None:
     """Many short commands earn an allowance, which goes when no more of them end."""
     each = desks()

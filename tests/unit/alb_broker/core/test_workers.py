@@ -151,8 +151,9 @@ def test_the_soonest_has_least_to_do_for_its_pace() -> None:
     for number, worker in enumerate((slow, slow, quick, quick)):
         worker.reserve(attempt(10 + number), request())
     known = workers(slow, quick, idle)
-    assert known.soonest(request(), 16) is quick
-    assert known.soonest(request(2), 16) is None
+    assert known.soonest(request(), 16, spared=lambda _: False) is quick
+    assert known.soonest(request(), 16, spared=lambda worker: worker is quick) is slow
+    assert known.soonest(request(2), 16, spared=lambda _: False) is None
 
 
 def test_a_new_pace_makes_a_full_worker_one_of_the_grown() -> None:
@@ -163,7 +164,29 @@ def test_a_new_pace_makes_a_full_worker_one_of_the_grown() -> None:
     worker.ended = 1000
     known.take_paces(1.0)
     assert known.take_grown() == [worker]
-    assert known.soonest(request(), 16) is worker
+    assert known.soonest(request(), 16, spared=lambda _: False) is worker
+
+
+def test_an_idle_tick_makes_nobody_grow() -> None:
+    """Else every blocked task would be offered anew five times a second."""
+    known = workers(*(make_worker(f"w{number}") for number in range(3)))
+    known.take_grown()
+    known.take_paces(0.2)
+    assert known.take_grown() == []
+
+
+def test_what_is_larger_than_what_comes_free_is_not_given_ahead() -> None:
+    """Two processors do not come free where one ends after the other."""
+    worker = make_worker(cpus=4)
+    worker.reserve(attempt(1), request(1))
+    worker.reserve(attempt(2), request(3))
+    worker.release(attempt(1))
+    worker.allowance = 5
+    assert worker.fits_ahead(request(1))
+    assert not worker.fits_ahead(request(2))
+    assert not worker.fits_ahead(request(1, 1))
+    worker.release(attempt(2))
+    assert worker.fits_ahead(request(2))
 
 
 # --- candidates ---------------------------------------------------------------------------------------------

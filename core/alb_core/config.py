@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from alb_core import ids, limits, znodes
 from alb_core.errors import ConfigError
+
+PORTS: Final = 4
+#: That a broker listens on.
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +44,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ConfigError("no ZooKeeper given: use --zk host:2181 or set ALB_ZK")
         for host in hosts.split(","):
             name, colon, port = host.rpartition(":")
-            if not (name if colon else host) or (colon and not (port.isdigit() and 0 < int(port) < 65536)):
+            if (
+                not (name if colon else host)
+                or ".." in host
+                or (colon and not (port.isdigit() and 0 < int(port) < 65536))
+            ):
                 raise ConfigError(f"--zk: {host!r} is not host:port")
 
 
@@ -172,6 +179,12 @@ def load(form: type[C], *, file: str | None, environ: Mapping[str, str], flags: 
     values |= {key: value for key, value in flags.items() if value is not None}
     if not values.get("zk"):
         raise ConfigError("no ZooKeeper given: use --zk host:2181 or set ALB_ZK")
+    ports = values.get("ports")
+    if isinstance(ports, list | tuple) and len(ports) != PORTS:
+        shown = ",".join(map(str, ports))
+        raise ConfigError(
+            f"--ports {shown}: four are wanted: for clients, their output, workers, their output"
+        )
     try:
         config = msgspec.convert(values, form, strict=False)
     except msgspec.ValidationError as error:

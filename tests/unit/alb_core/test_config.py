@@ -90,6 +90,8 @@ def test_who_advertises_nothing_is_found_where_he_listens() -> None:
         (BrokerConfig, {}, "name"),
         (WorkerConfig, {"name": ""}, "worker name"),
         (WorkerConfig, {"name": "w", "cpus": -1}, "negative"),
+        (BrokerConfig, {"name": "b", "ports": ("1", "2")}, "four are wanted"),
+        (BrokerConfig, {"name": "b", "zk": "a..b:2181"}, "is not host:port"),
         (WorkerConfig, {"name": "w", "cpus": float("nan")}, "must be numbers"),
         (WorkerConfig, {"name": "w", "cpus": float("inf")}, "must be numbers"),
         (WorkerConfig, {"name": "w", "session_timeout_s": 500}, "session"),

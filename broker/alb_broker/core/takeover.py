@@ -18,7 +18,7 @@ from alb_core import ids, zk, znodes
 from alb_core.notes import Level
 from alb_core.tasks import TaskState
 
-READ_CHUNK: Final = 500
+READ_CHUNK: Final = 1000
 CHUNK_BYTES: Final = 2 * 1024 * 1024
 #: An answer should not be larger: the session sends no ping while it arrives.
 FIRST_CHUNK: Final = 100

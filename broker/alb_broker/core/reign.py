@@ -34,7 +34,7 @@ from alb_core.znodes import PolicyNode
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
-GOOD_BATCH: Final = limits.BATCH_OPERATIONS_MAX // 4
+GOOD_BATCH: Final = 250
 #: Groups.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from statistics import median
 
 from alb.local.cluster import LocalCluster, alb_command
 from figures import against_floor, floor_median, measure_against, measured_median
-from floors import import_ms
-from ground import BenchmarkFailed, Ground, say, stopped
+from floors import import_ms, process_ms
+from ground import Ground, say, stopped
 from script import Figures, Size, run
 
 
@@ -33,18 +31,8 @@ def measure(ground: Ground, size: Size) -> Figures:
 def command_ms(cluster: LocalCluster, tasks: int) -> float:
     """Return the median time of the command on an idle cluster."""
     command = [*alb_command(), "submit", "--zk", cluster.zk, "/bin/true"]
-    submit_ms(command)  # the first one finds brokers and workers that were started this second
-    return median(submit_ms(command) for _ in range(tasks))
-
-
-def submit_ms(command: list[str]) -> float:
-    """Return how long one command takes from the start of its process to its exit."""
-    began = time.perf_counter()
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    taken = time.perf_counter() - began
-    if done.returncode or done.stdout or done.stderr:
-        raise BenchmarkFailed(f"{' '.join(command)} exits with {done.returncode}: {done.stderr.decode()}")
-    return taken * 1000
+    process_ms(command)  # the first one finds brokers and workers that were started this second
+    return median(process_ms(command) for _ in range(tasks))
 
 
 if __name__ == "__main__":

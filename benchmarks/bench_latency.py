@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from statistics import median
 
 from alb import Client
 from checks import PATIENCE_S, check
 from figures import Repeat, against_floor, floor_median, measured_median, percentile
-from ground import BenchmarkFailed, Ground, say
+from floors import process_ms
+from ground import Ground, say
 from script import Figures, Size, run
 
 COMMAND = ["/bin/true"]
@@ -25,7 +25,7 @@ def measure(ground: Ground, size: Size) -> Figures:
             bare: list[float] = []
             for _ in range(size.tasks):
                 ours.append(submit_ms(client))
-                bare.append(run_ms())
+                bare.append(process_ms(COMMAND))
             floor = median(bare)
             say(f"round {number}: p50 {median(ours):.2f} ms, floor {floor:.2f} ms")
             if number:
@@ -46,16 +46,6 @@ def submit_ms(client: Client) -> float:
     result = client.submit(COMMAND).result(timeout=PATIENCE_S)
     taken = time.perf_counter() - began
     check(result)
-    return taken * 1000
-
-
-def run_ms() -> float:
-    """Return how long the command takes without a cluster."""
-    began = time.perf_counter()
-    done = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    taken = time.perf_counter() - began
-    if done.returncode or done.stdout or done.stderr:
-        raise BenchmarkFailed(f"{COMMAND} failed without a cluster: {done}")
     return taken * 1000
 
 

@@ -71,6 +71,17 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
         raise BenchmarkFailed(f"{process.args!r} failed without a cluster: {process.returncode} {written!r}")
 
 
+def process_ms(command: Sequence[str]) -> float:
+    """Return how long a command takes, from its start to its exit; it must succeed and print nothing."""
+    began = time.perf_counter()
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    taken = time.perf_counter() - began
+    if done.returncode or done.stdout or done.stderr:
+        said = done.stdout + done.stderr
+        raise BenchmarkFailed(f"{' '.join(command)} exits with {done.returncode} and prints {said!r}")
+    return taken * 1000
+
+
 def import_ms() -> float:
     """Return how long a Python takes that imports kazoo and zmq, and nothing else."""
     began = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -72,9 +72,17 @@ def _frames(messages: Iterable[Message]) -> Iterator[list[msgspec.Raw]]:
         yield frame
 
 
-def _is_one_frame(messages: Sequence[Message], encoded: bytes) -> bool:
-    """Tell whether all messages fit into one frame, as they nearly always do: then nobody looks at each."""
-    return 0 < len(messages) <= limits.FRAME_MESSAGES_MAX and len(encoded) <= limits.FRAME_BYTES_SOFT
+def _encode(messages: Sequence[Message], enclose: Callable[[Sequence[object]], object]) -> list[bytes]:
+    """Return messages as frames; where all fit into one, as they nearly always do, nobody looks at each.
+
+    Args:
+        messages: What is sent.
+        enclose: Makes of the messages of a frame what is encoded.
+    """
+    whole = _ENCODER.encode(enclose(messages))
+    if 0 < len(messages) <= limits.FRAME_MESSAGES_MAX and len(whole) <= limits.FRAME_BYTES_SOFT:
+        return [whole]
+    return [_ENCODER.encode(enclose(frame)) for frame in _frames(messages)]
 
 
 def fits_frame(message: Message) -> bool:
@@ -84,18 +92,12 @@ def fits_frame(message: Message) -> bool:
 
 def encode_frames(messages: Sequence[Message]) -> list[bytes]:
     """Return the frames of a client, a worker, or an output link."""
-    whole = _ENCODER.encode(messages)
-    if _is_one_frame(messages, whole):
-        return [whole]
-    return [_ENCODER.encode(frame) for frame in _frames(messages)]
+    return _encode(messages, lambda frame: frame)
 
 
 def encode_broker_frames(epoch: int, table: str, messages: Sequence[Message]) -> list[bytes]:
     """Return the frames of a broker: each carries its epoch and its table's id."""
-    whole = _ENCODER.encode((epoch, table, messages))
-    if _is_one_frame(messages, whole):
-        return [whole]
-    return [_ENCODER.encode((epoch, table, frame)) for frame in _frames(messages)]
+    return _encode(messages, lambda frame: (epoch, table, frame))
 
 
 def decode_from_client(frame: bytes) -> list[ClientMessage]:

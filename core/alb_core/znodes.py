@@ -97,8 +97,6 @@ class PolicyNode(msgspec.Struct, frozen=True, kw_only=True):
 Node = TypeVar("Node", bound=msgspec.Struct)
 _ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
-_TASKS: Final = msgspec.json.Decoder(TaskRecord)
-_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class UnreadableNode(CoordinationError):
@@ -139,7 +137,7 @@ def decode(form: type[Node], path: str, data: bytes) -> Node:
         decoder = _DECODERS[form] = msgspec.json.Decoder(form)
     try:
         node: Node = decoder.decode(data)
-    except _UNDECODABLE as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableNode(path, str(error)) from error
     return node
 
@@ -170,10 +168,7 @@ def decode_task(path: str, data: bytes) -> TaskRecord:
     Raises:
         UnreadableNode: The data is no task, or one of another id.
     """
-    try:
-        record = _TASKS.decode(data)
-    except _UNDECODABLE as error:
-        raise UnreadableNode(path, str(error)) from error
+    record = decode(TaskRecord, path, data)
     if not path.endswith(f"/{record.id}"):
         raise UnreadableNode(path, f"holds the record of {record.id[:64]!r}")
     return record

@@ -92,11 +92,7 @@ class Placer:
             if nowhere.cover(request):
                 return Offered.NO_ROOM
             found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX)
-            if found:
-                worker = self._choose(task, found, context)
-                if worker is None:
-                    return Offered.DECLINED
-            else:
+            if not found:
                 full.add(request)
                 if not _may_wait_there(task):
                     entitled.append(request)
@@ -106,9 +102,10 @@ class Placer:
                 if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM
-                worker = self._choose(task, [soonest], context)
-                if worker is None:
-                    return Offered.DECLINED
+                found = [soonest]
+            worker = self._choose(task, found, context)
+            if worker is None:
+                return Offered.DECLINED
             commit(task, worker)
             return Offered.PLACED
 

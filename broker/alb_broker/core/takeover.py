@@ -134,10 +134,8 @@ class Takeover:
 
     def _take_live(self, node: zk.NodeRead) -> None:
         state = self._state
-        try:
-            record = znodes.decode_task(node.path, node.data)
-        except znodes.UnreadableNode as error:
-            state.set_aside(error.path, error.why)
+        record = state.read_task(node)
+        if record is None:
             return
         if consistent(record):
             state.table.add(Task(record, len(node.data)))

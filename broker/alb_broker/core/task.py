@@ -243,12 +243,8 @@ class Task:
 
 def consistent(record: TaskRecord) -> bool:
     """Tell whether a record can be that of a live task: what waits has no live attempt, what runs has one."""
-    if record.result is not None:
-        return False
-    if not record.attempts:
-        return record.state is TaskState.QUEUED
-    runs = any(attempt.state is AttemptState.LIVE for attempt in record.attempts)
-    return record.state is (TaskState.RUNNING if runs else TaskState.QUEUED)
+    runs = bool(record.attempts) and any(attempt.state is AttemptState.LIVE for attempt in record.attempts)
+    return record.result is None and record.state is (TaskState.RUNNING if runs else TaskState.QUEUED)
 
 
 class Watcher(msgspec.Struct):

@@ -263,6 +263,7 @@ class WorkerDesk:
     def _lose(self, worker: Worker, why: str) -> None:
         """Give a worker up; what it ran is queued again, or ends."""
         state = self._state
+        given, waited = worker.attempts(), set(worker.ahead)
         state.workers.remove(worker.name)
         state.counters["workers_lost"] += 1
         state.note(
@@ -271,10 +272,9 @@ class WorkerDesk:
             worker=worker.name,
             incarnation=worker.incarnation,
             why=why,
-            attempts=len(worker.attempts()),
+            attempts=len(given),
         )
-        waited = set(worker.ahead)
-        for attempt_id in worker.attempts():
+        for attempt_id in given:
             task = state.table.live.get(attempt_id.task)
             if task is None:
                 continue

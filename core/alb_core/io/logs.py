@@ -55,13 +55,13 @@ class _Lines:
                 self._stream.flush()
 
 
-_gathered: list[_Lines] = []
-#: The process's lines.
+_lines: list[_Lines] = []
+#: The process's, once they are configured.
 
 
 def flush() -> None:
     """Write the lines that were gathered; their owner calls it after each turn, and at its end."""
-    for lines in _gathered:
+    for lines in _lines:
         lines.leave()
 
 
@@ -92,7 +92,7 @@ def configure(level: str = "info", *, gathered: bool = False, **bound: Any) -> L
     else:
         processors += [structlog.processors.format_exc_info, _render]
         lines = _Lines(sys.stderr.buffer, gathered=gathered)
-        _gathered[:] = [lines]
+        _lines[:] = [lines]
         factory = lambda *_: lines  # noqa: E731 (structlog's form of a factory)
     structlog.configure(
         processors=processors,

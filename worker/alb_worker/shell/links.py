@@ -60,6 +60,10 @@ class LeaderSocket:
         if self._dealer is not None:
             self._dealer.close()
         self._dealer = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing waits any more."""
         self._waiting.clear()
         self._ends = 0
         self._urgent = False
@@ -113,12 +117,10 @@ class LeaderSocket:
         """
         if not self._waiting or (patient and not self._urgent and self._ends <= ahead):
             return
-        self._urgent = False
-        self._ends = 0
         if self._dealer is not None:
             for frame in codec.encode_frames(self._waiting):
                 self._dealer.send(frame)
-        self._waiting.clear()
+        self._forget()
 
 
 class OutputSocket:

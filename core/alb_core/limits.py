@@ -39,8 +39,8 @@ FRAME_BYTES_SOFT: Final = 1024 * 1024
 #: A sender starts another frame beyond this.
 
 # --- group commit -----------------------------------------------------------------------------------------
-BATCH_OPERATIONS_MAX: Final = 1000
-#: More tasks a commit mean fewer frames and wake-ups of everybody; a full batch takes ZooKeeper some 20 ms.
+BATCH_OPERATIONS_MAX: Final = 2000
+#: More tasks a commit mean fewer frames and wake-ups of everybody; a full batch takes ZooKeeper some 40 ms.
 BATCH_BYTES_MAX: Final = 512 * 1024
 #: Half of ZooKeeper's ``jute.maxbuffer``; a larger request makes the server close the connection.
 

@@ -31,7 +31,7 @@ OPERATION_OVERHEAD_BYTES: Final = 64
 #: What a path-less operation costs on ZooKeeper's wire, rounded up.
 
 
-RETENTION_SHARE: Final = 200
+RETENTION_SHARE: Final = 400
 #: Of a batch's operations, kept for deletions while others queue up: barriers wait for deletions too.
 
 

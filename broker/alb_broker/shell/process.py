@@ -171,6 +171,7 @@ class BrokerProcess:
         self._take_inbox()
         if self.core.batch_waits:
             self._feed(events.TurnEnded(at=at))
+            self._workers.flush()  # they begin while the leader takes more messages
         if self._probes:
             self._take_probes(at)
         for event in self._follower.receive(at):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,9 @@ def test_nothing_is_privileged(stack: Stack) -> None:
 
 def test_two_projects_fit_side_by_side(stack: Stack) -> None:
     """No service claims a container name or a port of the host, which there is only once."""
-    assert [name for name, service in stack.config.items() if {"container_name", "ports"} & service.keys()] == []
+    assert [
+        name for name, service in stack.config.items() if {"container_name", "ports"} & service.keys()
+    ] == []
 
 
 def test_submit_from_any_directory(stack: Stack, tmp_path: Path) -> None:
@@ -72,7 +73,8 @@ def test_workers_offer_what_the_compose_file_gives_them(stack: Stack) -> None:
     services = {service: stack.config[service] for service in WORKERS}
     offered = {line["capacity"]["labels"][0]: line["capacity"] for line in stack.alb_json("workers")}
     assert {label: (its["cpus"], its["memory_bytes"]) for label, its in offered.items()} == {
-        its["environment"]["ALB_LABELS"]: (float(its["cpus"]), int(its["mem_limit"])) for its in services.values()
+        its["environment"]["ALB_LABELS"]: (float(its["cpus"]), int(its["mem_limit"]))
+        for its in services.values()
     }
 
 
@@ -174,12 +176,8 @@ def test_interrupt_reaches_the_command(stack: Stack) -> None:
 def test_stop_ends_everything_in_order(stack: Stack) -> None:
     """`docker compose stop` takes no longer than the grace, and nothing has to be killed."""
     stack.alb("submit", "--detach", "sleep 62")
-    began = time.monotonic()
-    stack.compose("stop", timeout_s=120)
-    assert time.monotonic() - began < 60
-    statuses = {
-        container["Config"]["Labels"]["com.docker.compose.service"]: container["State"]["ExitCode"]
-        for container in stack.containers().values()
-        if container["State"]["FinishedAt"] > "0002"
-    }
-    assert {service: status for service, status in statuses.items() if status == KILLED} == {}
+    running = [name for name, container in stack.containers().items() if container["State"]["Running"]]
+    stack.compose("stop", timeout_s=45)
+    stopped = stack.containers()
+    statuses = {name: stopped[name]["State"]["ExitCode"] for name in running}
+    assert {name: status for name, status in statuses.items() if status == KILLED} == {}

@@ -102,12 +102,14 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     out.echo(f"leader   {page.broker}, epoch {page.epoch}, for {age}, batch {page.batch}")
     out.echo(f"table    {page.table}")
     out.echo(f"policy   {page.policy}")
-    usable = sum(worker.session and worker.link for worker in workers)
+    usable = sum(worker.session and worker.link and worker.drain is None for worker in workers)
     cpus = sum(worker.capacity.cpus for worker in workers)
     reserved = sum(worker.reserved_cpus for worker in workers)
     running = sum(worker.running for worker in workers)
     load = f"{reserved:g} of {cpus:g} cpus reserved, {running} running"
-    out.echo(f"workers  {usable} of {len(workers)} usable, {load}")
+    drained = sum(worker.drain is not None for worker in workers)
+    less = f", {drained} drained" if drained else ""
+    out.echo(f"workers  {usable} of {len(workers)} usable{less}, {load}")
     counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
     if page.set_aside:

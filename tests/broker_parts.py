@@ -13,6 +13,7 @@ from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.answers import Answers
 from alb_broker.core.book import Book
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.relay import Relay
 from alb_broker.core.retention import Retention
 from alb_broker.core.state import Claim, State, Tokens
@@ -212,8 +213,9 @@ class Desks:
         self.book = Book(self.state)
         self.relay = Relay(self.state)
         self.answers = Answers(self.state)
-        self.clients = ClientDesk(self.state, self.book, self.relay, self.answers)
         self.workers = WorkerDesk(self.state, self.book)
+        self.drains = DrainDesk(self.state, self.workers)
+        self.clients = ClientDesk(self.state, self.book, self.relay, self.answers, self.drains)
         self.retention = Retention(self.state)
         self.written: list[zk.Operation] = []  #: What the commits wrote, without fence and chain.
 
@@ -262,6 +264,7 @@ class Desks:
         self.state.at = at
         self.clients.tick()
         self.workers.tick()
+        self.drains.tick()
         self.retention.tick()
         return self.state.take_out()
 

@@ -297,8 +297,8 @@ class StagedWorker(Peer):
                 self.registered = False
             case Run(attempt=attempt):
                 self._run(attempt)
-            case Kill(attempt=attempt):
-                self.end(attempt, outcome(cause=Cause.KILLED))
+            case Kill(attempt=attempt, why=why):
+                self.end(attempt, outcome(cause=Cause.EVICTED if why == "evicted" else Cause.KILLED))
             case AttemptAck(attempt=attempt):
                 self.reports.pop(attempt, None)
 

@@ -152,7 +152,19 @@ class ClientConfig(Config, frozen=True, kw_only=True):
 C = TypeVar("C", bound=Config)
 
 
-def load(form: type[C], *, file: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> C:
+def expand_name(name: str, host: str) -> str:
+    """Put a host's name in place of ``%H``, so that many hosts can share one configuration."""
+    return name.replace("%H", host)
+
+
+def load(
+    form: type[C],
+    *,
+    file: str | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    host: str = "",
+) -> C:
     """Build a role's configuration from all its sources.
 
     Args:
@@ -160,6 +172,7 @@ def load(form: type[C], *, file: str | None, environ: Mapping[str, str], flags: 
         file: Text of a TOML file, or None.
         environ: The environment; ``ALB_ZK`` sets `zk`, ``ALB_LOG_LEVEL`` sets `log_level`, and so on.
         flags: What the command line gave; None values count as not given.
+        host: What ``%H`` in a name stands for.
 
     Raises:
         ConfigError: A value is missing, malformed or contradicts another.
@@ -179,6 +192,8 @@ def load(form: type[C], *, file: str | None, environ: Mapping[str, str], flags: 
     values |= {key: value for key, value in flags.items() if value is not None}
     if not values.get("zk"):
         raise ConfigError("no ZooKeeper given: use --zk host:2181 or set ALB_ZK")
+    if isinstance(values.get("name"), str):
+        values["name"] = expand_name(values["name"], host)
     ports = values.get("ports")
     if isinstance(ports, list | tuple) and len(ports) != PORTS:
         shown = ",".join(map(str, ports))

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.resources import Capacity, Load
 from alb_core.tasks import Outcome, Result, TaskRecord, TaskState
@@ -101,6 +102,8 @@ class QueryWorkers(Message, frozen=True, kw_only=True):
     """List workers. Answer: WorkersPage."""
 
     seq: int
+    names: tuple[str, ...] = ()
+    #: Only these; empty: all.
 
 
 class QueryCluster(Message, frozen=True, kw_only=True):
@@ -121,6 +124,23 @@ class SetPolicy(Message, frozen=True, kw_only=True):
 
     seq: int
     policy: str
+
+
+class DrainWorkers(Message, frozen=True, kw_only=True):
+    """Give these workers nothing new. Answer: Done, once that is in the table, or Error ``invalid``."""
+
+    seq: int
+    workers: tuple[str, ...]
+    reason: str = ""
+    deadline_s: float | None = None
+    #: After so long, tasks that may run again are taken from them; None: everything may end there.
+
+
+class UndrainWorkers(Message, frozen=True, kw_only=True):
+    """Give these workers tasks again. Answer: Done, once that is in the table, or Error ``invalid``."""
+
+    seq: int
+    workers: tuple[str, ...]
 
 
 class Suspect(Message, frozen=True, kw_only=True):
@@ -155,6 +175,8 @@ ClientMessage: TypeAlias = (
     | QueryCluster
     | QueryDump
     | SetPolicy
+    | DrainWorkers
+    | UndrainWorkers
     | Suspect
     | Follow
     | Goodbye
@@ -309,6 +331,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Attempts that have their room.
     ahead: int = 0
     #: Attempts that wait on the worker for room.
+    drain: Drain | None = None
+    #: It takes nothing new.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):
@@ -316,6 +340,8 @@ class WorkersPage(Message, frozen=True, kw_only=True):
 
     seq: int
     workers: tuple[WorkerLine, ...]
+    absent: dict[str, Drain] = {}
+    #: Drained ones that it does not know now: they are drained when they come back.
 
 
 class ClusterPage(Message, frozen=True, kw_only=True):
@@ -466,7 +492,8 @@ class Kill(Message, frozen=True, kw_only=True):
     """End this attempt, started or not. Sent again until AttemptEnded."""
 
     attempt: AttemptId
-    why: Literal["cancelled", "superseded"]
+    why: Literal["cancelled", "superseded", "evicted"]
+    #: What is evicted runs again elsewhere.
 
 
 class AttemptAck(Message, frozen=True, kw_only=True):

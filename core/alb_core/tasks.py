@@ -155,6 +155,7 @@ class Cause(enum.Enum):
     NOT_FOUND = "not_found"  #: No such command: exit code 127.
     NOT_STARTED = "not_started"  #: The worker could not start it: exit code 125; ``why`` says the reason.
     GIVEN_BACK = "given_back"  #: It never started: the worker had no room for it in time, or stops.
+    EVICTED = "evicted"  #: Killed because the leader wants it to run elsewhere: no crash.
     INTERRUPTED = (
         "interrupted"  #: The worker was stopped or its runner died, and the command with it: a crash.
     )

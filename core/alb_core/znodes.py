@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from alb_core import ids, limits
+from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
 from alb_core.resources import Capacity
 from alb_core.tasks import TaskRecord
@@ -25,6 +26,7 @@ TASKS: Final = "/tasks"
 DONE: Final = "/done"
 CONFIG: Final = "/config"
 POLICY: Final = "/config/policy"
+DRAINED: Final = "/config/drained"
 
 
 class MetaNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,12 @@ class PolicyNode(msgspec.Struct, frozen=True, kw_only=True):
     """``/config/policy``: which policy places tasks."""
 
     policy: str = "least-loaded"
+
+
+class DrainedNode(msgspec.Struct, frozen=True, kw_only=True):
+    """``/config/drained``: which workers take nothing new, by name."""
+
+    workers: dict[str, Drain] = {}
 
 
 Node = TypeVar("Node", bound=msgspec.Struct)
@@ -199,4 +207,5 @@ def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
         COMMIT: encode(CommitNode()),
         **dict.fromkeys(permanent_paths(), b""),
         POLICY: encode(PolicyNode()),
+        DRAINED: encode(DrainedNode()),
     }

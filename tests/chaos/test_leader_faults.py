@@ -10,6 +10,7 @@ import pytest
 from tests.harness import Work, frozen, kill_leader, wait_for
 from tests.thread_freezer import frozen_thread
 
+from alb import Client
 from alb.local.cluster import LocalCluster, Plan
 from alb_core import limits
 
@@ -100,3 +101,18 @@ def test_leader_is_asked_to_stop(cluster: LocalCluster, work: Work) -> None:
     work.check()
     (dump,) = Path(cluster.folder).glob("*dump*.json")
     assert json.loads(dump.read_text())["epoch"] == leader.epoch
+
+
+def test_a_drain_outlives_its_leader(cluster: LocalCluster, work: Work, client: Client) -> None:
+    """The next leader gives the worker nothing, evicts at the deadline, and still knows who drained it."""
+    running = work.submit_running(8.0, count=4)
+    drained = work.witness.starts_of(running[0].id)[0].worker
+    client.drain([drained], reason="new disk", deadline=4.0)
+    kill_leader(cluster)
+    for _ in range(6):
+        work.submit()
+    results = work.check(reruns=True)
+    assert drained not in {result.worker for result in results.values()}
+    assert client.task(running[0].id).crashes == 0
+    (line,) = client.workers([drained])
+    assert (line.running, line.drain is not None and line.drain.reason) == (0, "new disk")

@@ -4,6 +4,7 @@ One command a line; words without ``=`` name players, the others are options. Th
 
 ``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
 ``submit t1 "sleep 5" client=c1 on_lost=fail``; ``cancel t1``; ``attach t1``; ``policy uniform``;
+``drain w1 deadline=2``; ``undrain w1``;
 ``finish t1 exit=0`` (its command ends, where it runs); ``interrupt t1`` (the worker gives it up);
 ``silence w1``, ``return w1``, ``restart w1`` (a new life under the same name);
 ``kill b1``, ``boot b1``, ``freeze b1``, ``thaw b1``, ``stop b1``; ``suspect b2`` (client c1 tells a standby);
@@ -32,6 +33,7 @@ from alb_core.messages import (
     Cancel,
     CancelNoted,
     Done,
+    DrainWorkers,
     Error,
     Finished,
     Kill,
@@ -42,6 +44,7 @@ from alb_core.messages import (
     SetPolicy,
     Suspect,
     TaskMoved,
+    UndrainWorkers,
 )
 from alb_core.notes import Level, Note
 from alb_core.resources import Request
@@ -97,6 +100,10 @@ def _attempt(message: Run | Kill | AttemptAck) -> str:
     return f"{type(message).__name__} {message.attempt.task} attempt {message.attempt.n}"
 
 
+def _killed(message: Kill) -> str:
+    return _attempt(message) + ("" if message.why != "evicted" else ": evicted")
+
+
 def _place(message: Accepted | TaskMoved) -> str:
     if not message.worker:
         return "" if isinstance(message, Accepted) else f": {message.state.value}"
@@ -105,7 +112,7 @@ def _place(message: Accepted | TaskMoved) -> str:
 
 SAYINGS: dict[type[Message], Callable[[Any], str]] = {
     Run: _attempt,
-    Kill: _attempt,
+    Kill: _killed,
     AttemptAck: _attempt,
     Accepted: lambda told: f"Accepted {told.id}{_place(told)}",
     TaskMoved: lambda told: f"TaskMoved {told.id}{_place(told)}",
@@ -236,6 +243,15 @@ class Transcript:
 
     def _do_policy(self, names: list[str], options: Options) -> None:
         self._stage.client(options.get("client", "c1")).say(SetPolicy(seq=1, policy=names[0]))
+
+    def _do_drain(self, names: list[str], options: Options) -> None:
+        deadline_s = float(options["deadline"]) if "deadline" in options else None
+        drain = DrainWorkers(seq=2, workers=tuple(names), deadline_s=deadline_s)
+        self._stage.client(options.get("client", "c1")).say(drain)
+
+    def _do_undrain(self, names: list[str], options: Options) -> None:
+        undrain = UndrainWorkers(seq=3, workers=tuple(names))
+        self._stage.client(options.get("client", "c1")).say(undrain)
 
     def _do_suspect(self, names: list[str], options: Options) -> None:
         leader = self._stage.leader_node()

@@ -121,9 +121,15 @@ class ClientHost(Host):
     def ask(self, task: UserTask) -> None:
         """Ask for something."""
         if self.working:
-            token = self._token()
-            query = self.draws.choice((QueryTask(seq=0, id=task.id), QueryTasks(seq=0), QueryWorkers(seq=0)))
-            self.post(Source.SELF, lambda at: events.QueryRequested(at=at, token=token, message=query))
+            self.query(
+                self.draws.choice((QueryTask(seq=0, id=task.id), QueryTasks(seq=0), QueryWorkers(seq=0)))
+            )
+
+    def query(self, query: events.Query) -> int:
+        """Ask this; returns the request's token."""
+        token = self._token()
+        self.post(Source.SELF, lambda at: events.QueryRequested(at=at, token=token, message=query))
+        return token
 
     def _token(self) -> int:
         self._tokens += 1

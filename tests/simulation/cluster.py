@@ -19,6 +19,7 @@ from tests.simulation.hosts import Host
 from tests.simulation.invariants import Invariants
 from tests.simulation.knobs import draw_knobs, patched_limits
 from tests.simulation.network import Network
+from tests.simulation.operators import Operators
 from tests.simulation.timeline import Timeline
 from tests.simulation.trace import Trace
 from tests.simulation.violations import Violation, demand
@@ -69,6 +70,8 @@ class Cluster:
             self.faults.plan()
             self.workload = Workload(self)
             self.workload.plan()
+            self.operators = Operators(self)
+            self.operators.plan()
             for host in self.hosts:
                 self.timeline.after(self.draws.uniform(0.0, 1.0), host.start)
             self.timeline.run(self.knobs.safety_s)
@@ -121,6 +124,7 @@ class Cluster:
         cut off from a single client, is nobody's to depose.
         """
         self.faults.lasting = True
+        self.operators.tidy_up()
         self.network.loss = self.network.doubling = self.network.straying = 0.0
         self.ensemble.slow_s = self.ensemble.lag_s = 0.0
         broker = self.draws.choice(self.brokers)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.zookeeper_model import ZooKeeperModel
 
 from alb_core import znodes
-from alb_core.zk import Applied, Create, Multi, MultiEnded, NodeRead, Request, SessionEvent
+from alb_core.zk import Applied, Create, Multi, MultiEnded, NodeRead, Operation, Request, SessionEvent
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -45,15 +45,16 @@ class Ensemble:
         self.counts: Counter[str] = Counter()
         self._leaders: list[tuple[float, NodeRead | None]] = [(0.0, None)]
         #: What ``/leader`` held since when: the one node that is read without a sync.
-        root = self.model.connect("bootstrap")
+        self._root = self.model.connect("bootstrap")
         first = {
             znodes.META: znodes.encode(znodes.MetaNode(table=TABLE)),
             znodes.EPOCH: znodes.encode(znodes.EpochNode()),
             znodes.COMMIT: znodes.encode(znodes.CommitNode()),
             **dict.fromkeys(znodes.permanent_paths(), b""),
             znodes.POLICY: znodes.encode(znodes.PolicyNode(policy=cluster.knobs.policy)),
+            znodes.DRAINED: znodes.encode(znodes.DrainedNode()),
         }
-        self.model.apply(root, Multi(0, tuple(Create(path, data) for path, data in first.items())), 0.0)
+        self.model.apply(self._root, Multi(0, tuple(Create(path, data) for path, data in first.items())), 0.0)
 
     def wall(self) -> float:
         """Return the servers' wall clock, in seconds since 1970."""
@@ -138,6 +139,10 @@ class Ensemble:
             self._note_leader()
         self._tell_watchers()
         return answer
+
+    def operate(self, operations: tuple[Operation, ...]) -> None:
+        """Let an operator change nodes with zkCli."""
+        self.apply(self._root, Multi(0, operations), "zkCli")
 
     def _tell_watchers(self) -> None:
         for client, event in self.model.take_events():

@@ -51,9 +51,10 @@ class ExecutionChecks:
 
     def on_reported(self, attempt: AttemptId, outcome: Outcome) -> None:
         """A worker reports the end of an attempt."""
+        key = (attempt.task, attempt.n)
         if outcome.cause is Cause.GIVEN_BACK:
-            key = (attempt.task, attempt.n)
             demand(key not in self._started, "what_is_given_back_never_starts", f"{attempt} has started")
+        if outcome.cause in (Cause.GIVEN_BACK, Cause.EVICTED) and key not in self._started:
             self._given_back.add(key)
 
     def on_start(

@@ -39,6 +39,7 @@ COUNTERS: Final = {
     "commits_unknown": "unknown commits",
     "tasks_placed_ahead": "placed ahead",
     "attempts_given_back": "given back",
+    "attempts_evicted": "evicted",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 

@@ -1,4 +1,4 @@
-"""Seventeen defects that no cluster must have, each planted in the real cores to see the simulator catch it.
+"""Eighteen defects that no cluster must have, each planted in the real cores to see the simulator catch it.
 
 A mutant replaces a function or two of a core. It counts as caught when a seed breaks an invariant; a core
 that merely raises does not count. ``python -m tests.simulation --mutants``, or ``make sim-mutants``.
@@ -22,6 +22,7 @@ from tests.simulation.run import fix_hashing
 from alb_broker.core import worker_desk
 from alb_broker.core.book import Book
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.ledger import Flight, Ledger
 from alb_broker.core.reign import Reign
 from alb_broker.core.retention import Retention
@@ -197,6 +198,11 @@ def cancel_unrecorded() -> list[Patch]:
     return [(Book, "cancel", cancel)]
 
 
+def drains_forgotten() -> list[Patch]:
+    """A new leader does not read who is drained."""
+    return [(DrainDesk, "on_node", lambda *_: True)]
+
+
 def session_is_enough() -> list[Patch]:
     """A worker whose session lives is never lost, heard or not."""
     overdue = Workers.overdue
@@ -237,6 +243,7 @@ MUTANTS: Final = (
     Mutant("resubmission as a new task", resubmission_is_new),
     Mutant("finished task forgotten before its acknowledgement", forgotten_early),
     Mutant("cancel not recorded", cancel_unrecorded),
+    Mutant("a new leader that does not know who is drained", drains_forgotten),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
 )

@@ -10,6 +10,7 @@ import msgspec
 from tests.simulation.violations import Violation, demand
 
 from alb_core import limits, zk, znodes
+from alb_core.drains import Drain
 from alb_core.tasks import Attempt, AttemptState, OnLost, Result, TaskRecord, TaskState
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class TableChecks:
         self.results: dict[str, Result] = {}  #: The first that was recorded, of every task that ever was.
         self.assigned: dict[tuple[str, int], Attempt] = {}  #: Every attempt that ever was in the table.
         self.cancelled: set[str] = set()
+        self.drains: dict[str, Drain] = {}  #: As the table has them, by worker.
         self.counts: Counter[str] = Counter()
 
     def known(self, task_id: str) -> TaskRecord | None:
@@ -59,6 +61,8 @@ class TableChecks:
         if znodes.EPOCH in writes:
             self._on_claim(client, writes)
             return
+        if znodes.DRAINED in writes:
+            self._on_drained(_data(writes[znodes.DRAINED]))
         for path in writes:
             if path.startswith((znodes.TASKS + "/", znodes.DONE + "/")):
                 touched[path.rpartition("/")[2]] = None
@@ -80,6 +84,11 @@ class TableChecks:
         self.epoch, self.leader, self.batch = epoch, client, 0
         self.claimed_at = self.applied_at[epoch] = self._cluster.timeline.now
         self.counts["claims"] += 1
+
+    def _on_drained(self, data: bytes) -> None:
+        after = znodes.decode(znodes.DrainedNode, znodes.DRAINED, data).workers
+        self.counts["drains"] += len(after.keys() - self.drains.keys())
+        self.drains = after
 
     def _on_commit(self, client: str, operations: tuple[zk.Operation, ...], write: zk.Operation) -> None:
         commit = znodes.decode(znodes.CommitNode, znodes.COMMIT, _data(write))
@@ -215,6 +224,12 @@ class TableChecks:
         )
         demand(
             attempt.epoch == self.epoch, "placed_under_the_current_epoch", f"{name}: epoch {attempt.epoch}"
+        )
+        drain = self.drains.get(attempt.worker)
+        demand(
+            drain is None or attempt.placed <= drain.since,
+            "nothing_new_on_a_drained_worker",
+            f"{name} was placed at {attempt.placed}, drained: {drain}",
         )
         if record.spec.on_lost is OnLost.FAIL:
             started = self._cluster.invariants.execution.starts_of(record.id)

@@ -34,6 +34,7 @@ INVARIANTS: Final = {
     "an_attempt_keeps_its_worker": "7 worker, incarnation and epoch of an attempt never change",
     "an_attempt_that_is_over_stays_over": "7 OVER is the last state of an attempt",
     "no_living_incarnation_is_robbed": "7 an attempt is given up when its worker is dead or long silent",
+    "nothing_new_on_a_drained_worker": "7 no attempt is placed on a worker after its drain",
     "a_cancelled_task_is_not_placed": "7 after a cancellation no attempt is added",
     "a_cancel_stays_recorded": "7 a cancellation is never taken back",
     # What is said.

@@ -159,8 +159,16 @@ class Answers:
         self._state.tell(client.peer, TaskPage(seq=query.seq, task=record))
 
     def _on_workers(self, client: Client, query: QueryWorkers) -> None:
-        lines = tuple(worker.line() for worker in sorted(self._state.workers, key=lambda w: w.name))
-        self._state.tell(client.peer, WorkersPage(seq=query.seq, workers=lines))
+        workers = self._state.workers
+        wanted = set(query.names)
+        chosen = [worker for worker in workers if not wanted or worker.name in wanted]
+        lines = tuple(worker.line() for worker in sorted(chosen, key=lambda worker: worker.name))
+        absent = {
+            name: drain
+            for name, drain in workers.drains.items()
+            if name not in workers.by_name and (not wanted or name in wanted)
+        }
+        self._state.tell(client.peer, WorkersPage(seq=query.seq, workers=lines, absent=absent))
 
     def _on_cluster(self, client: Client, query: QueryCluster) -> None:
         self._state.tell(client.peer, cluster_page(self._state, query.seq))

@@ -37,6 +37,9 @@ from alb_core.messages import (
 from alb_core.notes import Level
 from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskState
 
+RETURNED: Final = frozenset({Cause.GIVEN_BACK, Cause.EVICTED})
+#: Ends of attempts that are counted: neither a result nor a crash.
+
 
 class Book:
     """Carries out the steps of tasks.
@@ -100,8 +103,8 @@ class Book:
         )
         attempt_id = AttemptId(task.id, attempt.n)
         self.release(task, worker, attempt_id)
-        if outcome.cause is Cause.GIVEN_BACK:
-            state.counters["attempts_given_back"] += 1
+        if outcome.cause in RETURNED:
+            state.counters[f"attempts_{outcome.cause.value}"] += 1
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
         if waited and task.state is TaskState.QUEUED:
             self._save(task, (acknowledgement,))

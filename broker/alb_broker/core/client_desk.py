@@ -12,6 +12,7 @@ from typing import Any, Final
 from alb_broker.core.answers import Answers
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
+from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.relay import Relay
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
@@ -59,9 +60,12 @@ class ClientDesk:
         book: Carries out what they ask.
         relay: Where their grants go.
         answers: Their questions.
+        drain_desk: What operators want of workers.
     """
 
-    def __init__(self, state: State, book: Book, relay: Relay, answers: Answers) -> None:
+    def __init__(
+        self, state: State, book: Book, relay: Relay, answers: Answers, drain_desk: DrainDesk
+    ) -> None:
         self._state: Final = state
         self._book: Final = book
         self._relay: Final = relay
@@ -78,6 +82,7 @@ class ClientDesk:
             Ping: self._on_ping,
             Suspect: self._on_suspect,
             **answers.handlers(),
+            **drain_desk.handlers(),
             QueryTask: self._on_query_task,
         }
 

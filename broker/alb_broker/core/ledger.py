@@ -174,6 +174,11 @@ class Ledger:
         """Whether a batch may leave now."""
         return self.flight is Flight.NONE and not self.deposed
 
+    def holds(self, key: str) -> bool:
+        """Tell whether writes of a key wait, or are under way."""
+        under_way = self.batch.groups if self.batch is not None else ()
+        return key in self._waiting or any(group.key == key for group in (*under_way, *self._one_by_one))
+
     def wants_commit(self) -> bool:
         """Tell whether a batch should leave now."""
         return self.may_commit and (self.pending > 0 or (self._hurried and bool(self._barriers)))

@@ -18,6 +18,7 @@ from alb_broker.core.actions import Action, SendToClient, WriteDump
 from alb_broker.core.answers import Answers
 from alb_broker.core.book import Book
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
 from alb_broker.core.ledger import Failure, Flight, Lane
@@ -36,6 +37,8 @@ PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 GOOD_BATCH: Final = 250
 #: Groups.
+CONFIG: Final = (znodes.POLICY, znodes.DRAINED)
+#: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
 HEADS_MAX: Final = 64
@@ -69,8 +72,9 @@ class Reign:
         self._book: Final = Book(state)
         self._relay: Final = Relay(state)
         self._answers: Final = Answers(state)
-        self._clients: Final = ClientDesk(state, self._book, self._relay, self._answers)
         self._workers: Final = WorkerDesk(state, self._book)
+        self._drains: Final = DrainDesk(state, self._workers)
+        self._clients: Final = ClientDesk(state, self._book, self._relay, self._answers, self._drains)
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
         self._repair: Final = Repair(state, self._book)
@@ -81,8 +85,9 @@ class Reign:
         self._committed_at = state.at  #: Own clock, when the newest batch left.
         self._commit_read = 0  #: Token of the read that decides a doubtful batch.
         self._asked_at = float("-inf")
-        self._policy_read = 0
-        self._policy_stale = True
+        self._config_read = 0
+        self._config_stale = True
+        self._config_known = False  #: Nothing is placed before.
         self._stuck: tuple[float, int] | None = None
         #: Own clock, since when a task that fits waits, and how many had been placed then.
         self._leaving_at = 0.0
@@ -90,8 +95,8 @@ class Reign:
     # --- the life of a reign --------------------------------------------------------------------------------
 
     def begin(self) -> list[Action]:
-        """Start to load the table; the policy is read first, so that the first placements know it."""
-        self._read_policy()
+        """Start to load the table, and what the first placements must know: the policy and who is drained."""
+        self._read_config()
         self._takeover.start()
         return self.state.take_out()
 
@@ -133,7 +138,7 @@ class Reign:
                 self._open_if_loaded()
             case zk.NodeChanged():
                 self._workers.on_node_changed(event.path)
-                self._policy_stale = self._policy_stale or event.path == znodes.POLICY
+                self._config_stale = self._config_stale or event.path in CONFIG
             case zk.ChildrenChanged():
                 self._workers.on_children_changed(event.path)
             case zk.SessionSuspended():
@@ -219,7 +224,7 @@ class Reign:
         return ledger.pending >= GOOD_BATCH and ledger.may_commit and self._suspended_at is None
 
     def _end_turn(self) -> None:
-        if self.phase is Phase.LEADING:
+        if self.phase is Phase.LEADING and self._config_known:
             self._place()
         if self.phase is not Phase.OVER and self._suspended_at is None and self.state.ledger.wants_commit():
             self._commit()
@@ -260,7 +265,8 @@ class Reign:
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()
-            self._read_policy()
+            self._read_config()
+            self._drains.tick()
             self._watch_progress()
         elif state.at - self._leaving_at > LEAVING_S:
             self._end("it was stopped before its last batch was answered")
@@ -325,12 +331,15 @@ class Reign:
             self._end("its /leader node was deleted by somebody else")
             return
         self._repair.read_again(group.key)
+        self._config_stale = self._config_stale or group.key in CONFIG
         for action in group.releases:
             self._tell_refused(action, group.key, failure.error)
 
     def _tell_refused(self, action: Action, key: str, error: str) -> None:
         if isinstance(action, SendToClient) and self.state.clients.get(action.peer) is not None:
             why = f"somebody else changed its nodes in ZooKeeper ({error}); see alb status {key}"
+            if key in CONFIG:
+                why = f"{key} cannot be written ({error}): a broker that starts makes it anew"
             asked = action.message
             if isinstance(asked, Done):
                 self.state.tell(action.peer, Error(code="error", why=why, seq=asked.seq))
@@ -340,8 +349,8 @@ class Reign:
     def _on_nodes(self, event: zk.NodesRead) -> None:
         if event.token == self._commit_read:
             self._on_commit_read(event)
-        elif event.token == self._policy_read:
-            self._on_policy_read(event)
+        elif event.token == self._config_read:
+            self._on_config_read(event)
         elif self._takeover.on_nodes(event):
             self._open_if_loaded()
         else:
@@ -350,8 +359,8 @@ class Reign:
 
     def _on_reconnected(self) -> None:
         self._suspended_at = None
-        self._commit_read = self._policy_read = 0
-        self._policy_stale = True
+        self._commit_read = self._config_read = 0
+        self._config_stale = True
         self._asked_at = float("-inf")
         self._workers.on_reconnected()
         self._ask_for_doubtful()
@@ -383,21 +392,25 @@ class Reign:
         if suspended is not None and self.state.at - suspended >= self.state.session_timeout_s:
             self._end("ZooKeeper has not been heard for a session's time")
 
-    def _read_policy(self) -> None:
-        if self._policy_stale and not self._policy_read and self._suspended_at is None:
-            self._policy_stale = False
-            self._policy_read = self.state.tokens.next()
-            self.state.request(zk.ReadNodes(token=self._policy_read, paths=(znodes.POLICY,), watch=True))
+    def _read_config(self) -> None:
+        if self._config_stale and not self._config_read and self._suspended_at is None:
+            self._config_stale = False
+            self._config_read = self.state.tokens.next()
+            self.state.request(zk.ReadNodes(token=self._config_read, paths=CONFIG, watch=True, sync=True))
 
-    def _on_policy_read(self, event: zk.NodesRead) -> None:
-        self._policy_read = 0
+    def _on_config_read(self, event: zk.NodesRead) -> None:
+        self._config_read = 0
         if event.nodes is None:
-            self._policy_stale = True
+            self._config_stale = True
             return
-        node = event.nodes[0]
+        policy, drained = event.nodes
+        if policy is not None:
+            self._on_policy(policy)
+        self._config_stale = not self._drains.on_node(drained) or self._config_stale
+        self._config_known = True
+
+    def _on_policy(self, node: zk.NodeRead) -> None:
         state = self.state
-        if node is None:
-            return
         try:
             wanted = znodes.decode(PolicyNode, node.path, node.data).policy
         except znodes.UnreadableNode as error:

@@ -228,14 +228,14 @@ class Task:
         return why
 
     def give_back(self, n: int, at: float, why: str) -> str:
-        """Its worker gives an attempt back that never started: no crash, and its turn is not lost."""
+        """Its worker gives an attempt back, as it should: no crash, and the task's turn is not lost."""
         self.replace_attempt(n, AttemptState.OVER)
         return self.wait_again(at, why)
 
     def wait_again(self, at: float, why: str) -> str:
-        """An attempt came to nothing before it began: queue again, as old as before; or end as cancelled."""
+        """An attempt came to nothing by nobody's fault: queue again, as old as before, or end cancelled."""
         if self.cancel:
-            self.finish(Result(state=TaskState.CANCELLED, why="cancelled before it ran", finished=at))
+            self.finish(Result(state=TaskState.CANCELLED, why="cancelled", finished=at))
         elif not self.live():
             self.state = TaskState.QUEUED
         return why
@@ -272,7 +272,10 @@ def _end(task: Task, step: Ended) -> str | None:
     assert attempt is not None  # noqa: S101 (the caller found it)
     if outcome.cause is Cause.GIVEN_BACK:
         return task.give_back(step.n, step.at, outcome.why)
-    if outcome.cause is Cause.INTERRUPTED or (outcome.cause is Cause.KILLED and not task.cancel):
+    if outcome.cause is Cause.EVICTED and task.spec.on_lost is OnLost.RERUN:
+        return task.give_back(step.n, step.at, outcome.why)
+    crashed = outcome.cause in (Cause.INTERRUPTED, Cause.EVICTED)
+    if crashed or (outcome.cause is Cause.KILLED and not task.cancel):
         task.replace_attempt(step.n, AttemptState.OVER)
         return task.crash(step.at, step.crash_limit, outcome.why or f"worker {attempt.worker} interrupted it")
     task.finish(_result(attempt, outcome, step.at))
@@ -281,7 +284,7 @@ def _end(task: Task, step: Ended) -> str | None:
 
 def _end_lost(task: Task, step: Ended) -> str | None:
     """Its loss was counted, and the task waits already: a report of no result changes nothing more."""
-    if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK):
+    if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, Cause.EVICTED):
         task.replace_attempt(step.n, AttemptState.OVER)
         return f"lost attempt {step.n} is over without a result"
     return _end(task, step)

@@ -60,7 +60,7 @@ class WorkerDesk:
         self._unread: set[str] = set()  #: Workers whose node must be read.
         self._nodes: dict[str, WorkerNode] = {}  #: What was read last, of the nodes that exist.
         self._watched: set[str] = set()  #: Workers whose node has an unspent watch.
-        self._nodes_known = False  #: All nodes were read since the session was last interrupted.
+        self.nodes_known = False  #: All nodes were read since the session was last interrupted.
         self._strangers: dict[tuple[str, str], tuple[bytes, Register]] = {}
         #: Registrations that wait until their node has been read.
 
@@ -232,7 +232,7 @@ class WorkerDesk:
             self._paced_at = state.at
         for worker in state.workers.mark_silent(state.at):
             state.note("worker_silent", Level.WARNING, worker=worker.name, session=worker.session)
-        for worker in state.workers.overdue(state.at) if self._nodes_known else ():
+        for worker in state.workers.overdue(state.at) if self.nodes_known else ():
             why = "its session lives but its link is gone" if worker.session else "neither session nor link"
             self._lose(worker, why)
         for worker in state.workers:
@@ -253,10 +253,13 @@ class WorkerDesk:
             state.ledger.say(state.worker(worker.peer, self._book.run_message(task, attempt_id)))
         for attempt_id in [a for a, sent in worker.killing.items() if sent <= due][:RESEND_MAX]:
             worker.killing[attempt_id] = state.at
-            task = state.table.live.get(attempt_id.task)
-            cancelled = task is not None and task.cancel
-            kill = Kill(attempt=attempt_id, why="cancelled" if cancelled else "superseded")
-            state.ledger.say(state.worker(worker.peer, kill))
+            state.ledger.say(state.worker(worker.peer, self._kill_message(worker, attempt_id)))
+
+    def _kill_message(self, worker: Worker, attempt_id: AttemptId) -> Kill:
+        task = self._state.table.live.get(attempt_id.task)
+        if task is None or deliverable(task, attempt_id.n, worker.incarnation) is None:
+            return Kill(attempt=attempt_id, why="superseded")
+        return Kill(attempt=attempt_id, why="cancelled" if task.cancel else "evicted")
 
     # --- loss -----------------------------------------------------------------------------------------------
 
@@ -304,7 +307,7 @@ class WorkerDesk:
     def on_reconnected(self) -> None:
         """The session is usable again: its watches are gone."""
         self._list_token = 0
-        self._nodes_known = False
+        self.nodes_known = False
         self._reads.clear()
         self._watched.clear()
         self._unread |= {*self._nodes, *(name for name, _ in self._strangers)}
@@ -353,7 +356,7 @@ class WorkerDesk:
         for name in set(self._nodes) - set(event.names):
             self._unread.add(name)
         self._unread |= {name for name in event.names if name not in self._watched}
-        self._nodes_known = self._nodes_known or not self._unread
+        self.nodes_known = self.nodes_known or not self._unread
         return True
 
     def on_nodes(self, event: zk.NodesRead) -> bool:
@@ -367,7 +370,7 @@ class WorkerDesk:
         for name, node in zip(names, event.nodes, strict=True):
             self._watched.add(name)
             self._take_node(name, node)
-        self._nodes_known = self._nodes_known or not (self._list_wanted or self._list_token or self._reads)
+        self.nodes_known = self.nodes_known or not (self._list_wanted or self._list_token or self._reads)
         return True
 
     def _take_node(self, name: str, node: zk.NodeRead | None) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from alb_core import limits
+from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, WorkerLine
 from alb_core.resources import EPSILON, Capacity, Load, Request, Room, fits
 
@@ -27,6 +28,7 @@ class Worker:
         "ahead",
         "allowance",
         "capacity",
+        "drain",
         "ended",
         "foreign",
         "heard",
@@ -57,6 +59,7 @@ class Worker:
         self.heard = at  #: Own clock, when it was last heard.
         self.silent_since = at  #: Own clock, since when session or link is missing.
         self.leaving = False  #: It said that it stops.
+        self.drain: Drain | None = None  #: It is given nothing new.
         self.room: Final = Room()  #: What is free.
         self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
@@ -72,7 +75,7 @@ class Worker:
     @property
     def placeable(self) -> bool:
         """Whether tasks may be placed on it."""
-        return self.session and self.link and not self.leaving and not self.foreign
+        return self.session and self.link and not self.leaving and self.drain is None and not self.foreign
 
     @property
     def has_room(self) -> bool:
@@ -175,6 +178,7 @@ class Worker:
             reserved_net_bps=self.capacity.net_bps - self.room.net_bps,
             running=len(self.reserved),
             ahead=len(self.ahead),
+            drain=self.drain,
         )
 
 
@@ -188,6 +192,7 @@ class Workers:
     def __init__(self) -> None:
         self.by_name: dict[str, Worker] = {}
         self.by_peer: dict[bytes, Worker] = {}
+        self.drains: dict[str, Drain] = {}  #: Of every drained worker, known now or not, by name.
         self._open: deque[Worker] = deque()  #: May have room; a search begins at the left and turns it.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
@@ -203,6 +208,7 @@ class Workers:
         """Know a worker, in place of an earlier incarnation."""
         self.remove(worker.name)
         self.by_name[worker.name] = worker
+        worker.drain = self.drains.get(worker.name)
 
     def remove(self, name: str) -> Worker | None:
         """Forget a worker and its link."""
@@ -216,6 +222,13 @@ class Workers:
             worker.open = False
         self._grown.pop(name, None)
         return worker
+
+    def drain(self, drains: dict[str, Drain]) -> None:
+        """Let these drains be in force, and no others."""
+        self.drains = drains
+        for worker in self.by_name.values():
+            worker.drain = drains.get(worker.name)
+            self.grew(worker)
 
     def linked(self, worker: Worker, peer: bytes, at: float) -> None:
         """The worker is heard at this address."""
@@ -282,8 +295,12 @@ class Workers:
         """Return why no worker of now could run the request, even if it were empty; empty: one could."""
         if not self.by_name:
             return "there are no workers; start one with alb worker"
-        if any(fits(request, worker.capacity) for worker in self.by_name.values()):
+        able = [worker for worker in self.by_name.values() if fits(request, worker.capacity)]
+        if any(worker.drain is None for worker in able):
             return ""
+        if able:
+            names = named([worker.name for worker in able])
+            return f"every worker that could run it is drained: {names}; alb undrain puts them to work again"
         cpus = max(worker.capacity.cpus for worker in self.by_name.values())
         memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
         return (

@@ -21,13 +21,14 @@ from alb.api.stream import TaskStream
 from alb.core import events, notices
 from alb.core.events import Query
 from alb.shell.engine import Engine
-from alb.shell.glance import look
+from alb.shell.glance import look, look_for_worker
 from alb_core import codec, config, ids
 from alb_core.errors import AlbError, InvalidTask
 from alb_core.io.clock import monotonic, new_id
 from alb_core.messages import (
     ClusterPage,
     Done,
+    DrainWorkers,
     DumpPage,
     QueryCluster,
     QueryDump,
@@ -39,12 +40,13 @@ from alb_core.messages import (
     TaskPage,
     TasksPage,
     ToClient,
+    UndrainWorkers,
     WorkerLine,
     WorkersPage,
 )
 from alb_core.resources import Request
 from alb_core.tasks import OnLost, TaskRecord, TaskSpec, TaskState, check_spec
-from alb_core.znodes import BrokerNode, LeaderNode
+from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 Command = str | Sequence[str]
 CAPTURE_BYTES: Final = 64 * 1024 * 1024
@@ -295,9 +297,32 @@ class Client:
         """Return everything that the table holds of a task; raises TaskGone."""
         return self._ask(QueryTask(seq=0, id=_checked(task_id)), TaskPage).task
 
-    def workers(self) -> tuple[WorkerLine, ...]:
-        """Return all workers that the leader knows."""
-        return self._ask(QueryWorkers(seq=0), WorkersPage).workers
+    def workers(self, names: Sequence[str] = ()) -> tuple[WorkerLine, ...]:
+        """Return the workers that the leader knows: all, or those of these names."""
+        return self.workers_page(names).workers
+
+    def workers_page(self, names: Sequence[str] = ()) -> WorkersPage:
+        """Return what `workers` does, and the drains of workers that the leader does not know now."""
+        return self._ask(QueryWorkers(seq=0, names=tuple(names)), WorkersPage)
+
+    def drain(self, workers: Sequence[str], *, reason: str = "", deadline: float | None = None) -> None:
+        """Give workers nothing new, until `undrain`. Returns once that is in the table.
+
+        Args:
+            workers: Their names.
+            reason: For people.
+            deadline: Seconds after which tasks that still run there are ended and run elsewhere, except for
+                those that must not run twice; None: everything may end there.
+
+        Raises:
+            InvalidTask: A name is not known, or something is out of bounds. Nobody is drained then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(DrainWorkers(seq=0, workers=tuple(workers), reason=reason, deadline_s=deadline), Done)
+
+    def undrain(self, workers: Sequence[str]) -> None:
+        """Give workers tasks again. Returns once that is in the table; raises as `drain` does."""
+        self._ask(UndrainWorkers(seq=0, workers=tuple(workers)), Done)
 
     def cluster(self) -> ClusterPage:
         """Return the state of the cluster as its leader sees it."""
@@ -324,6 +349,10 @@ class Client:
             ZooKeeperUnreachable: No server answered in time.
         """
         return read_brokers(self.config, self._timeout)
+
+    def worker_node(self, name: str) -> tuple[LeaderNode | None, WorkerNode | None]:
+        """Return the leader and how a worker is registered, as ZooKeeper knows them; raises as `brokers`."""
+        return look_for_worker(self.config.zk_hosts(), self.config.zk_chroot(), name, self._timeout)
 
     # --- inside -------------------------------------------------------------------------------------------
 

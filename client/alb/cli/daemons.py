@@ -11,14 +11,13 @@ from typing import Any, Final
 
 import click
 
-from alb.cli.options import zk_option
+from alb.cli.options import nameable_host, zk_option
 from alb.cli.values import BANDWIDTH, DURATION, SIZE
 from alb_core import config
 from alb_core.config import BrokerConfig, Config, WorkerConfig
-from alb_core.io.clock import host_name
 
 HELP: Final[Mapping[str, str]] = {
-    "name": "Unique in the cluster. Else made of host and pid.",
+    "name": "Unique in the cluster; %H stands for the host's name. Else made of host and pid.",
     "bind": "Address to listen on.",
     "advertise": "Address that others connect to. Else the same as --bind.",
     "ports": "Four TCP ports, a,b,c,d: clients, client output, workers, worker output; 0: any.",
@@ -77,9 +76,8 @@ def _read_config(role: type[config.C], file: str | None, flags: dict[str, Any], 
             flags[listed] = tuple(flags[listed].split(","))
     environ = dict(os.environ)
     if "ALB_NAME" not in environ and not _names(text):
-        host = re.sub(r"[^A-Za-z0-9_.-]", "-", host_name())[:48]
-        environ["ALB_NAME"] = f"{prefix}-{host}-{os.getpid()}"
-    return config.load(role, file=text, environ=environ, flags=flags)
+        environ["ALB_NAME"] = f"{prefix}-%H-{os.getpid()}"
+    return config.load(role, file=text, environ=environ, flags=flags, host=nameable_host())
 
 
 def _names(text: str | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,6 +63,13 @@ def cluster_options(verb: F) -> F:
         return verb(place=Place(zk, user, connect_timeout), **rest)
 
     return wrapped  # type: ignore[return-value]  # click's decorators keep the verb's own form
+
+
+def nameable_host() -> str:
+    """Return this host's name, in the letters that the name of a broker or a worker may have."""
+    from alb_core.io.clock import host_name  # noqa: PLC0415
+
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", host_name())[:48]
 
 
 def resolve(client: Client, text: str) -> str:

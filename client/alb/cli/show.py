@@ -18,7 +18,8 @@ from alb_core.tasks import TaskState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alb_core.messages import ClusterPage, TaskLine, WorkerLine
+    from alb_core.drains import Drain
+    from alb_core.messages import ClusterPage, TaskLine, WorkerLine, WorkersPage
     from alb_core.tasks import TaskRecord
     from alb_core.znodes import BrokerNode, LeaderNode
 
@@ -101,12 +102,14 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     out.echo(f"leader   {page.broker}, epoch {page.epoch}, for {age}, batch {page.batch}")
     out.echo(f"table    {page.table}")
     out.echo(f"policy   {page.policy}")
-    usable = sum(worker.session and worker.link for worker in workers)
+    usable = sum(worker.session and worker.link and worker.drain is None for worker in workers)
     cpus = sum(worker.capacity.cpus for worker in workers)
     reserved = sum(worker.reserved_cpus for worker in workers)
     running = sum(worker.running for worker in workers)
     load = f"{reserved:g} of {cpus:g} cpus reserved, {running} running"
-    out.echo(f"workers  {usable} of {len(workers)} usable, {load}")
+    drained = sum(worker.drain is not None for worker in workers)
+    less = f", {drained} drained" if drained else ""
+    out.echo(f"workers  {usable} of {len(workers)} usable{less}, {load}")
     counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
     if page.set_aside:
@@ -160,22 +163,43 @@ def _clock(seconds: float) -> str:
 
 
 @click.command()
+@click.argument("names", nargs=-1)
 @json_option
 @cluster_options
-def workers(place: Place, *, as_json: bool) -> int:
-    """List workers, with what they offer, what is reserved, and how busy they are.
+def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
+    """List workers (all, or NAMES), with what they offer, what is reserved, and how busy they are.
 
     TASKS is how many have room there, and after a plus how many wait there for it: short commands are handed
     over ahead.
     """
     with place.client() as client:
-        lines = client.workers()
+        page = client.workers_page(names)
+    known = {line.worker for line in page.workers} | page.absent.keys()
+    missing = [name for name in names if name not in known]
     if as_json:
-        out.emit_json(lines)
-        return 0
-    columns = ("WORKER", "STATE", "TASKS", "CPUS", "MEMORY", "NET", "LOAD", "LABELS")
-    out.emit_table(columns, map(_worker_row, lines), empty="no worker is registered: start one, `alb worker`")
-    return 0
+        out.emit_json(page.workers)
+    else:
+        columns = ("WORKER", "STATE", "TASKS", "CPUS", "MEMORY", "NET", "LOAD", "LABELS")
+        absent = [(name, "absent, drained", *[""] * 6) for name in sorted(page.absent)]
+        rows = sorted([*map(_worker_row, page.workers), *absent])
+        empty = "none of them is known" if names else "no worker is registered: start one, `alb worker`"
+        out.emit_table(columns, rows, empty=empty)
+        for name, drain in sorted(_drains(page).items()):
+            out.say(f"{name} {_why_drained(drain)}")
+    for name in missing:
+        out.say(f"there is no worker {name}")
+    return 1 if missing else 0
+
+
+def _drains(page: WorkersPage) -> dict[str, Drain]:
+    return page.absent | {line.worker: line.drain for line in page.workers if line.drain is not None}
+
+
+def _why_drained(drain: Drain) -> str:
+    text = f"is drained since {_clock(drain.since)} by {drain.by}"
+    if drain.deadline_s is not None:
+        text += f", with {format_duration(drain.deadline_s)} for what runs there"
+    return f"{text}: {drain.reason}" if drain.reason else text
 
 
 def _worker_row(line: WorkerLine) -> tuple[str, ...]:
@@ -183,6 +207,9 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
     state = {(True, True): "ready", (True, False): "no link", (False, True): "no session"}.get(
         (line.session, line.link), "lost"
     )
+    if line.drain is not None:
+        drained = "draining" if line.running or line.ahead else "drained"
+        state = drained if state == "ready" else f"{state}, {drained}"
     return (
         line.worker,
         state,

@@ -12,6 +12,7 @@ import msgspec
 
 from alb_core.messages import (
     Chunk,
+    DrainWorkers,
     QueryCluster,
     QueryDump,
     QueryTask,
@@ -20,10 +21,20 @@ from alb_core.messages import (
     SetPolicy,
     StreamName,
     ToClient,
+    UndrainWorkers,
 )
 from alb_core.znodes import BrokerNode, LeaderNode
 
-Query: TypeAlias = QueryTasks | QueryTask | QueryWorkers | QueryCluster | QueryDump | SetPolicy
+Query: TypeAlias = (
+    QueryTasks
+    | QueryTask
+    | QueryWorkers
+    | QueryCluster
+    | QueryDump
+    | SetPolicy
+    | DrainWorkers
+    | UndrainWorkers
+)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""One look at ZooKeeper: who leads, and which brokers there are.
+"""One look at ZooKeeper: who leads, which brokers there are, and whether a worker is registered.
 
 A client asks ZooKeeper for a moment only, and a command line that lives for a tenth of a second asks once.
 kazoo keeps sessions, watches and threads for those who stay; to import and start it takes a third of the
@@ -11,14 +11,14 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from alb_core import znodes
 from alb_core.errors import ZooKeeperUnreachable
 from alb_core.io.clock import monotonic, random_seed
-from alb_core.znodes import BrokerNode, LeaderNode
+from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 SESSION_MS: Final = 4000
 #: The session of a look that ends without a word (its process was killed) is over after so long.
@@ -37,6 +37,8 @@ _LENGTH: Final = struct.Struct(">i")
 _REQUEST: Final = struct.Struct(">iii")  # length, xid, type
 _REPLY: Final = struct.Struct(">iqi")  # xid, zxid, error
 _CONNECT: Final = struct.Struct(">iiqiqi16s?")  # length, version, zxid, timeout, session, password, read-only
+
+T = TypeVar("T")
 
 
 class ServerFailed(Exception):
@@ -57,6 +59,22 @@ def look(hosts: str, chroot: str, within_s: float) -> tuple[LeaderNode | None, l
     Raises:
         ZooKeeperUnreachable: No server answered in time.
     """
+    return _visit(hosts, within_s, lambda link: _read(link, chroot))
+
+
+def look_for_worker(
+    hosts: str, chroot: str, worker: str, within_s: float
+) -> tuple[LeaderNode | None, WorkerNode | None]:
+    """Find out who leads, and how a worker is registered; arguments and errors as `look`."""
+    paths = (znodes.LEADER, znodes.worker_path(worker))
+    leader, node = _visit(hosts, within_s, lambda link: _get_all(link, [chroot + path for path in paths]))
+    leaders = _decoded(LeaderNode, paths[:1], [leader])
+    nodes = _decoded(WorkerNode, paths[1:], [node])
+    return (leaders[0] if leaders else None, nodes[0] if nodes else None)
+
+
+def _visit(hosts: str, within_s: float, ask: Callable[[socket.socket], T]) -> T:
+    """Ask the first server that answers; raises ZooKeeperUnreachable."""
     servers = hosts.split(",")
     first = random_seed() % len(servers)
     servers = servers[first:] + servers[:first]
@@ -67,7 +85,7 @@ def look(hosts: str, chroot: str, within_s: float) -> tuple[LeaderNode | None, l
         for server in servers:
             try:
                 with _connected(server, patience_s, deadline) as link:
-                    return _read(link, chroot)
+                    return ask(link)
             except (OSError, struct.error, ServerFailed) as error:
                 failure = error
         if monotonic() + ROUND_PAUSE_S >= deadline:
@@ -99,10 +117,15 @@ def _read(link: socket.socket, chroot: str) -> tuple[LeaderNode | None, list[Bro
     leader = _data(_answer(link, 1))
     names = sorted(_names(_answer(link, 2)))
     paths = [znodes.broker_path(name) for name in names]
-    link.sendall(b"".join(_get(xid, chroot + path) for xid, path in enumerate(paths, 3)))
-    brokers = [_data(_answer(link, xid)) for xid in range(3, 3 + len(paths))]
+    brokers = _get_all(link, [chroot + path for path in paths], 3)
     leaders = _decoded(LeaderNode, [znodes.LEADER], [leader])
     return (leaders[0] if leaders else None, _decoded(BrokerNode, paths, brokers))
+
+
+def _get_all(link: socket.socket, paths: Sequence[str], first: int = 1) -> list[bytes | None]:
+    """Return the data of nodes; requests are numbered from `first` on."""
+    link.sendall(b"".join(_get(xid, path) for xid, path in enumerate(paths, first)))
+    return [_data(_answer(link, xid)) for xid in range(first, first + len(paths))]
 
 
 def _decoded(

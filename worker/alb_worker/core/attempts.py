@@ -37,7 +37,13 @@ STOP_GRACE_S: Final = 5.0
 Actions: TypeAlias = list[WorkerAction]
 
 _STOPPED: Final = Outcome(cause=Cause.GIVEN_BACK, why="the worker stops")
+_EVICTED: Final = Outcome(cause=Cause.GIVEN_BACK, why="it was evicted before it was started")
 #: What was not started is no crash: another worker takes it at once.
+
+_WHY_ENDED: Final = {
+    Cause.INTERRUPTED: "the worker was stopped",
+    Cause.EVICTED: "its worker is drained, and the deadline has come",
+}
 
 
 class Phase(enum.IntEnum):
@@ -103,8 +109,8 @@ class Record(msgspec.Struct, kw_only=True):
     #: None for one that was never to run here.
     killed: bool = False
     #: The runner was told to kill it.
-    interrupted: bool = False
-    #: It was told so because the worker stops, not because the leader wanted it.
+    ends_as: Cause = Cause.KILLED
+    #: What a killed attempt counts as: who wanted its end decides.
     outcome: Outcome | None = None
     #: Set with the phase ENDED.
     story: list[str] = []
@@ -186,8 +192,9 @@ class Attempts:
         record = self.records.get(message.attempt)
         if record is not None:
             return self._step(at, record, message)
+        cause = Cause.EVICTED if message.why == "evicted" else Cause.KILLED
         why = f"{message.why} before it reached the worker, or long ended"
-        return self._add_ended(at, message.attempt, Outcome(cause=Cause.KILLED, why=why))
+        return self._add_ended(at, message.attempt, Outcome(cause=cause, why=why))
 
     def on_ack(self, at: float, message: AttemptAck) -> Actions:
         """Forget a report."""
@@ -332,9 +339,10 @@ class Attempts:
     def _say_ended(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
         return [self._report(at, record)]
 
-    def _kill(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
+    def _kill(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
         """Tell the runner once: the leader repeats it until the end, which must not start the grace anew."""
-        record.interrupted = False
+        evicted = isinstance(stimulus, Kill) and stimulus.why == "evicted"
+        record.ends_as = Cause.EVICTED if evicted else Cause.KILLED
         if record.killed:
             return []
         record.killed = True
@@ -343,7 +351,8 @@ class Attempts:
 
     def _stop(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
         assert isinstance(stimulus, WorkerStops)
-        record.interrupted = not record.killed
+        if not record.killed:
+            record.ends_as = Cause.INTERRUPTED
         record.killed = True
         assert record.spec is not None
         return [KillAttempt(attempt=record.attempt, grace_s=min(record.spec.grace_s, stimulus.grace_s))]
@@ -351,8 +360,9 @@ class Attempts:
     def _end_as_told(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         assert isinstance(stimulus, RunnerEnded)
         outcome = stimulus.outcome
-        if record.interrupted and outcome.cause is Cause.KILLED:
-            outcome = msgspec.structs.replace(outcome, cause=Cause.INTERRUPTED, why="the worker was stopped")
+        if outcome.cause is Cause.KILLED and record.ends_as in _WHY_ENDED:
+            why = _WHY_ENDED[record.ends_as]
+            outcome = msgspec.structs.replace(outcome, cause=record.ends_as, why=why)
         return self._end(at, record, outcome)
 
     def _end_interrupted(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
@@ -361,6 +371,8 @@ class Attempts:
     def _end_unstarted(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         if isinstance(stimulus, WorkerStops):
             return self._end(at, record, _STOPPED)
+        if isinstance(stimulus, Kill) and stimulus.why == "evicted":
+            return self._end(at, record, _EVICTED)
         return self._end(at, record, Outcome(cause=Cause.KILLED, why="ended before it was started"))
 
     def _give_back(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:

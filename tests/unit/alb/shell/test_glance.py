@@ -10,10 +10,11 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from alb.shell.glance import look
+from alb.shell.glance import look, look_for_worker
 from alb_core import znodes
 from alb_core.errors import ZooKeeperUnreachable
-from alb_core.znodes import BrokerNode, LeaderNode
+from alb_core.resources import Capacity
+from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 NODE = BrokerNode(
     broker="b1", incarnation="i", clients="tcp://h:1", client_output="tcp://h:2", workers="", worker_output=""
@@ -103,6 +104,18 @@ def test_a_look_finds_the_leader_and_the_brokers_and_closes_its_session() -> Non
     with zookeeper(tree(), closed) as server:
         assert look(server, "/alb", 5) == (LEADER, [NODE])
     assert closed == [0]
+
+
+def test_a_worker_is_looked_up_by_name() -> None:
+    """With the leader; None where there is no such node, or it cannot be read."""
+    worker = WorkerNode(worker="w1", incarnation="i", capacity=Capacity(cpus=1, memory_bytes=1))
+    nodes = tree() | {"/alb/workers/w1": znodes.encode(worker), "/alb/workers/w2": b"not json"}
+    with zookeeper(nodes) as server:
+        assert look_for_worker(server, "/alb", "w1", 5) == (LEADER, worker)
+        assert look_for_worker(server, "/alb", "w2", 5) == (LEADER, None)
+        assert look_for_worker(server, "/alb", "w3", 5) == (LEADER, None)
+    with zookeeper({}) as server:
+        assert look_for_worker(server, "/alb", "w1", 5) == (None, None)
 
 
 def test_an_empty_tree_has_no_leader() -> None:

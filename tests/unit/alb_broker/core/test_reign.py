@@ -27,8 +27,10 @@ from alb_broker.core import events, placement
 from alb_broker.core.actions import Action, SendChunk, WriteDump
 from alb_broker.core.reign import PENDING_GROUPS_MAX, Phase, Reign
 from alb_core import zk, znodes
+from alb_core.drains import Drain
 from alb_core.messages import (
     Accepted,
+    DrainWorkers,
     Error,
     Follow,
     Grant,
@@ -41,7 +43,8 @@ from alb_core.messages import (
     StreamName,
     Welcome,
 )
-from alb_core.znodes import CommitNode, PolicyNode
+from alb_core.tasks import TaskState
+from alb_core.znodes import CommitNode, DrainedNode, PolicyNode
 
 SESSION_S = 3.0
 
@@ -236,6 +239,55 @@ def test_the_policy_of_the_table_is_used_and_watched() -> None:
         scene.handle(zk.NodeChanged(at=0.3, path=znodes.POLICY))
         assert notes(scene.tick(scene.now + 0.2), event)[0]["keeps"] == "uniform"
     assert scene.state.placer.name == "uniform"
+
+
+# --- drains -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
+    """A takeover reads that first; a read that fails is repeated."""
+    scene = Scene()
+    scene.nodes[znodes.DRAINED] = read(znodes.DRAINED, DrainedNode(workers={"w1": Drain()}))
+    scene.silent = True
+    scene.begin()
+    config, others = scene.held[0], scene.held[1:]
+    assert isinstance(config, zk.ReadNodes)
+    assert config.paths == (znodes.POLICY, znodes.DRAINED)
+    scene.silent = False
+    for request in others:
+        scene.handle(scene.reply(request))
+    scene.handle(zk.NodesRead(at=0.0, token=config.token, nodes=None))
+    scene.client(Hello(user="ann"))
+    scene.join()
+    scene.client(submit(1))
+    assert scene.state.table.counts[TaskState.RUNNING] == 0
+    scene.tick(0.2)
+    scene.turn()
+    assert scene.state.workers.by_name["w1"].drain == Drain()
+    assert scene.state.table.counts[TaskState.RUNNING] == 0
+
+
+def test_a_drain_in_zookeeper_takes_effect_at_once() -> None:
+    """Whoever wrote it: the node is watched."""
+    scene = leading()
+    scene.nodes[znodes.DRAINED] = read(znodes.DRAINED, DrainedNode(workers={"w1": Drain()}))
+    scene.handle(zk.NodeChanged(at=0.1, path=znodes.DRAINED))
+    scene.tick(0.2)
+    scene.client(submit(1))
+    assert scene.state.table.counts[TaskState.RUNNING] == 0
+
+
+def test_a_drain_that_cannot_be_written_is_told_and_taken_back() -> None:
+    """Somebody deleted the node: what is in force is what the table says, and that is nothing."""
+    scene = leading()
+    scene.silent = True
+    scene.client(DrainWorkers(seq=7, workers=("w1",)))
+    (multi,) = [request for request in scene.held if isinstance(request, zk.Multi)]
+    scene.silent = False
+    actions = scene.handle(zk.MultiEnded(at=0.0, token=multi.token, verdict=zk.Refused(2, "NoNode")))
+    (error,) = [m for m in to_client(C1, actions + scene.tick(0.3) + scene.turn()) if isinstance(m, Error)]
+    assert (error.seq, "/config/drained cannot be written" in error.why) == (7, True)
+    assert scene.state.workers.drains == {}
 
 
 # --- ZooKeeper is gone --------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_an_interrupted_attempt_is_a_crash(cause: Cause) -> None:
     assert states(task) == [OVER]
 
 
-@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK])
+@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, Cause.EVICTED])
 def test_the_end_of_a_lost_attempt_is_not_a_second_crash(cause: Cause) -> None:
     """Its loss was counted already; the report of no result leaves the task waiting."""
     task = waiting_again()
@@ -196,11 +196,12 @@ def test_the_end_of_a_lost_attempt_is_not_a_second_crash(cause: Cause) -> None:
     assert states(task) == [OVER]
 
 
-def test_an_attempt_that_is_given_back_is_no_crash() -> None:
-    """It never started: the task waits again, as old as it was."""
+@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, Cause.EVICTED])
+def test_an_attempt_that_is_given_back_is_no_crash(cause: Cause) -> None:
+    """It never started, or was to end: the task waits again, as old as it was."""
     task = running()
     since = task.queued_since
-    task.take(ended(cause=Cause.GIVEN_BACK))
+    task.take(ended(cause=cause))
     assert (task.state, task.crashes, task.queued_since) == (TaskState.QUEUED, 0, since)
     assert states(task) == [OVER]
 
@@ -212,11 +213,19 @@ def test_an_attempt_that_waited_on_a_lost_worker_is_no_crash() -> None:
     assert (task.state, task.crashes, states(task)) == (TaskState.QUEUED, 0, [LOST])
 
 
-def test_a_cancelled_attempt_that_is_given_back_ends_the_task() -> None:
+def test_an_eviction_of_what_must_not_run_twice_is_a_loss() -> None:
+    """The leader asks for none; whatever a worker says, the command does not run again."""
+    task = make_task(1, make_attempt(), spec=MUST_NOT_RERUN)
+    task.take(ended(cause=Cause.EVICTED))
+    assert task.state is TaskState.LOST
+
+
+@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, Cause.EVICTED])
+def test_a_cancelled_attempt_that_is_given_back_ends_the_task(cause: Cause) -> None:
     """There is nothing left to kill."""
     task = running()
     task.take(CANCEL)
-    task.take(ended(cause=Cause.GIVEN_BACK))
+    task.take(ended(cause=cause))
     assert task.result is not None
     assert (task.result.state, task.result.attempt) == (TaskState.CANCELLED, 0)
 

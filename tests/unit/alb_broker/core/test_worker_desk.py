@@ -384,7 +384,7 @@ def test_reading_one_node_is_not_knowing_all() -> None:
     each = desks(1)
     each.workers.on_reconnected()
     each.answer_reads(each.worker(register("w2"), peer=W2), {"w2": worker_node("w2")})
-    assert not each.workers._nodes_known
+    assert not each.workers.nodes_known
 
 
 def test_a_lost_worker_that_returns_while_its_task_waits_goes_on_with_it() -> None:

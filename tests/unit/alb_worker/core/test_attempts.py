@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 import pytest
@@ -34,8 +35,8 @@ A2 = attempt(1, 2)
 LATE = limits.AHEAD_KEPT_S + 0.01
 
 
-def kill(of: AttemptId) -> Kill:
-    return Kill(attempt=of, why="cancelled")
+def kill(of: AttemptId, why: Literal["cancelled", "superseded", "evicted"] = "cancelled") -> Kill:
+    return Kill(attempt=of, why=why)
 
 
 class _Yard:
@@ -56,6 +57,13 @@ class _Yard:
 
     def kill(self, of: AttemptId, at: float = 0.0) -> list[WorkerAction]:
         return self._checked(self.attempts.on_kill(at, kill(of)))
+
+    def evict(self, of: AttemptId) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_kill(0.0, kill(of, "evicted")))
+
+    def cause(self, of: AttemptId) -> Cause | None:
+        outcome = self.attempts.records[of].outcome
+        return None if outcome is None else outcome.cause
 
     def ack(self, of: AttemptId) -> list[WorkerAction]:
         return self._checked(self.attempts.on_ack(0.0, AttemptAck(attempt=of)))
@@ -426,3 +434,53 @@ def test_a_runner_that_breaks_its_contract_is_a_defect() -> None:
     with pytest.raises(InvalidTransition, match="unknown"):
         yard.launched(A2)
     assert yard.phase(A1) is Phase.RUNNING
+
+
+# --- evictions --------------------------------------------------------------------------------------------
+
+
+def test_an_evicted_command_is_ended_in_order_and_reported_as_such() -> None:
+    """TERM and its own grace, once however often it is said; the leader reads that it is no crash."""
+    yard = _Yard()
+    (order,) = of_kind(KillAttempt, yard.evict(yard.running()))
+    assert order.grace_s == TRUE.grace_s
+    assert yard.evict(A1) == []
+    yard.ended(ended(A1, cause=Cause.KILLED))
+    assert yard.cause(A1) is Cause.EVICTED
+
+
+def test_a_command_that_ends_by_itself_while_it_is_evicted_has_its_result() -> None:
+    """The eviction came too late."""
+    yard = _Yard()
+    yard.evict(yard.running())
+    yard.ended(ended(A1))
+    assert yard.cause(A1) is Cause.EXITED
+
+
+def test_what_was_not_started_is_given_back_at_once() -> None:
+    """Nothing ran, so nothing is ended."""
+    yard = _Yard()
+    assert kinds(yard.evict(yard.crowded())) == ["AttemptEnded"]
+    assert yard.cause(A1) is Cause.GIVEN_BACK
+
+
+def test_an_eviction_of_what_never_came_is_answered() -> None:
+    """A late Run of it starts nothing; whether it ended here long ago nobody knows any more."""
+    yard = _Yard()
+    yard.evict(A1)
+    assert yard.cause(A1) is Cause.EVICTED
+    assert "LaunchAttempt" not in kinds(yard.run(run(A1)))
+
+
+def test_who_wanted_the_end_last_decides_what_it_counts_as() -> None:
+    """A cancellation after an eviction ends the task; a stop of the worker after it changes nothing."""
+    yard = _Yard()
+    yard.evict(yard.running())
+    yard.kill(A1)
+    yard.ended(ended(A1, cause=Cause.KILLED))
+    assert yard.cause(A1) is Cause.KILLED
+    yard = _Yard()
+    yard.evict(yard.running())
+    yard.stop()
+    yard.ended(ended(A1, cause=Cause.KILLED))
+    assert yard.cause(A1) is Cause.EVICTED

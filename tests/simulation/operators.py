@@ -1,0 +1,67 @@
+"""Operators: they drain workers and put them back, through clients and, at the end, by hand in ZooKeeper."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.hosts import Source
+
+from alb.core import events
+from alb_core import zk, znodes
+from alb_core.messages import DrainWorkers, UndrainWorkers
+
+if TYPE_CHECKING:
+    from tests.simulation.clients import ClientHost
+    from tests.simulation.cluster import Cluster
+
+    from alb.core.events import Query
+
+DRAINS_MAX: Final = 3
+LATEST: Final = 0.9
+#: Part of the safety phase within which they act.
+TIDY_AFTER_S: Final = 10.0
+#: In the liveness phase: by then no request of before is on its way any more.
+
+
+class Operators:
+    """Takes workers out of service and puts them back.
+
+    Args:
+        cluster: Where.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._draws = random.Random(f"{cluster.seed}/operators")
+        self._asked: list[tuple[ClientHost, int, int]] = []  #: Client, its life, token.
+
+    def plan(self) -> None:
+        """Plan who is drained when, and for how long."""
+        draws, end = self._draws, self._cluster.knobs.safety_s * LATEST
+        for _ in range(draws.choice((0, 0, 1, DRAINS_MAX))):
+            begin = draws.uniform(1.0, end)
+            names = [worker.name for worker in self._cluster.workers]
+            chosen = tuple(draws.sample(names, draws.randint(1, len(names) - 1)))
+            deadline_s = draws.choice((None, 0.0, 2.0))
+            drain = DrainWorkers(seq=0, workers=chosen, reason="maintenance", deadline_s=deadline_s)
+            self._cluster.timeline.at(begin, self._ask, drain)
+            undrain = UndrainWorkers(seq=0, workers=chosen[: draws.randint(0, len(chosen))] or chosen)
+            self._cluster.timeline.at(begin + draws.uniform(1.0, 15.0), self._ask, undrain)
+
+    def _ask(self, query: Query) -> None:
+        living = [client for client in self._cluster.clients if client.working]
+        if living and not self._cluster.faults.lasting:
+            client = self._draws.choice(living)
+            self._asked.append((client, client.life, client.query(query)))
+
+    def tidy_up(self) -> None:
+        """Put every worker to work again: who drained has stopped waiting, somebody uses zkCli."""
+        for client, life, token in self._asked:
+            if client.working and client.life == life and client.open_requests.pop(token, None) is not None:
+                client.post(Source.SELF, lambda at, token=token: events.RequestAbandoned(at=at, token=token))
+        self._cluster.timeline.after(TIDY_AFTER_S, self._undrain_all)
+
+    def _undrain_all(self) -> None:
+        nobody = znodes.encode(znodes.DrainedNode())
+        self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, nobody),))

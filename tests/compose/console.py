@@ -1,8 +1,8 @@
 """The ``console`` blocks of a page: what a person types, what is shown, and a way to type it all.
 
-A line that begins with ``$ `` is a command, with ``> `` its next line; what follows is what it shows. There ``...``
-stands for anything, alone on a line for any lines. A block marked ``console second`` is typed into a second
-terminal, while the last command of the block before still runs.
+A line that begins with ``$ `` is a command, with ``> `` its next line; what follows is what it shows. There
+``...`` stands for anything, alone on a line for any lines. A block marked ``console second`` is typed into a
+second terminal, while the last command of the block before still runs.
 """
 
 from __future__ import annotations
@@ -58,11 +58,12 @@ def _read_steps(body: str) -> list[Step]:
 
 def matches(shows: list[str], output: str) -> bool:
     """Tell whether an output is what a page shows."""
-    pattern = "".join(
-        "(?:.*\n)*" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + "\n"
-        for line in shows
-    )
-    return re.fullmatch(pattern, output) is not None
+    lines = ["(?:.*\n)*" if line == "..." else _pattern(line) + "\n" for line in shows]
+    return re.fullmatch("".join(lines), output) is not None
+
+
+def _pattern(line: str) -> str:
+    return ".*".join(map(re.escape, line.split("...")))
 
 
 class Terminal:

@@ -1,4 +1,4 @@
-"""A running compose project as its users have it: the compose command, ``deploy/alb``, and what the engine tells."""
+"""A running compose project as its users have it: the compose command, ``deploy/alb``, the engine's word."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ KILLED = 137
 
 
 def test_up_starts_everything_but_the_client(stack: Stack) -> None:
-    """`docker compose up --wait` leaves every service healthy; the client is only started by those who use it."""
+    """`docker compose up --wait` leaves every service healthy, and does not start the client."""
     health = {
         container["Config"]["Labels"]["com.docker.compose.service"]: container["State"]["Health"]["Status"]
         for container in stack.containers().values()
@@ -48,7 +48,7 @@ def test_two_projects_fit_side_by_side(stack: Stack) -> None:
 
 
 def test_submit_from_any_directory(stack: Stack, tmp_path: Path) -> None:
-    """`deploy/alb submit` runs the user's own words: output and exit status are theirs, and nothing is added."""
+    """`deploy/alb submit` runs the user's own words: output and exit status are theirs, nothing is added."""
     ran = stack.alb("submit", "--zk", "zk1:2181", "echo out; echo err >&2; exit 3", cwd=tmp_path)
     assert (ran.returncode, ran.stdout, ran.stderr) == (3, b"out\n", b"err\n")
 
@@ -70,12 +70,12 @@ def test_tasks_belong_to_the_caller(stack: Stack, monkeypatch: pytest.MonkeyPatc
 
 def test_workers_offer_what_the_compose_file_gives_them(stack: Stack) -> None:
     """The capacity that a worker announces is its service's `cpus` and `mem_limit`."""
-    services = {service: stack.config[service] for service in WORKERS}
-    offered = {line["capacity"]["labels"][0]: line["capacity"] for line in stack.alb_json("workers")}
-    assert {label: (its["cpus"], its["memory_bytes"]) for label, its in offered.items()} == {
-        its["environment"]["ALB_LABELS"]: (float(its["cpus"]), int(its["mem_limit"]))
-        for its in services.values()
-    }
+    given = {}
+    for service in WORKERS:
+        its = stack.config[service]
+        given[its["environment"]["ALB_LABELS"]] = (float(its["cpus"]), int(its["mem_limit"]))
+    offered = [line["capacity"] for line in stack.alb_json("workers")]
+    assert {one["labels"][0]: (one["cpus"], one["memory_bytes"]) for one in offered} == given
 
 
 def test_memory_limit_binds(stack: Stack) -> None:
@@ -118,6 +118,16 @@ def test_health_of_brokers_follows_the_quorum(stack: Stack) -> None:
     for broker in BROKERS:
         wait_for(lambda name=broker: stack.health(name) == "healthy", f"{broker} to be healthy")
     assert stack.alb("submit", "echo again").stdout == b"again\n"
+
+
+def test_health_says_what_a_container_does(stack: Stack) -> None:
+    """One broker is healthy because it leads, the others because they know who does, workers when registered."""
+    leader = stack.leader()
+    for broker in BROKERS:
+        said = stack.compose("exec", "-T", broker, "alb", "health", "broker")
+        assert said.startswith(f"broker {broker}: {'leads' if broker == leader else f'stands by, {leader}'}")
+    said = stack.compose("exec", "-T", "worker-big", "alb", "health", "worker")
+    assert said.startswith(f"worker worker-big: registered with {leader}")
 
 
 def test_crashed_broker_is_restarted(stack: Stack) -> None:

@@ -11,7 +11,7 @@ TOUR = ROOT / "docs" / "tour.md"
 
 
 def test_blocks_of_a_page_are_found() -> None:
-    """Commands, their further lines, what they show and the second terminal are told apart; other blocks are not ours."""
+    """Commands, their further lines, what they show and the second terminal are told apart."""
     page = "```console\n$ a \\\n> b\nshown\n$ c\n```\n```python\n$ d\n```\n```console second\n$ e\n```\n"
     assert read_blocks(page) == [
         Block(second=False, steps=[Step("a \\\nb", ["shown"]), Step("c")]),

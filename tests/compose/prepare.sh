@@ -29,17 +29,19 @@ run() {
 
 engine_answers() { timeout -k 5 20 docker version >>"$log" 2>&1 </dev/null; }
 
-install_engine() {
-    missing=
-    for pair in dockerd:docker.io docker-compose:docker-compose mmdebstrap:mmdebstrap; do
-        command -v "${pair%:*}" >/dev/null || missing="$missing ${pair#*:}"
-    done
-    [ -n "$missing" ] || return 0
-    [ "$(id -u)" = 0 ] || fail "as root: apt-get install --no-install-recommends$missing"
-    say "installing$missing"
+# debian PACKAGE...: installs what is missing, or says what a person has to install.
+debian() {
+    command -v apt-get >/dev/null || fail "missing; install what your system has for: $*"
+    [ "$(id -u)" = 0 ] || fail "missing; run: sudo apt-get install --no-install-recommends $*"
+    say "installing $*"
     run apt-get update
-    # shellcheck disable=SC2086 (several words)
-    run env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+    run env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+}
+
+install_engine() {
+    engine_answers || command -v dockerd >/dev/null || debian docker.io
+    # In Debian 12 this is 1.29. Where it cannot be installed, the tests of 1.29 say so.
+    command -v docker-compose >/dev/null || [ "$(id -u)" != 0 ] || debian docker-compose
 }
 
 # Starts the engine by hand, where no init system does. cgroupfs: it makes the groups of containers itself, below
@@ -62,7 +64,8 @@ start_engine() {
 install_plugin() {
     docker compose version >>"$log" 2>&1 && return
     say "installing the plugin docker compose"
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -n 1)
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 2>/dev/null | head -n 1)
+    [ -n "$mirror" ] || fail "docker compose is missing; install the compose plugin of your system"
     mkdir -p "$scratch/apt/lists/partial" "$scratch/apt/archives/partial" "$HOME/.docker/cli-plugins"
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     echo "deb [signed-by=$keyring] $mirror trixie main" >"$scratch/apt/sources.list"
@@ -94,6 +97,7 @@ stand_in() {
     shift
     system=alb-stand-in/$name-system
     if ! docker image inspect "$system" >>"$log" 2>&1; then
+        command -v mmdebstrap >/dev/null || debian mmdebstrap
         say "making a stand-in for the image $name"
         run mmdebstrap --variant=minbase --include="$(echo "$*" | tr ' ' ,)" \
             --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
+from select import select
 
 import pytest
-from tests.compose.stack import Stack, run
+from tests.compose.stack import ALB, Stack, run
 from tests.harness import wait_for
 
 BROKERS = ("broker1", "broker2", "broker3")
@@ -121,7 +123,7 @@ def test_health_of_brokers_follows_the_quorum(stack: Stack) -> None:
 
 
 def test_health_says_what_a_container_does(stack: Stack) -> None:
-    """One broker is healthy because it leads, the others because they know who does, workers when registered."""
+    """A broker is healthy as it leads, or knows who does; a worker when it is registered."""
     leader = stack.leader()
     for broker in BROKERS:
         said = stack.compose("exec", "-T", broker, "alb", "health", "broker")
@@ -181,6 +183,34 @@ def test_interrupt_reaches_the_command(stack: Stack) -> None:
         os.killpg(submit.pid, signal.SIGINT)
         submit.communicate(timeout=30)
     assert submit.returncode == 130
+
+
+@pytest.mark.usefixtures("stack")
+def test_interrupt_from_a_terminal() -> None:
+    """With a terminal on both sides, Ctrl-C is typed into it, and alb answers it in the same way."""
+    ours, theirs = os.openpty()
+    shown = b""
+
+    def shows(text: bytes) -> bool:
+        nonlocal shown
+        while select([ours], [], [], 0)[0]:
+            shown += os.read(ours, 4096)
+        return text in shown
+
+    with subprocess.Popen(
+        ["setsid", "--ctty", "--wait", str(ALB), "submit", "echo begun; sleep 63"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as submit:
+        wait_for(lambda: shows(b"begun\r\n"), "the command's output")
+        os.write(ours, b"\x03")
+        wait_for(lambda: shows(b"Ctrl-C again"), "the answer to Ctrl-C")
+        os.write(ours, b"\x03")
+        wait_for(lambda: shows(b"was cancelled"), "the cancellation")
+        assert submit.wait(30) == 130
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_stop_ends_everything_in_order(stack: Stack) -> None:

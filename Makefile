@@ -36,10 +36,9 @@ chaos: $(READY) ## real processes and a real ensemble, killed and frozen
 	$(call suites,tests/chaos)
 	@$(PYTEST) tests/chaos
 
-compose: $(READY) ## the compose file and docs/tour.md on a real Docker engine, installed and started where there is none
+compose: $(READY) ## the compose file and docs/tour.md on a Docker engine, which is installed where there is none
 	$(call suites,tests/compose)
-	@sh tests/compose/prepare.sh
-	@$(PYTEST) tests/compose
+	@settings=$$(sh tests/compose/prepare.sh) && env $$settings $(PYTEST) tests/compose --durations 8
 
 lint: $(READY) ## ruff: rules and format
 	@.venv/bin/ruff check --quiet

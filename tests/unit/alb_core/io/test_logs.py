@@ -64,6 +64,14 @@ def test_kazoo_warns_into_the_log(lines: list[dict[str, object]]) -> None:
     assert len(lines) == 3
 
 
+def test_what_kazoo_repeats_in_turns_is_written_once(lines: list[dict[str, object]]) -> None:
+    """In a long outage two texts alternate several times a second; each is told once in half a minute."""
+    for _ in range(5):
+        logging.getLogger("kazoo.client").warning("refused")
+        logging.getLogger("kazoo.client").warning("broken")
+    assert [line["text"] for line in lines] == ["refused", "broken"]
+
+
 def test_exception_is_a_field(lines: list[dict[str, object]]) -> None:
     """A traceback stays inside its line."""
     assert lines[2]["event"] == "loop_failed"

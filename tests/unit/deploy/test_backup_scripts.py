@@ -1,4 +1,4 @@
-"""The scripts of backup and restore refuse what would lose data; ``tests/chaos/test_restore.py`` uses them."""
+"""The scripts of a restore refuse what would lose data; what they do: ``tests/chaos/test_restore.py``."""
 
 from __future__ import annotations
 

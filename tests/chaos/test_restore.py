@@ -20,6 +20,7 @@ from alb import Client
 from alb.local.cluster import LocalCluster, Plan
 from alb.local.zookeeper import ZooKeeperServer
 from alb_core import znodes
+from alb_core.errors import TaskGone
 from alb_core.tasks import TaskRecord, TaskState
 from alb_core.znodes import MetaNode
 
@@ -112,6 +113,7 @@ def test_a_lost_ensemble_is_restored(cluster: LocalCluster, work: Work, tmp_path
     long = work.submit_running(6.0, count=2)
     (once,) = work.submit_running(60.0, count=1, on_lost="fail", cpus=0.5)
     _back_up(cluster, work, tmp_path / "backup")
+    (late,) = work.submit_running(60.0, cpus=0.5)
     deposed = kill_leader(cluster)  # epochs rise after the backup: the restored ones are used a second time
     cluster.wait_for_leader(after_epoch=deposed.epoch)
     for process in (*cluster.named("worker"), *cluster.named("broker")):
@@ -119,6 +121,7 @@ def test_a_lost_ensemble_is_restored(cluster: LocalCluster, work: Work, tmp_path
     restored = _lose_and_restore(cluster, tmp_path / "backup")
     assert {*(future.id for future in long), once.id} <= set(restored.live)
     assert restored.done
+    assert late.id not in {*restored.live, *restored.done}
 
     cluster.start()
     table = _ended(cluster, restored)
@@ -131,6 +134,7 @@ def test_a_lost_ensemble_is_restored(cluster: LocalCluster, work: Work, tmp_path
     with Client(zk=cluster.zk) as fresh:
         assert {line.id for line in fresh.tasks()} <= work.ids, "the table holds what nobody submitted"
     assert len(work.witness.starts_of(once.id)) == 1
+    assert isinstance(late.exception(60), TaskGone), "accepted after the backup: its client is told"
     assert [start for start in work.witness.starts() if start.others] == []
 
 

@@ -139,8 +139,8 @@ class _Adopted(logging.Handler):
         super().__init__(logging.WARNING)
         self._logger = logger
         self._said: dict[tuple[str, str], float] = {}
-        #: Logger and text of the lines of late, and when: kazoo repeats two or three of them, in turns, with each
-        #: attempt of a long outage.
+        #: Logger and text of the lines of late, and when: kazoo repeats two or three of them in turns, with
+        #: each attempt of a long outage.
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it; a log that cannot be written must not break the library's thread."""

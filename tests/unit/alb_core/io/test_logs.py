@@ -58,7 +58,7 @@ def test_level_filters(lines: list[dict[str, object]]) -> None:
 
 
 def test_kazoo_warns_into_the_log(lines: list[dict[str, object]]) -> None:
-    """Its warnings are lines, once each though they come in turns; what is below may hold data: not written."""
+    """Its warnings are lines, once each, also in turns; what is below may hold data and is not written."""
     assert lines[1]["event"] == "library_warned"
     assert (lines[1]["logger"], lines[1]["text"]) == ("kazoo.client", "Connection dropped: broken")
     assert lines[2]["text"] == "Connection dropped: refused"

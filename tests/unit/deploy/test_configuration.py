@@ -58,7 +58,7 @@ def test_every_broker_of_compose_can_be_reached_by_its_name() -> None:
     """A broker that listens everywhere advertises the name of its service."""
     text = (ROOT / "docker-compose.yml").read_text()
     brokers = re.findall(
-        r"^  (broker\d):\n(?:    .*\n)*?.*ALB_NAME: (\w+), ALB_ADVERTISE: (\w+) }", text, re.M
+        r"^  (broker\d):\n(?:    .*\n)*?.*ALB_NAME: (\w+), ALB_ADVERTISE: (\w+) }", text, re.MULTILINE
     )
     assert brokers == [(name, name, name) for name in ("broker1", "broker2", "broker3")]
 

@@ -41,7 +41,9 @@ debian() {
 install_engine() {
     engine_answers || command -v dockerd >/dev/null || debian docker.io
     # In Debian 12 this is 1.29. Where it cannot be installed, the tests of 1.29 say so.
-    command -v docker-compose >/dev/null || [ "$(id -u)" != 0 ] || debian docker-compose
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        command -v docker-compose >/dev/null || debian docker-compose
+    fi
 }
 
 # Starts the engine by hand, where no init system does. cgroupfs: it makes the groups of containers itself, below

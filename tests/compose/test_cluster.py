@@ -16,6 +16,8 @@ import pytest
 from tests.compose.stack import ALB, Stack, run
 from tests.harness import wait_for
 
+from alb_worker.shell.capacity import OWN_MEMORY_BYTES
+
 BROKERS = ("broker1", "broker2", "broker3")
 WORKERS = ("worker", "worker-small", "worker-big")
 KILLED = 137
@@ -71,11 +73,12 @@ def test_tasks_belong_to_the_caller(stack: Stack, monkeypatch: pytest.MonkeyPatc
 
 
 def test_workers_offer_what_the_compose_file_gives_them(stack: Stack) -> None:
-    """The capacity that a worker announces is its service's `cpus` and `mem_limit`."""
+    """The capacity that a worker announces is its service's `cpus` and `mem_limit`, less its own need."""
     given = {}
     for service in WORKERS:
         its = stack.config[service]
-        given[its["environment"]["ALB_LABELS"]] = (float(its["cpus"]), int(its["mem_limit"]))
+        memory = int(its["mem_limit"]) - OWN_MEMORY_BYTES
+        given[its["environment"]["ALB_LABELS"]] = (float(its["cpus"]), memory)
     offered = [line["capacity"] for line in stack.alb_json("workers")]
     assert {one["labels"][0]: (one["cpus"], one["memory_bytes"]) for one in offered} == given
 

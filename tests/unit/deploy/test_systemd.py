@@ -19,11 +19,12 @@ import msgspec
 import pytest
 from tests.source_tree import ROOT
 
-from alb.cli.main import run
+from alb.cli.main import USAGE_STATUS, run
 from alb_broker.core import reign
 from alb_core.config import BrokerConfig, Config, WorkerConfig
 from alb_core.io.descriptors import FILES_MAX
 from alb_worker.core import departure
+from alb_worker.main import EXIT_CONFIG
 from alb_worker.shell import leftovers, runner_link
 
 FOLDER = ROOT / "deploy" / "systemd"
@@ -136,7 +137,8 @@ def test_systemd_waits_longer_than_a_process_takes_to_stop() -> None:
 def test_a_replaced_worker_is_not_started_again() -> None:
     """Two processes of one name that both restart would take it from each other for ever."""
     settings = _settings(_unit("worker"))
-    assert settings["RestartPreventExitStatus"] == str(departure.EXIT_REPLACED)
+    prevented = settings["RestartPreventExitStatus"].split()
+    assert {str(departure.EXIT_REPLACED), str(EXIT_CONFIG), str(USAGE_STATUS)} == set(prevented)
     assert settings["Restart"] == "always"
 
 

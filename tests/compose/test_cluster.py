@@ -152,7 +152,7 @@ def test_scale(stack: Stack) -> None:
 
 def test_task_of_a_killed_worker_runs_elsewhere(stack: Stack) -> None:
     """A worker's container is killed: what it ran is run by another worker, and its one result is told."""
-    command = "echo on $ALB_WORKER; sleep 3"
+    command = "echo on $ALB_WORKER; sleep 12"  # still running when the kill arrives, on a slow machine too
     task = stack.alb("submit", "--detach", "--label", "size=medium", command).stdout.decode().strip()
 
     def worker() -> str:

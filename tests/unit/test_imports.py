@@ -69,7 +69,7 @@ def imported_names(source: str, module: str, *, package: bool = False) -> set[st
 
 
 def is_pure(module: str) -> bool:
-    """Tell whether a module must be pure: ``alb_core`` but its ``io``, cores, policies, the store's values."""
+    """Tell whether it must be pure: ``alb_core`` but its ``io``, cores, policies, the store's values."""
     parts = module.split(".")
     if ".".join(parts[:3]) in PURE_OF_THE_STORE:
         return True

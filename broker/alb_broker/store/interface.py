@@ -1,7 +1,7 @@
 """The contract of a results store: five verbs on rows that sort by their keys, and its errors.
 
 It knows no database: an implementation on a key-value store with sorted keys is as good as one on SQL.
-``tests/stores/contract.py`` holds every implementation to it.
+``tests/store_contract.py`` holds every implementation to it.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def upgrade() -> None:
     op.create_index("alb_tasks_by_user", "alb_tasks", ["table_id", "user", "finished"], if_not_exists=True)
     op.create_index("alb_loads_by_time", "alb_loads", ["table_id", "time"], if_not_exists=True)
     bind = op.get_bind()
-    for name, query in _views(bind.dialect.name).items():
+    for name, query in _views(bind.dialect).items():
         op.execute(f"DROP VIEW IF EXISTS {name}")
         bind.exec_driver_sql(f"CREATE VIEW {name} AS {query}")
 
@@ -90,19 +90,21 @@ def _create(name: str, *columns: sa.Column[Any]) -> None:
     op.create_table(name, _key("table_id"), *columns, if_not_exists=True)
 
 
-def _views(dialect: str) -> dict[str, str]:
+def _views(dialect: sa.Dialect) -> dict[str, str]:
     """Return the views. Times are the database's own, in the session's time zone; SQLite's are UTC."""
     time = {
         "sqlite": "strftime('%Y-%m-%d %H:%M:%f', {}, 'unixepoch')",
         "postgresql": "to_timestamp({})",
-    }.get(dialect, "from_unixtime({})")
+    }.get(dialect.name, "from_unixtime({})")
+    quote = dialect.identifier_preparer.quote  # `signal` is a word of MariaDB, `user` one of PostgreSQL
 
     def columns(table: str, *names: str) -> str:
         plain = (
-            time.format(f"{table}.{name[1:]}") if name[0] == "@" else f"{table}.{name}" for name in names
+            time.format(f"{table}.{quote(name[1:])}") if name[0] == "@" else f"{table}.{quote(name)}"
+            for name in names
         )
         titles = (_TITLES.get(name) or name.replace("@", "") + "_at" * (name[0] == "@") for name in names)
-        return ", ".join(f"{value} AS {title}" for value, title in zip(plain, titles, strict=True))
+        return ", ".join(f"{value} AS {quote(title)}" for value, title in zip(plain, titles, strict=True))
 
     usage = ("exit_code", "signal", "wall_s", "cpu_s", "memory_bytes")
     task = columns("t", "table_id", "task", "user", "name", "command", "state", "why", "worker", *usage)
@@ -114,13 +116,13 @@ def _views(dialect: str) -> dict[str, str]:
     stream = columns("o", "table_id", "task", "attempt", "stream")
     of_task = "LEFT JOIN alb_tasks t ON t.table_id = a.table_id AND t.task = a.task"
     by_stream = "GROUP BY o.table_id, o.task, o.attempt, o.stream"
+    size = f"count(*) AS pieces, max(o.{quote('offset')} + length(o.data)) AS size_bytes"
     return {
         "v_tasks": f"SELECT {task}, {more}, {asked} FROM alb_tasks t",  # noqa: S608
         "v_attempts": f"SELECT {attempt}, {decision}, {columns('t', 'user')} FROM alb_attempts a {of_task}",  # noqa: S608
         "v_worker_load": f"SELECT {load}, {columns('l', 'capacity_cpus')} FROM alb_loads l",  # noqa: S608
-        "v_output_size": f"SELECT {stream}, {_SIZE} FROM alb_output o {by_stream}",  # noqa: S608
+        "v_output_size": f"SELECT {stream}, {size} FROM alb_output o {by_stream}",  # noqa: S608
     }
 
 
 _TITLES = {"user": "user_name", "@time": "sampled_at"}
-_SIZE = "count(*) AS pieces, max(o.offset + length(o.data)) AS size_bytes"

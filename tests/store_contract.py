@@ -308,7 +308,7 @@ class StoreContract:
         """Brokers that start together on an empty database all come up, and the schema is whole."""
         url, table = place.fresh(), new_id()
         program = (
-            "import sys; from alb_broker.store.opening import open_store; from alb_broker.store.rows import *\n"
+            "import sys; from alb_broker.store.opening import open_store\n"
             "store = open_store(sys.argv[1], sys.argv[2]); print(flush=True); sys.stdin.readline()\n"
             "store.open(); store.begin_term(1); store.close()"
         )

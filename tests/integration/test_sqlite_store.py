@@ -30,7 +30,7 @@ class TestSqlite(StoreContract):
 
 
 def test_a_locked_file_is_waited_for(place: SqliteFile) -> None:
-    """A call gives up in bounded time; the thread goes on, tells, and writes everything when the lock is gone."""
+    """A call gives up in bounded time; the thread tells, and writes everything when the lock is gone."""
     store = open_store(place.url, "t")
     store.open()
     holder = sqlite3.connect(place.folder / "store.db", isolation_level=None)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from alb_broker.store.events import StoreAway, StoreEvent, StoreFenced, StoreWritten
 from alb_broker.store.interface import Span
 from alb_broker.store.opening import open_store
-from alb_broker.store.rows import FinishedTask, Output, PastAttempt, Row
+from alb_broker.store.rows import FinishedTask, Output, PastAttempt, Row, storable
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
 from databases import insert_all, postgresql, settle
@@ -64,9 +64,7 @@ def floor(url: str, tasks: int) -> float:
     groups = [group for task in range(tasks) for group in work(task)]
     families: list[tuple[type[Row], list[tuple[Any, ...]]]] = []
     for family in (Output, FinishedTask, PastAttempt):
-        values = [
-            msgspec.structs.astuple(row) for group in groups for row in group if isinstance(row, family)
-        ]
+        values = [storable(row) for group in groups for row in group if isinstance(row, family)]
         families.append((family, values))
     settle(url)
     began = time.perf_counter()

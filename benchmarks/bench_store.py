@@ -175,4 +175,4 @@ def history(task: str, at: float) -> list[Row]:
 
 
 if __name__ == "__main__":
-    run("store", measure, repeats=5, tasks=1000)
+    run("store", measure, repeats=7, tasks=1000)

@@ -213,9 +213,11 @@ def storable(row: Row) -> tuple[Value, ...]:
             if not value.isascii() or "\0" in value or len(value) > cut:
                 value = _clean(value)[:cut]  # noqa: PLW2901 (the cleaned one takes its place)
         elif kind is int and isinstance(value, int):
-            value = max(-_INTEGER_MAX, min(int(value), _INTEGER_MAX))  # noqa: PLW2901
+            if type(value) is not int or not -_INTEGER_MAX <= value <= _INTEGER_MAX:
+                value = max(-_INTEGER_MAX, min(int(value), _INTEGER_MAX))  # noqa: PLW2901
         elif kind is float and isinstance(value, float | int):
-            value = _finite(value)  # noqa: PLW2901
+            if type(value) is not float or not 0.0 < value <= _FLOAT_MAX:
+                value = _finite(value)  # noqa: PLW2901
         elif not (kind is bytes and isinstance(value, bytes)) and not (optional and value is None):
             raise TypeError(f"a row of {row.family} cannot hold {type(value).__name__} as {kind.__name__}")
         kept.append(value)

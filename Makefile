@@ -14,7 +14,7 @@ suites = @for folder in $(1); do \
 	{ echo "make: there are no tests in $$folder" >&2; exit 1; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stores chaos lint types sim sim-mutants up down clean
+.PHONY: help demo test stores chaos compose lint types sim sim-mutants lock up down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,13 +33,17 @@ test: $(READY) ## the fast suites: units, scenarios, integration with a real Zoo
 	@$(PYTEST) $(SUITES)
 
 stores: $(READY) ## the results store against real PostgreSQL, MariaDB and Redis servers
-	@sh deploy/prepare_stores.sh
+	@sh tests/stores/prepare.sh
 	$(call suites,tests/stores)
 	@$(PYTEST) tests/stores
 
 chaos: $(READY) ## real processes and a real ensemble, killed and frozen
 	$(call suites,tests/chaos)
 	@$(PYTEST) tests/chaos
+
+compose: $(READY) ## the compose file and docs/tour.md on a Docker engine, which is installed where there is none
+	$(call suites,tests/compose)
+	@settings=$$(sh tests/compose/prepare.sh) && env $$settings $(PYTEST) tests/compose --durations 8
 
 lint: $(READY) ## ruff: rules and format
 	@.venv/bin/ruff check --quiet
@@ -57,6 +61,15 @@ sim-mutants: $(READY) ## the simulator against planted defects: each must be cau
 
 bench-%: benchmarks/bench_%.py $(READY)
 	@$(PYTHON_IN_VENV) benchmarks/bench_$*.py $(ARGS)
+
+# Pins that still satisfy pyproject.toml stay; `make lock ARGS=--upgrade` takes the newest.
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' $(ARGS)
+BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+
+lock: $(READY) ## pin what the image installs, with hashes: deploy/*.lock
+	@$(LOCK) pyproject.toml --output-file deploy/requirements.lock
+	@$(PYTHON_IN_VENV) -c '$(BUILD_REQUIRES)' | $(LOCK) - --output-file deploy/build-requirements.lock
 
 up: $(READY) ## start a local cluster in the background
 	@.venv/bin/alb up

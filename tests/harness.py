@@ -139,6 +139,11 @@ class Work:
 
         wait_for(ended, f"the results of {len(self)} tasks")
 
+    @property
+    def ids(self) -> set[str]:
+        """Every task that was submitted."""
+        return {future.id for future in self._expected}
+
     def __len__(self) -> int:
         return len(self._expected)
 

@@ -17,14 +17,16 @@ WORKERS_AT_ONCE_MAX: Final = 1000
 #: Named in one request.
 
 
-class Drain(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Drain(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """That a worker is drained: why, since when, and what becomes of what runs on it."""
 
     by: str = ""
     #: The user who asked.
     reason: str = ""
     since: float = 0.0
-    #: Cluster time.
+    #: Cluster time, from which its deadline counts; 0: written by hand, and no leader has read it yet.
     deadline_s: float | None = None
     #: After so long, tasks that may run again are taken from the worker; None: everything may end there.
 
@@ -32,9 +34,17 @@ class Drain(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
         """Return the cluster time from which on what runs on the worker is taken from it."""
         return float("inf") if self.deadline_s is None else self.since + self.deadline_s
 
-    def same_wish(self, other: Drain) -> bool:
-        """Tell whether two drains ask for the same."""
-        return (self.by, self.reason, self.deadline_s) == (other.by, other.reason, other.deadline_s)
+    def joined(self, wish: Drain) -> Drain:
+        """Return what is in force when somebody drains again.
+
+        Saying it again changes nothing. Another reason, or another deadline (which counts from then), takes
+        the place of the earlier one; what is not said stays.
+        """
+        if wish.deadline_s is not None and wish.deadline_s != self.deadline_s:
+            return msgspec.structs.replace(wish, reason=wish.reason or self.reason)
+        if wish.reason and wish.reason != self.reason:
+            return msgspec.structs.replace(self, by=wish.by, reason=wish.reason)
+        return self
 
 
 def check_names(workers: tuple[str, ...]) -> str:
@@ -49,8 +59,10 @@ def check_names(workers: tuple[str, ...]) -> str:
     return ""
 
 
-def check_wish(drain: Drain) -> str:
-    """Return what is wrong with a drain as it was asked for, or an empty text."""
+def check_drain(drain: Drain) -> str:
+    """Return what is wrong with a drain, as it was asked for or written by hand, or an empty text."""
+    if len(drain.by) > limits.USER_LENGTH_MAX or not drain.by.isprintable():
+        return "the user's name is too long or not printable"
     if len(drain.reason) > REASON_LENGTH_MAX or not drain.reason.isprintable():
         return f"the reason is longer than {REASON_LENGTH_MAX} characters or not printable"
     if drain.deadline_s is not None and not 0 <= drain.deadline_s <= limits.TIME_LIMIT_S_MAX:

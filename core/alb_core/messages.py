@@ -8,7 +8,7 @@ type is an error. Every request is sent again until it is answered, and means th
 from __future__ import annotations
 
 import enum
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -331,6 +331,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Attempts that have their room.
     ahead: int = 0
     #: Attempts that wait on the worker for room.
+    foreign: int = 0
+    #: Attempts that it holds, that are nobody's any more, and that it is told to end.
     drain: Drain | None = None
     #: It takes nothing new.
 
@@ -492,8 +494,9 @@ class Kill(Message, frozen=True, kw_only=True):
     """End this attempt, started or not. Sent again until AttemptEnded."""
 
     attempt: AttemptId
-    why: Literal["cancelled", "superseded", "evicted"]
-    #: What is evicted runs again elsewhere.
+    why: str
+    #: ``cancelled``, ``superseded`` or ``evicted``: what is evicted runs again elsewhere. A later version may
+    #: say something else: the attempt ends all the same.
 
 
 class AttemptAck(Message, frozen=True, kw_only=True):

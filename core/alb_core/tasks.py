@@ -160,6 +160,11 @@ class Cause(enum.Enum):
         "interrupted"  #: The worker was stopped or its runner died, and the command with it: a crash.
     )
 
+    @classmethod
+    def _missing_(cls, _value: object) -> Cause:
+        """A later version's cause: whatever it means, the attempt brought no result that we understand."""
+        return cls.INTERRUPTED
+
 
 class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What a worker reports of an attempt that is over and whose processes are gone."""

@@ -96,8 +96,11 @@ class PolicyNode(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = "least-loaded"
 
 
-class DrainedNode(msgspec.Struct, frozen=True, kw_only=True):
-    """``/config/drained``: which workers take nothing new, by name."""
+class DrainedNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``/config/drained``: which workers take nothing new, by name.
+
+    People write it by hand: a misspelt field must be found, not ignored.
+    """
 
     workers: dict[str, Drain] = {}
 

@@ -110,7 +110,11 @@ def test_two_sets_in_one_transaction(connect: Connect) -> None:
         ((Delete("/config", 3),), 0, "BadVersion"),
         ((Check("/epoch", 0), SetData("/commit", b"x"), Create("/epoch", b"")), 2, "NodeExists"),
         ((Check("/epoch", 1), Create("/nowhere/a", b"")), 0, "BadVersion"),
-        ((Delete("/config/policy"), Delete("/config"), Check("/config", 0)), 2, "NoNode"),
+        (
+            (Delete("/config/policy"), Delete("/config/drained"), Delete("/config"), Check("/config", 0)),
+            3,
+            "NoNode",
+        ),
         (
             (Create("/brokers/e", b"", ephemeral=True), Create("/brokers/e/child", b"")),
             1,

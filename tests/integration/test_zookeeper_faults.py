@@ -305,10 +305,11 @@ def test_bootstrap_mends_and_overwrites_nothing(cluster: ZooKeeperAt) -> None:
     """What somebody deleted comes back; what is there stays as it is."""
     peer = RealPeer(cluster)
     table = bootstrap(cluster.hosts, cluster.chroot).table
-    applied(peer, Delete("/tasks/7f"), Delete("/config/policy"), Delete("/config"), SetData("/epoch", b"9"))
+    config = (Delete(znodes.POLICY), Delete(znodes.DRAINED), Delete(znodes.CONFIG))
+    applied(peer, Delete("/tasks/7f"), *config, SetData("/epoch", b"9"))
     assert bootstrap(cluster.hosts, cluster.chroot).table == table
-    policy = znodes.encode(znodes.PolicyNode())
-    assert data(peer, "/tasks/7f", "/config/policy", "/epoch") == [b"", policy, b"9"]
+    mended = [b"", znodes.encode(znodes.PolicyNode()), znodes.encode(znodes.DrainedNode()), b"9"]
+    assert data(peer, "/tasks/7f", znodes.POLICY, znodes.DRAINED, "/epoch") == mended
     peer.end()
 
 

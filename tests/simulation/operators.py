@@ -9,6 +9,7 @@ from tests.simulation.hosts import Source
 
 from alb.core import events
 from alb_core import zk, znodes
+from alb_core.drains import Drain
 from alb_core.messages import DrainWorkers, UndrainWorkers
 
 if TYPE_CHECKING:
@@ -42,10 +43,12 @@ class Operators:
         for _ in range(draws.choice((0, 0, 1, DRAINS_MAX))):
             begin = draws.uniform(1.0, end)
             names = [worker.name for worker in self._cluster.workers]
-            chosen = tuple(draws.sample(names, draws.randint(1, len(names) - 1)))
+            chosen = tuple(draws.sample(names, draws.randint(1, len(names))))
             deadline_s = draws.choice((None, 0.0, 2.0))
             drain = DrainWorkers(seq=0, workers=chosen, reason="maintenance", deadline_s=deadline_s)
             self._cluster.timeline.at(begin, self._ask, drain)
+            if draws.random() < 0.3:
+                self._cluster.timeline.at(begin + draws.uniform(0.0, 3.0), self._write, chosen)
             undrain = UndrainWorkers(seq=0, workers=chosen[: draws.randint(0, len(chosen))] or chosen)
             self._cluster.timeline.at(begin + draws.uniform(1.0, 15.0), self._ask, undrain)
 
@@ -54,6 +57,14 @@ class Operators:
         if living and not self._cluster.faults.lasting:
             client = self._draws.choice(living)
             self._asked.append((client, client.life, client.query(query)))
+
+    def _write(self, chosen: tuple[str, ...]) -> None:
+        """Write the node by hand: drains without a date, or nonsense."""
+        if not self._cluster.faults.lasting:
+            drains = {name: Drain(deadline_s=self._draws.choice((None, 1.0))) for name in chosen}
+            by_hand = znodes.encode(znodes.DrainedNode(workers=drains))
+            data = self._draws.choice((by_hand, b"w1, w2", b'{"worker":{}}'))
+            self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, data),))
 
     def tidy_up(self) -> None:
         """Put every worker to work again: who drained has stopped waiting, somebody uses zkCli."""

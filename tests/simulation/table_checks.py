@@ -86,9 +86,12 @@ class TableChecks:
         self.counts["claims"] += 1
 
     def _on_drained(self, data: bytes) -> None:
-        after = znodes.decode(znodes.DrainedNode, znodes.DRAINED, data).workers
+        try:
+            after = znodes.decode(znodes.DrainedNode, znodes.DRAINED, data).workers
+        except znodes.UnreadableNode:
+            after = {}  # whoever leads keeps what it knows; the next leader may know nothing
         self.counts["drains"] += len(after.keys() - self.drains.keys())
-        self.drains = after
+        self.drains = {name: drain for name, drain in after.items() if drain.since}
 
     def _on_commit(self, client: str, operations: tuple[zk.Operation, ...], write: zk.Operation) -> None:
         commit = znodes.decode(znodes.CommitNode, znodes.COMMIT, _data(write))

@@ -41,7 +41,7 @@ def main(config: WorkerConfig) -> int:
 
     Returns:
         The exit code of the process: 0 stopped, 1 stopped twice, 3 replaced by a newer process of the same
-        name, 70 crashed, 78 the settings cannot work.
+        name, 4 the table went back, 70 crashed, 78 the settings cannot work.
     """
     logger = logs.configure(config.log_level, worker=config.name)
     try:

@@ -37,8 +37,8 @@ from alb_core.messages import (
 from alb_core.notes import Level
 from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskState
 
-RETURNED: Final = frozenset({Cause.GIVEN_BACK, Cause.EVICTED})
-#: Ends of attempts that are counted: neither a result nor a crash.
+RETURNED: Final = {Cause.GIVEN_BACK: "attempts_given_back", Cause.EVICTED: "attempts_evicted"}
+#: Ends of attempts that are neither a result nor a crash, and what counts them.
 
 
 class Book:
@@ -104,7 +104,7 @@ class Book:
         attempt_id = AttemptId(task.id, attempt.n)
         self.release(task, worker, attempt_id)
         if outcome.cause in RETURNED:
-            state.counters[f"attempts_{outcome.cause.value}"] += 1
+            state.counters[RETURNED[outcome.cause]] += 1
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
         if waited and task.state is TaskState.QUEUED:
             self._save(task, (acknowledgement,))

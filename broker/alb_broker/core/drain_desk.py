@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
+from alb_broker.core.actions import Action
 from alb_broker.core.clients import Client
 from alb_broker.core.ledger import Lane
 from alb_broker.core.state import State
@@ -41,6 +44,10 @@ class DrainDesk:
     def __init__(self, state: State, worker_desk: WorkerDesk) -> None:
         self._state: Final = state
         self._worker_desk: Final = worker_desk
+        self._known = (
+            False  #: What was drained when this reign began was read, or the node was written since.
+        )
+        self._absent = False  #: There is no node: it has to be created.
         self._emptied: set[str] = set()  #: Drained workers that were noted to be empty.
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
@@ -52,52 +59,68 @@ class DrainDesk:
     def _on_drain(self, client: Client, request: DrainWorkers) -> None:
         state = self._state
         wish = Drain(by=client.user, reason=request.reason, since=state.now(), deadline_s=request.deadline_s)
-        wrong = drains.check_names(request.workers) or drains.check_wish(wish)
+        wrong = drains.check_names(request.workers) or drains.check_drain(wish)
         if wrong:
             self._refuse(client, request.seq, wrong)
             return
-        before = state.workers.drains
-        unknown = [name for name in request.workers if name not in state.workers.by_name | before]
-        if unknown and not self._worker_desk.nodes_known:
-            state.drop("workers_unread", worker=unknown[0])  # it is asked again; by then they are known
-            return
-        if unknown:
-            known = drains.named(state.workers.by_name, 10) or "none"
-            why = f"no worker {unknown[0]} is known; known: {known}"
-            self._refuse(client, request.seq, why)
-            return
-        fresh = [name for name in request.workers if name not in before or not wish.same_wish(before[name])]
-        self._write(client, request.seq, {**before, **dict.fromkeys(fresh, wish)})
+        if self._knows_all(client, request):
+            before = state.workers.drains
+            joined = {name: before[name].joined(wish) if name in before else wish for name in request.workers}
+            self._write(client, request.seq, before | joined)
 
     def _on_undrain(self, client: Client, request: UndrainWorkers) -> None:
         wrong = drains.check_names(request.workers)
-        before = self._state.workers.drains
         if wrong:
             self._refuse(client, request.seq, wrong)
             return
-        self._write(client, request.seq, {n: d for n, d in before.items() if n not in request.workers})
+        if self._knows_all(client, request):
+            before = self._state.workers.drains
+            self._write(client, request.seq, {n: d for n, d in before.items() if n not in request.workers})
+
+    def _knows_all(self, client: Client, request: DrainWorkers | UndrainWorkers) -> bool:
+        """Tell whether every worker of a request is known, or drained; the client is told otherwise."""
+        workers = self._state.workers
+        unknown = [n for n in request.workers if n not in workers.by_name and n not in workers.drains]
+        if not unknown:
+            return True
+        if self._worker_desk.nodes_known:
+            known = drains.named(workers.by_name, 10) or "none"
+            self._refuse(client, request.seq, f"no worker {unknown[0]} is known; known: {known}")
+        else:
+            self._state.drop("workers_unread", worker=unknown[0])  # asked again, they will be known
+        return False
 
     def _refuse(self, client: Client, seq: int, why: str) -> None:
         self._state.tell(client.peer, Error(code="invalid", why=why, seq=seq))
 
     def _write(self, client: Client, seq: int, after: dict[str, Drain]) -> None:
         state = self._state
-        data = znodes.encode(DrainedNode(workers=after))
-        if len(data) > NODE_BYTES_MAX:
+        if len(znodes.encode(DrainedNode(workers=after))) > NODE_BYTES_MAX:
             why = f"{len(after)} drains do not fit into {znodes.DRAINED}; undrain some, or give no reasons"
             self._refuse(client, seq, why)
             return
-        if after == state.workers.drains:  # said again, or there was nothing to undrain
-            state.tell(client.peer, Done(seq=seq))
+        done = state.client(client.peer, Done(seq=seq))
+        if after == state.workers.drains:  # said again
+            state.ledger.say(done)
             return
         self._adopt(after)
-        releases = (state.client(client.peer, Done(seq=seq)),)
-        state.ledger.write(Lane.RESULTS, znodes.DRAINED, (zk.SetData(znodes.DRAINED, data),), releases)
+        self._save(done)
+
+    def _save(self, *releases: Action) -> None:
+        """Write what is in force."""
+        data = znodes.encode(DrainedNode(workers=self._state.workers.drains))
+        operation = zk.Create(znodes.DRAINED, data) if self._absent else zk.SetData(znodes.DRAINED, data)
+        self._absent, self._known = False, True
+        self._state.table.set_aside.pop(znodes.DRAINED, None)
+        self._state.ledger.write(Lane.RESULTS, znodes.DRAINED, (operation,), releases)
 
     # --- what the table says --------------------------------------------------------------------------------
 
     def on_node(self, node: zk.NodeRead | None) -> bool:
         """Take what ``/config/drained`` holds; without the node nobody is drained.
+
+        What cannot be read is replaced by what is in force, lest the next leader finds it and knows no
+        better; a leader that knows no better itself leaves it to the operator, and says so.
 
         Returns:
             Whether it was taken; while own changes are on their way to the node, it is not.
@@ -105,21 +128,38 @@ class DrainDesk:
         state = self._state
         if state.ledger.holds(znodes.DRAINED):
             return False
+        self._absent = node is None
         try:
-            found = {} if node is None else znodes.decode(DrainedNode, node.path, node.data).workers
+            found = {} if node is None else _read(node)
         except znodes.UnreadableNode as error:
             kept = drains.named(state.workers.drains) or "none"
             state.note("drains_unreadable", Level.ERROR, why=error.why, keeps=kept)
+            if self._known:
+                self._save()
+            else:
+                state.set_aside(error.path, f"{error.why}; nobody is drained until it is written again")
             return True
-        self._adopt(found)
+        self._known = True
+        state.table.set_aside.pop(znodes.DRAINED, None)
+        now = state.now()
+        dated = {
+            name: drain if 0 < drain.since <= now else msgspec.structs.replace(drain, since=now)
+            for name, drain in found.items()
+        }
+        self._adopt(dated)
+        if dated != found:  # written by hand: their deadlines count from now on, under the next leader too
+            self._save()
         return True
 
     def _adopt(self, after: dict[str, Drain]) -> None:
         state = self._state
         before = state.workers.drains
-        for name in sorted(after.keys() - before.keys()):
-            drain = after[name]
-            state.note("worker_draining", worker=name, by=drain.by or "zkCli", reason=drain.reason or "-")
+        for name, drain in sorted(after.items()):
+            if drain != before.get(name):
+                fields: dict[str, Any] = {"by": drain.by or "zkCli", "reason": drain.reason or "-"}
+                if drain.deadline_s is not None:
+                    fields["deadline_s"] = drain.deadline_s
+                state.note("worker_draining", worker=name, **fields)
         for name in sorted(before.keys() - after.keys()):
             state.note("worker_undrained", worker=name)
         self._emptied &= after.keys()
@@ -136,7 +176,7 @@ class DrainDesk:
                 continue
             if now >= drain.evicts_at():
                 self._evict(worker)
-            if not worker.attempts() and name not in self._emptied:
+            if not (worker.attempts() or worker.foreign or name in self._emptied):
                 self._emptied.add(name)
                 self._state.note("worker_drained", worker=name)
 
@@ -153,6 +193,16 @@ class DrainDesk:
             state.counters["evictions_ordered"] += 1
             if worker.link:
                 state.ledger.say(state.worker(worker.peer, Kill(attempt=attempt, why="evicted")))
+
+
+def _read(node: zk.NodeRead) -> dict[str, Drain]:
+    """Return the drains that a node holds; raises UnreadableNode for what makes no sense."""
+    found = znodes.decode(DrainedNode, node.path, node.data).workers
+    for name, drain in found.items():
+        wrong = drains.check_names((name,)) or drains.check_drain(drain)
+        if wrong:
+            raise znodes.UnreadableNode(node.path, wrong)
+    return found
 
 
 def evictable(task: Task) -> bool:

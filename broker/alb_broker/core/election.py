@@ -77,6 +77,7 @@ class Election:
         self._view: View | None = None
         self._table = ""  #: The table that this life serves.
         self._first_epoch = -1  #: The epoch that this life met first; -1: none yet.
+        self._highest = (-1, -1)  #: Epoch and version of ``/commit``, the highest that this life saw.
         self._watch_token = 0
         self._look_token = 0  #: Of the look under way; 0: none.
         self._looked_at = float("-inf")
@@ -175,15 +176,29 @@ class Election:
                 Note("tree_unreadable", {"path": error.path, "why": error.why}, Level.ERROR),
                 Exit(1, f"{error}; the tree in ZooKeeper was damaged by somebody else"),
             ]
-        if self._table not in ("", view.meta.table):
-            return [
-                Exit(1, f"the table {self._table} was replaced by {view.meta.table}; a new life serves that")
-            ]
-        self._table = view.meta.table
+        estranged = self._compare(view)
+        if estranged:
+            return [Exit(1, f"{estranged}; a new life serves what is there")]
         actions = self._judge(view, event.at)
         if self._look_soon and self.stand in (Stand.WATCHING, Stand.PROBING):
             actions += self._look(event.at)
         return actions
+
+    def _compare(self, view: View) -> str:
+        """Hold the table to what this life saw of it; returns how it is not the same, or the empty text.
+
+        The reads of one life never go back, unless ZooKeeper's own data did.
+        """
+        table, found = view.meta.table, (view.epoch.epoch, view.commit_stat.version)
+        if self._table not in ("", table):
+            return f"the table {self._table} was replaced by {table}"
+        if found < self._highest:
+            return (
+                f"the table went back from epoch {self._highest[0]}, commit {self._highest[1]} to epoch "
+                f"{found[0]}, commit {found[1]}: ZooKeeper lost data, or was restored and needs new-table.sh"
+            )
+        self._table, self._highest = table, found
+        return ""
 
     def _on_watched(self, event: zk.NodesRead) -> list[Action]:
         """The watch is set; ``/leader`` may have changed between the last look and now."""
@@ -419,6 +434,7 @@ class Election:
         self._claim_token = 0
         self._calm()
         self._deposed_at = max(self._deposed_at, self._deposing_at)
+        self._highest = (before.epoch.epoch + 1, chain)
         self.granted = Claim(
             epoch=before.epoch.epoch + 1,
             table=before.meta.table,

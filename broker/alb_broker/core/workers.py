@@ -178,6 +178,7 @@ class Worker:
             reserved_net_bps=self.capacity.net_bps - self.room.net_bps,
             running=len(self.reserved),
             ahead=len(self.ahead),
+            foreign=len(self.foreign),
             drain=self.drain,
         )
 

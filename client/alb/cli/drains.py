@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alb.api.client import Client
-    from alb_core.messages import WorkerLine
+    from alb_core.messages import WorkerLine, WorkersPage
 
 POLL_S: Final = 0.5
-INTERRUPTED_STATUS: Final = 130
-UNDRAINED_STATUS: Final = 1
-#: Somebody else ended the drain that is waited for.
+NOT_EMPTY_STATUS: Final = 1
 
 
 @click.command()
@@ -48,10 +46,12 @@ def drain(  # noqa: PLR0913 (one parameter an option)
 
     What runs there ends there, or, after --deadline, runs again elsewhere (never what was submitted with
     `--on-lost fail`). The drain stays in force, also when leaders or the workers themselves are started
-    again, until `alb undrain`. Ctrl-C stops the waiting only. Output that is longer than its result holds
-    stays in an empty worker's spool: fetch what you want before you remove the machine.
+    again, until `alb undrain`. Draining again changes reason or deadline if they are given. Ctrl-C stops the
+    waiting only. Output that is longer than its result holds stays in an empty worker's spool: fetch what you
+    want before you remove the machine.
 
-    Exit status: 0 when all are empty (or marked, with --detach), 1 when somebody else ended a drain.
+    Exit status: 0 when all are empty (or marked, with --detach); 1 when one was lost before it was empty, or
+    somebody else ended its drain.
     """
     names = tuple(dict.fromkeys(workers))
     with place.client() as client:
@@ -60,7 +60,7 @@ def drain(  # noqa: PLR0913 (one parameter an option)
             for name in names:
                 out.say(f"{name} is given nothing new")
         elif not _wait_until_empty(client, names):
-            return UNDRAINED_STATUS
+            return NOT_EMPTY_STATUS
         if as_json:
             out.emit_json(client.workers(names))
     return 0
@@ -69,52 +69,62 @@ def drain(  # noqa: PLR0913 (one parameter an option)
 def _wait_until_empty(client: Client, names: Sequence[str]) -> bool:
     """Wait, and say what is left whenever that changes; returns whether all became empty while drained."""
     said = dict.fromkeys(names, "")  # what was told last of each that is not empty
+    good = True
     try:
         while said:
-            lines = _ask(client, tuple(said))
-            undrained = [name for name, line in lines.items() if line.drain is None]
-            if undrained:
-                out.say(f"{undrained[0]} was put to work again by somebody else")
-                return False
+            page = _ask(client, tuple(said))
+            lines = {line.worker: line for line in page.workers}
             for name in list(said):
-                if _tell(name, lines.get(name), said):
+                end = _end(name, lines.get(name), page, had_tasks=bool(said[name]))
+                if end is not None:
+                    good = end and good
                     del said[name]
+                elif said[name] != (left := _left(lines[name])):
+                    said[name] = left
+                    out.say(f"{name}: {left}")
             if said:
                 time.sleep(POLL_S)
     except KeyboardInterrupt:
         out.say(f"stopped waiting for {', '.join(said)}; the drain stays in force until `alb undrain`")
         raise
+    return good
+
+
+def _end(name: str, line: WorkerLine | None, page: WorkersPage, *, had_tasks: bool) -> bool | None:
+    """Say how the waiting for one worker ends, if it does; returns whether that is well, None: wait on."""
+    drain = page.absent.get(name) if line is None else line.drain
+    if drain is None:
+        out.say(f"{name} was put to work again by somebody else")
+        return False
+    if line is None and had_tasks:
+        out.say(
+            f"{name} is lost before it was empty: what it ran may still run there, and runs again elsewhere"
+        )
+        return False
+    if line is None:
+        out.echo(f"{name} is drained and not there")
+        return True
+    if _left(line):
+        return None
+    out.echo(f"{name} is drained and empty")
     return True
 
 
-def _ask(client: Client, names: Sequence[str]) -> dict[str, WorkerLine]:
-    """Return the workers that the leader knows of these; waits for a leader if there is none."""
+def _ask(client: Client, names: Sequence[str]) -> WorkersPage:
+    """Return what the leader knows of these workers; waits for a leader if there is none."""
     silent = False
     while True:
         try:
-            return {line.worker: line for line in client.workers(names)}
+            return client.workers_page(names)
         except CoordinationError as error:
             if not silent:
                 out.say(f"{error}; waiting on")
             silent = True
 
 
-def _tell(name: str, line: WorkerLine | None, said: dict[str, str]) -> bool:
-    """Tell what is left on a worker, if that is news; returns whether nothing is."""
-    left = _left(line)
-    if not left:
-        out.echo(f"{name} is drained and {'empty' if line is not None else 'gone'}")
-    elif left != said[name]:
-        said[name] = left
-        out.say(f"{name}: {left}")
-    return not left
-
-
-def _left(line: WorkerLine | None) -> str:
+def _left(line: WorkerLine) -> str:
     """Return what is left on a worker, for people; empty: nothing."""
-    if line is None:
-        return ""
-    count = line.running + line.ahead
+    count = line.running + line.ahead + line.foreign
     return f"{count} task{'s' if count > 1 else ''} left" if count else ""
 
 

@@ -196,7 +196,7 @@ def _drains(page: WorkersPage) -> dict[str, Drain]:
 
 
 def _why_drained(drain: Drain) -> str:
-    text = f"is drained since {_clock(drain.since)} by {drain.by}"
+    text = f"is drained since {_clock(drain.since)} by {drain.by or 'zkCli'}"
     if drain.deadline_s is not None:
         text += f", with {format_duration(drain.deadline_s)} for what runs there"
     return f"{text}: {drain.reason}" if drain.reason else text

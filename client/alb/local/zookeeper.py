@@ -241,7 +241,7 @@ def _configuration(data: Path, number: int, ports: dict[int, _Ports]) -> str:
         "autopurge.snapRetainCount=3",
         "autopurge.purgeInterval=1",
         "admin.enableServer=false",
-        "4lw.commands.whitelist=ruok,srvr,mntr",
+        "4lw.commands.whitelist=srvr,mntr",
     ]
     if len(ports) > 1:
         lines += [f"server.{other}=127.0.0.1:{its.quorum}:{its.election}" for other, its in ports.items()]

@@ -138,9 +138,9 @@ class _Adopted(logging.Handler):
     def __init__(self, logger: Logger) -> None:
         super().__init__(logging.WARNING)
         self._logger = logger
-        self._last: tuple[str, str] = ("", "")
-        #: Logger and text of the newest line, which kazoo repeats with each attempt of a long outage.
-        self._last_at = 0.0
+        self._said: dict[tuple[str, str], float] = {}
+        #: Logger and text of the lines of late, and when: kazoo repeats two or three of them in turns, with
+        #: each attempt of a long outage.
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it; a log that cannot be written must not break the library's thread."""
@@ -149,9 +149,11 @@ class _Adopted(logging.Handler):
 
     def _pass_on(self, record: logging.LogRecord) -> None:
         said = (record.name, record.getMessage())
-        if said == self._last and record.created < self._last_at + REPEAT_S:
+        since = record.created - REPEAT_S
+        if self._said.get(said, since) > since:
             return
-        self._last, self._last_at = said, record.created
+        self._said = {line: at for line, at in self._said.items() if at > since}
+        self._said[said] = record.created
         self._logger.log(
             record.levelno,
             "library_warned",

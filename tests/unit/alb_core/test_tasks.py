@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from alb_core import limits
 from alb_core.resources import Request
-from alb_core.tasks import EMPTY_STREAM, Result, Stream, TaskSpec, TaskState, check_spec, digest
+from alb_core.tasks import (
+    EMPTY_STREAM,
+    Cause,
+    Outcome,
+    Result,
+    Stream,
+    TaskSpec,
+    TaskState,
+    check_spec,
+    digest,
+)
 
 
 @given(st.binary(max_size=300))
@@ -124,3 +134,9 @@ def test_a_large_specification_is_refused_first() -> None:
     wrong = check_spec(TaskSpec(command=""), limits.SPEC_BYTES_MAX + 1)
     assert wrong is not None
     assert "put large environments or inputs into a file" in wrong
+
+
+def test_the_cause_of_a_later_version_is_a_crash() -> None:
+    """An upgrade must not make a report unreadable: the attempt brought nothing, and its task runs again."""
+    outcome = msgspec.json.decode(b'{"cause": "abducted"}', type=Outcome)
+    assert outcome.cause is Cause.INTERRUPTED

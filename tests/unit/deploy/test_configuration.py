@@ -1,64 +1,84 @@
-"""The ZooKeeper of the compose file, of `alb up` and of ``deploy/zoo.cfg`` are one configuration."""
+"""What is deployed agrees with itself: the compose file, the image, its lock, ``zoo.cfg`` and `alb up`."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from tests.source_tree import ROOT
 
-from alb.local.zookeeper import Ensemble
+from alb.local.zookeeper import HEAP_MIB, Ensemble
 
-COMPOSE_NAMES = {
-    "ZOO_TICK_TIME": "tickTime",
-    "ZOO_INIT_LIMIT": "initLimit",
-    "ZOO_SYNC_LIMIT": "syncLimit",
-    "ZOO_MAX_CLIENT_CNXNS": "maxClientCnxns",
-    "ZOO_AUTOPURGE_PURGEINTERVAL": "autopurge.purgeInterval",
-    "ZOO_AUTOPURGE_SNAPRETAINCOUNT": "autopurge.snapRetainCount",
-    "ZOO_4LW_COMMANDS_WHITELIST": "4lw.commands.whitelist",
-}
-#: The variables of the official image, and what they are called in ``zoo.cfg``.
-
-PLACES = {"dataDir", "clientPort", "clientPortAddress", "forceSync"}
-#: Where a server lives, and what is the default anyway.
+DEPLOY = ROOT / "deploy"
+PLACES = {"dataDir", "dataLogDir", "clientPort", "clientPortAddress", "forceSync", "standaloneEnabled"}
+#: Where a server lives, what is the default anyway, and what an ensemble of one cannot have.
 
 
 def _settings(text: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.]+)=(.*)$", text, re.MULTILINE))
 
 
-def _normal() -> dict[str, str]:
-    settings = _settings((ROOT / "deploy" / "zoo.cfg").read_text())
-    assert settings["forceSync"] == "yes"
-    return settings
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_compose_has_the_settings_of_zoo_cfg() -> None:
-    """Every setting that the image takes as a variable has the value of ``deploy/zoo.cfg``."""
-    text = (ROOT / "docker-compose.yml").read_text()
-    variables = dict(re.findall(r"^  (ZOO_\w+): (.*)$", text, re.MULTILINE))
-    normal = _normal()
-    assert {COMPOSE_NAMES[name]: variables[name] for name in COMPOSE_NAMES} == {
-        setting: normal[setting] for setting in COMPOSE_NAMES.values()
-    }
-    assert variables["ZOO_CFG_EXTRA"] == "forceSync=yes"
+def _pins(file: Path) -> dict[str, tuple[str, int]]:
+    """Return what a lock file pins: name -> version, number of hashes."""
+    blocks = re.split(r"\n(?=\S)", file.read_text())
+    found = [(re.match(r"([\w.-]+)==(\S+)", block), block.count("--hash=sha256:")) for block in blocks]
+    return {canonicalize_name(pin[1]): (pin[2], hashes) for pin, hashes in found if pin}
 
 
 def test_local_servers_have_the_settings_of_zoo_cfg(tmp_path: Path) -> None:
-    """What `alb up` writes differs from ``deploy/zoo.cfg`` only in where the server lives."""
+    """What `alb up` writes differs from ``deploy/zookeeper/zoo.cfg`` only in where the server lives."""
     Ensemble(tmp_path)
     (file,) = tmp_path.rglob("zoo.cfg")
-    written, normal = _settings(file.read_text()), _normal()
+    written, normal = _settings(file.read_text()), _settings((DEPLOY / "zookeeper/zoo.cfg").read_text())
+    assert normal["forceSync"] == "yes"
     assert {name: value for name, value in written.items() if name not in PLACES} == {
-        name: value for name, value in normal.items() if name not in {*PLACES, "standaloneEnabled"}
+        name: value for name, value in normal.items() if name not in PLACES and not name.startswith("server.")
     }
+
+
+def test_zookeeper_of_compose_is_that_of_zoo_cfg() -> None:
+    """The servers of ``zoo.cfg`` are services with the same numbers and with the heap of `alb up`."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    services = re.findall(r"^  (zk\d):\n.*\n    environment: .*ZOO_MY_ID: (\d) ", text, re.MULTILINE)
+    servers = re.findall(r"^server\.(\d)=(zk\d):", (DEPLOY / "zookeeper/zoo.cfg").read_text(), re.MULTILINE)
+    assert [(number, name) for name, number in services] == servers
+    assert f"ZK_SERVER_HEAP: {HEAP_MIB} " in text
 
 
 def test_every_broker_of_compose_can_be_reached_by_its_name() -> None:
     """A broker that listens everywhere advertises the name of its service."""
     text = (ROOT / "docker-compose.yml").read_text()
-    brokers = re.findall(r"^  (b\d):\n(?:    .*\n)*?    command: (.*)$", text, re.MULTILINE)
-    assert [name for name, _ in brokers] == ["b1", "b2", "b3"]
-    for name, command in brokers:
-        assert command == f"broker --name {name} --bind 0.0.0.0 --advertise {name}"
+    brokers = re.findall(
+        r"^  (broker\d):\n(?:    .*\n)*?.*ALB_NAME: (\w+), ALB_ADVERTISE: (\w+) }", text, re.MULTILINE
+    )
+    assert brokers == [(name, name, name) for name in ("broker1", "broker2", "broker3")]
+
+
+def test_image_says_the_version() -> None:
+    """The label of the image is the version of the package."""
+    assert f'image.version="{_project()["project"]["version"]}"' in (DEPLOY / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("lock", "section", "entry"),
+    [
+        ("requirements.lock", "project", "dependencies"),
+        ("build-requirements.lock", "build-system", "requires"),
+    ],
+)
+def test_lock_satisfies_the_project(lock: str, section: str, entry: str) -> None:
+    """What pyproject.toml asks for is pinned within its bounds, with hashes; else run `make lock`."""
+    pins = _pins(DEPLOY / lock)
+    for requirement in map(Requirement, _project()[section][entry]):
+        version, _ = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), requirement
+    assert [name for name, (_, hashes) in pins.items() if not hashes] == []

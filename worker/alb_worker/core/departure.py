@@ -17,6 +17,7 @@ DELETE_S_MAX: Final = 1.0
 EXIT_STOPPED: Final = 0
 EXIT_STOPPED_TWICE: Final = 1
 EXIT_REPLACED: Final = 3
+EXIT_TABLE_WENT_BACK: Final = 4
 
 
 class Stage(enum.Enum):

@@ -23,6 +23,8 @@ REREAD_UNREGISTERED_S: Final = 1.0
 #: and this often while no leader knows us.
 REREAD_GAP_S: Final = 0.2
 #: Never more often than this, whatever hints arrive.
+STALE_S_MAX: Final = 30.0
+#: A lagging ZooKeeper server may show an older leader for a moment; so long only a table that went back does.
 REGISTER_DELAY_S_MAX: Final = 8.0
 #: Register is sent again after 1, 2, 4 and then every 8 seconds, each up to a quarter more at random.
 REGISTER_TRIES: Final = 4
@@ -101,6 +103,10 @@ class LeaderLink:
         self._read_at = float("-inf")
         self._connected = False
         self._watching = False
+        self._stale_since: float | None = None
+        #: Since when every read of ``/leader`` named an older epoch of our table; None: the last did not.
+        self.went_back = ""
+        #: What an older table was recognised by; empty: it was not. Nobody can lead us then.
 
     # --- who leads ----------------------------------------------------------------------------------------
 
@@ -145,12 +151,34 @@ class LeaderLink:
         known = (self.fence.table, self.fence.epoch)
         found = (leader.table, leader.epoch)
         if leader.table == self.fence.table and leader.epoch < self.fence.epoch:
-            return [Note("message_dropped", {"trigger": "stale_epoch", "leader": leader.broker}, Level.DEBUG)]
+            return self._doubt(at, leader)
+        self._stale_since = None
         self.fence.raise_to(leader.table, leader.epoch)
         if found == known and (leader.workers == self.endpoint or self.state is LinkState.REGISTERED):
             return []
         note = Note("leader_found", {"leader": leader.broker, "epoch": leader.epoch, "table": leader.table})
         return [note, *self._connect(at, leader.workers)]
+
+    def _doubt(self, at: float, leader: znodes.LeaderNode) -> list[WorkerAction]:
+        """Drop a leader that is older than the one we obey; one that stays leads a table that went back."""
+        fields = {
+            "trigger": "stale_epoch",
+            "leader": leader.broker,
+            "epoch": leader.epoch,
+            "current": self.fence.epoch,
+        }
+        if self.registered:
+            self._stale_since = None
+            return [Note("message_dropped", fields, Level.DEBUG)]
+        if self._stale_since is None:
+            self._stale_since = at
+            return [Note("message_dropped", fields, Level.WARNING)]
+        if at - self._stale_since >= STALE_S_MAX:
+            self.went_back = (
+                f"the table went back from epoch {self.fence.epoch} to {leader.epoch}: ZooKeeper lost data, "
+                "or was restored and needs new-table.sh; a new life serves what is there"
+            )
+        return []
 
     def _read(self, at: float) -> list[WorkerAction]:
         if not self._connected or self.state is LinkState.CLOSED:

@@ -35,7 +35,14 @@ from alb_core.resources import Load
 from alb_core.tasks import Cause
 from alb_worker.core.actions import Exit, SendToLeader, WorkerAction
 from alb_worker.core.attempts import LIVE, STOP_GRACE_S, UNENDED, Actions, Attempts, Phase, WorkerStops
-from alb_worker.core.departure import EXIT_REPLACED, EXIT_STOPPED, EXIT_STOPPED_TWICE, Departure, Stage
+from alb_worker.core.departure import (
+    EXIT_REPLACED,
+    EXIT_STOPPED,
+    EXIT_STOPPED_TWICE,
+    EXIT_TABLE_WENT_BACK,
+    Departure,
+    Stage,
+)
 from alb_worker.core.events import (
     AttemptLaunched,
     Granted,
@@ -147,6 +154,10 @@ class WorkerCore:
         actions = self.link.on_nodes_read(event)
         if self.link.fence.table != table:
             self.attempts.on_new_table()
+        if self.link.went_back and not self._departure.stopping:
+            # The runner kills what runs when we are gone: to the table that is there now, it was never begun.
+            self._departure.enter(event.at, Stage.GONE)
+            actions.append(Exit(code=EXIT_TABLE_WENT_BACK, why=self.link.went_back))
         return actions
 
     def _on_multi_ended(self, event: zk.MultiEnded) -> Actions:

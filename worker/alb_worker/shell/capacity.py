@@ -1,4 +1,4 @@
-"""What this machine offers: the least of hardware, affinity, control group and flags.
+"""What this machine offers: the least of hardware, affinity, control group (less its own need), flags.
 
 An operator may offer more processors than there are: commands then share them, and tests do so on purpose.
 More memory than there is would kill commands that were promised it, so that is refused.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import psutil
@@ -20,6 +21,9 @@ from alb_core.io.clock import host_name
 from alb_core.notes import Level, Note
 from alb_core.resources import Capacity
 from alb_worker.shell.cgroup import Cgroup
+
+OWN_MEMORY_BYTES: Final = 64 * 1024 * 1024
+#: Agent and runner take some 45 MiB, a health check 30 MiB for a moment.
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +88,7 @@ def offer(config: WorkerConfig, machine: Machine) -> tuple[Capacity, list[Note]]
         notes.append(Note("bandwidth_unknown", fields))
     capacity = Capacity(
         cpus=config.cpus or machine.cpus,
-        memory_bytes=config.memory_bytes or machine.memory_bytes,
+        memory_bytes=config.memory_bytes or _shared(machine),
         net_bps=net_bps,
         arch=platform.machine(),
         kernel=platform.release(),
@@ -93,6 +97,13 @@ def offer(config: WorkerConfig, machine: Machine) -> tuple[Capacity, list[Note]]
         version=__version__,
     )
     return capacity, notes
+
+
+def _shared(machine: Machine) -> int:
+    """Return the memory that commands may have: in a group's bound the worker itself lives, too."""
+    if not machine.confined_memory:
+        return machine.memory_bytes
+    return max(machine.memory_bytes - OWN_MEMORY_BYTES, machine.memory_bytes // 2)
 
 
 def default_interface(proc: Path = Path("/proc")) -> str:

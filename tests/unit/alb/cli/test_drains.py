@@ -54,14 +54,15 @@ def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBro
 
 
 def listing(*lines: WorkerLine | None) -> Callable[[Message], Sequence[Message]]:
-    """Do what is asked, and list the worker so, one line after the other; the last for ever; None: gone."""
+    """Do what is asked, and list the worker so, one line after the other; the last for ever; None: absent."""
     left = list(lines)
 
     def answer(message: Message) -> Sequence[Message]:
         match message:
             case QueryWorkers(seq=seq):
                 now = left.pop(0) if len(left) > 1 else left[0]
-                return (WorkersPage(seq=seq, workers=() if now is None else (now,)),)
+                absent = {"w1": Drain(by="u")} if now is None else {}
+                return (WorkersPage(seq=seq, workers=() if now is None else (now,), absent=absent),)
             case DrainWorkers(seq=seq) | UndrainWorkers(seq=seq):
                 return (Done(seq=seq),)
         return ()
@@ -80,11 +81,19 @@ def test_drain_says_what_is_left(broker: FakeBroker, capfd: pytest.CaptureFixtur
     assert (request.workers, request.reason, request.deadline_s) == (("w1",), "new disk", 90.0)
 
 
-def test_drain_of_a_worker_that_goes(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
-    """It needs nobody's waiting any more."""
+def test_drain_of_a_worker_that_is_lost(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody knows whether its commands are gone: whoever removes the machine must hear that."""
     broker.answer = listing(line(2), None)
+    assert run(["drain", *ZK, "w1"]) == 1
+    said = capfd.readouterr()
+    assert (said.out, "what it ran may still run there" in said.err) == ("", True)
+
+
+def test_drain_of_a_worker_that_is_not_there(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """It was empty when it went, and it will be drained when it comes back."""
+    broker.answer = listing(None)
     assert run(["drain", *ZK, "w1"]) == 0
-    assert capfd.readouterr().out == "w1 is drained and gone\n"
+    assert capfd.readouterr().out == "w1 is drained and not there\n"
 
 
 def test_drain_that_somebody_ends(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from alb_core.drains import Drain
 from alb_core.messages import (
     AttemptAck,
     AttemptStarted,
+    Done,
     DrainWorkers,
     Error,
     Kill,
@@ -107,7 +108,7 @@ def test_an_undrained_worker_works_again() -> None:
     ask(each, drain("w1", "w2"))
     each.client(submit(1))
     assert each.place() == 0
-    ask(each, UndrainWorkers(seq=2, workers=("w2", "w9")))
+    ask(each, UndrainWorkers(seq=2, workers=("w2",)))
     assert in_table(each).keys() == {"w1"}
     assert len(runs(each.turn(), W2)) == 1
 
@@ -118,10 +119,15 @@ def test_saying_it_again_changes_nothing() -> None:
     ask(each, drain("w1", deadline_s=60.0))
     each.at(30.0)
     written = len(each.written)
-    ask(each, drain("w1", deadline_s=60.0))
+    for again in (drain("w1"), drain("w1", deadline_s=60.0)):
+        actions = each.client(again, peer=C2) + each.commit()
+        assert isinstance(to_client(C2, actions)[-1], Done)
     assert len(each.written) == written
+    ask(each, drain("w1", reason="disk"), peer=C2)
+    begin = each.state.clock.claimed
+    assert in_table(each)["w1"] == {"by": "bob", "reason": "disk", "since": begin, "deadline_s": 60.0}
     ask(each, drain("w1", deadline_s=10.0))
-    assert in_table(each)["w1"]["since"] == each.state.clock.claimed + 30.0
+    assert in_table(each)["w1"] == {"by": "ann", "reason": "disk", "since": begin + 30.0, "deadline_s": 10.0}
     ask(each, UndrainWorkers(seq=2, workers=("w2",)))
     assert in_table(each).keys() == {"w1"}
 
@@ -148,6 +154,7 @@ def test_two_who_drain_in_one_turn_both_count() -> None:
         (drain("w1", deadline_s=-1.0), "deadline"),
         (drain("w1", deadline_s=float("nan")), "deadline"),
         (UndrainWorkers(seq=1, workers=()), "no worker was named"),
+        (UndrainWorkers(seq=1, workers=("w9",)), "no worker w9 is known"),
     ],
 )
 def test_what_makes_no_sense_is_refused(request_: Message, words: str) -> None:
@@ -237,22 +244,70 @@ def test_an_empty_drained_worker_is_noted_once() -> None:
 def test_the_table_decides() -> None:
     """What zkCli writes is in force; without the node nobody is drained; nonsense changes nothing."""
     each = desks()
-    node = DrainedNode(workers={"w1": Drain(by="ann"), "w7": Drain()})
+    node = DrainedNode(workers={"w1": Drain(by="ann", since=1.0), "w7": Drain(since=1.0)})
     assert each.drains.on_node(read(znodes.DRAINED, node))
-    assert each.state.workers.by_name["w1"].drain == Drain(by="ann")
-    each.drains.on_node(read(znodes.DRAINED, b"nonsense"))
-    assert notes(each.state.take_out(), "drains_unreadable")[0]["keeps"] == "w1, w7"
-    assert each.state.workers.drains.keys() == {"w1", "w7"}
+    assert each.state.workers.by_name["w1"].drain == Drain(by="ann", since=1.0)
     each.drains.on_node(None)
     assert each.state.workers.by_name["w1"].drain is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense",
+        b'["w1"]',
+        b'{"worker":{"w1":{}}}',
+        b'{"workers":{"w1":{"deadline":600}}}',
+        b'{"workers":{"w1":{"deadline_s":-5}}}',
+        b'{"workers":{"w\\u001b[2J":{}}}',
+        b'{"workers":{"w1":{"reason":"\\u001b[31m"}}}',
+        b'{"workers":{"w1":{"by":"\\u0000"}}}',
+    ],
+)
+def test_what_makes_no_sense_in_the_node_is_put_right(data: bytes) -> None:
+    """What is in force is written over it for the next leader; a leader that knows nothing says so."""
+    each = desks()
+    ask(each, drain("w1"))
+    each.drains.on_node(read(znodes.DRAINED, data))
+    assert notes(each.state.take_out(), "drains_unreadable")[0]["keeps"] == "w1"
+    each.commit()
+    assert in_table(each).keys() == {"w1"}
+    fresh = desks()
+    fresh.drains.on_node(read(znodes.DRAINED, data))
+    assert (fresh.written, list(fresh.state.table.set_aside)) == ([], [znodes.DRAINED])
+    ask(fresh, drain("w2"))
+    assert (in_table(fresh).keys(), fresh.state.table.set_aside) == ({"w2"}, {})
+
+
+@pytest.mark.parametrize("since", [0.0, -3.0, 1e308])
+def test_a_drain_written_by_hand_counts_from_when_it_was_read(since: float) -> None:
+    """Its deadline is not over since 1970, and not started anew by the next leader."""
+    each = desks()
+    each.at(7.0)
+    node = DrainedNode(workers={"w1": Drain(since=since, deadline_s=60.0)})
+    each.drains.on_node(read(znodes.DRAINED, node))
+    each.commit()
+    now = each.state.clock.claimed + 7.0
+    assert each.state.workers.drains["w1"].since == now
+    assert in_table(each) == {"w1": {"since": now, "deadline_s": 60.0}}
+
+
+def test_a_node_that_is_not_there_is_made() -> None:
+    """Somebody deleted it, or the table is older than drains."""
+    each = desks()
+    each.drains.on_node(None)
+    ask(each, drain("w1"))
+    assert [type(operation) for operation in each.written] == [zk.Create]
+    ask(each, drain("w2"))
+    assert [type(operation) for operation in each.written] == [zk.Create, zk.SetData]
 
 
 def test_a_drain_outlives_the_workers_life() -> None:
     """It belongs to the name: one that comes only now is drained from the start."""
     each = desks()
-    each.drains.on_node(read(znodes.DRAINED, DrainedNode(workers={"w3": Drain()})))
+    each.drains.on_node(read(znodes.DRAINED, DrainedNode(workers={"w3": Drain(since=1.0)})))
     each.join("w3", peer=b"w3")
-    assert each.state.workers.by_name["w3"].drain == Drain()
+    assert each.state.workers.by_name["w3"].drain == Drain(since=1.0)
 
 
 def test_what_was_read_before_the_own_write_is_not_taken() -> None:
@@ -268,11 +323,12 @@ def test_what_was_read_before_the_own_write_is_not_taken() -> None:
 def test_lists_show_drains() -> None:
     """Of workers that are there, and of those that are not; a list of names has only these."""
     each = desks()
-    each.drains.on_node(read(znodes.DRAINED, DrainedNode(workers={"w1": Drain(), "w7": Drain()})))
+    drained = Drain(since=1.0)
+    each.drains.on_node(read(znodes.DRAINED, DrainedNode(workers={"w1": drained, "w7": drained})))
     page = ask(each, QueryWorkers(seq=3))
     assert isinstance(page, WorkersPage)
-    assert [(line.worker, line.drain) for line in page.workers] == [("w1", Drain()), ("w2", None)]
-    assert page.absent == {"w7": Drain()}
+    assert [(line.worker, line.drain) for line in page.workers] == [("w1", drained), ("w2", None)]
+    assert page.absent == {"w7": drained}
     page = ask(each, QueryWorkers(seq=4, names=("w2",)))
     assert isinstance(page, WorkersPage)
     assert ([line.worker for line in page.workers], page.absent) == (["w2"], {})

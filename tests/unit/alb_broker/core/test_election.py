@@ -198,6 +198,30 @@ def test_a_table_that_was_replaced_is_not_served() -> None:
     assert [action.code for action in of_type(Exit, actions)] == [1]
 
 
+@pytest.mark.parametrize(("epoch", "commit"), [(3, 90), (4, 49)])
+def test_a_table_that_went_back_is_not_served(epoch: int, commit: int) -> None:
+    """An older epoch, or an older commit of the same: a restored backup."""
+    scene = Scene(leader())
+    scene.connect()
+    scene.epoch, scene.commit, scene.leads = epoch, commit, None
+    actions = scene.tick(1.0)
+    assert of_type(zk.Multi, actions) == []
+    (leaving,) = of_type(Exit, actions)
+    assert leaving.code == 1
+    assert "went back from epoch 4, commit 50" in leaving.why
+
+
+def test_a_leader_remembers_its_own_term_when_the_table_goes_back() -> None:
+    """Also who led knows how far the table was: it does not claim an epoch again that it had."""
+    scene = Scene()
+    multi = scene.claim(scene.connect())
+    scene.end(multi, granted(multi))
+    scene.answer(scene.election.on_interrupted(), 1.0)
+    actions = scene.connect(2.0)
+    assert of_type(zk.Multi, actions) == []
+    assert [action.code for action in of_type(Exit, actions)] == [1]
+
+
 def test_a_leader_node_that_cannot_be_read_is_claimed_over() -> None:
     """Somebody wrote there what is no leader: nobody leads."""
     scene = Scene()
@@ -210,6 +234,7 @@ def test_a_broker_that_was_stuck_lets_others_try_first() -> None:
     scene = Scene()
     multi = scene.claim(scene.connect())
     scene.end(multi, granted(multi))
+    scene.epoch, scene.commit = 5, 51
     actions = scene.answer(scene.election.resume(50.0, rest_s=10.0), 50.0)
     assert of_type(zk.Multi, actions + scene.tick(59.0)) == []
     scene.claim(scene.tick(60.0))

@@ -247,7 +247,7 @@ def test_the_policy_of_the_table_is_used_and_watched() -> None:
 def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
     """A takeover reads that first; a read that fails is repeated."""
     scene = Scene()
-    scene.nodes[znodes.DRAINED] = read(znodes.DRAINED, DrainedNode(workers={"w1": Drain()}))
+    scene.nodes[znodes.DRAINED] = read(znodes.DRAINED, DrainedNode(workers={"w1": Drain(since=1.0)}))
     scene.silent = True
     scene.begin()
     config, others = scene.held[0], scene.held[1:]
@@ -263,14 +263,14 @@ def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
     assert scene.state.table.counts[TaskState.RUNNING] == 0
     scene.tick(0.2)
     scene.turn()
-    assert scene.state.workers.by_name["w1"].drain == Drain()
+    assert scene.state.workers.by_name["w1"].drain == Drain(since=1.0)
     assert scene.state.table.counts[TaskState.RUNNING] == 0
 
 
 def test_a_drain_in_zookeeper_takes_effect_at_once() -> None:
     """Whoever wrote it: the node is watched."""
     scene = leading()
-    scene.nodes[znodes.DRAINED] = read(znodes.DRAINED, DrainedNode(workers={"w1": Drain()}))
+    scene.nodes[znodes.DRAINED] = read(znodes.DRAINED, DrainedNode(workers={"w1": Drain(since=1.0)}))
     scene.handle(zk.NodeChanged(at=0.1, path=znodes.DRAINED))
     scene.tick(0.2)
     scene.client(submit(1))

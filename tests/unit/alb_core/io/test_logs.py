@@ -22,7 +22,8 @@ fields = {"worker": "w1", "payload": b"\\x00", "odd": object}
 logs.write_note(logger, Note("worker_lost", fields, Level.WARNING))
 logs.write_note(logger, Note("detail_seen", {}, Level.DEBUG))
 for _ in range(100):
-    logging.getLogger("kazoo.client").warning("Connection dropped: %s", "broken")
+    for why in ("broken", "refused"):
+        logging.getLogger("kazoo.client").warning("Connection dropped: %s", why)
 logging.getLogger("kazoo.client").debug("data of a znode: secret")
 logging.getLogger("kazoo.client").info("Connecting to somewhere")
 try:
@@ -57,17 +58,18 @@ def test_level_filters(lines: list[dict[str, object]]) -> None:
 
 
 def test_kazoo_warns_into_the_log(lines: list[dict[str, object]]) -> None:
-    """Kazoo's warnings are lines, once each; what is below them may hold data and is not written."""
+    """Its warnings are lines, once each, also in turns; what is below may hold data and is not written."""
     assert lines[1]["event"] == "library_warned"
     assert (lines[1]["logger"], lines[1]["text"]) == ("kazoo.client", "Connection dropped: broken")
+    assert lines[2]["text"] == "Connection dropped: refused"
     assert "secret" not in str(lines)
-    assert len(lines) == 3
+    assert len(lines) == 4
 
 
 def test_exception_is_a_field(lines: list[dict[str, object]]) -> None:
     """A traceback stays inside its line."""
-    assert lines[2]["event"] == "loop_failed"
-    assert "ZeroDivisionError" in str(lines[2]["exception"])
+    assert lines[3]["event"] == "loop_failed"
+    assert "ZeroDivisionError" in str(lines[3]["exception"])
 
 
 def test_gathered_lines_leave_together() -> None:

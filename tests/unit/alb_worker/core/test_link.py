@@ -17,6 +17,7 @@ from alb_worker.core.link import (
     REGISTER_TRIES,
     REREAD_S,
     REREAD_UNREGISTERED_S,
+    STALE_S_MAX,
     Fence,
     LeaderLink,
     LinkState,
@@ -250,6 +251,38 @@ def test_a_hint_is_left_for_what_zookeeper_says() -> None:
     end.open()
     look = only(zk.ReadNodes, end.link.on_not_leader(10.0, NotLeader(where=ELSEWHERE)))
     assert only(ConnectLeader, end.read(leader_node(), look=look)).endpoint == ENDPOINT
+
+
+def test_a_leader_that_stays_older_leads_a_table_that_went_back() -> None:
+    """A lagging server is told of once; for half a minute only a restored table looks so."""
+    end = _End()
+    end.read(leader_node(epoch=9))
+    (note,) = end.reread(leader_node(epoch=6), at=1.0)
+    assert isinstance(note, Note)
+    assert (note.event, note.fields["epoch"], note.fields["current"]) == ("message_dropped", 6, 9)
+    assert end.reread(leader_node(epoch=6), at=STALE_S_MAX) == []
+    assert not end.link.went_back
+    assert end.reread(leader_node(epoch=6), at=1.0 + STALE_S_MAX) == []
+    assert "from epoch 9 to 6" in end.link.went_back
+
+
+@pytest.mark.parametrize("between", [leader_node(epoch=9), leader_node(epoch=1, table="another")])
+def test_a_server_that_lags_again_is_given_the_time_again(between: zk.NodeRead) -> None:
+    """What counts is the time without any answer that fits."""
+    end = _End()
+    end.read(leader_node(epoch=9))
+    end.reread(leader_node(epoch=6), at=1.0)
+    end.reread(between, at=2.0)
+    end.reread(leader_node(epoch=6, table=end.link.fence.table), at=2.0 + STALE_S_MAX)
+    assert not end.link.went_back
+
+
+def test_who_is_registered_does_not_count_a_lagging_server() -> None:
+    """The leader that we talk to is proof enough."""
+    end = _End().registered()
+    end.reread(leader_node(epoch=2), at=1.0)
+    end.reread(leader_node(epoch=2), at=2.0 + STALE_S_MAX)
+    assert not end.link.went_back
 
 
 def test_a_closed_link_stays_closed() -> None:

@@ -54,6 +54,7 @@ from alb_worker.core.departure import (
     EXIT_REPLACED,
     EXIT_STOPPED,
     EXIT_STOPPED_TWICE,
+    EXIT_TABLE_WENT_BACK,
     KILL_S_MAX,
     REPORT_S_MAX,
 )
@@ -69,6 +70,7 @@ from alb_worker.core.events import (
     StopRequested,
     Tick,
 )
+from alb_worker.core.link import STALE_S_MAX
 from alb_worker.core.worker import REMIND_S
 
 A1 = attempt(1, 1)
@@ -170,6 +172,20 @@ def test_another_table_forgets_attempt_numbers() -> None:
     bench.answer(look, leader_node(epoch=1, table="table-2"))
     actions = bench.handle(said(run(A1), epoch=1, table="table-2"))
     assert kinds(actions) == ["DropSpool", "LaunchAttempt"]
+
+
+def test_a_table_that_went_back_ends_the_worker() -> None:
+    """It refuses the leader that is there and would wait for ever: a new life, with no past, does not."""
+    bench = Bench().register()
+    start(bench)
+    bench.handle(LinkClosed(at=1.0, endpoint=ENDPOINT))
+    actions: list[object] = []
+    for at in (2.0, 2.0 + STALE_S_MAX):
+        look = only(zk.ReadNodes, bench.handle(zk.NodeChanged(at=at, path="/leader")))
+        actions = bench.answer(look, leader_node(epoch=1), at=at)
+    leaving = only(Exit, actions)
+    assert leaving.code == EXIT_TABLE_WENT_BACK
+    assert "went back" in leaving.why
 
 
 def test_the_beat_carries_the_load_and_what_runs() -> None:

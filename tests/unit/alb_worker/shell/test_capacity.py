@@ -60,6 +60,14 @@ def test_more_processors_than_there_are_is_allowed_with_a_warning() -> None:
     assert [(note.event, note.fields["present"]) for note in notes] == [("cpus_oversubscribed", 4.0)]
 
 
+@pytest.mark.parametrize(("bound", "offered"), [(256 << 20, 192 << 20), (100 << 20, 50 << 20)])
+def test_a_group_holds_the_worker_too(bound: int, offered: int) -> None:
+    """What is promised to commands leaves room for agent and runner; a flag is taken as it is."""
+    machine = Machine(cpus=1, memory_bytes=bound, confined_memory=True)
+    assert offer(config(), machine)[0].memory_bytes == offered
+    assert offer(config(memory_bytes=bound), machine)[0].memory_bytes == bound
+
+
 def test_more_memory_than_there_is_is_refused() -> None:
     """It would kill the commands that were promised it; the message names both numbers."""
     with pytest.raises(ConfigError, match=r"8001 bytes .* allows 8000"):

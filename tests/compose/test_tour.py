@@ -1,0 +1,47 @@
+"""``docs/tour.md`` does what it says: every command of it is typed here, in its order."""
+
+from __future__ import annotations
+
+import pytest
+from tests.compose.console import Block, Step, matches, perform, read_blocks
+from tests.compose.stack import named_project, run
+from tests.source_tree import ROOT
+
+TOUR = ROOT / "docs" / "tour.md"
+
+
+def test_blocks_of_a_page_are_found() -> None:
+    """Commands, their further lines, what they show and the second terminal are told apart."""
+    page = "```console\n$ a \\\n> b\nshown\n$ c\n```\n```python\n$ d\n```\n```console second\n$ e\n```\n"
+    assert read_blocks(page) == [
+        Block(second=False, steps=[Step("a \\\nb", ["shown"]), Step("c")]),
+        Block(second=True, steps=[Step("e")]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shows", "output", "matching"),
+    [
+        (["line 1", "...", "line 9"], "line 1\nx\ny\nline 9\n", True),
+        (["line 1", "...", "line 9"], "line 1\nline 9\n", True),
+        (["b... lost (1)"], "b2 lost (1)\n", True),
+        (["line 1"], "line 1\nline 2\n", False),
+        (["x", "alb: y"], "alb: y\nx\n", True),
+        (["x"], "alb: y\nx\n", False),
+        (["...", "x"], "alb: y\nx\n", True),
+        (["..."], "", True),
+        ([], "chatter\n", False),
+    ],
+)
+def test_output_is_compared_loosely(shows: list[str], output: str, *, matching: bool) -> None:
+    """Dots stand for anything; everything else must be there, and nothing more."""
+    assert matches(shows, output) is matching
+
+
+def test_tour() -> None:
+    """A newcomer who types what the tour says sees what it shows."""
+    with named_project("tour"):
+        try:
+            perform(read_blocks(TOUR.read_text()), ROOT)
+        finally:
+            run(["docker", "compose", "down", "--volumes"], timeout_s=120)

@@ -14,7 +14,7 @@ suites = @for folder in $(1); do \
 	{ echo "make: there are no tests in $$folder" >&2; exit 1; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos compose lint types sim sim-mutants lock up down clean
+.PHONY: help demo test stores chaos compose lint types sim sim-mutants lock up down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ demo: $(READY) ## a local cluster whose leader is killed in mid-command; ends wi
 test: $(READY) ## the fast suites: units, scenarios, integration with a real ZooKeeper
 	$(call suites,$(SUITES))
 	@$(PYTEST) $(SUITES)
+
+stores: $(READY) ## the results store against real PostgreSQL, MariaDB and Redis servers
+	@sh tests/stores/prepare.sh
+	$(call suites,tests/stores)
+	@$(PYTEST) tests/stores
 
 chaos: $(READY) ## real processes and a real ensemble, killed and frozen
 	$(call suites,tests/chaos)

@@ -1,0 +1,112 @@
+"""The thread that reads from the results store, on a connection of its own: no scan waits behind a write."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from alb_broker.store.events import StoreEvent, StoreScanned
+from alb_broker.store.interface import Span, Store, StoreError
+from alb_broker.store.rows import Row
+from alb_core.io.clock import monotonic
+
+WAITING_MAX: Final = 1_000
+#: Scans; beyond, they are refused at once.
+
+
+class _Scan(msgspec.Struct, frozen=True, gc=False):
+    token: int
+    family: type[Row]
+    span: Span
+    limit: int
+    newest_first: bool
+
+
+class ScanThread:
+    """Answers scans in their order. One that fails is answered, not repeated: its asker may have gone.
+
+    Args:
+        make_store: Makes the store; it is opened by the first scan.
+        epoch: For the events.
+        post: Takes every answer; see `StoreThread`.
+    """
+
+    def __init__(
+        self, make_store: Callable[[], Store], epoch: int, post: Callable[[StoreEvent], None]
+    ) -> None:
+        self._make_store: Final = make_store
+        self._epoch: Final = epoch
+        self._post: Final = post
+        self._thread: Final = threading.Thread(target=self._run, name="store-scans", daemon=True)
+        self._changed: Final = threading.Condition()
+        self._scans: Final[deque[_Scan]] = deque()
+        self._stopping = False
+        self._store: Store | None = None
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def ask(self, token: int, family: type[Row], span: Span, limit: int, *, newest_first: bool) -> None:
+        """Queue a scan."""
+        with self._changed:
+            taken = len(self._scans) < WAITING_MAX and not self._stopping
+            if taken:
+                self._scans.append(_Scan(token, family, span, limit, newest_first))
+                self._changed.notify()
+        if not taken:
+            self._refuse(token, "too many reads of the results store wait already; ask again later")
+
+    def stop(self) -> None:
+        """End soon; nobody is waited for, and what waits is not answered."""
+        with self._changed:
+            self._stopping = True
+            self._scans.clear()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            while (scan := self._next()) is not None:
+                self._answer(scan)
+        finally:
+            self._disconnect()
+
+    def _next(self) -> _Scan | None:
+        with self._changed:
+            while not self._scans and not self._stopping:
+                self._changed.wait()
+            return None if self._stopping else self._scans.popleft()
+
+    def _answer(self, scan: _Scan) -> None:
+        try:
+            if self._store is None:
+                self._store = self._make_store()
+                self._store.open()
+            rows = self._store.scan(scan.family, scan.span, scan.limit, newest_first=scan.newest_first)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the asker must be told)
+            self._disconnect()
+            self._refuse_all(
+                scan, error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]
+            )
+        else:
+            self._post(StoreScanned(at=monotonic(), epoch=self._epoch, token=scan.token, rows=tuple(rows)))
+
+    def _refuse_all(self, scan: _Scan, why: str) -> None:
+        """Each would wait for the same time-out: they are told at once."""
+        with self._changed:
+            others = [each.token for each in self._scans]
+            self._scans.clear()
+        for token in (scan.token, *others):
+            self._refuse(token, why)
+
+    def _refuse(self, token: int, why: str) -> None:
+        self._post(StoreScanned(at=monotonic(), epoch=self._epoch, token=token, error=why))
+
+    def _disconnect(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None

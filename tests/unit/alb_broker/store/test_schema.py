@@ -1,0 +1,38 @@
+"""The migrations make the tables that the program knows, and the rows declare what both rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from alb_broker.store.opening import open_store
+from alb_broker.store.rows import FAMILIES, Row, columns
+from alb_broker.store.schema import METADATA, TABLES, VERSION_TABLE
+
+
+def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
+    """Tables, columns, types and indexes are the same, and the views can be read."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = open_store(url, "t")
+    store.open()
+    store.close()
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        options = {"version_table": VERSION_TABLE, "compare_type": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, METADATA) == []
+        for view in ("v_tasks", "v_attempts", "v_worker_load", "v_output_size"):
+            assert connection.execute(text(f"SELECT * FROM {view}")).all() == []  # noqa: S608
+    engine.dispose()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_key_fields_come_first(family: type[Row]) -> None:
+    """Packing, merging and the tables cut a row's values after its key."""
+    assert columns(family)[: len(family.key_fields)] == family.key_fields
+    assert [column.name for column in TABLES[family].c] == ["table_id", *columns(family)]
+    assert [column.name for column in TABLES[family].primary_key] == ["table_id", *family.key_fields]

@@ -68,7 +68,7 @@ LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
 lock: $(READY) ## pin what the image installs, with hashes: deploy/*.lock
-	@$(LOCK) pyproject.toml --output-file deploy/requirements.lock
+	@$(LOCK) --extra postgresql --extra mariadb --extra redis pyproject.toml --output-file deploy/requirements.lock
 	@$(PYTHON_IN_VENV) -c '$(BUILD_REQUIRES)' | $(LOCK) - --output-file deploy/build-requirements.lock
 
 up: $(READY) ## start a local cluster in the background

@@ -9,38 +9,48 @@ from __future__ import annotations
 import os
 import time
 from queue import SimpleQueue
+from statistics import median
 from typing import Any, Final
 
+from alb import Client
+from alb.local.cluster import LocalCluster
+from alb.local.daemons import wait_until
 from alb_broker.store.events import StoreAway, StoreEvent, StoreFenced, StoreWritten
 from alb_broker.store.interface import Span
 from alb_broker.store.opening import open_store
-from alb_broker.store.rows import FinishedTask, Output, PastAttempt, Row, storable
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
+from alb_core.rows import FinishedTask, Output, PastAttempt, Row, storable
+from bench_throughput import cluster_rate
 from databases import insert_all, postgresql, settle
 from figures import against_floor, floor_median, measure_against, measured_median
-from ground import BenchmarkFailed, Ground, say
+from ground import BenchmarkFailed, Ground, say, stopped
 from script import Figures, Size, run
 
 ROW_BYTES: Final = 1024
 ROWS_A_TASK: Final = 20
 PATIENCE_S: Final = 120.0
+TASKS_A_ROW_TASK: Final = 5
+#: Commands of one measured run of a cluster, for each task of the rows.
+PAIRS: Final = 5
 
 
 def measure(ground: Ground, size: Size) -> Figures:
     """Measure both databases, and report the one that is worse against its floor."""
     with postgresql(ground.folder / "postgresql") as url:
-        found = {"postgresql": against(url, size)}
-    found["sqlite"] = against(f"sqlite:///{ground.folder / 'store.db'}", size)
+        found = {"postgresql": against(url, size) | cost(ground, url, size)}
+    url = f"sqlite:///{ground.folder / 'store.db'}"
+    found["sqlite"] = against(url, size) | cost(ground, url, size)
     worse = min(found.values(), key=lambda figures: figures["ratio"])
     return {
         **worse,
+        "throughput_cost": max(figures["throughput_cost"] for figures in found.values()),
         **{f"{database}_{name}": found[database][name] for database in found for name in NAMES},
         "rows": size.tasks * (ROWS_A_TASK + 2),
     }
 
 
-NAMES: Final = ("rows_per_s", "floor_per_s", "ratio")
+NAMES: Final = ("rows_per_s", "floor_per_s", "ratio", "throughput_cost")
 
 
 def against(url: str, size: Size) -> dict[str, Any]:
@@ -57,6 +67,28 @@ def against(url: str, size: Size) -> dict[str, Any]:
         "floor_per_s": floor_median(repeats),
         **against_floor(repeats),
     }
+
+
+def cost(ground: Ground, url: str, size: Size) -> dict[str, float]:
+    """Return which part of a cluster's throughput its history costs, as a median of pairs in turns."""
+    tasks = TASKS_A_ROW_TASK * size.tasks
+    costs = []
+    with ground.cluster() as bare, ground.cluster(store=url) as keeping:
+        for _ in range(min(PAIRS, size.repeats)):
+            with stopped(keeping):
+                without = cluster_rate(bare, tasks)
+            with stopped(bare):
+                costs.append(1 - cluster_rate(keeping, tasks) / without)
+                await_archive(keeping)
+            say(f"throughput {without:.0f}/s without history, cost {costs[-1]:.3f}")
+    return {"throughput_cost": round(median(costs), 4)}
+
+
+def await_archive(cluster: LocalCluster) -> None:
+    """Wait until every task is in the store: what is put off costs as well."""
+    with Client(zk=cluster.zk) as client:
+        if not wait_until(lambda: client.cluster().unarchived == 0, PATIENCE_S):
+            raise BenchmarkFailed(f"the store did not take everything: {client.cluster().store}")
 
 
 def floor(url: str, tasks: int) -> float:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import psycopg
 
-from alb_broker.store.rows import Row, columns
+from alb_core.rows import Row, columns
 from ground import BenchmarkFailed
 
 START_S: Final = 60.0

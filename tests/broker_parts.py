@@ -11,6 +11,7 @@ import msgspec
 
 from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.answers import Answers
+from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
@@ -212,7 +213,8 @@ class Desks:
         self.state.recollected = True
         self.book = Book(self.state)
         self.relay = Relay(self.state)
-        self.answers = Answers(self.state)
+        self.archive = Archive(self.state)
+        self.answers = Answers(self.state, self.archive)
         self.workers = WorkerDesk(self.state, self.book)
         self.drains = DrainDesk(self.state, self.workers)
         self.clients = ClientDesk(self.state, self.book, self.relay, self.answers, self.drains)
@@ -275,7 +277,7 @@ class Desks:
             state.queue,
             state.workers,
             state.table.share,
-            lambda task, worker: self.book.place(task, worker, state.at),
+            lambda task, worker, decision: self.book.place(task, worker, decision, state.at),
             state.now(),
         )
 

@@ -17,9 +17,9 @@ from tests.store_servers import Place
 from alb_broker.store.events import StoreFenced, StoreRemoved, StoreScanned, StoreWritten
 from alb_broker.store.interface import Span, StaleTerm, Store, StoreUnusable
 from alb_broker.store.opening import open_store
-from alb_broker.store.rows import FAMILIES, FinishedTask, Increment, LoadSample, Output
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
+from alb_core.rows import FAMILIES, FinishedTask, Increment, LoadSample, Output
 
 Opened: TypeAlias = Callable[..., Store]
 ALL = Span()
@@ -206,7 +206,7 @@ class StoreContract:
         """Whether we or the database refuse a row in the middle: nothing is there; the next write works."""
         with pytest.raises(TypeError):
             store.write(1, [output("a"), increment("a", value=object()), finished("a")])  # type: ignore[arg-type]
-        monkeypatch.setattr("alb_broker.store.rows.storable", msgspec.structs.astuple)
+        monkeypatch.setattr("alb_core.rows.storable", msgspec.structs.astuple)
         bad: Any = {"memory_bytes": object()}
         with pytest.raises(Exception, match=r".") as caught:
             store.write(1, [output("a"), increment("a"), finished("a", **bad), load("w", 1.0)])

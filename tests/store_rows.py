@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from alb_broker.store.events import StoreEvent, StoreWritten
-from alb_broker.store.rows import FinishedTask, Increment, LoadSample, Output, PastAttempt
+from alb_core.rows import FinishedTask, Increment, LoadSample, Output, PastAttempt
 
 E = TypeVar("E", bound=StoreEvent)
 WITHIN_S: Final = 60.0

@@ -6,6 +6,7 @@ import os
 import signal
 
 import alb_core
+from alb_broker.shell.keeper import check_store
 from alb_broker.shell.plugins import load_policies
 from alb_broker.shell.policy_guard import PolicyGuard
 from alb_broker.shell.process import BrokerProcess, Links
@@ -26,7 +27,7 @@ def main(config: BrokerConfig) -> int:
         The exit status: 0 after a hand-over, 1 after a failure that a supervisor should answer by a restart.
 
     Raises:
-        ConfigError: A port cannot be listened on, or a policy cannot be loaded.
+        ConfigError: A port cannot be listened on, a policy cannot be loaded, the store cannot be used.
         ZooKeeperUnreachable: No server answered at the start.
     """
     log = logs.configure(config.log_level, gathered=True, broker=config.name)
@@ -40,6 +41,7 @@ def _run(config: BrokerConfig, log: logs.Logger) -> int:
     allow_open_files()
     policies = PolicyGuard().guard(load_policies())
     meta = bootstrap(config.zk_hosts(), config.zk_chroot())
+    check_store(config.store)
     links = Links(config)
     node = BrokerNode(
         broker=config.name,

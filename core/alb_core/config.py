@@ -65,6 +65,8 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
     #: TCP ports: clients, client output, workers, worker output; 0: any free one.
     session_timeout_s: float = 3.0
     #: ZooKeeper session asked for, in seconds; the server may grant another.
+    store: str = ""
+    #: URL of the results store: sqlite, postgresql, mariadb or redis; empty: none, and no history.
     dump_dir: str = "/tmp"  # noqa: S108 (the files in it get names that nobody can guess)
     #: Where the state is written on hand-over.
     log_level: str = "info"

@@ -15,6 +15,7 @@ import msgspec
 from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.resources import Capacity, Load
+from alb_core.rows import FinishedTask
 from alb_core.tasks import Outcome, Result, TaskRecord, TaskState
 
 
@@ -119,6 +120,23 @@ class QueryDump(Message, frozen=True, kw_only=True):
     cursor: int = 0
 
 
+class QueryHistory(Message, frozen=True, kw_only=True):
+    """List finished tasks from the results store, the newest first. Answer: HistoryPage, or Error."""
+
+    seq: int
+    user: str = ""
+    #: Only this user's; so with the next three; empty: all.
+    states: tuple[str, ...] = ()
+    worker: str = ""
+    name: str = ""
+    since: float = 0.0
+    #: Only those that ended then or later (cluster time); 0: all.
+    until: float = 0.0
+    #: Only those that ended earlier; 0: all.
+    cursor: str = ""
+    #: From the page before.
+
+
 class SetPolicy(Message, frozen=True, kw_only=True):
     """Place by this policy from now on. Answer: Done, or Error with code ``invalid``."""
 
@@ -174,6 +192,7 @@ ClientMessage: TypeAlias = (
     | QueryWorkers
     | QueryCluster
     | QueryDump
+    | QueryHistory
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers
@@ -366,6 +385,10 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     #: What happened under this leader.
     set_aside: tuple[str, ...] = ()
     #: Nodes that could not be read, with the reason.
+    store: str = ""
+    #: How the results store is: empty: there is none; ``ok``; else why it takes nothing.
+    unarchived: int = 0
+    #: Finished tasks that it does not have yet.
 
 
 class DumpPage(Message, frozen=True, kw_only=True):
@@ -374,6 +397,14 @@ class DumpPage(Message, frozen=True, kw_only=True):
     seq: int
     data: bytes
     cursor: int = 0
+
+
+class HistoryPage(Message, frozen=True, kw_only=True):
+    """Some finished tasks, perhaps none. An empty `cursor` ends the list."""
+
+    seq: int
+    tasks: tuple[FinishedTask, ...]
+    cursor: str = ""
 
 
 class Done(Message, frozen=True, kw_only=True):
@@ -406,6 +437,7 @@ ToClient: TypeAlias = (
     | WorkersPage
     | ClusterPage
     | DumpPage
+    | HistoryPage
     | Done
     | Error
 )

@@ -76,8 +76,8 @@ class AttemptState(enum.Enum):
     OVER = "over"  #: Superseded, refused or ended; what it reports is dropped.
 
 
-class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One execution of a task on one incarnation of a worker."""
+class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """One execution of a task on one incarnation of a worker. Times are cluster time."""
 
     n: int
     #: From 1, strictly rising within the task, never reused.
@@ -85,9 +85,18 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     incarnation: str
     epoch: int
     #: Of the leader that placed it.
-    state: AttemptState = AttemptState.LIVE
+    state: AttemptState
     placed: float = 0.0
-    #: Cluster time.
+    policy: str = ""
+    #: That chose the worker.
+    candidates: int = 0
+    #: Workers that it could choose from.
+    ahead: bool = False
+    #: It was given to the worker before there was room for it.
+    ended: float = 0.0
+    #: When that was recorded; 0: it is not over, or nobody knows.
+    ended_as: str = ""
+    #: The value of its `Cause`, or ``lost``.
 
 
 class Stream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

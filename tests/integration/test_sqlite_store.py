@@ -16,8 +16,8 @@ from tests.store_servers import SqliteFile
 from alb_broker.store.events import StoreAway, StoreBack
 from alb_broker.store.interface import StoreUnavailable, StoreUnusable
 from alb_broker.store.opening import open_store
-from alb_broker.store.rows import Output
 from alb_broker.store.thread import StoreThread
+from alb_core.rows import Output
 
 
 @pytest.fixture

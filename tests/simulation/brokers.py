@@ -10,6 +10,7 @@ from tests.simulation.ensemble import TABLE
 from tests.simulation.hosts import Host, Make, Source
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
+from tests.simulation.store_model import URL, StoreThread
 
 from alb_broker.core import actions as acts
 from alb_broker.core import events
@@ -60,9 +61,11 @@ class BrokerHost(Host):
             done_kept_s=knobs.done_kept_s,
             holding_s=knobs.holding_s,
             crash_limit=knobs.crash_limit,
+            store=URL if knobs.store else "",
         )
         node = BrokerNode(broker=self.name, incarnation=self.incarnation, **endpoints)
         self.core = Broker(config, node, POLICIES)
+        self._store = StoreThread(self)
         self._following = None
         self._turn_planned = False
         for queue in self._queues.values():
@@ -156,7 +159,7 @@ class BrokerHost(Host):
 
     # --- actions --------------------------------------------------------------------------------------------
 
-    def _perform(self, action: acts.Action) -> None:  # noqa: C901 (a flat table)
+    def _perform(self, action: acts.Action) -> None:  # noqa: C901, PLR0912 (a flat table)
         cluster = self.cluster
         cluster.trace.action(self.name, action)
         match action:
@@ -177,6 +180,12 @@ class BrokerHost(Host):
             case acts.Exit():
                 self.kill()
                 cluster.on_exit(self)
+            case acts.BeginStore():
+                self._store.begin(action.epoch)
+            case acts.StoreRows():
+                self._store.write(action)
+            case acts.ScanStore():
+                self._store.scan(action)
             case Note() | acts.WriteDump():
                 pass
             case zk.Multi() | zk.ReadNodes() | zk.ListChildren():

@@ -20,6 +20,7 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.knobs import draw_knobs, patched_limits
 from tests.simulation.network import Network
 from tests.simulation.operators import Operators
+from tests.simulation.store_model import StoreModel
 from tests.simulation.timeline import Timeline
 from tests.simulation.trace import Trace
 from tests.simulation.violations import Violation, demand
@@ -85,6 +86,7 @@ class Cluster:
     def _populate(self) -> None:
         knobs, draws = self.knobs, self.draws
         self.ensemble = Ensemble(self)
+        self.store = StoreModel(self)
         self.brokers = [BrokerHost(self, f"b{number}") for number in range(1, knobs.brokers + 1)]
         self.workers = [
             WorkerHost(self, f"w{number}", draws.choice((1.0, 2.0, 3.5)))
@@ -127,6 +129,7 @@ class Cluster:
         self.operators.tidy_up()
         self.network.loss = self.network.doubling = self.network.straying = 0.0
         self.ensemble.slow_s = self.ensemble.lag_s = 0.0
+        self.store.away = False
         broker = self.draws.choice(self.brokers)
         worker = max(self.workers, key=lambda worker: worker.capacity.cpus)
         core: list[Host] = [broker, worker, *(client for client in self.clients if client.alive)]

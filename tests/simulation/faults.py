@@ -314,6 +314,18 @@ def _catch_up(faults: Faults) -> None:
     faults.cluster.ensemble.lag_s = 0.0
 
 
+def _lose_store(faults: Faults) -> None:
+    cluster = faults.cluster
+    if cluster.knobs.store and not cluster.store.away:
+        faults.count("results store away")
+        cluster.store.away = True
+        cluster.timeline.after(faults.draws.choice((1.0, 5.0, 20.0)), _regain_store, faults)
+
+
+def _regain_store(faults: Faults) -> None:
+    faults.cluster.store.away = False
+
+
 KINDS: Final[dict[str, Kind]] = {
     "kill broker": _kill_broker,
     "kill worker": _kill_worker,
@@ -336,6 +348,7 @@ KINDS: Final[dict[str, Kind]] = {
     "clock jump": _jump_clock,
     "slow ZooKeeper": _slow,
     "lagging follower": _lag,
+    "results store away": _lose_store,
 }
 #: All kinds. Those of commits, late frames and stale reads are counted when they strike.
 

@@ -40,6 +40,7 @@ COUNTERS: Final = {
     "tasks_placed_ahead": "placed ahead",
     "attempts_given_back": "given back",
     "attempts_evicted": "evicted",
+    "tasks_archived": "archived",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 
@@ -213,6 +214,9 @@ class Invariants:
                     f"{worker.incarnation}: {worker.room.cpus} of {worker.capacity.cpus} cpus free, "
                     f"{worker.attempts()}",
                 )
+        if self._cluster.knobs.store:
+            missing = self.table.results.keys() - self._cluster.store.tasks.keys()
+            demand(not missing, "all_results_are_archived_at_rest", f"{sorted(missing)} are not archived")
         overdue = self._cluster.timeline.now - 20.0
         for client in self._cluster.clients:
             late = [token for token, asked in client.open_requests.items() if asked < overdue]

@@ -51,6 +51,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     pending_max: int
     crash_limit: int
     policy: str
+    store: bool
+    #: There is a results store.
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -87,6 +89,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         pending_max=pending_max,
         crash_limit=draws.choice((2, 5)),
         policy=draws.choice(("least-loaded", "uniform")),
+        store=draws.random() < 0.5,
     )
 
 

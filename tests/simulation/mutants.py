@@ -1,4 +1,4 @@
-"""Eighteen defects that no cluster must have, each planted in the real cores to see the simulator catch it.
+"""Nineteen defects that no cluster must have, each planted in the real cores to see the simulator catch it.
 
 A mutant replaces a function or two of a core. It counts as caught when a seed breaks an invariant; a core
 that merely raises does not count. ``python -m tests.simulation --mutants``, or ``make sim-mutants``.
@@ -203,6 +203,11 @@ def drains_forgotten() -> list[Patch]:
     return [(DrainDesk, "on_node", lambda *_: True)]
 
 
+def removed_unarchived() -> list[Patch]:
+    """Retention does not wait for the results store."""
+    return [(Retention, "_kept_elsewhere", lambda *_: True)]
+
+
 def session_is_enough() -> list[Patch]:
     """A worker whose session lives is never lost, heard or not."""
     overdue = Workers.overdue
@@ -244,6 +249,7 @@ MUTANTS: Final = (
     Mutant("finished task forgotten before its acknowledgement", forgotten_early),
     Mutant("cancel not recorded", cancel_unrecorded),
     Mutant("a new leader that does not know who is drained", drains_forgotten),
+    Mutant("finished task removed before it is archived", removed_unarchived),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
 )

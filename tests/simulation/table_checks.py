@@ -170,6 +170,9 @@ class TableChecks:
             "no_result_is_forgotten_before_its_acknowledgement",
             f"{task_id} was removed {now - since:.1f} s after its end or the claim",
         )
+        if self._cluster.knobs.store:
+            kept = task_id in self._cluster.store.tasks
+            demand(kept, "nothing_leaves_the_table_unarchived", f"{task_id} is not in the results store")
         self.removed_at[task_id] = now
         self.counts["removed"] += 1
 
@@ -242,7 +245,7 @@ class TableChecks:
 
     def _on_attempt_changed(self, record: TaskRecord, before: Attempt, after: Attempt) -> None:
         name = f"{record.id} attempt {after.n} on {after.incarnation}"
-        moved = msgspec.structs.replace(before, state=after.state)
+        moved = msgspec.structs.replace(before, state=after.state, ended=after.ended, ended_as=after.ended_as)
         demand(moved == after, "an_attempt_keeps_its_worker", f"{name}: {before} became {after}")
         if before.state is after.state:
             return

@@ -65,6 +65,9 @@ INVARIANTS: Final = {
     "every_question_is_answered": "8 with a leader up, no request stays open",
     "every_task_ends_in_bounded_time": "8 with a core healed, every task ends and all clients hear it",
     "everything_is_bounded": "9 what a leader keeps grows with the tasks, not with time",
+    "nothing_leaves_the_table_unarchived": "1 with a results store, it has what leaves the table",
+    "history_says_what_the_table_says": "2 what is archived of a result is what was recorded",
+    "all_results_are_archived_at_rest": "9 with a results store, it has every result in the end",
     # The simulator itself.
     "no_core_raises": "- no core raises an exception",
     "a_seed_repeats_itself": "- two runs of one seed tell the same story",

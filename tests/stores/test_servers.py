@@ -17,9 +17,9 @@ from tests.store_servers import PASSWORD, QUOTED, Server
 from alb_broker.store.events import StoreAway, StoreBack, StoreScanned
 from alb_broker.store.interface import Span, StoreUnavailable, StoreUnusable
 from alb_broker.store.opening import open_store
-from alb_broker.store.rows import Output
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
+from alb_core.rows import Output
 
 CALL_S_MAX = 40.0
 #: The longest that any call may take: a time-out of the network, and one more to let go.

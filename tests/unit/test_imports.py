@@ -39,7 +39,7 @@ BANNED_IN_RUNNER = {"zmq", "kazoo", "structlog"}
 MAIN = re.compile(r"alb_(broker|worker)\.(__main__|main)(\.|$)")
 #: What the `alb` command and the local cluster may start of the other components.
 
-PURE_OF_THE_STORE = {"alb_broker.store.rows", "alb_broker.store.events"}
+PURE_OF_THE_STORE = {"alb_broker.store.events"}
 #: Values that the broker's core hands to the results store and gets back; the rest of it does I/O.
 
 LAYERS = {"core": 0, "policies": 0, "runner": 1, "shell": 1, "__main__": 2, "main": 2}
@@ -148,7 +148,7 @@ def test_every_import_is_seen(source: str, expected: set[str]) -> None:
         ("alb_broker.core.queue", "threading.Lock"),
         ("alb_broker.policies.uniform", "random.random"),
         ("alb_worker.core.agent", "alb_worker.shell.loop"),
-        ("alb_broker.store.rows", "alb_broker.store.sql.SqlStore"),
+        ("alb_core.rows", "alb_broker.store.sql.SqlStore"),
         ("alb_broker.core.queue", "alb_broker.store.thread.StoreThread"),
     ],
 )
@@ -167,7 +167,7 @@ def test_an_impure_import_is_a_breach(module: str, name: str) -> None:
         ("alb.cli.daemons", "alb_broker.core.queue"),
         ("alb_broker.core.queue", "alb_broker.shell.loop"),
         ("alb_broker.shell.loop", "alb_broker.__main__"),
-        ("alb_broker.store.sql", "alb_broker.core.events"),
+        ("alb_broker.store.sql", "alb_broker.core.queue"),
     ],
 )
 def test_a_sideways_or_upward_import_is_a_breach(module: str, name: str) -> None:
@@ -183,8 +183,8 @@ def test_a_sideways_or_upward_import_is_a_breach(module: str, name: str) -> None
         ("alb_broker.shell.loop", "alb_broker.core.queue"),
         ("alb_broker.__main__", "alb_broker.shell.loop"),
         ("alb_broker.core.queue", "alb_core.tasks.TaskState"),
-        ("alb_broker.core.queue", "alb_broker.store.rows.Output"),
-        ("alb_broker.store.sql", "alb_broker.store.rows.Output"),
+        ("alb_broker.core.queue", "alb_core.rows.Output"),
+        ("alb_broker.store.sql", "alb_core.rows.Output"),
         ("alb.cli.daemons", "alb_broker.__main__.main"),
     ],
 )

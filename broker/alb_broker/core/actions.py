@@ -13,6 +13,7 @@ import msgspec
 from alb_core import zk
 from alb_core.messages import Chunk, Grant, ToClient, ToWorker
 from alb_core.notes import Note
+from alb_core.rows import Key, Row
 
 
 class SendToClient(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +66,37 @@ class WriteDump(msgspec.Struct, frozen=True, gc=False):
     why: str
 
 
+class BeginStore(msgspec.Struct, frozen=True, gc=False):
+    """Begin this leader's term in the results store: no earlier one writes there any more."""
+
+    epoch: int
+
+
+class StoreRows(msgspec.Struct, frozen=True, gc=False):
+    """Keep these rows in the results store. Answer: StoreWritten with the token, unless that is 0."""
+
+    token: int
+    epoch: int
+    rows: tuple[Row, ...]
+
+
+class ScanStore(msgspec.Struct, frozen=True, gc=False):
+    """Read rows from the results store, those with the greatest keys first. Answer: StoreScanned."""
+
+    token: int
+    epoch: int
+    family: type[Row]
+    after: Key
+    before: Key
+    limit: int
+
+
+class TaskKept(msgspec.Struct, frozen=True, gc=False):
+    """Not for the shell: released with a result's commit, it lets the reign archive the task."""
+
+    task: str
+
+
 class Exit(msgspec.Struct, frozen=True, gc=False):
     """End the process."""
 
@@ -80,6 +112,10 @@ Action: TypeAlias = (
     | FollowLeader
     | Probe
     | WriteDump
+    | BeginStore
+    | StoreRows
+    | ScanStore
+    | TaskKept
     | Exit
     | Note
     | zk.Request

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from alb_broker.core.archive import Archive
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
 from alb_broker.core.ledger import Lane
@@ -22,6 +23,7 @@ from alb_core.messages import (
     Message,
     QueryCluster,
     QueryDump,
+    QueryHistory,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -59,10 +61,12 @@ class Answers:
 
     Args:
         state: The reign's parts.
+        archive: What is in the results store.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, archive: Archive) -> None:
         self._state: Final = state
+        self._archive: Final = archive
         self._unlisted: dict[bytes, QueryTasks] = {}  #: The newest such question of each client.
         self._dumps: dict[
             bytes, tuple[float, bytes]
@@ -89,6 +93,7 @@ class Answers:
             QueryWorkers: self._on_workers,
             QueryCluster: self._on_cluster,
             QueryDump: self._on_dump,
+            QueryHistory: self._archive.ask,
             SetPolicy: self._on_policy,
         }
 
@@ -171,7 +176,7 @@ class Answers:
         self._state.tell(client.peer, WorkersPage(seq=query.seq, workers=lines, absent=absent))
 
     def _on_cluster(self, client: Client, query: QueryCluster) -> None:
-        self._state.tell(client.peer, cluster_page(self._state, query.seq))
+        self._state.tell(client.peer, cluster_page(self._state, self._archive, query.seq))
 
     def _on_dump(self, client: Client, query: QueryDump) -> None:
         state = self._state
@@ -205,7 +210,7 @@ class Answers:
         state.note("policy_asked", policy=request.policy, by=client.user)  # the watch on the node brings it
 
 
-def cluster_page(state: State, seq: int) -> ClusterPage:
+def cluster_page(state: State, archive: Archive, seq: int) -> ClusterPage:
     """Return the state of the cluster as its leader sees it."""
     table = state.table
     counts = {kind.value: table.counts[kind] for kind in (TaskState.QUEUED, TaskState.RUNNING)}
@@ -222,6 +227,8 @@ def cluster_page(state: State, seq: int) -> ClusterPage:
         counts={**counts, "done": len(table.done)},
         counters=dict(state.counters),
         set_aside=tuple(f"{path}: {why}" for path, why in sorted(table.set_aside.items())[:100]),
+        store=(archive.away or "ok") if archive.enabled else "",
+        unarchived=archive.backlog,
     )
 
 

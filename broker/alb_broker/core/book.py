@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from alb_broker.core.actions import Action, SendToWorker
+from alb_broker.core.actions import Action, SendToWorker, TaskKept
 from alb_broker.core.ledger import Lane
+from alb_broker.core.placement import Decision
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import (
@@ -72,13 +73,21 @@ class Book:
         why = self._state.workers.why_never(task.spec.request)
         return (accepted, *self._moves(task, why=why)) if why else (accepted,)
 
-    def place(self, task: Task, worker: Worker, at: float) -> None:
+    def place(self, task: Task, worker: Worker, decision: Decision, at: float) -> None:
         """A waiting task goes to a worker, which hears it when the assignment is durable."""
         state = self._state
         now = state.clock.time(at)
         self._step(
             task,
-            Placed(now, worker=worker.name, incarnation=worker.incarnation, epoch=state.epoch),
+            Placed(
+                now,
+                worker=worker.name,
+                incarnation=worker.incarnation,
+                epoch=state.epoch,
+                policy=decision.policy,
+                candidates=decision.candidates,
+                ahead=decision.ahead,
+            ),
         )
         attempt = AttemptId(task.id, task.attempts[-1].n)
         self.reserve(task, worker, attempt)
@@ -267,7 +276,7 @@ class Book:
                 zk.Delete(znodes.task_path(task.id)),
                 zk.Create(znodes.done_path(task.id), znodes.encode(record)),
             ),
-            (*releases, *told),
+            (*releases, *told, TaskKept(task.id)) if state.config.store else (*releases, *told),
         )
         state.note(
             "task_finished",

@@ -1,7 +1,7 @@
 """What happens to a broker: past facts, the only way into its core.
 
-The events of the ZooKeeper session are those of ``alb_core.zk``; here are the others. `at` is always the
-broker's own monotonic clock, in seconds.
+The events of the ZooKeeper session are those of ``alb_core.zk``, those of the results store
+``alb_broker.store.events``; here are the others. `at` is always the broker's own monotonic clock, in seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from alb_broker.store.events import StoreEvent
 from alb_core import zk
 from alb_core.messages import Chunk, ClientMessage, Grant, ToClient, WorkerMessage
 
@@ -111,6 +112,7 @@ BrokerEvent: TypeAlias = (
     | LeaderSaid
     | LeaderLinkClosed
     | ProbeEnded
+    | StoreEvent
     | StopRequested
     | Tick
     | TurnEnded

@@ -7,7 +7,7 @@ nothing: it says ``(task, worker)`` to its caller, which does both.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from alb_broker.core.queue import Offered, Queue
 from alb_broker.core.task import Task
@@ -30,6 +30,16 @@ POLICY_RESTS_S: Final = 1.0
 #: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
 
 
+class Decision(NamedTuple):
+    """How a worker was chosen."""
+
+    policy: str
+    candidates: int
+    #: Workers that it could choose from.
+    ahead: bool
+    #: There is no room for the task yet.
+
+
 class Placer:
     """Places tasks by the policy in force.
 
@@ -42,6 +52,7 @@ class Placer:
         self.policies: Final = policies
         self.name = DEFAULT_POLICY
         self._draws: Final = Draws(seed)
+        self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
         self.failures = 0  #: Times that the policy failed and the default stood in.
         self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
@@ -59,7 +70,7 @@ class Placer:
         queue: Queue,
         workers: Workers,
         share: Callable[[str], float],
-        commit: Callable[[Task, Worker], None],
+        commit: Callable[[Task, Worker, Decision], None],
         at: float,
     ) -> int:
         """Place what fits.
@@ -68,7 +79,7 @@ class Placer:
             queue: The waiting tasks.
             workers: Where they may go.
             share: What a user has reserved.
-            commit: Reserves and records one placement.
+            commit: Reserves and records one placement, with how it was decided.
             at: Cluster time.
 
         Returns:
@@ -92,7 +103,8 @@ class Placer:
             if nowhere.cover(request):
                 return Offered.NO_ROOM
             found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX)
-            if not found:
+            ahead = not found
+            if ahead:
                 full.add(request)
                 if not _may_wait_there(task):
                     entitled.append(request)
@@ -106,7 +118,7 @@ class Placer:
             worker = self._choose(task, found, context)
             if worker is None:
                 return Offered.DECLINED
-            commit(task, worker)
+            commit(task, worker, Decision(self._decided, len(found), ahead))
             return Offered.PLACED
 
         return queue.place(share, offer, PASS_MAX)
@@ -130,6 +142,7 @@ class Placer:
         return found[candidates.index(chosen)]
 
     def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
+        self._decided = self.name
         if context.at >= self._rests_until:
             try:
                 return _checked(self.policies[self.name](task.spec, candidates, context), candidates)
@@ -138,6 +151,7 @@ class Placer:
                 self._rests_until = context.at + POLICY_RESTS_S
                 fields = {"policy": self.name, "error": repr(error)[:200], "rests_s": POLICY_RESTS_S}
                 self.notes.append(Note("policy_failed", fields, Level.WARNING))
+        self._decided = DEFAULT_POLICY
         return self.policies[DEFAULT_POLICY](task.spec, candidates, context)
 
 

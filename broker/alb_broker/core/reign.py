@@ -14,8 +14,9 @@ from itertools import islice
 from typing import Final
 
 from alb_broker.core import events
-from alb_broker.core.actions import Action, SendToClient, WriteDump
+from alb_broker.core.actions import Action, BeginStore, SendToClient, TaskKept, WriteDump
 from alb_broker.core.answers import Answers
+from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
@@ -28,6 +29,7 @@ from alb_broker.core.retention import Retention
 from alb_broker.core.state import State
 from alb_broker.core.takeover import Takeover
 from alb_broker.core.worker_desk import WorkerDesk
+from alb_broker.store import events as store_events
 from alb_core import limits, zk, znodes
 from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected
 from alb_core.notes import Level
@@ -71,7 +73,8 @@ class Reign:
         self._progress_at = float("-inf")  #: Own clock of the newest look at what stays unplaced.
         self._book: Final = Book(state)
         self._relay: Final = Relay(state)
-        self._answers: Final = Answers(state)
+        self._archive: Final = Archive(state)
+        self._answers: Final = Answers(state, self._archive)
         self._workers: Final = WorkerDesk(state, self._book)
         self._drains: Final = DrainDesk(state, self._workers)
         self._clients: Final = ClientDesk(state, self._book, self._relay, self._answers, self._drains)
@@ -97,6 +100,8 @@ class Reign:
     def begin(self) -> list[Action]:
         """Start to load the table, and what the first placements must know: the policy and who is drained."""
         self._read_config()
+        if self._archive.enabled:
+            self.state.out.append(BeginStore(self.state.epoch))
         self._takeover.start()
         return self.state.take_out()
 
@@ -147,8 +152,25 @@ class Reign:
                 self._on_reconnected()
             case zk.SessionExpired():
                 self._end("its ZooKeeper session is over")
+            case store_events.StoreEvent():
+                self._on_store(event)
             case _:
                 pass
+
+    def _on_store(self, event: store_events.StoreEvent) -> None:
+        if event.epoch != self.state.epoch:
+            return  # it was asked by an earlier reign of this broker
+        match event:
+            case store_events.StoreWritten():
+                self._archive.on_written(event)
+            case store_events.StoreScanned():
+                self._archive.on_scanned(event)
+            case store_events.StoreAway():
+                self._archive.on_away(event)
+            case store_events.StoreBack():
+                self._archive.on_back(event)
+            case _:
+                self._end("a later leader has begun its term in the results store")
 
     def _end(self, why: str) -> None:
         if self.phase is not Phase.OVER:
@@ -226,6 +248,7 @@ class Reign:
     def _end_turn(self) -> None:
         if self.phase is Phase.LEADING and self._config_known:
             self._place()
+        self._archive.end_turn()
         if self.phase is not Phase.OVER and self._suspended_at is None and self.state.ledger.wants_commit():
             self._commit()
 
@@ -236,7 +259,7 @@ class Reign:
             state.queue,
             state.workers,
             state.table.share,
-            lambda task, worker: self._book.place(task, worker, at),
+            lambda task, worker, decision: self._book.place(task, worker, decision, at),
             state.now(),
         )
         if state.placer.notes:
@@ -267,6 +290,7 @@ class Reign:
             self._repair.tick()
             self._read_config()
             self._drains.tick()
+            self._archive.tick()
             self._watch_progress()
         elif state.at - self._leaving_at > LEAVING_S:
             self._end("it was stopped before its last batch was answered")
@@ -317,7 +341,11 @@ class Reign:
 
     def _after_commit(self, released: list[Action]) -> None:
         ledger = self.state.ledger
-        self.state.out.extend(action for action in released if not self._book.is_overtaken(action))
+        for action in released:
+            if type(action) is TaskKept:
+                self.state.table.kept.append(action.task)
+            elif not self._book.is_overtaken(action):
+                self.state.out.append(action)
         if ledger.deposed:
             self._end(ledger.deposed)
         elif self.phase is Phase.LEAVING and ledger.flight is Flight.NONE and not ledger.pending:

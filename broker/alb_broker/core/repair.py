@@ -65,6 +65,7 @@ class Repair:
             live = None
         if done is not None and done.result is not None:
             self._state.table.finish(DoneTask(task_id, done.result.finished, done))
+            self._state.table.kept.append(task_id)
         elif live is not None and consistent(live):
             self._know(live)
         else:

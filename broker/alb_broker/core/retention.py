@@ -1,7 +1,8 @@
 """How long finished tasks stay in the table.
 
 A finished task may go once a client acknowledged its result, or a holding time after the later of its end
-and this leader's claim. It goes when more than ``done_kept_max`` are there, or ``done_kept_s`` after its end.
+and this leader's claim; with a results store, not before that has it. It goes when more than
+``done_kept_max`` are there, or ``done_kept_s`` after its end.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Retention:
         while table.acknowledged and budget:
             done = table.done.get(table.acknowledged[0])
             if done is not None:
-                if not self._due(done, now):
+                if not (self._kept_elsewhere(done) and self._due(done, now)):
                     break
                 self._remove(done)
                 budget -= 1
@@ -43,11 +44,16 @@ class Retention:
         while table.unacknowledged and budget:
             done = table.done.get(table.unacknowledged[0])
             if done is not None and not done.acknowledged:
-                if not (self._held_long_enough(done, now) and self._due(done, now)):
+                kept = self._kept_elsewhere(done)
+                if not (kept and self._held_long_enough(done, now) and self._due(done, now)):
                     break
                 self._remove(done)
                 budget -= 1
             table.unacknowledged.popleft()
+
+    def _kept_elsewhere(self, done: DoneTask) -> bool:
+        """Tell whether the results store has the task, or there is no store."""
+        return done.archived or not self._state.config.store
 
     def _held_long_enough(self, done: DoneTask, now: float) -> bool:
         since = max(done.finished, self._state.clock.claimed)

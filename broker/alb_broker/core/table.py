@@ -20,7 +20,7 @@ DONE_SLACK: Final = 1000
 class DoneTask:
     """A finished task that is still in ``/done``."""
 
-    __slots__ = ("acknowledged", "finished", "id", "record", "submitter")
+    __slots__ = ("acknowledged", "archived", "finished", "id", "record", "submitter")
 
     def __init__(
         self, task_id: str, finished: float, record: TaskRecord | None, submitter: bytes = b""
@@ -30,6 +30,7 @@ class DoneTask:
         self.record = record  #: None until it is read: a takeover lists ids only.
         self.submitter = submitter  #: The only client that submitted it; empty: unknown, or several.
         self.acknowledged = False  #: A client has the result; not persisted.
+        self.archived = False  #: The results store has it; not persisted.
 
     def know(self, record: TaskRecord, result: Result) -> None:
         """Keep the record that was read, and with it the true time of its end."""
@@ -67,6 +68,9 @@ class Table:
         self.reserved_cpus: dict[str, float] = {}  #: By user, of attempts that hold a reservation.
         self.acknowledged: deque[str] = deque()  #: Ids, in the order of acknowledgement.
         self.unacknowledged: deque[str] = deque()  #: Ids in the order of finishing; acknowledged ones too.
+        self.kept: deque[str] = deque()
+        #: Finished tasks whose results are in ZooKeeper for sure: the archive takes them.
+        self.unarchived = 0  #: Finished tasks that wait for the results store: they take room, too.
         self._pending_max: Final = pending_max
         self._pending_bytes_max: Final = pending_bytes_max
         self._done_kept_max: Final = done_kept_max
@@ -76,7 +80,7 @@ class Table:
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add a task: never beyond the room that is left for the others."""
         waiting = len(self.done) - len(self.acknowledged)  # results that wait for their clients
-        held = max(0, waiting - self._done_kept_max)
+        held = max(0, max(waiting, self.unarchived) - self._done_kept_max)
         room = self._pending_max - len(self.live) - held
         bytes_left = self._pending_bytes_max - self._pending_bytes
         pending = self._pending.get(user, _NOTHING)

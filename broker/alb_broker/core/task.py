@@ -43,6 +43,9 @@ class Placed(Step, frozen=True):
     worker: str
     incarnation: str
     epoch: int
+    policy: str = ""
+    candidates: int = 0
+    ahead: bool = False
 
 
 class Ended(Step, frozen=True):
@@ -186,10 +189,12 @@ class Task:
         self._moves = (*self._moves[-STORY_LENGTH:], (before, self.state, detail))
         return detail
 
-    def replace_attempt(self, n: int, state: AttemptState) -> None:
-        """Give attempt `n` another state."""
+    def replace_attempt(self, n: int, state: AttemptState, ended: float = 0.0, ended_as: str = "") -> None:
+        """Give attempt `n` another state, with the time and the manner of its end."""
         self.attempts = tuple(
-            msgspec.structs.replace(attempt, state=state) if attempt.n == n else attempt
+            msgspec.structs.replace(attempt, state=state, ended=ended, ended_as=ended_as)
+            if attempt.n == n
+            else attempt
             for attempt in self.attempts
         )
 
@@ -227,11 +232,6 @@ class Task:
             self.queued_since = at
         return why
 
-    def give_back(self, n: int, at: float, why: str) -> str:
-        """Its worker gives an attempt back, as it should: no crash, and the task's turn is not lost."""
-        self.replace_attempt(n, AttemptState.OVER)
-        return self.wait_again(at, why)
-
     def wait_again(self, at: float, why: str) -> str:
         """An attempt came to nothing by nobody's fault: queue again, as old as before, or end cancelled."""
         if self.cancel:
@@ -260,7 +260,17 @@ def _place(task: Task, step: Placed) -> str:
     newest = task.newest()
     n = newest.n + 1 if newest else 1
     task.close_attempts()  # a lost attempt is superseded now: its report will be dropped
-    attempt = Attempt(n=n, worker=step.worker, incarnation=step.incarnation, epoch=step.epoch, placed=step.at)
+    attempt = Attempt(
+        n=n,
+        worker=step.worker,
+        incarnation=step.incarnation,
+        epoch=step.epoch,
+        state=AttemptState.LIVE,
+        placed=step.at,
+        policy=step.policy,
+        candidates=step.candidates,
+        ahead=step.ahead,
+    )
     task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
     task.state = TaskState.RUNNING
     return f"a worker had room (attempt {n} on {step.worker})"
@@ -270,13 +280,13 @@ def _end(task: Task, step: Ended) -> str | None:
     outcome = step.outcome
     attempt = task.attempt(step.n)
     assert attempt is not None  # noqa: S101 (the caller found it)
+    task.replace_attempt(step.n, AttemptState.OVER, step.at, outcome.cause.value)
     if outcome.cause is Cause.GIVEN_BACK:
-        return task.give_back(step.n, step.at, outcome.why)
+        return task.wait_again(step.at, outcome.why)
     if outcome.cause is Cause.EVICTED and task.spec.on_lost is OnLost.RERUN:
-        return task.give_back(step.n, step.at, outcome.why)
+        return task.wait_again(step.at, outcome.why)
     crashed = outcome.cause in (Cause.INTERRUPTED, Cause.EVICTED)
     if crashed or (outcome.cause is Cause.KILLED and not task.cancel):
-        task.replace_attempt(step.n, AttemptState.OVER)
         return task.crash(step.at, step.crash_limit, outcome.why or f"worker {attempt.worker} interrupted it")
     task.finish(_result(attempt, outcome, step.at))
     return f"attempt {step.n} on {attempt.worker} {outcome.cause.value}"
@@ -285,7 +295,7 @@ def _end(task: Task, step: Ended) -> str | None:
 def _end_lost(task: Task, step: Ended) -> str | None:
     """Its loss was counted, and the task waits already: a report of no result changes nothing more."""
     if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, Cause.EVICTED):
-        task.replace_attempt(step.n, AttemptState.OVER)
+        task.replace_attempt(step.n, AttemptState.OVER, step.at, step.outcome.cause.value)
         return f"lost attempt {step.n} is over without a result"
     return _end(task, step)
 
@@ -323,7 +333,7 @@ def _final_state(outcome: Outcome) -> TaskState:
 
 
 def _lose(task: Task, step: WorkerLost) -> str:
-    task.replace_attempt(step.n, AttemptState.LOST)
+    task.replace_attempt(step.n, AttemptState.LOST, step.at, "lost")
     if step.ahead and task.spec.on_lost is OnLost.RERUN:
         return task.wait_again(step.at, f"its worker {step.worker} was lost while it waited there")
     return task.crash(step.at, step.crash_limit, f"its worker {step.worker} was lost")

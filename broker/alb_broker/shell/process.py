@@ -24,7 +24,9 @@ from alb_broker.core.events import BrokerEvent
 from alb_broker.policies import Policy
 from alb_broker.shell.follower import Follower
 from alb_broker.shell.intake import Intake
+from alb_broker.shell.keeper import Keeper
 from alb_broker.shell.outbox import Outbox, OutputBox
+from alb_broker.store.events import StoreEvent
 from alb_core import codec, zk
 from alb_core.config import BrokerConfig
 from alb_core.errors import RemoteProtocolError
@@ -117,6 +119,7 @@ class BrokerProcess:
         self._wishes: Final = Intake(
             links["clients"], codec.decode_from_client, events.ClientSaid, events.ClientGarbled
         )
+        self._keeper: Final = Keeper(config.store, meta.table, self._post)
         self._exit: actions.Exit | None = None
         self._ticked_at = float("-inf")
         self._clients_polled: int = zmq.POLLIN
@@ -128,6 +131,9 @@ class BrokerProcess:
             actions.FollowLeader: lambda a: self._follower.follow(a.endpoint),
             actions.Probe: self._probe,
             actions.WriteDump: self._write_dump,
+            actions.BeginStore: self._keeper.begin,
+            actions.StoreRows: self._keeper.keep,
+            actions.ScanStore: self._keeper.scan,
             actions.Exit: self._on_exit,
             Note: lambda a: logs.write_note(self._log, a),
             zk.Multi: self._session.request,
@@ -135,8 +141,8 @@ class BrokerProcess:
             zk.ListChildren: self._session.request,
         }
 
-    def _post(self, event: zk.SessionEvent) -> None:
-        """Take an event from one of the session's threads."""
+    def _post(self, event: zk.SessionEvent | StoreEvent) -> None:
+        """Take an event from one of the session's threads, or the store's."""
         self._inbox.append(event)
         self._bell.ring()
 
@@ -312,6 +318,7 @@ class BrokerProcess:
             probe.close()
         self._follower.follow("")
         self._session.stop()
+        self._keeper.close()
         self._links.close()
         self._bell.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, Protocol
@@ -12,8 +14,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from alb_broker.store.interface import StoreError, StoreUnavailable, StoreUnusable
-from alb_broker.store.rows import Merge, Row, Value
 from alb_broker.store.schema import METADATA, TABLES
+from alb_core.io.clock import monotonic
+from alb_core.rows import Merge, Row, Value
 
 CONNECT_S: Final = 5
 LOCK_S: Final = 5
@@ -24,6 +27,7 @@ CALL_S: Final = 15
 #: For one statement, by ours: the database itself may hang.
 IDLE_S: Final = 15
 #: A transaction that rests longer is ended, so that a frozen leader's cannot hold up its successor.
+LOCKED_PAUSE_S: Final = 0.05
 LOCK_NUMBER: Final = 0x616C62
 #: Of the lock under which the schema changes.
 READS: Final = "alb_reads"
@@ -66,12 +70,9 @@ class Sqlite:
         @event.listens_for(engine, "connect")
         def _prepare(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # transactions begin where we say so
-            for setting in (
-                f"busy_timeout={LOCK_S * 1000}",
-                "journal_mode=WAL",
-                "synchronous=FULL",
-            ):
+            for setting in (f"busy_timeout={LOCK_S * 1000}", "synchronous=FULL"):
                 connection.execute(f"PRAGMA {setting}").close()
+            _keep_log(connection)
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -104,6 +105,20 @@ class Sqlite:
             return _by_kind(error, place)
         unusable = code & 0xFF in self._UNUSABLE
         return _told(place, error, unusable=unusable)
+
+
+def _keep_log(connection: Any) -> None:
+    """Turn a new file to a write-ahead log; while others do the same, SQLite refuses and does not wait."""
+    deadline = monotonic() + LOCK_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError:
+            if monotonic() >= deadline:
+                raise
+            time.sleep(LOCKED_PAUSE_S)
+        else:
+            return
 
 
 class Postgresql:

@@ -6,26 +6,26 @@ leader can tell what belonged to an earlier one.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import msgspec
 
-from alb_broker.store.rows import Row
+from alb_core.rows import Row
 
 
-class _Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class StoreEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The base of what the store tells."""
+
     at: float
     epoch: int
 
 
-class StoreWritten(_Event, frozen=True, kw_only=True):
+class StoreWritten(StoreEvent, frozen=True, kw_only=True):
     """Everything that was handed over under these tokens is durable."""
 
     tokens: tuple[int, ...]
     #: In the order of handing over.
 
 
-class StoreRemoved(_Event, frozen=True, kw_only=True):
+class StoreRemoved(StoreEvent, frozen=True, kw_only=True):
     """A removal is done."""
 
     token: int
@@ -33,7 +33,7 @@ class StoreRemoved(_Event, frozen=True, kw_only=True):
     #: Rows that went; as many as the limit: there may be more.
 
 
-class StoreScanned(_Event, frozen=True, kw_only=True):
+class StoreScanned(StoreEvent, frozen=True, kw_only=True):
     """A scan is answered."""
 
     token: int
@@ -42,22 +42,19 @@ class StoreScanned(_Event, frozen=True, kw_only=True):
     #: A sentence for a person; the scan may be asked again.
 
 
-class StoreAway(_Event, frozen=True, kw_only=True):
+class StoreAway(StoreEvent, frozen=True, kw_only=True):
     """The store does not take what it is given. It is tried again for ever; nothing is lost."""
 
     why: str
     #: A sentence for a person. Told again when it changes.
 
 
-class StoreBack(_Event, frozen=True, kw_only=True):
+class StoreBack(StoreEvent, frozen=True, kw_only=True):
     """The store takes again what it is given."""
 
     seconds: float
     #: How long it was away.
 
 
-class StoreFenced(_Event, frozen=True, kw_only=True):
+class StoreFenced(StoreEvent, frozen=True, kw_only=True):
     """A later leader has begun its term: nothing more is written, the rest is dropped."""
-
-
-StoreEvent: TypeAlias = StoreWritten | StoreRemoved | StoreScanned | StoreAway | StoreBack | StoreFenced

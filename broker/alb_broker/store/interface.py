@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from alb_broker.store.rows import Key, Row
 from alb_core.errors import AlbError
+from alb_core.rows import Key, Row
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 

@@ -13,8 +13,8 @@ from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, MetaData,
 from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT, VARCHAR
 from sqlalchemy.types import TypeEngine
 
-from alb_broker.store import rows
-from alb_broker.store.rows import FAMILIES, Row
+from alb_core import rows
+from alb_core.rows import FAMILIES, Row
 
 KEY_LENGTH: Final = 64
 #: Of ids and names in keys; those of tasks have at most 42 characters, names 64.

@@ -10,12 +10,12 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, or
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from alb_broker.store import rows as forms
 from alb_broker.store.databases import KINDS, READS
 from alb_broker.store.interface import AnyRow, Span, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
-from alb_broker.store.rows import Key, Row
 from alb_broker.store.schema import TABLES, TERMS
 from alb_broker.store.upgrade import upgrade
+from alb_core import rows as forms
+from alb_core.rows import Key, Row
 
 
 class SqlStore:

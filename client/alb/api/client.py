@@ -30,8 +30,10 @@ from alb_core.messages import (
     Done,
     DrainWorkers,
     DumpPage,
+    HistoryPage,
     QueryCluster,
     QueryDump,
+    QueryHistory,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -45,6 +47,7 @@ from alb_core.messages import (
     WorkersPage,
 )
 from alb_core.resources import Request
+from alb_core.rows import FinishedTask
 from alb_core.tasks import OnLost, TaskRecord, TaskSpec, TaskState, check_spec
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
@@ -327,6 +330,48 @@ class Client:
     def cluster(self) -> ClusterPage:
         """Return the state of the cluster as its leader sees it."""
         return self._ask(QueryCluster(seq=0), ClusterPage)
+
+    def history(  # noqa: PLR0913 (one parameter a filter)
+        self,
+        *,
+        user: str = "",
+        states: Sequence[str] = (),
+        worker: str = "",
+        name: str = "",
+        since: float = 0.0,
+        until: float = 0.0,
+    ) -> Iterator[FinishedTask]:
+        """List finished tasks from the results store, those that were made last first.
+
+        Args:
+            user: Only this user's.
+            states: Only those that ended in one of these states; empty: all.
+            worker: Only those whose result this worker delivered.
+            name: Only those of this name.
+            since: Only those that ended then or later, in cluster time (seconds since 1970); 0: all.
+            until: Only those that ended before; 0: all.
+
+        Raises:
+            InvalidTask: The cluster has no results store.
+            CoordinationError: Nobody answered in time, or the store does not.
+        """
+        cursor = ""
+        while True:
+            query = QueryHistory(
+                seq=0,
+                user=user,
+                states=tuple(states),
+                worker=worker,
+                name=name,
+                since=since,
+                until=until,
+                cursor=cursor,
+            )
+            page = self._ask(query, HistoryPage)
+            yield from page.tasks
+            cursor = page.cursor
+            if not cursor:
+                return
 
     def set_policy(self, policy: str) -> None:
         """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""

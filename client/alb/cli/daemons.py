@@ -22,6 +22,7 @@ HELP: Final[Mapping[str, str]] = {
     "advertise": "Address that others connect to. Else the same as --bind.",
     "ports": "Four TCP ports, a,b,c,d: clients, client output, workers, worker output; 0: any.",
     "session_timeout_s": "ZooKeeper session to ask for.",
+    "store": "Results store for history: sqlite:////PATH, postgresql://…, mariadb://… or redis://….",
     "dump_dir": "Where the state is written on hand-over.",
     "log_level": "debug, info, warning or error.",
     "pending_max": "Unfinished tasks in the table.",

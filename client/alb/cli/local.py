@@ -27,7 +27,7 @@ def up(  # noqa: PLR0913 (one parameter an option)
     """Start a local cluster with a real ZooKeeper found on this machine."""
     from alb.local import cluster  # noqa: PLC0415 (brings in what only this verb needs)
 
-    plan = cluster.Plan(brokers=brokers, workers=workers, zookeepers=int(zookeepers), cpus=cpus)
+    plan = cluster.Plan(brokers=brokers, workers=workers, zookeepers=int(zookeepers), cpus=cpus, store=True)
     leader = cluster.up(folder, plan, say=_silence if as_json else out.echo)
     if as_json:
         state = cluster.read_state(folder or cluster.default_folder())

@@ -33,6 +33,8 @@ VERBS: Final = {
     "cancel": ("follow", "End tasks."),
     "workers": ("show", "List workers."),
     "brokers": ("show", "List brokers."),
+    "history": ("history", "List finished tasks from the results store."),
+    "sql": ("history", "Open the results store's own shell."),
     "drain": ("drains", "Give workers nothing new, and wait until they are empty."),
     "undrain": ("drains", "Give workers tasks again."),
     "health": ("health", "Tell whether a broker or a worker does its part."),

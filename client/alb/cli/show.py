@@ -112,6 +112,9 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     out.echo(f"workers  {usable} of {len(workers)} usable{less}, {load}")
     counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
+    if page.store:
+        waiting = f", {page.unarchived} finished tasks wait for it" if page.unarchived else ""
+        out.echo(f"store    {page.store}{waiting}")
     if page.set_aside:
         out.echo("set aside, because they cannot be read (delete or repair them with zkCli.sh):")
         for line in page.set_aside:

@@ -15,6 +15,7 @@ from alb_core.messages import (
     DrainWorkers,
     QueryCluster,
     QueryDump,
+    QueryHistory,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -31,6 +32,7 @@ Query: TypeAlias = (
     | QueryWorkers
     | QueryCluster
     | QueryDump
+    | QueryHistory
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

@@ -28,6 +28,7 @@ _PAGES: Final = (
     messages.WorkersPage,
     messages.ClusterPage,
     messages.DumpPage,
+    messages.HistoryPage,
     messages.Done,
 )
 
@@ -234,6 +235,7 @@ class ClientCore:
         | messages.WorkersPage
         | messages.ClusterPage
         | messages.DumpPage
+        | messages.HistoryPage
         | messages.Done,
         out: Actions,
     ) -> None:

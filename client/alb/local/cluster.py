@@ -48,6 +48,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     #: Processors that each worker offers.
     environ: dict[str, str] = {}
     #: Added to the environment of brokers and workers, for example ``ALB_LOG_LEVEL``.
+    store: bool = False
+    #: Keep history, in SQLite.
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +110,15 @@ class LocalCluster:
     def add_broker(self, name: str) -> Daemon:
         """Plan one more broker; `Daemon.start` starts it."""
         command = (*alb_command(), "broker", "--zk", self.zk, "--name", name)
-        return self._add(name, "broker", command, {"ALB_DUMP_DIR": str(self.folder)})
+        environ = {"ALB_DUMP_DIR": str(self.folder)}
+        if self._plan.store:
+            environ["ALB_STORE"] = self.store
+        return self._add(name, "broker", command, environ)
+
+    @property
+    def store(self) -> str:
+        """The URL of the results store, where the plan has one."""
+        return f"sqlite:///{self.folder.resolve() / 'results.db'}"
 
     def add_worker(self, name: str) -> Daemon:
         """Plan one more worker; `Daemon.start` starts it."""
@@ -327,7 +337,7 @@ def up(folder: Path | None = None, plan: Plan | None = None, say: Say = print) -
         leads = f", leads (epoch {leader.epoch})" if process.name == leader.broker else ""
         say(f"{process.name:<10} pid {process.pid}{leads}")
     say(f"logs       {cluster.folder / 'logs'}")
-    say(f"now        export ALB_ZK={cluster.zk}")
+    say(f"now        export ALB_ZK={cluster.zk} ALB_STORE={cluster.store}")
     say("           alb submit 'echo hello from $ALB_WORKER'")
     return leader
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.broker_parts import POLICIES, attempt, make_task, make_worker, request
 
-from alb_broker.core.placement import CANDIDATES_MAX, PASS_MAX, POLICY_RESTS_S, Placer
+from alb_broker.core.placement import CANDIDATES_MAX, PASS_MAX, POLICY_RESTS_S, Decision, Placer
 from alb_broker.core.queue import Queue
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
@@ -40,7 +40,7 @@ class Scene:
         """Make a pass."""
         return self.placer.run(self.queue, self.workers, lambda _: 0.0, self._commit, at)
 
-    def _commit(self, task: Task, worker: Worker) -> None:
+    def _commit(self, task: Task, worker: Worker, _decision: Decision) -> None:
         number = int(task.id, 16)
         worker.reserve(attempt(number), task.spec.request)
         task.state = TaskState.RUNNING

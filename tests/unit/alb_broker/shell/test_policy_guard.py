@@ -126,7 +126,10 @@ def test_tasks_are_placed_although_the_policy_hangs() -> None:
         workers.grew(worker)
         queue.add(make_task(number))
     placed: list[str] = []
-    assert placer.run(queue, workers, lambda _: 0.0, lambda _, worker: placed.append(worker.name), 0.0) == 3
+    assert (
+        placer.run(queue, workers, lambda _: 0.0, lambda _, worker, _how: placed.append(worker.name), 0.0)
+        == 3
+    )
     assert len(placed) == 3
     assert placer.failures == 1
     assert "PolicyTooSlow" in placer.notes[0].fields["error"]

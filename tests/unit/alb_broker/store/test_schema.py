@@ -10,8 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from alb_broker.store.opening import open_store
-from alb_broker.store.rows import FAMILIES, Row, columns
 from alb_broker.store.schema import METADATA, TABLES, VERSION_TABLE
+from alb_core.rows import FAMILIES, Row, columns
 
 
 def test_the_migrations_make_the_schema(tmp_path: Path) -> None:

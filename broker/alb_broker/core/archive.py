@@ -1,0 +1,247 @@
+"""The archive: finished tasks go to the results store before they leave the table; history is read from it.
+
+A finished task's rows are handed over once its result is in the table, and again by the next leader if this
+one did not live to see the answer: writing a row twice changes nothing. Retention waits for the answer. A
+store that is away holds up nothing else; what waits for it stays in the table.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Final
+
+import msgspec
+
+from alb_broker.core.actions import ScanStore, StoreRows
+from alb_broker.core.clients import Client
+from alb_broker.core.state import State
+from alb_broker.core.workers import Worker
+from alb_broker.store import events
+from alb_core import rows
+from alb_core.messages import Error, HistoryPage, QueryHistory
+from alb_core.notes import Level
+from alb_core.tasks import Attempt, Result, TaskRecord
+
+UNDER_WAY_MAX: Final = 2000
+#: Tasks that were handed over and not answered; more wait in the table.
+TASKS_AT_ONCE: Final = 200
+#: Handed over under one token.
+SAMPLE_EVERY_S: Final = 10.0
+#: Of workers' loads.
+SCAN_ROWS: Final = 500
+#: Looked at for one page.
+CLOCKS_DIFFER_S: Final = 86_400.0
+#: Ids carry the time of the client that made them; so far it may be from cluster time.
+SAMPLES: Final = 0
+#: The token of rows that nobody waits for.
+
+
+class Archive:
+    """Hands over what the results store is to keep, and answers from it.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self.enabled: Final = bool(state.config.store)
+        self._under_way: Final[dict[int, list[str]]] = {}  #: By token: tasks without an answer.
+        self._count = 0  #: Of tasks under way.
+        self._questions: Final[dict[int, tuple[Client, QueryHistory]]] = {}  #: By token.
+        self._sampled_at = state.at
+        self.away = ""  #: Why the store does not take anything; empty: it does.
+
+    @property
+    def backlog(self) -> int:
+        """How many finished tasks the store does not have yet."""
+        return len(self._state.table.kept) + self._count
+
+    # --- handing over ---------------------------------------------------------------------------------------
+
+    def end_turn(self) -> None:
+        """Hand over what waits, as much as may be under way."""
+        table = self._state.table
+        if not self.enabled:
+            table.kept.clear()
+        table.unarchived = self.backlog
+        while table.kept and self._count < UNDER_WAY_MAX:
+            names: list[str] = []
+            made: list[rows.Row] = []
+            while table.kept and len(names) < TASKS_AT_ONCE:
+                done = table.done.get(table.kept.popleft())
+                if done is not None and done.record is not None and not done.archived:
+                    names.append(done.id)
+                    made += rows_of(done.record)
+            if names:
+                token = self._state.tokens.next()
+                self._under_way[token] = names
+                self._count += len(names)
+                self._state.out.append(StoreRows(token, self._state.epoch, tuple(made)))
+
+    def tick(self) -> None:
+        """Sample the workers' loads."""
+        state = self._state
+        if self.enabled and not self.away and state.at - self._sampled_at >= SAMPLE_EVERY_S:
+            self._sampled_at = state.at
+            now = state.now()
+            samples = tuple(_sample(worker, now) for worker in state.workers if worker.link)
+            if samples:
+                state.out.append(StoreRows(SAMPLES, state.epoch, samples))
+
+    def on_written(self, event: events.StoreWritten) -> None:
+        """The store has these rows."""
+        for token in event.tokens:
+            names = self._under_way.pop(token, ())
+            self._count -= len(names)
+            for name in names:
+                done = self._state.table.done.get(name)
+                if done is not None:
+                    done.archived = True
+            self._state.counters["tasks_archived"] += len(names)
+        self._state.table.unarchived = self.backlog
+
+    def on_away(self, event: events.StoreAway) -> None:
+        """The store takes nothing; it is tried again for ever."""
+        self.away = event.why
+        self._state.note("store_away", Level.WARNING, why=event.why, waiting=self.backlog)
+
+    def on_back(self, event: events.StoreBack) -> None:
+        """The store takes what it is given again."""
+        self.away = ""
+        self._state.note("store_back", seconds=round(event.seconds, 1), waiting=self.backlog)
+
+    # --- history --------------------------------------------------------------------------------------------
+
+    def ask(self, client: Client, query: QueryHistory) -> None:
+        """Answer with a page of finished tasks, the newest first, when the store has answered."""
+        state = self._state
+        if not self.enabled:
+            why = "this cluster keeps no history: its brokers have no --store; see alb tasks --all"
+            state.tell(client.peer, Error(code="invalid", why=why, seq=query.seq))
+            return
+        token = state.tokens.next()
+        self._questions[token] = (client, query)
+        oldest = (_id_of_time(query.since - CLOCKS_DIFFER_S),) if query.since else ()
+        newest = (query.cursor,) if query.cursor else ()
+        state.out.append(ScanStore(token, state.epoch, rows.FinishedTask, oldest, newest, SCAN_ROWS))
+
+    def on_scanned(self, event: events.StoreScanned) -> None:
+        """Pass on what was found."""
+        asked = self._questions.pop(event.token, None)
+        if asked is None:
+            return
+        client, query = asked
+        if event.error is not None:
+            why = f"the results store does not answer: {event.error}"
+            self._state.tell(client.peer, Error(code="error", why=why, seq=query.seq))
+            return
+        found = [row for row in event.rows if isinstance(row, rows.FinishedTask)]
+        cursor = found[-1].task if len(found) == SCAN_ROWS else ""
+        chosen = tuple(row for row in found if _suits(row, query))
+        self._state.tell(client.peer, HistoryPage(seq=query.seq, tasks=chosen, cursor=cursor))
+
+
+def rows_of(record: TaskRecord) -> list[rows.Row]:
+    """Return what the results store keeps of a finished task: all of it follows from its record."""
+    result = record.result
+    assert result is not None  # noqa: S101 (it is finished)
+    made: list[rows.Row] = [_task_row(record, result)]
+    waiting_since = record.submitted
+    for attempt in record.attempts:
+        made.append(_attempt_row(record, attempt, result, waiting_since))
+        waiting_since = attempt.ended or attempt.placed
+    for name, stream in (("stdout", result.stdout), ("stderr", result.stderr)):
+        tail = stream.tail()
+        if tail:
+            offset = stream.size_bytes - len(tail)
+            made.append(
+                rows.Output(task=record.id, attempt=result.attempt, stream=name, offset=offset, data=tail)
+            )
+    return made
+
+
+def _task_row(record: TaskRecord, result: Result) -> rows.FinishedTask:
+    spec, request = record.spec, record.spec.request
+    return rows.FinishedTask(
+        task=record.id,
+        user=record.user,
+        name=spec.name,
+        command=spec.command if isinstance(spec.command, str) else shlex.join(spec.command),
+        state=result.state.value,
+        exit_code=result.exit_code,
+        signal=result.signal,
+        why=result.why,
+        worker=result.worker,
+        attempt=result.attempt,
+        crashes=record.crashes,
+        submitted=record.submitted,
+        finished=result.finished,
+        wall_s=result.wall_s,
+        cpu_s=result.cpu_s,
+        memory_bytes=result.memory_bytes,
+        stdout_bytes=result.stdout.size_bytes,
+        stderr_bytes=result.stderr.size_bytes,
+        cpus=request.cpus,
+        request_memory_bytes=request.memory_bytes,
+        request_net_bps=request.net_bps,
+        labels=",".join(request.labels),
+        spec=msgspec.json.encode(spec).decode(),
+        digest=record.digest,
+    )
+
+
+def _attempt_row(
+    record: TaskRecord, attempt: Attempt, result: Result, waiting_since: float
+) -> rows.PastAttempt:
+    delivered = attempt.n == result.attempt
+    return rows.PastAttempt(
+        task=record.id,
+        n=attempt.n,
+        worker=attempt.worker,
+        incarnation=attempt.incarnation,
+        epoch=attempt.epoch,
+        placed=attempt.placed,
+        ended=attempt.ended,
+        cause=attempt.ended_as,
+        exit_code=result.exit_code if delivered else None,
+        signal=result.signal if delivered else None,
+        wall_s=result.wall_s if delivered else 0.0,
+        cpu_s=result.cpu_s if delivered else 0.0,
+        memory_bytes=result.memory_bytes if delivered else 0,
+        policy=attempt.policy,
+        waited_s=max(0.0, attempt.placed - waiting_since),
+        candidates=attempt.candidates,
+        ahead=attempt.ahead,
+    )
+
+
+def _sample(worker: Worker, now: float) -> rows.LoadSample:
+    load, capacity = worker.load, worker.capacity
+    return rows.LoadSample(
+        worker=worker.name,
+        time=now,
+        cpu=load.cpu,
+        memory=load.memory,
+        net=load.net,
+        running=load.running,
+        reserved_cpus=round(capacity.cpus - worker.room.cpus, 6),
+        capacity_cpus=capacity.cpus,
+        capacity_memory_bytes=capacity.memory_bytes,
+    )
+
+
+def _id_of_time(seconds: float) -> str:
+    """Return a text below all ids that were made after a time."""
+    return f"{max(0, int(seconds * 1000)):012x}"
+
+
+def _suits(row: rows.FinishedTask, query: QueryHistory) -> bool:
+    return (
+        (not query.user or row.user == query.user)
+        and (not query.states or row.state in query.states)
+        and (not query.worker or row.worker == query.worker)
+        and (not query.name or row.name == query.name)
+        and (not query.since or row.finished >= query.since)
+        and (not query.until or row.finished < query.until)
+    )

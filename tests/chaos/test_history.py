@@ -1,0 +1,87 @@
+"""History on a real cluster: nothing that ended is missing from it, whatever died meanwhile."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from tests.harness import Work, alb, alb_json, kill_leader, wait_for
+
+from alb import Client
+from alb.local.cluster import LocalCluster, Plan
+from alb_core.rows import FinishedTask
+
+pytestmark = pytest.mark.parametrize("plan", [Plan(store=True)], indirect=True)
+
+
+@contextmanager
+def locked(cluster: LocalCluster) -> Iterator[None]:
+    """Hold the database, as somebody may who looks into it with too much trust."""
+    path = cluster.store.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def archived(client: Client) -> dict[str, FinishedTask]:
+    """Return the history."""
+    return {task.task: task for task in client.history()}
+
+
+def test_every_result_is_in_the_history(cluster: LocalCluster, work: Work, client: Client) -> None:
+    """Leaders die, the database is locked; in the end the store says of each task what its client heard."""
+    with work.submitting(30.0):
+        running = work.submit_running(3.0, count=2)
+        kill_leader(cluster)
+        running[0].result(timeout=60)
+        with locked(cluster):
+            wait_for(lambda: client.cluster().store not in ("", "ok"), "the leader to notice")
+            kill_leader(cluster)
+            wait_for(lambda: client.cluster().unarchived > 0, "tasks to wait for the store")
+    results = work.check()
+    wait_for(lambda: len(archived(client)) == len(results), "all tasks to be archived")
+    for task, row in archived(client).items():
+        result = results[task]
+        assert (row.state, row.exit_code, row.worker) == (result.state.value, result.exit_code, result.worker)
+        assert row.attempt == result.attempt
+    page = client.cluster()
+    assert (page.store, page.unarchived) == ("ok", 0)
+
+
+def test_history_by_command_line(cluster: LocalCluster) -> None:
+    """Filters, JSON, CSV; and the database's own shell on the documented views."""
+    for status in (0, 3):
+        assert alb(cluster, "submit", "-J", f"job{status}", f"exit {status}").returncode == status
+    wait_for(lambda: len(alb_json(cluster, "history")) == 2, "both tasks to be archived")
+    assert [task["name"] for task in alb_json(cluster, "history")] == ["job3", "job0"]
+    assert [task["name"] for task in alb_json(cluster, "history", "--state", "FAILED")] == ["job3"]
+    assert alb_json(cluster, "history", "--since", "2099-01-01") == []
+    assert len(alb_json(cluster, "history", "--since", "10m", "--limit", "1")) == 1
+    table = alb(cluster, "history", "--name", "job0")
+    assert table.stdout.splitlines()[1].split()[1:3] == ["SUCCEEDED", "0"]
+    lines = alb(cluster, "history", "--csv").stdout.splitlines()
+    assert lines[0].startswith("task,user,name,command,state,exit_code")
+    assert len(lines) == 3
+    assert alb(cluster, "history", "--since", "soon").returncode == 2
+    path = cluster.store.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT state, count(*) FROM v_tasks GROUP BY state ORDER BY state")
+        assert found.fetchall() == [("FAILED", 1), ("SUCCEEDED", 1)]
+        attempts = connection.execute("SELECT policy, candidates, cause FROM v_attempts").fetchall()
+        assert attempts == [("least-loaded", 2, "exited")] * 2
+    url = alb(cluster, "sql", "--store", cluster.store, "--url")
+    assert url.stdout.strip() == cluster.store
+
+
+def test_a_store_that_cannot_be_is_refused_at_the_start(cluster: LocalCluster) -> None:
+    """Before anybody relies on a history that nobody keeps."""
+    broker = cluster.add_broker("b9")
+    ran = subprocess.run(
+        [*broker.command, "--store", "oracle://x"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 2
+    assert "nobody knows a results store of the kind 'oracle'" in ran.stderr

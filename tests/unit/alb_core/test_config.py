@@ -75,6 +75,7 @@ def test_who_advertises_nothing_is_found_where_he_listens() -> None:
         (ClientConfig, {"zk": "/alb"}, "no ZooKeeper"),
         (ClientConfig, {"zk": "zk1:2181,"}, "not host:port"),
         (ClientConfig, {"zk": "zk1:port"}, "'zk1:port' is not host:port"),
+        (ClientConfig, {"zk": "zk1\nzk2"}, "is not host:port"),
         (ClientConfig, {"zk": "zk1:70000"}, "not host:port"),
         (ClientConfig, {"zk": ":2181"}, "not host:port"),
         (ClientConfig, {"user": "x" * 65}, "user name"),

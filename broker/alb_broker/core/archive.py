@@ -28,8 +28,10 @@ TASKS_AT_ONCE: Final = 200
 #: Handed over under one token.
 SAMPLE_EVERY_S: Final = 10.0
 #: Of workers' loads.
-SCAN_ROWS: Final = 500
+SCAN_ROWS: Final = 200
 #: Looked at for one page.
+PAGE_BYTES: Final = 1024 * 1024
+#: Of a page's rows: each holds its specification.
 CLOCKS_DIFFER_S: Final = 86_400.0
 #: Ids carry the time of the client that made them; so far it may be from cluster time.
 SAMPLES: Final = 0
@@ -137,9 +139,7 @@ class Archive:
             self._state.tell(client.peer, Error(code="error", why=why, seq=query.seq))
             return
         found = [row for row in event.rows if isinstance(row, rows.FinishedTask)]
-        cursor = found[-1].task if len(found) == SCAN_ROWS else ""
-        chosen = tuple(row for row in found if _suits(row, query))
-        self._state.tell(client.peer, HistoryPage(seq=query.seq, tasks=chosen, cursor=cursor))
+        self._state.tell(client.peer, _page(query, found))
 
 
 def rows_of(record: TaskRecord) -> list[rows.Row]:
@@ -234,6 +234,23 @@ def _sample(worker: Worker, now: float) -> rows.LoadSample:
 def _id_of_time(seconds: float) -> str:
     """Return a text below all ids that were made after a time."""
     return f"{max(0, int(seconds * 1000)):012x}"
+
+
+def _page(query: QueryHistory, found: list[rows.FinishedTask]) -> HistoryPage:
+    """Return what was asked of what was found, as much as a message may hold."""
+    chosen: list[rows.FinishedTask] = []
+    size_bytes, cursor = 0, ""
+    for row in found:
+        if _suits(row, query):
+            size_bytes += rows.weight(row)
+            if chosen and size_bytes > PAGE_BYTES:
+                break
+            chosen.append(row)
+        cursor = row.task
+    else:
+        if len(found) < SCAN_ROWS:
+            cursor = ""
+    return HistoryPage(seq=query.seq, tasks=tuple(chosen), cursor=cursor)
 
 
 def _suits(row: rows.FinishedTask, query: QueryHistory) -> bool:

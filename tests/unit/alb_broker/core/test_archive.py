@@ -241,6 +241,22 @@ def test_history_comes_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (scan.before, scan.after) == ((task_id(8),), (f"{86_400_000:012x}",))
 
 
+def test_a_page_fits_into_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long specifications make short pages; each holds one at least."""
+    monkeypatch.setattr(module, "PAGE_BYTES", 1500)
+    each = desks()
+    found = [row(number, spec="x" * size) for number, size in ((9, 2000), (8, 500), (7, 10), (6, 2000))]
+    cursor, pages = "", []
+    while True:
+        rest = [task for task in found if not cursor or task.task < cursor]
+        page = ask(each, QueryHistory(seq=1, cursor=cursor), *rest)
+        pages.append([task.task for task in page.tasks])
+        cursor = page.cursor
+        if not cursor:
+            break
+    assert pages == [[task_id(9)], [task_id(8), task_id(7)], [task_id(6)]]
+
+
 def test_a_store_that_does_not_answer_is_an_error() -> None:
     """With its reason; a late answer to nobody changes nothing."""
     each = desks()

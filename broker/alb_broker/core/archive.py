@@ -47,9 +47,8 @@ class Archive:
 
     def __init__(self, state: State) -> None:
         self._state: Final = state
-        self.enabled: Final = bool(state.config.store)
+        self.enabled: Final = state.table.archives
         self._under_way: Final[dict[int, list[str]]] = {}  #: By token: tasks without an answer.
-        self._count = 0  #: Of tasks under way.
         self._questions: Final[dict[int, tuple[Client, QueryHistory]]] = {}  #: By token.
         self._sampled_at = state.at
         self.away = ""  #: Why the store does not take anything; empty: it does.
@@ -57,17 +56,14 @@ class Archive:
     @property
     def backlog(self) -> int:
         """How many finished tasks the store does not have yet."""
-        return len(self._state.table.kept) + self._count
+        return self._state.table.unarchived
 
     # --- handing over ---------------------------------------------------------------------------------------
 
     def end_turn(self) -> None:
         """Hand over what waits, as much as may be under way."""
         table = self._state.table
-        if not self.enabled:
-            table.kept.clear()
-        table.unarchived = self.backlog
-        while table.kept and self._count < UNDER_WAY_MAX:
+        while table.kept and table.archiving < UNDER_WAY_MAX:
             names: list[str] = []
             made: list[rows.Row] = []
             while table.kept and len(names) < TASKS_AT_ONCE:
@@ -78,7 +74,7 @@ class Archive:
             if names:
                 token = self._state.tokens.next()
                 self._under_way[token] = names
-                self._count += len(names)
+                table.archiving += len(names)
                 self._state.out.append(StoreRows(token, self._state.epoch, tuple(made)))
 
     def tick(self) -> None:
@@ -93,15 +89,15 @@ class Archive:
 
     def on_written(self, event: events.StoreWritten) -> None:
         """The store has these rows."""
+        table = self._state.table
         for token in event.tokens:
             names = self._under_way.pop(token, ())
-            self._count -= len(names)
+            table.archiving -= len(names)
             for name in names:
-                done = self._state.table.done.get(name)
+                done = table.done.get(name)
                 if done is not None:
                     done.archived = True
             self._state.counters["tasks_archived"] += len(names)
-        self._state.table.unarchived = self.backlog
 
     def on_away(self, event: events.StoreAway) -> None:
         """The store takes nothing; it is tried again for ever."""

@@ -214,8 +214,7 @@ class Book:
             if worker is None:
                 continue
             attempt_id = AttemptId(task.id, attempt.n)
-            worker.unconfirmed.pop(attempt_id, None)
-            worker.killing[attempt_id] = at
+            worker.order_end(attempt_id, at)
             if worker.link:
                 kills.append(self._state.worker(worker.peer, Kill(attempt=attempt_id, why="cancelled")))
         return kills
@@ -276,7 +275,7 @@ class Book:
                 zk.Delete(znodes.task_path(task.id)),
                 zk.Create(znodes.done_path(task.id), znodes.encode(record)),
             ),
-            (*releases, *told, TaskKept(task.id)) if state.config.store else (*releases, *told),
+            (*releases, *told, TaskKept(task.id)) if state.table.archives else (*releases, *told),
         )
         state.note(
             "task_finished",

@@ -44,9 +44,7 @@ class DrainDesk:
     def __init__(self, state: State, worker_desk: WorkerDesk) -> None:
         self._state: Final = state
         self._worker_desk: Final = worker_desk
-        self._known = (
-            False  #: What was drained when this reign began was read, or the node was written since.
-        )
+        self._known = False  #: Who was drained when this reign began was read, or is written anew.
         self._absent = False  #: There is no node: it has to be created.
         self._emptied: set[str] = set()  #: Drained workers that were noted to be empty.
 
@@ -188,8 +186,7 @@ class DrainDesk:
             task = state.table.live.get(attempt.task)
             if task is None or not evictable(task):
                 continue
-            worker.unconfirmed.pop(attempt, None)
-            worker.killing[attempt] = state.at
+            worker.order_end(attempt, state.at)
             state.counters["evictions_ordered"] += 1
             if worker.link:
                 state.ledger.say(state.worker(worker.peer, Kill(attempt=attempt, why="evicted")))

@@ -343,7 +343,7 @@ class Reign:
         ledger = self.state.ledger
         for action in released:
             if type(action) is TaskKept:
-                self.state.table.kept.append(action.task)
+                self.state.table.keep(action.task)
             elif not self._book.is_overtaken(action):
                 self.state.out.append(action)
         if ledger.deposed:

@@ -65,7 +65,7 @@ class Repair:
             live = None
         if done is not None and done.result is not None:
             self._state.table.finish(DoneTask(task_id, done.result.finished, done))
-            self._state.table.kept.append(task_id)
+            self._state.table.keep(task_id)
         elif live is not None and consistent(live):
             self._know(live)
         else:
@@ -88,7 +88,7 @@ class Repair:
                 attempt_id = AttemptId(task.id, attempt.n)
                 self._book.release(task, worker, attempt_id)
                 worker.foreign.add(attempt_id)
-                worker.killing[attempt_id] = float("-inf")
+                worker.order_end(attempt_id)
         state.table.remove(task)
         task.state = TaskState.LOST  # whoever still holds the object (the queue) passes over it
 

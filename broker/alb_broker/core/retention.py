@@ -53,7 +53,7 @@ class Retention:
 
     def _kept_elsewhere(self, done: DoneTask) -> bool:
         """Tell whether the results store has the task, or there is no store."""
-        return done.archived or not self._state.config.store
+        return done.archived or not self._state.table.archives
 
     def _held_long_enough(self, done: DoneTask, now: float) -> bool:
         since = max(done.finished, self._state.clock.claimed)

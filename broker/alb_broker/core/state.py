@@ -99,6 +99,7 @@ class State:
             pending_max=config.pending_max,
             pending_bytes_max=config.pending_bytes_max,
             done_kept_max=config.done_kept_max,
+            archives=bool(config.store),
         )
         self.queue: Final = Queue()
         self.workers: Final = Workers()

@@ -58,9 +58,12 @@ class Table:
         pending_max: Bound of tasks without a result.
         pending_bytes_max: Bound of their specifications.
         done_kept_max: Finished tasks beyond these take the room of others while they wait for their clients.
+        archives: There is a results store, which is to have every finished task.
     """
 
-    def __init__(self, *, pending_max: int, pending_bytes_max: int, done_kept_max: int) -> None:
+    def __init__(
+        self, *, pending_max: int, pending_bytes_max: int, done_kept_max: int, archives: bool = False
+    ) -> None:
         self.live: dict[str, Task] = {}
         self.done: dict[str, DoneTask] = {}
         self.set_aside: dict[str, str] = {}  #: Path to reason: nodes that cannot be read.
@@ -68,14 +71,25 @@ class Table:
         self.reserved_cpus: dict[str, float] = {}  #: By user, of attempts that hold a reservation.
         self.acknowledged: deque[str] = deque()  #: Ids, in the order of acknowledgement.
         self.unacknowledged: deque[str] = deque()  #: Ids in the order of finishing; acknowledged ones too.
+        self.archives: Final = archives
         self.kept: deque[str] = deque()
         #: Finished tasks whose results are in ZooKeeper for sure: the archive takes them.
-        self.unarchived = 0  #: Finished tasks that wait for the results store: they take room, too.
+        self.archiving = 0  #: Tasks that the archive took, and the results store does not have yet.
         self._pending_max: Final = pending_max
         self._pending_bytes_max: Final = pending_bytes_max
         self._done_kept_max: Final = done_kept_max
         self._pending_bytes = 0
         self._pending: dict[str, _Pending] = {}  #: By user, of those who have live tasks.
+
+    @property
+    def unarchived(self) -> int:
+        """How many finished tasks wait for the results store: they take room, too."""
+        return len(self.kept) + self.archiving
+
+    def keep(self, task_id: str) -> None:
+        """A finished task's result is in ZooKeeper for sure."""
+        if self.archives:
+            self.kept.append(task_id)
 
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add a task: never beyond the room that is left for the others."""

@@ -193,7 +193,7 @@ class WorkerDesk:
             return
         if not worker.holds(attempt_id):
             worker.foreign.add(attempt_id)
-        self._kill(worker, attempt_id)
+        worker.order_end(attempt_id)
 
     def _keep(self, worker: Worker, task: Task, attempt: Attempt, attempt_id: AttemptId) -> None:
         worker.unconfirmed.pop(attempt_id, None)
@@ -204,11 +204,7 @@ class WorkerDesk:
             self._book.reserve(task, worker, attempt_id)
             self._state.counters["attempts_adopted"] += 1
         if task.cancel:
-            self._kill(worker, attempt_id)
-
-    def _kill(self, worker: Worker, attempt_id: AttemptId) -> None:
-        worker.unconfirmed.pop(attempt_id, None)
-        worker.killing[attempt_id] = float("-inf")  # the next tick sends it
+            worker.order_end(attempt_id)
 
     def _claim_unclaimed(self, worker: Worker, held: set[AttemptId]) -> None:
         """What the table gives to this incarnation and it does not hold is sent to it again."""
@@ -220,7 +216,7 @@ class WorkerDesk:
             if wanted and task is not None and not task.cancel:
                 worker.unconfirmed[attempt_id] = float("-inf")
             else:
-                self._kill(worker, attempt_id)
+                worker.order_end(attempt_id)
 
     # --- orders sent again ----------------------------------------------------------------------------------
 

@@ -127,6 +127,16 @@ class Worker:
             self.reserved[attempt] = request
             self.room.take(request)
 
+    def order_end(self, attempt: AttemptId, at: float = float("-inf")) -> None:
+        """Note that the attempt is to be killed.
+
+        Args:
+            attempt: It is not waited for as started any more.
+            at: Own clock when Kill is sent; else the next tick sends it.
+        """
+        self.unconfirmed.pop(attempt, None)
+        self.killing[attempt] = at
+
     def release(self, attempt: AttemptId) -> bool:
         """Give back what an attempt had reserved: its processes are gone.
 

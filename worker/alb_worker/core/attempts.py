@@ -192,7 +192,7 @@ class Attempts:
         record = self.records.get(message.attempt)
         if record is not None:
             return self._step(at, record, message)
-        cause = Cause.EVICTED if message.why == "evicted" else Cause.KILLED
+        cause = Cause.EVICTED if _evicts(message) else Cause.KILLED
         why = f"{message.why} before it reached the worker, or long ended"
         return self._add_ended(at, message.attempt, Outcome(cause=cause, why=why))
 
@@ -341,8 +341,7 @@ class Attempts:
 
     def _kill(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
         """Tell the runner once: the leader repeats it until the end, which must not start the grace anew."""
-        evicted = isinstance(stimulus, Kill) and stimulus.why == "evicted"
-        record.ends_as = Cause.EVICTED if evicted else Cause.KILLED
+        record.ends_as = Cause.EVICTED if _evicts(stimulus) else Cause.KILLED
         if record.killed:
             return []
         record.killed = True
@@ -371,7 +370,7 @@ class Attempts:
     def _end_unstarted(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         if isinstance(stimulus, WorkerStops):
             return self._end(at, record, _STOPPED)
-        if isinstance(stimulus, Kill) and stimulus.why == "evicted":
+        if _evicts(stimulus):
             return self._end(at, record, _EVICTED)
         return self._end(at, record, Outcome(cause=Cause.KILLED, why="ended before it was started"))
 
@@ -430,3 +429,8 @@ class Attempts:
         assert len(live) == self.live
         assert self._room.holds(Request(cpus=0.0))
         assert len(self._newest) <= NEWEST_KEPT_MAX
+
+
+def _evicts(stimulus: Stimulus) -> bool:
+    """Tell whether the leader ends an attempt so that its task runs elsewhere."""
+    return isinstance(stimulus, Kill) and stimulus.why == "evicted"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.store_rows import load
 
 from alb_broker.core.actions import BeginStore, ScanStore, StoreRows
 from alb_broker.shell.keeper import Keeper, check_store
@@ -47,41 +48,26 @@ def keeper(place: Place) -> Iterator[Keeper]:
     made.close()
 
 
-def sample(time: float) -> LoadSample:
-    """Return a row."""
-    return LoadSample(
-        worker="w1",
-        time=time,
-        cpu=0.5,
-        memory=0.1,
-        net=0.0,
-        running=1,
-        reserved_cpus=1.0,
-        capacity_cpus=2.0,
-        capacity_memory_bytes=1,
-    )
-
-
 def test_rows_are_kept_and_read_again(place: Place, keeper: Keeper) -> None:
     """Under the term that was begun; the newest first."""
     keeper.begin(BeginStore(3))
-    keeper.keep(StoreRows(7, 3, (sample(1.0), sample(2.0))))
+    keeper.keep(StoreRows(7, 3, (load("w1", 1.0), load("w1", 2.0))))
     written = place.hear()
     assert isinstance(written, StoreWritten)
     assert (written.epoch, written.tokens) == (3, (7,))
     keeper.scan(ScanStore(8, 3, LoadSample, (), (), 10))
     scanned = place.hear()
     assert isinstance(scanned, StoreScanned)
-    assert (scanned.token, scanned.rows) == (8, (sample(2.0), sample(1.0)))
+    assert (scanned.token, scanned.rows) == (8, (load("w1", 2.0), load("w1", 1.0)))
 
 
 def test_what_belongs_to_another_term_is_dropped(place: Place, keeper: Keeper) -> None:
     """Also before there was any, and after it is closed."""
-    keeper.keep(StoreRows(1, 0, (sample(1.0),)))
+    keeper.keep(StoreRows(1, 0, (load("w1", 1.0),)))
     keeper.begin(BeginStore(2))
-    keeper.keep(StoreRows(2, 1, (sample(1.0),)))
+    keeper.keep(StoreRows(2, 1, (load("w1", 1.0),)))
     keeper.scan(ScanStore(3, 1, LoadSample, (), (), 10))
-    keeper.keep(StoreRows(4, 2, (sample(1.0),)))
+    keeper.keep(StoreRows(4, 2, (load("w1", 1.0),)))
     assert place.hear().epoch == 2
     keeper.close()
     keeper.keep(StoreRows(5, 2, ()))
@@ -91,13 +77,13 @@ def test_what_belongs_to_another_term_is_dropped(place: Place, keeper: Keeper) -
 def test_a_later_leader_fences_an_earlier_one(place: Place, keeper: Keeper) -> None:
     """Whatever the earlier one still believes."""
     keeper.begin(BeginStore(1))
-    keeper.keep(StoreRows(1, 1, (sample(1.0),)))
+    keeper.keep(StoreRows(1, 1, (load("w1", 1.0),)))
     assert isinstance(place.hear(), StoreWritten)
     later = place.keeper()
     later.begin(BeginStore(2))
-    later.keep(StoreRows(1, 2, (sample(2.0),)))
+    later.keep(StoreRows(1, 2, (load("w1", 2.0),)))
     assert isinstance(place.hear(), StoreWritten)
-    keeper.keep(StoreRows(2, 1, (sample(3.0),)))
+    keeper.keep(StoreRows(2, 1, (load("w1", 3.0),)))
     assert isinstance(place.hear(), StoreFenced)
     later.close()
 

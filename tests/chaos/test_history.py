@@ -54,6 +54,7 @@ def test_every_result_is_in_the_history(cluster: LocalCluster, work: Work, clien
 
 def test_history_by_command_line(cluster: LocalCluster) -> None:
     """Filters, JSON, CSV; and the database's own shell on the documented views."""
+    wait_for(lambda: len(alb_json(cluster, "workers")) == 2, "both workers to be candidates")
     for status in (0, 3):
         assert alb(cluster, "submit", "-J", f"job{status}", f"exit {status}").returncode == status
     wait_for(lambda: len(alb_json(cluster, "history")) == 2, "both tasks to be archived")

@@ -16,6 +16,8 @@ from alb_core.messages import (
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryIncrements,
+    QueryOutput,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -33,6 +35,8 @@ Query: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryIncrements
+    | QueryOutput
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

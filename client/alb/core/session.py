@@ -29,6 +29,8 @@ _PAGES: Final = (
     messages.ClusterPage,
     messages.DumpPage,
     messages.HistoryPage,
+    messages.IncrementsPage,
+    messages.OutputPage,
     messages.Done,
 )
 
@@ -236,6 +238,8 @@ class ClientCore:
         | messages.ClusterPage
         | messages.DumpPage
         | messages.HistoryPage
+        | messages.IncrementsPage
+        | messages.OutputPage
         | messages.Done,
         out: Actions,
     ) -> None:

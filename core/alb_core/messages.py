@@ -502,6 +502,8 @@ class Registered(Message, frozen=True, kw_only=True):
     output: str
     #: Endpoint of the output link.
     heartbeat_s: float = HEARTBEAT_S
+    depots: tuple[str, ...] = ()
+    #: ``http://host:port`` of every broker's depot, the leader's first.
 
 
 class Reader(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

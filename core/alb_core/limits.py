@@ -59,6 +59,8 @@ PENDING_MAX: Final = 200_000
 PENDING_BYTES_MAX: Final = 512 * 1024 * 1024
 DONE_KEPT_MAX: Final = 10_000
 DONE_KEPT_S: Final = 3600.0
+WORKS_MAX: Final = 200
+#: Works that one message asks for: their tasks, with 64 KiB of specification each, are in memory at once.
 HOLDING_S: Final = 600.0
 #: A result that nobody acknowledged stays at least this long; an unaccepted submission may be sent again
 #: only within this time.

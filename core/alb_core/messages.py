@@ -135,6 +135,16 @@ class QueryHistory(Message, frozen=True, kw_only=True):
     #: Only those that ended earlier; 0: all.
     cursor: str = ""
     #: From the page before.
+    prefix: str = ""
+    #: Only ids that begin so.
+
+
+class QueryWorks(Message, frozen=True, kw_only=True):
+    """Which of these works were done well, or wait or run now? Answer: WorksPage, or Error."""
+
+    seq: int
+    works: tuple[str, ...]
+    #: At most ``limits.WORKS_MAX``.
 
 
 class SetPolicy(Message, frozen=True, kw_only=True):
@@ -193,6 +203,7 @@ ClientMessage: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryWorks
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers
@@ -326,10 +337,12 @@ class TasksPage(Message, frozen=True, kw_only=True):
 
 
 class TaskPage(Message, frozen=True, kw_only=True):
-    """One task as the table holds it."""
+    """One task as the table holds it, or as the results store remembers it."""
 
     seq: int
     task: TaskRecord
+    stored: bool = False
+    #: It has left the table: this is what the results store keeps.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -407,6 +420,16 @@ class HistoryPage(Message, frozen=True, kw_only=True):
     cursor: str = ""
 
 
+class WorksPage(Message, frozen=True, kw_only=True):
+    """The tasks that do these works: SUCCEEDED, else QUEUED or RUNNING. Works without one are left out."""
+
+    seq: int
+    tasks: dict[str, TaskLine]
+    #: By work.
+    stored: bool
+    #: Whether the results store was asked too; else only the table.
+
+
 class Done(Message, frozen=True, kw_only=True):
     """What was asked is done."""
 
@@ -438,6 +461,7 @@ ToClient: TypeAlias = (
     | ClusterPage
     | DumpPage
     | HistoryPage
+    | WorksPage
     | Done
     | Error
 )

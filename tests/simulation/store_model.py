@@ -10,7 +10,7 @@ from tests.simulation.violations import demand
 
 from alb_broker.core import actions as acts
 from alb_broker.store import events
-from alb_core.rows import FinishedTask, Row
+from alb_core.rows import FinishedTask, Key, Row, key_of
 
 if TYPE_CHECKING:
     from tests.simulation.brokers import BrokerHost
@@ -35,6 +35,7 @@ class StoreModel:
         self.term = 0
         self.away = False
         self.tasks: dict[str, FinishedTask] = {}
+        self._rows: dict[tuple[type[Row], Key], Row] = {}
 
     def begin(self, epoch: int) -> bool:
         """Begin a term; returns whether it is the newest."""
@@ -47,6 +48,7 @@ class StoreModel:
             if isinstance(row, FinishedTask):
                 self._check(row)
                 self.tasks[row.task] = row
+            self._rows[type(row), key_of(row)] = row
 
     def _check(self, row: FinishedTask) -> None:
         result = self._cluster.invariants.table.results.get(row.task)
@@ -59,14 +61,20 @@ class StoreModel:
         )
         demand(same, "history_says_what_the_table_says", f"{row} is archived, recorded is {result}")
 
-    def scan(self, action: acts.ScanStore) -> tuple[Row, ...]:
-        """Return rows, the greatest keys first."""
-        found = [
-            row
-            for name, row in sorted(self.tasks.items(), reverse=True)
-            if (not action.after or name > action.after[0]) and (not action.before or name < action.before[0])
+    def read(self, action: acts.ScanStore | acts.GetRows) -> tuple[Row, ...]:
+        """Return the rows of some keys, or a span of rows, the greatest keys first."""
+        if isinstance(action, acts.GetRows):
+            keys = [(action.family, key) for key in action.keys]
+            return tuple(self._rows[key] for key in keys if key in self._rows)
+        found = sorted(key for family, key in self._rows if family is action.family)
+        chosen = [
+            key
+            for key in reversed(found)
+            if key[: len(action.prefix)] == action.prefix
+            and (not action.after or key > action.after)
+            and (not action.before or key < action.before)
         ]
-        return tuple(found[: action.limit])
+        return tuple(self._rows[action.family, key] for key in chosen[: action.limit])
 
 
 class StoreThread:
@@ -97,10 +105,10 @@ class StoreThread:
             self._waiting.append(action)
             self._plan()
 
-    def scan(self, action: acts.ScanStore) -> None:
+    def read(self, action: acts.ScanStore | acts.GetRows) -> None:
         """Read."""
         self._host.cluster.timeline.after(
-            self._host.draws.uniform(*WRITE_S), self._scan, self._host.life, action
+            self._host.draws.uniform(*WRITE_S), self._read, self._host.life, action
         )
 
     def _plan(self, delay_s: float | None = None) -> None:
@@ -134,11 +142,11 @@ class StoreThread:
             host.post(Source.SELF, lambda at: events.StoreWritten(at=at, epoch=epoch, tokens=tokens))
         self._plan()
 
-    def _scan(self, life: int, action: acts.ScanStore) -> None:
+    def _read(self, life: int, action: acts.ScanStore | acts.GetRows) -> None:
         if life != self._host.life:
             return
         away = self._store.away
-        rows = () if away else self._store.scan(action)
+        rows = () if away else self._store.read(action)
         error = "it is away" if away else None
         self._host.post(
             Source.SELF,

@@ -89,6 +89,16 @@ class ScanStore(msgspec.Struct, frozen=True, gc=False):
     after: Key
     before: Key
     limit: int
+    prefix: Key = ()
+
+
+class GetRows(msgspec.Struct, frozen=True, gc=False):
+    """Read the rows of these keys from the results store. Answer: StoreScanned."""
+
+    token: int
+    epoch: int
+    family: type[Row]
+    keys: tuple[Key, ...]
 
 
 class TaskKept(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +125,7 @@ Action: TypeAlias = (
     | BeginStore
     | StoreRows
     | ScanStore
+    | GetRows
     | TaskKept
     | Exit
     | Note

@@ -14,13 +14,15 @@ import msgspec
 
 from alb_broker.core.actions import ScanStore, StoreRows
 from alb_broker.core.clients import Client
+from alb_broker.core.past import more_of
 from alb_broker.core.state import State
 from alb_broker.core.workers import Worker
 from alb_broker.store import events
 from alb_core import rows
 from alb_core.messages import Error, HistoryPage, QueryHistory
 from alb_core.notes import Level
-from alb_core.tasks import Attempt, Result, TaskRecord
+from alb_core.tasks import Attempt, Result, TaskRecord, TaskState
+from alb_core.works import work_of
 
 UNDER_WAY_MAX: Final = 2000
 #: Tasks that were handed over and not answered; more wait in the table.
@@ -122,6 +124,9 @@ class Archive:
         self._questions[token] = (client, query)
         oldest = (_id_of_time(query.since - CLOCKS_DIFFER_S),) if query.since else ()
         newest = (query.cursor,) if query.cursor else ()
+        if query.prefix:
+            oldest = max(oldest, (query.prefix,))
+            newest = newest or (query.prefix + "~",)  # which sorts after all letters of an id
         state.out.append(ScanStore(token, state.epoch, rows.FinishedTask, oldest, newest, SCAN_ROWS))
 
     def on_scanned(self, event: events.StoreScanned) -> None:
@@ -154,6 +159,8 @@ def rows_of(record: TaskRecord) -> list[rows.Row]:
             made.append(
                 rows.Output(task=record.id, attempt=result.attempt, stream=name, offset=offset, data=tail)
             )
+    if result.state is TaskState.SUCCEEDED:
+        made.append(rows.Work(work=work_of(record.user, record.spec), task=record.id))
     return made
 
 
@@ -184,6 +191,7 @@ def _task_row(record: TaskRecord, result: Result) -> rows.FinishedTask:
         labels=",".join(request.labels),
         spec=msgspec.json.encode(spec).decode(),
         digest=record.digest,
+        more=more_of(result),
     )
 
 
@@ -251,7 +259,8 @@ def _page(query: QueryHistory, found: list[rows.FinishedTask]) -> HistoryPage:
 
 def _suits(row: rows.FinishedTask, query: QueryHistory) -> bool:
     return (
-        (not query.user or row.user == query.user)
+        row.task.startswith(query.prefix)
+        and (not query.user or row.user == query.user)
         and (not query.states or row.state in query.states)
         and (not query.worker or row.worker == query.worker)
         and (not query.name or row.name == query.name)

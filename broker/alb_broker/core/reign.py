@@ -23,12 +23,15 @@ from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
 from alb_broker.core.ledger import Failure, Flight, Lane
+from alb_broker.core.past import Past
+from alb_broker.core.reads import Reads
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.retention import Retention
 from alb_broker.core.state import State
 from alb_broker.core.takeover import Takeover
 from alb_broker.core.worker_desk import WorkerDesk
+from alb_broker.core.works import Works
 from alb_broker.store import events as store_events
 from alb_core import limits, zk, znodes
 from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected
@@ -77,7 +80,17 @@ class Reign:
         self._answers: Final = Answers(state, self._archive)
         self._workers: Final = WorkerDesk(state, self._book)
         self._drains: Final = DrainDesk(state, self._workers)
-        self._clients: Final = ClientDesk(state, self._book, self._relay, self._answers, self._drains)
+        self._reads: Final = Reads(state)
+        self._works: Final = Works(state, self._reads)
+        self._clients: Final = ClientDesk(
+            state,
+            self._book,
+            self._relay,
+            self._answers,
+            self._drains,
+            Past(state, self._reads),
+            self._works,
+        )
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
         self._repair: Final = Repair(state, self._book)
@@ -164,7 +177,8 @@ class Reign:
             case store_events.StoreWritten():
                 self._archive.on_written(event)
             case store_events.StoreScanned():
-                self._archive.on_scanned(event)
+                if not self._reads.on_scanned(event):
+                    self._archive.on_scanned(event)
             case store_events.StoreAway():
                 self._archive.on_away(event)
             case store_events.StoreBack():
@@ -285,6 +299,7 @@ class Reign:
             self._takeover.recollect()
             self._clients.tick()
             self._answers.tick()
+            self._works.tick()
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()

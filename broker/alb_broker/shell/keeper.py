@@ -60,8 +60,13 @@ class Keeper:
     def scan(self, action: actions.ScanStore) -> None:
         """Ask for rows."""
         if self._thread is not None and action.epoch == self._epoch:
-            span = Span(after=action.after, before=action.before)
+            span = Span(prefix=action.prefix, after=action.after, before=action.before)
             self._thread.scan(action.token, action.family, span, action.limit, newest_first=True)
+
+    def get(self, action: actions.GetRows) -> None:
+        """Ask for the rows of some keys."""
+        if self._thread is not None and action.epoch == self._epoch:
+            self._thread.get(action.token, action.family, action.keys)
 
     def close(self, *, patience_s: float = LAST_WRITES_S) -> None:
         """End, after what was handed over is written, if that is soon."""

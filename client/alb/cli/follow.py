@@ -40,7 +40,7 @@ NOT_WANTED: Final = 2**62
 @json_option
 @cluster_options
 def wait(place: Place, ids: Sequence[str], *, any_: bool, timeout: float | None, as_json: bool) -> int:
-    """Wait until the tasks IDS have ended.
+    """Wait until the tasks IDS have ended. Those that have left the table are asked of the results store.
 
     Exit status: that of the task; of several, the first that is not 0 (--any: of the one that ended first).
     """

@@ -19,6 +19,7 @@ from alb_core.messages import (
     QueryTask,
     QueryTasks,
     QueryWorkers,
+    QueryWorks,
     SetPolicy,
     StreamName,
     ToClient,
@@ -33,6 +34,7 @@ Query: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryWorks
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

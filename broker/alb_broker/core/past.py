@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -23,8 +24,10 @@ from alb_core.tasks import (
     TaskState,
 )
 
-RECALLS_MAX: Final = 200
-#: Tasks that are read at once: some may hold much output in memory.
+AT_ONCE: Final = 100
+#: Tasks that are read at once: each takes some reads, and holds the ends of its streams in memory.
+RECALLS_MAX: Final = 10_000
+#: Those and the ones that wait; beyond, clients are told to ask again.
 ATTEMPTS_SHOWN: Final = 100
 #: Of one task, the newest.
 PIECES_MAX: Final = 32
@@ -59,7 +62,8 @@ class Past:
     def __init__(self, state: State, reads: Reads) -> None:
         self._state: Final = state
         self._reads: Final = reads
-        self._recalls: Final[dict[str, _Recall]] = {}
+        self._recalls: Final[dict[str, _Recall]] = {}  #: By task.
+        self._queued: Final[deque[_Recall]] = deque()  #: Of those, the ones that are not read yet.
 
     def recall(self, client: Client, message: Any, use: Use) -> None:
         """Use the record of a task that the results store remembers; else refuse the message.
@@ -78,11 +82,17 @@ class Past:
         elif recall is None:
             recall = self._recalls[task_id] = _Recall(task_id)
             recall.askers[client.peer, type(message)] = (client, message, use)
-            self._begin(recall)
+            self._queued.append(recall)
+            self._begin()
         else:
             recall.askers[client.peer, type(message)] = (client, message, use)
 
-    def _begin(self, recall: _Recall) -> None:
+    def _begin(self) -> None:
+        """Read what waits, so many tasks at once."""
+        while self._queued and len(self._recalls) - len(self._queued) < AT_ONCE:
+            self._read(self._queued.popleft())
+
+    def _read(self, recall: _Recall) -> None:
         key = (recall.task,)
         self._reads.get(rows.FinishedTask, [key], lambda found, why: self._on_task(recall, found, why))
         self._reads.newest(
@@ -129,6 +139,7 @@ class Past:
             record, why = record_of(recall.row, recall.attempts, recall.streams)
             code = "error"
         del self._recalls[recall.task]
+        self._begin()
         for client, message, use in recall.askers.values():
             if record is None:
                 self._refuse(client, message, code, why)

@@ -27,7 +27,7 @@ UNUSED_S: Final = 600.0
 #: After so long without a question, what was hashed is forgotten.
 SLACK: Final = 1_000
 #: Works of tasks that left the table may linger.
-QUESTIONS_MAX: Final = 1_000
+QUESTIONS_MAX: Final = 200
 #: That wait or are under way; beyond, clients are told to ask again.
 
 

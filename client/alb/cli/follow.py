@@ -130,11 +130,11 @@ def _show_end(future: TaskFuture, wanted: dict[StreamName, int]) -> None:
     if future.record is None:
         future.result()
         return
-    _show_lost(future, future.record, wanted)
+    show_lost(future, future.record, wanted)
     out.say(f"task {future.id}: {describe(future.record)}")
 
 
-def _show_lost(future: TaskFuture, record: Result, wanted: dict[StreamName, int]) -> None:
+def show_lost(future: TaskFuture, record: Result, wanted: dict[StreamName, int]) -> None:
     """Say what output is gone, and show what the table kept of its end."""
     for missing in future.missing:
         if missing.stream not in wanted:

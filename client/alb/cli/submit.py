@@ -124,7 +124,12 @@ def submit(  # noqa: PLR0913 (one parameter an option)
             stream = client.attach_stream(earlier.id, moves=True)
         else:
             stream = client.stream(what, id=task_id, moves=True, **options)
-        return Attendance(client, stream, patience, story, Pump(stream, out.DESCRIPTORS)).attend()
+        status = Attendance(client, stream, patience, story, Pump(stream, out.DESCRIPTORS)).attend()
+        if earlier is not None and stream.record is not None and stream.missing:
+            from alb.cli.follow import show_lost  # noqa: PLC0415 (hardly ever)
+
+            show_lost(stream, stream.record, out.DESCRIPTORS)
+        return status
 
 
 def _earlier(client: Client, what: Command, options: Any, say: Callable[[str], None]) -> TaskLine | None:

@@ -159,7 +159,8 @@ def rows_of(record: TaskRecord) -> list[rows.Row]:
             made.append(
                 rows.Output(task=record.id, attempt=result.attempt, stream=name, offset=offset, data=tail)
             )
-    if result.state is TaskState.SUCCEEDED:
+    if result.state is TaskState.SUCCEEDED and not record.spec.returns:
+        # What came back with a task can be had only while the table holds it.
         made.append(rows.Work(work=work_of(record.user, record.spec), task=record.id))
     return made
 

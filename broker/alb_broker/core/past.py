@@ -12,6 +12,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.reads import Reads
 from alb_broker.core.state import State
 from alb_core import limits, rows
+from alb_core.files import FileRef
 from alb_core.messages import Error, Message, QueryTask, Rejected
 from alb_core.tasks import (
     EMPTY_STREAM,
@@ -184,7 +185,7 @@ def record_of(
         attempts=attempts,
         crashes=row.crashes,
         cancel=state is TaskState.CANCELLED,
-        result=Result(state=state, output_open=more.output_open, **told),
+        result=Result(state=state, output_open=more.output_open, returned=more.returned, **told),
     )
     return record, ""
 
@@ -195,6 +196,7 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     output_open: bool = False
     truncated: tuple[str, ...] = ()
     #: Names of streams.
+    returned: tuple[FileRef, ...] = ()
 
 
 _TOLD: Final = tuple(
@@ -208,10 +210,10 @@ _TOLD: Final = tuple(
 def more_of(result: Result) -> str:
     """Return what a result says that no column shows, as JSON; empty: nothing."""
     stdout, stderr = result.stdout.truncated, result.stderr.truncated
-    if not (result.output_open or stdout or stderr):
+    if not (result.output_open or stdout or stderr or result.returned):
         return ""
     truncated = ("stdout",) * stdout + ("stderr",) * stderr
-    return msgspec.json.encode(More(result.output_open, truncated)).decode()
+    return msgspec.json.encode(More(result.output_open, truncated, result.returned)).decode()
 
 
 def tail_of(pieces: Sequence[rows.Output], size_bytes: int) -> bytes:

@@ -23,6 +23,16 @@ STEPS_MAX: Final = 1_000_000
 TIME_LIMIT_S_MAX: Final = 366 * 86_400.0
 GRACE_S_MAX: Final = 3600.0
 
+# --- files ------------------------------------------------------------------------------------------------
+FILES_MAX: Final = 100
+#: That one task takes along, or brings back: what is more travels as one archive. A result names each file in
+#: ZooKeeper, some 150 bytes apiece.
+FILE_NAME_BYTES_MAX: Final = 255
+RETURN_PATTERNS_MAX: Final = 100
+FILE_BYTES_MAX: Final = 1024**4
+#: No disk of a worker holds more; what there is room for, each depot and each worker says itself.
+TASK_FILES_BYTES_MAX: Final = 2 * FILE_BYTES_MAX
+
 # --- output -----------------------------------------------------------------------------------------------
 INLINE_OUTPUT_BYTES: Final = 4096
 #: Up to this a stream rides in its result; of more, the result keeps the last bytes.
@@ -54,6 +64,8 @@ PENDING_MAX: Final = 200_000
 PENDING_BYTES_MAX: Final = 512 * 1024 * 1024
 DONE_KEPT_MAX: Final = 10_000
 DONE_KEPT_S: Final = 3600.0
+WORKS_MAX: Final = 200
+#: Works that one message asks for: their tasks, with 64 KiB of specification each, are in memory at once.
 HOLDING_S: Final = 600.0
 #: A result that nobody acknowledged stays at least this long; an unaccepted submission may be sent again
 #: only within this time.

@@ -143,6 +143,16 @@ class QueryHistory(Message, frozen=True, kw_only=True):
     #: Only those that ended earlier; 0: all.
     cursor: str = ""
     #: From the page before.
+    prefix: str = ""
+    #: Only ids that begin so.
+
+
+class QueryWorks(Message, frozen=True, kw_only=True):
+    """Which of these works were done well, or wait or run now? Answer: WorksPage, or Error."""
+
+    seq: int
+    works: tuple[str, ...]
+    #: At most ``limits.WORKS_MAX``.
 
 
 class QueryIncrements(Message, frozen=True, kw_only=True):
@@ -227,6 +237,7 @@ ClientMessage: TypeAlias = (
     | QueryHistory
     | QueryIncrements
     | QueryOutput
+    | QueryWorks
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers
@@ -360,10 +371,12 @@ class TasksPage(Message, frozen=True, kw_only=True):
 
 
 class TaskPage(Message, frozen=True, kw_only=True):
-    """One task as the table holds it."""
+    """One task as the table holds it, or as the results store remembers it."""
 
     seq: int
     task: TaskRecord
+    stored: bool = False
+    #: It has left the table: this is what the results store keeps.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -466,6 +479,16 @@ class OutputPage(Message, frozen=True, kw_only=True):
     #: Why bytes that the attempt wrote are not there; `end` is set then.
 
 
+class WorksPage(Message, frozen=True, kw_only=True):
+    """The tasks that do these works: SUCCEEDED, else QUEUED or RUNNING. Works without one are left out."""
+
+    seq: int
+    tasks: dict[str, TaskLine]
+    #: By work.
+    stored: bool
+    #: Whether the results store was asked too; else only the table.
+
+
 class Done(Message, frozen=True, kw_only=True):
     """What was asked is done."""
 
@@ -499,6 +522,7 @@ ToClient: TypeAlias = (
     | HistoryPage
     | IncrementsPage
     | OutputPage
+    | WorksPage
     | Done
     | Error
 )
@@ -582,6 +606,8 @@ class Registered(Message, frozen=True, kw_only=True):
     heartbeat_s: float = HEARTBEAT_S
     stores: bool = False
     #: There is a results store: output and increments go there before an attempt's end is reported.
+    depots: tuple[str, ...] = ()
+    #: ``http://host:port`` of every broker's depot, the leader's first.
 
 
 class Reader(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

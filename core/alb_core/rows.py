@@ -128,6 +128,8 @@ class FinishedTask(Row, frozen=True, gc=False, kw_only=True):
     spec: str
     #: JSON.
     digest: str
+    more: str = ""
+    #: What else the result says, as JSON; mostly nothing.
 
 
 class PastAttempt(Row, frozen=True, gc=False, kw_only=True):
@@ -183,7 +185,19 @@ class LoadSample(Row, frozen=True, gc=False, kw_only=True):
     capacity_memory_bytes: int
 
 
-FAMILIES: Final[tuple[type[Row], ...]] = (Output, Increment, FinishedTask, PastAttempt, LoadSample)
+class Work(Row, frozen=True, gc=False, kw_only=True):
+    """The newest task that did a work well. The task may have been removed since: who reads this, looks."""
+
+    family = "works"
+    key_fields = ("work",)
+    merge = Merge.LAST
+
+    work: str
+    #: See ``alb_core.works``.
+    task: str
+
+
+FAMILIES: Final[tuple[type[Row], ...]] = (Output, Increment, FinishedTask, PastAttempt, LoadSample, Work)
 
 _CUT: Final[dict[tuple[type[Row], str], int]] = {(FinishedTask, "user"): USER_LENGTH_MAX}
 _INTEGER_MAX: Final = 2**63 - 1

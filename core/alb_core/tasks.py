@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from alb_core import limits
+from alb_core.files import FileRef, check_files, wrong_references
 from alb_core.resources import Request
 
 WHY_LENGTH_MAX: Final = 1000
@@ -68,6 +69,10 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     name: str = ""
     steps: int = 0
     #: Run the command once for each step from 1 to this; 0: it is no task of steps.
+    files: tuple[FileRef, ...] = ()
+    #: Put into its fresh directory before it starts.
+    returns: tuple[str, ...] = ()
+    #: Globs, relative to that directory: what they match when the command is over goes back.
 
 
 class AttemptState(enum.Enum):
@@ -194,6 +199,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     stderr: Stream = EMPTY_STREAM
     output_open: bool = False
     #: Something that the command left behind still held its output open; it was killed.
+    returned: tuple[FileRef, ...] = ()
+    #: What the return patterns matched; each file is in a depot.
 
 
 def bounded(outcome: Outcome) -> Outcome:
@@ -207,6 +214,8 @@ def bounded(outcome: Outcome) -> Outcome:
     if outcome.stdout.oversize or outcome.stderr.oversize:
         streams = {"stdout": outcome.stdout.bounded(), "stderr": outcome.stderr.bounded()}
         outcome = msgspec.structs.replace(outcome, **streams)
+    if outcome.returned and wrong_references(outcome.returned, limits.FILES_MAX) is not None:
+        outcome = msgspec.structs.replace(outcome, returned=())
     return outcome
 
 
@@ -228,6 +237,8 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     stdout: Stream = EMPTY_STREAM
     stderr: Stream = EMPTY_STREAM
     output_open: bool = False
+    returned: tuple[FileRef, ...] = ()
+    #: Files that came back; the depots keep them as long as the table keeps the result.
 
     def exit_status(self) -> int:
         """Return what a shell would: the command's own status, 128 + signal, 124 time limit, 125 alb."""
@@ -275,7 +286,7 @@ def check_spec(spec: TaskSpec, encoded_bytes: int) -> str | None:
     """
     if encoded_bytes > limits.SPEC_BYTES_MAX:
         return too_large(encoded_bytes)
-    return _check_words(spec) or _check_numbers(spec)
+    return _check_words(spec) or _check_numbers(spec) or check_files(spec.files, spec.returns, spec.cwd)
 
 
 def too_large(encoded_bytes: int) -> str:

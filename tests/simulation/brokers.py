@@ -184,8 +184,8 @@ class BrokerHost(Host):
                 self._store.begin(action.epoch)
             case acts.StoreRows():
                 self._store.write(action)
-            case acts.ScanStore():
-                self._store.scan(action)
+            case acts.ScanStore() | acts.GetRows():
+                self._store.read(action)
             case Note() | acts.WriteDump():
                 pass
             case zk.Multi() | zk.ReadNodes() | zk.ListChildren():

@@ -106,12 +106,15 @@ class StoreModel:
                 reached = max(reached, row.offset + len(row.data))
         return reached >= size
 
-    def scan(self, action: acts.ScanStore) -> tuple[Row, ...]:
-        """Return rows in the order of their keys."""
+    def read(self, action: acts.ScanStore | acts.GetRows) -> tuple[Row, ...]:
+        """Return the rows of some keys, or a span of rows in the order of their keys."""
+        family = self.rows[action.family]
+        if isinstance(action, acts.GetRows):
+            return tuple(family[key] for key in action.keys if key in family)
         span = action.span
         found = [
             row
-            for key, row in sorted(self.rows[action.family].items(), reverse=action.newest_first)
+            for key, row in sorted(family.items(), reverse=action.newest_first)
             if key[: len(span.prefix)] == span.prefix
             and (not span.after or key[: len(span.after)] > span.after)
             and (not span.before or key[: len(span.before)] < span.before)
@@ -147,10 +150,10 @@ class StoreThread:
             self._waiting.append(action)
             self._plan()
 
-    def scan(self, action: acts.ScanStore) -> None:
+    def read(self, action: acts.ScanStore | acts.GetRows) -> None:
         """Read."""
         self._host.cluster.timeline.after(
-            self._host.draws.uniform(*WRITE_S), self._scan, self._host.life, action
+            self._host.draws.uniform(*WRITE_S), self._read, self._host.life, action
         )
 
     def _plan(self, delay_s: float | None = None) -> None:
@@ -184,11 +187,11 @@ class StoreThread:
             host.post(Source.SELF, lambda at: events.StoreWritten(at=at, epoch=epoch, tokens=tokens))
         self._plan()
 
-    def _scan(self, life: int, action: acts.ScanStore) -> None:
+    def _read(self, life: int, action: acts.ScanStore | acts.GetRows) -> None:
         if life != self._host.life:
             return
         away = self._store.away
-        rows = () if away else self._store.scan(action)
+        rows = () if away else self._store.read(action)
         error = "it is away" if away else None
         self._host.post(
             Source.SELF,

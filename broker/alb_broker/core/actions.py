@@ -13,7 +13,7 @@ import msgspec
 from alb_core import zk
 from alb_core.messages import AttemptId, Chunk, Grant, Increments, ToClient, ToWorker
 from alb_core.notes import Note
-from alb_core.rows import Row, Span
+from alb_core.rows import Key, Row, Span
 
 
 class SendToClient(msgspec.Struct, frozen=True, gc=False):
@@ -92,6 +92,15 @@ class ScanStore(msgspec.Struct, frozen=True, gc=False):
     #: Those with the greatest keys first.
 
 
+class GetRows(msgspec.Struct, frozen=True, gc=False):
+    """Read the rows of these keys from the results store. Answer: StoreScanned."""
+
+    token: int
+    epoch: int
+    family: type[Row]
+    keys: tuple[Key, ...]
+
+
 class TaskKept(msgspec.Struct, frozen=True, gc=False):
     """Not for the shell: released with a result's commit, it lets the reign archive the task."""
 
@@ -130,6 +139,7 @@ Action: TypeAlias = (
     | BeginStore
     | StoreRows
     | ScanStore
+    | GetRows
     | TaskKept
     | IncrementsMarked
     | ResumeWanted

@@ -170,6 +170,10 @@ class Answers:
         """Answer with everything about one task."""
         self._state.tell(client.peer, TaskPage(seq=query.seq, task=record))
 
+    def tell_past_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
+        """Answer with what the results store remembers of a task."""
+        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, stored=True))
+
     def _on_workers(self, client: Client, query: QueryWorkers) -> None:
         workers = self._state.workers
         wanted = set(query.names)

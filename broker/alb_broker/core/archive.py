@@ -14,13 +14,14 @@ from typing import Final
 import msgspec
 
 from alb_broker.core.clients import Client
+from alb_broker.core.past import more_of
 from alb_broker.core.state import State
 from alb_broker.core.workers import Worker
-from alb_broker.store import events
 from alb_core import rows
 from alb_core.messages import Error, HistoryPage, QueryHistory
 from alb_core.rows import Span
-from alb_core.tasks import Attempt, Result, TaskRecord
+from alb_core.tasks import Attempt, Result, TaskRecord, TaskState
+from alb_core.works import work_of
 
 UNDER_WAY_MAX: Final = 2000
 #: Tasks that were handed over and not answered; more wait in the table.
@@ -100,16 +101,18 @@ class Archive:
             return
         oldest = (_id_of_time(query.since - CLOCKS_DIFFER_S),) if query.since else ()
         newest = (query.cursor,) if query.cursor else ()
+        if query.prefix:
+            oldest = max(oldest, (query.prefix,))
+            newest = newest or (query.prefix + "~",)  # which sorts after all letters of an id
         span = Span(after=oldest, before=newest)
         then = partial(self._on_scanned, client, query)
         state.store.scan(rows.FinishedTask, span, SCAN_ROWS, then, newest_first=True)
 
-    def _on_scanned(self, client: Client, query: QueryHistory, event: events.StoreScanned) -> None:
-        if event.error is not None:
-            why = f"the results store does not answer: {event.error}"
+    def _on_scanned(self, client: Client, query: QueryHistory, read: tuple[rows.Row, ...], why: str) -> None:
+        if why:
             self._state.tell(client.peer, Error(code="error", why=why, seq=query.seq))
             return
-        found = [row for row in event.rows if isinstance(row, rows.FinishedTask)]
+        found = [row for row in read if isinstance(row, rows.FinishedTask)]
         self._state.tell(client.peer, _page(query, found))
 
 
@@ -129,6 +132,9 @@ def rows_of(record: TaskRecord) -> list[rows.Row]:
             made.append(
                 rows.Output(task=record.id, attempt=result.attempt, stream=name, offset=offset, data=tail)
             )
+    if result.state is TaskState.SUCCEEDED and not record.spec.returns:
+        # What came back with a task can be had only while the table holds it.
+        made.append(rows.Work(work=work_of(record.user, record.spec), task=record.id))
     return made
 
 
@@ -159,6 +165,7 @@ def _task_row(record: TaskRecord, result: Result) -> rows.FinishedTask:
         labels=",".join(request.labels),
         spec=msgspec.json.encode(spec).decode(),
         digest=record.digest,
+        more=more_of(result),
     )
 
 
@@ -226,7 +233,8 @@ def _page(query: QueryHistory, found: list[rows.FinishedTask]) -> HistoryPage:
 
 def _suits(row: rows.FinishedTask, query: QueryHistory) -> bool:
     return (
-        (not query.user or row.user == query.user)
+        row.task.startswith(query.prefix)
+        and (not query.user or row.user == query.user)
         and (not query.states or row.state in query.states)
         and (not query.worker or row.worker == query.worker)
         and (not query.name or row.name == query.name)

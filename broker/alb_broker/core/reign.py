@@ -31,6 +31,7 @@ from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
+from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
@@ -39,6 +40,7 @@ from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.takeover import Takeover
 from alb_broker.core.worker_desk import WorkerDesk
+from alb_broker.core.works import Works
 from alb_broker.store import events as store_events
 from alb_core import limits, zk, znodes
 from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected
@@ -90,7 +92,16 @@ class Reign:
         self._answers: Final = Answers(state, self._archive, self._stored)
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
-        self._clients: Final = ClientDesk(state, self._book, self._relay, self._answers, self._drains)
+        self._works: Final = Works(state)
+        self._clients: Final = ClientDesk(
+            state,
+            self._book,
+            self._relay,
+            self._answers,
+            self._drains,
+            Past(state),
+            self._works,
+        )
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
         self._repair: Final = Repair(state, self._book)
@@ -288,6 +299,7 @@ class Reign:
             self._takeover.recollect()
             self._clients.tick()
             self._answers.tick()
+            self._works.tick()
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()

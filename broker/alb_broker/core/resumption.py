@@ -11,10 +11,9 @@ from typing import Final
 
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.store import events
 from alb_core.increments import LINES_MAX, Resume, resume_of
 from alb_core.messages import AttemptId
-from alb_core.rows import Increment, Span
+from alb_core.rows import Increment, Row, Span
 
 ROWS: Final = 2 * LINES_MAX
 #: The newest increments among which the newest of each key is looked for.
@@ -63,12 +62,12 @@ class Resumption:
         span = Span(prefix=(attempt_id.task,))
         self._state.store.scan(Increment, span, ROWS, partial(self._on_rows, attempt_id), newest_first=True)
 
-    def _on_rows(self, attempt_id: AttemptId, event: events.StoreScanned) -> None:
+    def _on_rows(self, attempt_id: AttemptId, found: tuple[Row, ...], why: str) -> None:
         self._reading.discard(attempt_id)
-        if event.error is not None:
+        if why:
             return  # its order to run is due again soon
         task = self._state.table.live.get(attempt_id.task)
         if task is not None:
-            found = [row for row in event.rows if isinstance(row, Increment)]
-            task.resume = (attempt_id.n, resume_of(found))
+            reported = [row for row in found if isinstance(row, Increment)]
+            task.resume = (attempt_id.n, resume_of(reported))
             self._read.append(attempt_id)

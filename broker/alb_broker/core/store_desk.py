@@ -6,16 +6,19 @@ scans come in no order with writes: whoever must read what was written before wr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from alb_broker.core.actions import BeginStore, ScanStore, StoreRows
+from alb_broker.core.actions import BeginStore, GetRows, ScanStore, StoreRows
 from alb_broker.store import events
 from alb_core.notes import Level
-from alb_core.rows import Row, Span
+from alb_core.rows import Key, Row, Span
 
 if TYPE_CHECKING:
     from alb_broker.core.state import State
+
+Found: TypeAlias = Callable[[tuple[Row, ...], str], None]
+#: Takes rows; or none, and why they cannot be had now.
 
 NOBODY: Final = 0
 #: The token of rows for whose durability nobody waits.
@@ -34,7 +37,7 @@ class StoreDesk:
         self.enabled: Final = enabled
         self.away = ""  #: Why the store does not take anything; empty: it does.
         self._writes: Final[dict[int, Callable[[], None]]] = {}  #: Who waits, by token.
-        self._scans: Final[dict[int, Callable[[events.StoreScanned], None]]] = {}  #: As above.
+        self._reads: Final[dict[int, Found]] = {}  #: As above.
 
     def begin(self) -> None:
         """Begin this reign's term in the store."""
@@ -59,14 +62,25 @@ class StoreDesk:
         family: type[Row],
         span: Span,
         limit: int,
-        then: Callable[[events.StoreScanned], None],
+        then: Found,
         *,
         newest_first: bool = False,
     ) -> None:
-        """Ask for rows; `then` is called with them, or with why they cannot be had now."""
-        token = self._state.tokens.next()
-        self._scans[token] = then
+        """Read rows in the order of their keys."""
+        token = self._expect(then)
         self._state.out.append(ScanStore(token, self._state.epoch, family, span, limit, newest_first))
+
+    def get(self, family: type[Row], keys: Sequence[Key], then: Found) -> None:
+        """Read the rows of these keys, those that are there; nobody is asked where there is no key."""
+        if keys:
+            self._state.out.append(GetRows(self._expect(then), self._state.epoch, family, tuple(keys)))
+        else:
+            then((), "")
+
+    def _expect(self, then: Found) -> int:
+        token = self._state.tokens.next()
+        self._reads[token] = then
+        return token
 
     def on_event(self, event: events.StoreEvent) -> bool:
         """Pass on what the store tells.
@@ -83,9 +97,7 @@ class StoreDesk:
                     if written is not None:
                         written()
             case events.StoreScanned():
-                scanned = self._scans.pop(event.token, None)
-                if scanned is not None:
-                    scanned(event)
+                self._on_scanned(event)
             case events.StoreAway():
                 self.away = event.why
                 waiting = self._state.table.unarchived
@@ -97,3 +109,10 @@ class StoreDesk:
             case events.StoreFenced():
                 return False
         return True
+
+    def _on_scanned(self, event: events.StoreScanned) -> None:
+        found = self._reads.pop(event.token, None)
+        if found is not None and event.error is None:
+            found(event.rows, "")
+        elif found is not None:
+            found((), f"the results store does not answer: {event.error}")

@@ -16,7 +16,6 @@ import msgspec
 from alb_broker.core.actions import SendChunk
 from alb_broker.core.clients import Client
 from alb_broker.core.state import State
-from alb_broker.store import events
 from alb_core import limits
 from alb_core.messages import (
     AttemptId,
@@ -29,7 +28,7 @@ from alb_core.messages import (
     QueryOutput,
     StreamName,
 )
-from alb_core.rows import FinishedTask, Increment, Output, Span, weight
+from alb_core.rows import FinishedTask, Increment, Output, Row, Span, weight
 from alb_core.tasks import Result
 
 ROWS: Final = 500
@@ -98,12 +97,12 @@ class StoredAnswers:
         self._state.store.scan(Increment, span, limit + 1, then, newest_first=query.newest)
 
     def _on_increments(
-        self, client: Client, query: QueryIncrements, limit: int, event: events.StoreScanned
+        self, client: Client, query: QueryIncrements, limit: int, rows: tuple[Row, ...], why: str
     ) -> None:
-        if event.error is not None:
-            self._refuse(client, query.seq, "error", f"the results store does not answer: {event.error}")
+        if why:
+            self._refuse(client, query.seq, "error", why)
             return
-        found = [row for row in event.rows if isinstance(row, Increment)]
+        found = [row for row in rows if isinstance(row, Increment)]
         chosen = _first_of(found[:limit], PAGE_BYTES)
         page = IncrementsPage(seq=query.seq, increments=tuple(chosen), more=len(chosen) < len(found))
         self._state.tell(client.peer, page)
@@ -142,10 +141,10 @@ class StoredAnswers:
         size = stream.size_bytes if delivered else None
         self._read_page(client, query, _Place(AttemptId(query.id, n), query.stream, size))
 
-    def _on_task(self, client: Client, query: QueryOutput, event: events.StoreScanned) -> None:
-        row = event.rows[0] if event.rows else None
-        if event.error is not None:
-            self._refuse(client, query.seq, "error", f"the results store does not answer: {event.error}")
+    def _on_task(self, client: Client, query: QueryOutput, rows: tuple[Row, ...], why: str) -> None:
+        row = rows[0] if rows else None
+        if why:
+            self._refuse(client, query.seq, "error", why)
         elif not isinstance(row, FinishedTask):
             why = "neither the table nor the results store holds this task, or not any more"
             self._refuse(client, query.seq, "gone", why)
@@ -168,17 +167,20 @@ class StoredAnswers:
             self._state.store.scan(Output, span, 1, then, newest_first=True)
 
     def _on_newest(
-        self, client: Client, query: QueryOutput, place: _Place, event: events.StoreScanned
+        self, client: Client, query: QueryOutput, place: _Place, rows: tuple[Row, ...], why: str
     ) -> None:
         """What is stored ends with the newest piece."""
-        row = event.rows[0] if event.rows else None
+        if why:
+            self._refuse(client, query.seq, "error", why)
+            return
+        row = rows[0] if rows else None
         end = row.offset + len(row.data) if isinstance(row, Output) else 0
         begin = max(0, end + query.offset)
         self._read(place, begin, partial(self._on_piece, client, query, place, begin))
 
     def _on_piece(self, client: Client, query: QueryOutput, place: _Place, offset: int, piece: Piece) -> None:
         if piece.error:
-            self._refuse(client, query.seq, "error", f"the results store does not answer: {piece.error}")
+            self._refuse(client, query.seq, "error", piece.error)
             return
         reached = offset + len(piece.data)
         end = not piece.data or reached == place.size
@@ -250,12 +252,12 @@ class StoredAnswers:
         self._state.store.scan(Output, span, ROWS, scanned)
 
     def _on_rows(
-        self, place: _Place, offset: int, then: Callable[[Piece], None], event: events.StoreScanned
+        self, place: _Place, offset: int, then: Callable[[Piece], None], rows: tuple[Row, ...], why: str
     ) -> None:
-        if event.error is not None:
-            then(Piece(error=event.error))
+        if why:
+            then(Piece(error=why))
             return
-        found = [row for row in event.rows if isinstance(row, Output)]
+        found = [row for row in rows if isinstance(row, Output)]
         data = joined(found, offset)
         if data or len(found) < ROWS:
             then(Piece(data))

@@ -322,6 +322,7 @@ def _result(attempt: Attempt, outcome: Outcome, at: float) -> Result:
         stdout=outcome.stdout,
         stderr=outcome.stderr,
         output_open=outcome.output_open,
+        returned=outcome.returned,
     )
 
 

@@ -64,6 +64,11 @@ class Keeper:
                 action.token, action.family, action.span, action.limit, newest_first=action.newest_first
             )
 
+    def get(self, action: actions.GetRows) -> None:
+        """Ask for the rows of some keys."""
+        if self._thread is not None and action.epoch == self._epoch:
+            self._thread.get(action.token, action.family, action.keys)
+
     def close(self, *, patience_s: float = LAST_WRITES_S) -> None:
         """End, after what was handed over is written, if that is soon."""
         if self._thread is not None:

@@ -134,6 +134,7 @@ class BrokerProcess:
             actions.BeginStore: self._keeper.begin,
             actions.StoreRows: self._keeper.keep,
             actions.ScanStore: self._keeper.scan,
+            actions.GetRows: self._keeper.get,
             actions.Exit: self._on_exit,
             Note: lambda a: logs.write_note(self._log, a),
             zk.Multi: self._session.request,

@@ -1,4 +1,4 @@
-"""The contract of a results store: five verbs on rows that sort by their keys, and its errors.
+"""The contract of a results store: a few verbs on rows that sort by their keys, and its errors.
 
 It knows no database: an implementation on a key-value store with sorted keys is as good as one on SQL.
 ``tests/store_contract.py`` holds every implementation to it.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from alb_core.errors import AlbError
-from alb_core.rows import Row, Span
+from alb_core.rows import Key, Row, Span
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
@@ -97,6 +97,17 @@ class Store(Protocol):
             span: Between which keys.
             limit: The most to return. What they hold is in memory at once: take few where they may be large.
             newest_first: From the greatest key down.
+
+        Raises:
+            StoreUnavailable: Nothing was read.
+        """
+
+    def get(self, family: type[AnyRow], keys: Sequence[Key]) -> list[AnyRow]:
+        """Return the rows that have these whole keys, in any order; one call, however many they are.
+
+        Args:
+            family: Which rows.
+            keys: At most some hundred.
 
         Raises:
             StoreUnavailable: Nothing was read.

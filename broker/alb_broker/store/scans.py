@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from alb_broker.store.events import StoreEvent, StoreScanned
 from alb_broker.store.interface import Store, StoreError
 from alb_core.io.clock import monotonic
-from alb_core.rows import Row, Span
+from alb_core.rows import Key, Row, Span
 
 WAITING_MAX: Final = 1_000
 #: Scans; beyond, they are refused at once.
@@ -24,6 +24,21 @@ class _Scan(msgspec.Struct, frozen=True, gc=False):
     span: Span
     limit: int
     newest_first: bool
+
+    def read(self, store: Store) -> Sequence[Row]:
+        return store.scan(self.family, self.span, self.limit, newest_first=self.newest_first)
+
+
+class _Get(msgspec.Struct, frozen=True, gc=False):
+    token: int
+    family: type[Row]
+    keys: tuple[Key, ...]
+
+    def read(self, store: Store) -> Sequence[Row]:
+        return store.get(self.family, self.keys)
+
+
+_Read = _Scan | _Get
 
 
 class ScanThread:
@@ -43,7 +58,7 @@ class ScanThread:
         self._post: Final = post
         self._thread: Final = threading.Thread(target=self._run, name="store-scans", daemon=True)
         self._changed: Final = threading.Condition()
-        self._scans: Final[deque[_Scan]] = deque()
+        self._scans: Final[deque[_Read]] = deque()
         self._stopping = False
         self._store: Store | None = None
 
@@ -53,13 +68,20 @@ class ScanThread:
 
     def ask(self, token: int, family: type[Row], span: Span, limit: int, *, newest_first: bool) -> None:
         """Queue a scan."""
+        self._queue(_Scan(token, family, span, limit, newest_first))
+
+    def get(self, token: int, family: type[Row], keys: Sequence[Key]) -> None:
+        """Queue a read of the rows of these keys."""
+        self._queue(_Get(token, family, tuple(keys)))
+
+    def _queue(self, read: _Read) -> None:
         with self._changed:
             taken = len(self._scans) < WAITING_MAX and not self._stopping
             if taken:
-                self._scans.append(_Scan(token, family, span, limit, newest_first))
+                self._scans.append(read)
                 self._changed.notify()
         if not taken:
-            self._refuse(token, "too many reads of the results store wait already; ask again later")
+            self._refuse(read.token, "too many reads of the results store wait already; ask again later")
 
     def stop(self) -> None:
         """End soon; nobody is waited for, and what waits is not answered."""
@@ -75,18 +97,18 @@ class ScanThread:
         finally:
             self._disconnect()
 
-    def _next(self) -> _Scan | None:
+    def _next(self) -> _Read | None:
         with self._changed:
             while not self._scans and not self._stopping:
                 self._changed.wait()
             return None if self._stopping else self._scans.popleft()
 
-    def _answer(self, scan: _Scan) -> None:
+    def _answer(self, scan: _Read) -> None:
         try:
             if self._store is None:
                 self._store = self._make_store()
                 self._store.open()
-            rows = self._store.scan(scan.family, scan.span, scan.limit, newest_first=scan.newest_first)
+            rows = scan.read(self._store)
         except Exception as error:  # noqa: BLE001 (whatever it is, the asker must be told)
             self._disconnect()
             self._refuse_all(
@@ -95,7 +117,7 @@ class ScanThread:
         else:
             self._post(StoreScanned(at=monotonic(), epoch=self._epoch, token=scan.token, rows=tuple(rows)))
 
-    def _refuse_all(self, scan: _Scan, why: str) -> None:
+    def _refuse_all(self, scan: _Read, why: str) -> None:
         """Each would wait for the same time-out: they are told at once."""
         with self._changed:
             others = [each.token for each in self._scans]

@@ -25,7 +25,7 @@ from alb_broker.store.events import (
 from alb_broker.store.interface import StaleTerm, Store, StoreError
 from alb_broker.store.scans import ScanThread
 from alb_core.io.clock import monotonic
-from alb_core.rows import Row, Span, weight
+from alb_core.rows import Key, Row, Span, weight
 
 BATCH_ROWS: Final = 5_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -118,6 +118,10 @@ class StoreThread:
     ) -> None:
         """Read rows; answered by `StoreScanned`, in no order with writes. See `Store.scan`."""
         self._scans.ask(token, family, span, limit, newest_first=newest_first)
+
+    def get(self, token: int, family: type[Row], keys: Sequence[Key]) -> None:
+        """Read the rows of these keys; answered as `scan` is. See `Store.get`."""
+        self._scans.get(token, family, keys)
 
     def stop(self, patience_s: float) -> bool:
         """Write what waits and end; the one call that waits.

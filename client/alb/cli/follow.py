@@ -40,7 +40,7 @@ NOT_WANTED: Final = 2**62
 @json_option
 @cluster_options
 def wait(place: Place, ids: Sequence[str], *, any_: bool, timeout: float | None, as_json: bool) -> int:
-    """Wait until the tasks IDS have ended.
+    """Wait until the tasks IDS have ended. Those that have left the table are asked of the results store.
 
     Exit status: that of the task; of several, the first that is not 0 (--any: of the one that ended first).
     """
@@ -130,11 +130,11 @@ def _show_end(future: TaskFuture, wanted: dict[StreamName, int]) -> None:
     if future.record is None:
         future.result()
         return
-    _show_lost(future, future.record, wanted)
+    show_lost(future, future.record, wanted)
     out.say(f"task {future.id}: {describe(future.record)}")
 
 
-def _show_lost(future: TaskFuture, record: Result, wanted: dict[StreamName, int]) -> None:
+def show_lost(future: TaskFuture, record: Result, wanted: dict[StreamName, int]) -> None:
     """Say what output is gone, and show what the table kept of its end."""
     for missing in future.missing:
         if missing.stream not in wanted:

@@ -13,17 +13,21 @@ from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.values import format_duration, format_size
 from alb_core import znodes
+from alb_core.errors import CoordinationError
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from alb.api.client import Client
     from alb_core.drains import Drain
     from alb_core.messages import ClusterPage, TaskLine, WorkerLine, WorkersPage
     from alb_core.tasks import TaskRecord
     from alb_core.znodes import BrokerNode, LeaderNode
 
 WATCH_S: Final = 1.0
+STORE_ASKED_S: Final = 1.0
+#: A leader that does not answer in this time is listed without its store.
 LINES_MAX: Final = 1000
 #: Tasks shown without --limit.
 
@@ -78,7 +82,10 @@ def _task_row(line: TaskLine) -> tuple[str, ...]:
 @json_option
 @cluster_options
 def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
-    """Show the tasks IDS; without any, the cluster."""
+    """Show the tasks IDS; without any, the cluster.
+
+    A task that has left the table is shown as the results store remembers it.
+    """
     with place.client() as client:
         if not ids:
             page = client.cluster()
@@ -88,12 +95,12 @@ def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
             else:
                 _show_cluster(page, workers)
             return 0
-        records = [client.task(resolve(client, text)) for text in dict.fromkeys(ids)]
+        found = [client.task_page(resolve(client, text)) for text in dict.fromkeys(ids)]
     if as_json:
-        out.emit_json(records)
+        out.emit_json([each.task for each in found])
     else:
-        for record in records:
-            _show_task(record)
+        for each in found:
+            _show_task(each.task, stored=each.stored)
     return 0
 
 
@@ -113,20 +120,22 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
     if page.store:
-        waiting = f", {page.unarchived} finished tasks wait for it" if page.unarchived else ""
-        out.echo(f"store    {page.store}{waiting}")
+        out.echo(f"store    {_store_words(page)}")
     if page.set_aside:
         out.echo("set aside, because they cannot be read (delete or repair them with zkCli.sh):")
         for line in page.set_aside:
             out.echo(f"  {line}")
 
 
-def _show_task(record: TaskRecord) -> None:
+def _show_task(record: TaskRecord, *, stored: bool) -> None:
     command = record.spec.command
     out.echo(f"task      {record.id}")
     out.echo(f"command   {command if isinstance(command, str) else ' '.join(map(_quoted, command))}")
     path = znodes.done_path(record.id) if record.state.terminal else znodes.task_path(record.id)
-    out.echo(f"znode     {path}")
+    if stored:
+        out.echo("source    the results store: the task has left the table")
+    else:
+        out.echo(f"znode     {path}")
     out.echo(f"state     {record.state.value}{' (cancelled, ending)' if _is_ending(record) else ''}")
     out.echo(f"user      {record.user}")
     if record.spec.name:
@@ -230,14 +239,15 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
 @json_option
 @cluster_options
 def brokers(place: Place, *, watch: bool, as_json: bool) -> int:
-    """List brokers and who leads, as ZooKeeper knows them."""
+    """List brokers and who leads, as ZooKeeper knows them, and how the leader's results store is."""
     with place.client() as client:
         leader, nodes = client.brokers()
+        page = _page_of(client, leader)
         if as_json:
-            out.emit_json([_broker_form(node, leader) for node in nodes])
+            out.emit_json([_broker_form(node, leader, page) for node in nodes])
         else:
-            columns = ("BROKER", "ROLE", "EPOCH", "CLIENTS", "HOST", "PID", "VERSION", "STARTED")
-            rows = [_broker_row(node, leader) for node in nodes]
+            columns = ("BROKER", "ROLE", "EPOCH", "CLIENTS", "HOST", "PID", "VERSION", "STARTED", "STORE")
+            rows = [_broker_row(node, leader, page) for node in nodes]
             out.emit_table(columns, rows, empty="no broker is registered: start one, `alb broker`")
         before = _roles(leader, nodes)
         while watch:
@@ -267,17 +277,38 @@ def _tell_role(name: str, role: str, *, as_json: bool) -> None:
         out.echo(f"{time.strftime('%H:%M:%S')}  {name}  {role}")
 
 
-def _broker_form(node: BrokerNode, leader: LeaderNode | None) -> dict[str, Any]:
+def _page_of(client: Client, leader: LeaderNode | None) -> ClusterPage | None:
+    """Return what the leader says of the cluster; None where it says nothing: who is there is told anyway."""
+    if leader is None:
+        return None
+    try:
+        return client.cluster(timeout=STORE_ASKED_S)
+    except CoordinationError:
+        return None
+
+
+def _broker_form(node: BrokerNode, leader: LeaderNode | None, page: ClusterPage | None) -> dict[str, Any]:
     leads = leader is not None and leader.incarnation == node.incarnation
     epoch = leader.epoch if leads and leader is not None else None
     fields = {name: getattr(node, name) for name in node.__struct_fields__}
-    return fields | {"leads": leads, "epoch": epoch}
+    fields |= {"leads": leads, "epoch": epoch}
+    if page is not None and page.broker == node.broker:
+        fields |= {"store": page.store, "unarchived": page.unarchived}
+    return fields
 
 
-def _broker_row(node: BrokerNode, leader: LeaderNode | None) -> tuple[str, ...]:
-    form = _broker_form(node, leader)
+def _broker_row(node: BrokerNode, leader: LeaderNode | None, page: ClusterPage | None) -> tuple[str, ...]:
+    form = _broker_form(node, leader, page)
     role, epoch = ("leader", str(form["epoch"])) if form["leads"] else ("standby", "")
-    return (node.broker, role, epoch, node.clients, node.host, str(node.pid), node.version, node.started)
+    store = _store_words(page) if page is not None and "store" in form else ""
+    about = (node.broker, role, epoch, node.clients, node.host, str(node.pid), node.version, node.started)
+    return (*about, store)
+
+
+def _store_words(page: ClusterPage) -> str:
+    """Say how the results store is."""
+    waiting = f", {page.unarchived} finished tasks wait for it" if page.unarchived else ""
+    return f"{page.store or 'none'}{waiting if page.store else ''}"
 
 
 # --- operation --------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from alb_core.messages import (
     QueryTask,
     QueryTasks,
     QueryWorkers,
+    QueryWorks,
     SetPolicy,
     StreamName,
     ToClient,
@@ -37,6 +38,7 @@ Query: TypeAlias = (
     | QueryHistory
     | QueryIncrements
     | QueryOutput
+    | QueryWorks
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

@@ -31,6 +31,7 @@ _PAGES: Final = (
     messages.HistoryPage,
     messages.IncrementsPage,
     messages.OutputPage,
+    messages.WorksPage,
     messages.Done,
 )
 
@@ -240,6 +241,7 @@ class ClientCore:
         | messages.HistoryPage
         | messages.IncrementsPage
         | messages.OutputPage
+        | messages.WorksPage
         | messages.Done,
         out: Actions,
     ) -> None:

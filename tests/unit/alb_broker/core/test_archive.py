@@ -69,7 +69,7 @@ def test_a_task_is_handed_over_after_its_commit() -> None:
     assert hand_over(each) == []
     commit(each)
     (action,) = hand_over(each)
-    assert kinds(action) == ["tasks", "attempts"]
+    assert kinds(action) == ["tasks", "attempts", "works"]
     assert hand_over(each) == []
 
 
@@ -118,7 +118,7 @@ def test_so_much_is_under_way_and_no_more(monkeypatch: pytest.MonkeyPatch) -> No
     each = desks()
     finish(each, 1, 2, 3)
     (action,) = hand_over(each)
-    assert len(action.rows) == 4
+    assert len(action.rows) == 6
     assert (hand_over(each), each.archive.backlog) == ([], 3)
     each.state.store.on_event(written(action.token))
     (rest,) = hand_over(each)

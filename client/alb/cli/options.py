@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -81,12 +81,13 @@ def nameable_host() -> str:
 
 
 def resolve(client: Client, text: str) -> str:
-    """Return the one task whose id begins with a text.
+    """Return the one task whose id begins with a text: in the table, else in history.
 
     Raises:
         click.BadParameter: None does, or several do.
     """
     from alb_core import ids  # noqa: PLC0415
+    from alb_core.errors import InvalidTask  # noqa: PLC0415
 
     if ids.is_task_id(text):
         return text
@@ -95,11 +96,14 @@ def resolve(client: Client, text: str) -> str:
             f"{text!r} is no task id: those have 32 lower-case hex digits, or less if unique"
         )
     found = {line.id: line.state.value for line in islice(client.tasks(prefix=text), AMBIGUOUS_SHOWN + 1)}
-    if len(found) <= 1 and client.cluster().store:
-        past = islice(client.history(prefix=text), AMBIGUOUS_SHOWN + 1)
-        found |= {row.task: row.state for row in past}
+    where = "in the table"
     if not found:
-        raise click.BadParameter(f"no task in the table or in history has an id that begins with {text!r}")
+        with suppress(InvalidTask):  # there is no results store
+            past = islice(client.history(prefix=text), AMBIGUOUS_SHOWN + 1)
+            found = {row.task: row.state for row in past}
+            where = "in the table or in history"
+    if not found:
+        raise click.BadParameter(f"no task {where} has an id that begins with {text!r}")
     if len(found) > 1:
         some = ", ".join(f"{name} ({state})" for name, state in list(found.items())[:AMBIGUOUS_SHOWN])
         more = " …" if len(found) > AMBIGUOUS_SHOWN else ""

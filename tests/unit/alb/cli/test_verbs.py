@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.store_rows import finished
 from tests.unit.alb.fake_broker import FakeBroker, succeed
 
 from alb.cli import daemons
@@ -24,8 +25,11 @@ from alb_core.messages import (
     Attach,
     Cancel,
     CancelNoted,
+    Error,
     Finished,
+    HistoryPage,
     Message,
+    QueryHistory,
     QueryTask,
     QueryTasks,
     Submit,
@@ -285,12 +289,27 @@ def test_an_id_may_be_a_unique_prefix(broker: FakeBroker, capfd: pytest.CaptureF
         if isinstance(message, QueryTasks):
             found = tuple(line for line in lines if line.id.startswith(message.prefix))
             return (TasksPage(seq=message.seq, tasks=found),)
-        return (TaskPage(seq=message.seq, task=record),) if isinstance(message, QueryTask) else ()
+        if isinstance(message, QueryHistory):
+            past = [finished(TASK.replace("a", "c"))] if message.prefix == "cc" else []
+            if message.prefix == "f":
+                return (Error(code="invalid", why="there is no store", seq=message.seq),)
+            return (HistoryPage(seq=message.seq, tasks=tuple(past)),)
+        if isinstance(message, QueryTask):
+            stored = message.id != TASK
+            return (TaskPage(seq=message.seq, task=record, stored=stored),)
+        return ()
 
     broker.answer = answer
     assert run(["status", *ZK, "--json", "aa"]) == 0
     assert json.loads(capfd.readouterr().out)[0]["id"] == TASK
-    for text, complaint in (("a", "begins several ids"), ("f", "no task"), ("xyz", "no task id")):
+    assert run(["status", *ZK, "cc"]) == 0
+    assert "source    the results store" in capfd.readouterr().out
+    for text, complaint in (
+        ("a", "begins several ids"),
+        ("f", "no task in the table has"),
+        ("d", "or in history"),
+        ("xyz", "no task id"),
+    ):
         assert run(["status", *ZK, text]) == 2
         assert complaint in capfd.readouterr().err
 

@@ -19,6 +19,7 @@ import msgspec
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.result import TaskResult
+from alb.api.stored import StoredData
 from alb.api.stream import TaskStream
 from alb.core import events, notices
 from alb.core.events import Query
@@ -90,6 +91,8 @@ class TaskOptions(TypedDict, total=False):
     on_lost: str | OnLost
     #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
     name: str
+    steps: int
+    #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
 
 
 class _Prepared(NamedTuple):
@@ -101,7 +104,7 @@ class _Prepared(NamedTuple):
     #: The specification as it travels.
 
 
-class Client:
+class Client(StoredData):
     """A connection to a cluster, whichever broker leads it.
 
     It finds the leader through ZooKeeper, and a new one when that is gone; tasks under way are carried along.
@@ -583,6 +586,7 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         priority=options.get("priority", 0),
         on_lost=on_lost,
         name=options.get("name", ""),
+        steps=options.get("steps", 0),
     )
 
 

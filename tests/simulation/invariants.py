@@ -41,6 +41,7 @@ COUNTERS: Final = {
     "attempts_given_back": "given back",
     "attempts_evicted": "evicted",
     "tasks_archived": "archived",
+    "tasks_recalled": "recalled",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 

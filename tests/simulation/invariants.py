@@ -43,6 +43,7 @@ COUNTERS: Final = {
     "tasks_archived": "archived",
     "increments_stored": "increments",
     "output_bytes_stored": "bytes stored",
+    "tasks_recalled": "recalled",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 

@@ -140,6 +140,7 @@ class Past:
             record, why = record_of(recall.row, recall.attempts, recall.streams)
             code = "error"
         del self._recalls[recall.task]
+        self._state.counters["tasks_recalled"] += record is not None
         self._begin()
         for client, message, use in recall.askers.values():
             if record is None:

@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -21,6 +21,7 @@ from alb.api.future import TaskFuture
 from alb.api.result import TaskResult
 from alb.api.stored import StoredData
 from alb.api.stream import TaskStream
+from alb.api.works import Prepared, Works
 from alb.core import events, notices
 from alb.core.events import Query
 from alb.shell.engine import Engine
@@ -41,7 +42,6 @@ from alb_core.messages import (
     QueryTask,
     QueryTasks,
     QueryWorkers,
-    QueryWorks,
     SetPolicy,
     TaskLine,
     TaskPage,
@@ -55,7 +55,6 @@ from alb_core.messages import (
 from alb_core.resources import Request
 from alb_core.rows import FinishedTask
 from alb_core.tasks import OnLost, TaskRecord, TaskSpec, TaskState, check_spec
-from alb_core.works import work_of
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 Command = str | Sequence[str]
@@ -95,15 +94,6 @@ class TaskOptions(TypedDict, total=False):
     #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
 
 
-class _Prepared(NamedTuple):
-    """A task that can be submitted."""
-
-    id: str
-    spec: TaskSpec
-    wire: bytes
-    #: The specification as it travels.
-
-
 class Client(StoredData):
     """A connection to a cluster, whichever broker leads it.
 
@@ -137,10 +127,9 @@ class Client(StoredData):
         self.config = made if made.user else msgspec.structs.replace(made, user=login_name())
         self._timeout = timeout
         self._capture_bytes = capture_bytes
-        self._doing: dict[str, TaskFuture] = {}
-        #: By work, of what was submitted incrementally and is under way: asked twice, it runs once.
         self._desk = Desk(on_notice)
         self._engine = Engine(self.config, self._desk, min(LOOK_UP_S, 0.8 * timeout))
+        self._works = Works(self.config.user, lambda query: self._ask(query, WorksPage))
         self._engine.start()
         # Also runs when the client is forgotten, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, self._engine.stop)
@@ -272,9 +261,7 @@ class Client(StoredData):
             TaskError: The results store does not answer.
             CoordinationError: Nobody answered in time.
         """
-        works = [self._work(self._prepare(command, None, options)) for command in commands]
-        found = self._find(works)
-        return [found.get(work) for work in works]
+        return self._works.find([self._prepare(command, None, options).spec for command in commands])
 
     def attach(self, task_id: str, *, output: bool = True) -> TaskFuture:
         """Follow a task that was submitted before, by this client or another.
@@ -475,7 +462,7 @@ class Client(StoredData):
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _submit(self, task: _Prepared, *, output: bool, moves: bool) -> TaskFuture:
+    def _submit(self, task: Prepared, *, output: bool, moves: bool) -> TaskFuture:
         future = TaskFuture(task.id, self._cancel, self._capture_bytes)
         self._desk.expect(future)
         self._engine.post(
@@ -483,40 +470,15 @@ class Client(StoredData):
         )
         return future
 
-    def _submit_missing(self, tasks: Sequence[_Prepared], *, output: bool, moves: bool) -> list[TaskFuture]:
+    def _submit_missing(self, tasks: Sequence[Prepared], *, output: bool, moves: bool) -> list[TaskFuture]:
         """Submit tasks whose work nobody did well or is doing; follow the tasks of the others."""
-        works = [self._work(task) for task in tasks]
-        found = self._find([work for work in works if work not in self._doing])
-        futures = []
-        for task, work in zip(tasks, works, strict=True):
-            future = self._doing.get(work)
-            if future is None:
-                line = found.get(work)
-                if line is None:
-                    future = self._submit(task, output=output, moves=moves)
-                else:
-                    future = self._desk.future(line.id) or self.attach(line.id, output=output)
-                    future.earlier = line
-                self._doing[work] = future
-                future.add_done_callback(partial(self._did, work))
-            futures.append(future)
-        return futures
 
-    def _did(self, work: str, _future: object) -> None:
-        self._doing.pop(work, None)
+        def follow(line: TaskLine) -> TaskFuture:
+            return self._desk.future(line.id) or self.attach(line.id, output=output)
 
-    def _work(self, task: _Prepared) -> str:
-        return work_of(self.config.user, task.spec)
+        return self._works.submit(tasks, partial(self._submit, output=output, moves=moves), follow)
 
-    def _find(self, works: Sequence[str]) -> dict[str, TaskLine]:
-        """Return the tasks that did these works well, or wait or run."""
-        found: dict[str, TaskLine] = {}
-        wanted = iter(dict.fromkeys(works))
-        while some := tuple(islice(wanted, WORKS_MAX)):
-            found |= self._ask(QueryWorks(seq=0, works=some), WorksPage).tasks
-        return found
-
-    def _prepare(self, command: Command, given_id: str | None, options: TaskOptions) -> _Prepared:
+    def _prepare(self, command: Command, given_id: str | None, options: TaskOptions) -> Prepared:
         if self._engine.forked():
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else _checked(given_id)
@@ -530,7 +492,7 @@ class Client(StoredData):
             raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
         if why is not None:
             raise InvalidTask("", why)
-        return _Prepared(task_id, spec, wire)
+        return Prepared(task_id, spec, wire)
 
     def _start_cancel(self, task_id: str) -> tuple[int, Future[ToClient]]:
         token, future = self._desk.expect_answer()

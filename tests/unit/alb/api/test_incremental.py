@@ -9,6 +9,7 @@ from tests.unit.alb.fake_broker import FakeBroker
 from tests.unit.alb.remembering_broker import RememberingBroker
 
 import alb
+from alb.local.daemons import wait_until
 from alb_core.errors import InvalidTask, TaskError
 from alb_core.messages import QueryWorks
 from alb_core.tasks import TaskState
@@ -73,6 +74,7 @@ def test_a_task_of_another_client_is_followed(client: alb.Client, broker: Rememb
     """Its end is this future's."""
     with alb.Client("zk:2181", user="u", timeout=5) as other:
         theirs = other.submit("sleep 1", incremental=True)
+        assert wait_until(broker.submitted, 5.0)
         ours = client.submit("sleep 1", incremental=True)
         assert (ours.id, ours.earlier and ours.earlier.state) == (theirs.id, TaskState.QUEUED)
         client.cancel(ours.id)

@@ -15,11 +15,13 @@ from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.inflow import Inflow
 from alb_broker.core.past import Past
-from alb_broker.core.reads import Reads
 from alb_broker.core.relay import Relay
+from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
 from alb_broker.core.state import Claim, State, Tokens
+from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker
@@ -214,15 +216,17 @@ class Desks:
     def __init__(self, **fields: Any) -> None:
         self.state = make_state(**fields)
         self.state.recollected = True
-        self.book = Book(self.state)
-        self.relay = Relay(self.state)
+        self.resumption = Resumption(self.state)
+        self.book = Book(self.state, self.resumption)
+        self.inflow = Inflow(self.state, self.book)
+        self.stored = StoredAnswers(self.state)
+        self.relay = Relay(self.state, self.stored)
         self.archive = Archive(self.state)
-        self.answers = Answers(self.state, self.archive)
-        self.workers = WorkerDesk(self.state, self.book)
+        self.answers = Answers(self.state, self.archive, self.stored)
+        self.workers = WorkerDesk(self.state, self.book, self.resumption, self.inflow)
         self.drains = DrainDesk(self.state, self.workers)
-        self.reads = Reads(self.state)
-        self.works = Works(self.state, self.reads)
-        self.past = Past(self.state, self.reads)
+        self.works = Works(self.state)
+        self.past = Past(self.state)
         self.clients = ClientDesk(
             self.state, self.book, self.relay, self.answers, self.drains, self.past, self.works
         )

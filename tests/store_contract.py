@@ -15,11 +15,11 @@ from tests.store_rows import Ear, attempt, finished, increment, load, output, wo
 from tests.store_servers import Place
 
 from alb_broker.store.events import StoreFenced, StoreRemoved, StoreScanned, StoreWritten
-from alb_broker.store.interface import Span, StaleTerm, Store, StoreUnusable
+from alb_broker.store.interface import StaleTerm, Store, StoreUnusable
 from alb_broker.store.opening import open_store
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
-from alb_core.rows import FAMILIES, FinishedTask, Increment, LoadSample, Output, Work, key_of
+from alb_core.rows import FAMILIES, FinishedTask, Increment, LoadSample, Output, Span, Work, key_of
 
 Opened: TypeAlias = Callable[..., Store]
 ALL = Span()

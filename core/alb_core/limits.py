@@ -19,6 +19,7 @@ LABELS_MAX: Final = 64
 #: Of one worker, and of one request.
 NAME_LENGTH_MAX: Final = 128
 USER_LENGTH_MAX: Final = 64
+STEPS_MAX: Final = 1_000_000
 TIME_LIMIT_S_MAX: Final = 366 * 86_400.0
 GRACE_S_MAX: Final = 3600.0
 
@@ -38,7 +39,11 @@ INLINE_OUTPUT_BYTES: Final = 4096
 WINDOW_BYTES_MAX: Final = 1024 * 1024
 #: The most that a reader may grant at once.
 CHUNK_BYTES_MAX: Final = 256 * 1024
-#: The most that one message carries, so that other streams get their turn.
+#: The most that one message carries, so that other streams get their turn; and the most of a row.
+STORE_WINDOW_BYTES: Final = 4 * 1024 * 1024
+#: Of one worker: what it has sent for the results store and what is not stored yet.
+STORE_WAITING_BYTES: Final = 64 * 1024 * 1024
+#: Of all workers: beyond, the leader drops what comes, and asks for it again when there is room.
 
 # --- messages ---------------------------------------------------------------------------------------------
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024

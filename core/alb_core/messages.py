@@ -13,14 +13,22 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core.drains import Drain
+from alb_core.increments import Line, Resume
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.resources import Capacity, Load
-from alb_core.rows import FinishedTask
+from alb_core.rows import FinishedTask, Increment
 from alb_core.tasks import Outcome, Result, TaskRecord, TaskState
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag=True):
     """The base of all messages: an immutable value, tagged with its class name on the wire."""
+
+
+class StreamName(enum.IntEnum):
+    """Which output of a command; the numbers are its file descriptors."""
+
+    STDOUT = 1
+    STDERR = 2
 
 
 # --- client -> broker, on the requests link -----------------------------------------------------------------
@@ -147,6 +155,30 @@ class QueryWorks(Message, frozen=True, kw_only=True):
     #: At most ``limits.WORKS_MAX``.
 
 
+class QueryIncrements(Message, frozen=True, kw_only=True):
+    """List what a task reported, from the results store. Answer: IncrementsPage, or Error."""
+
+    seq: int
+    id: str
+    after: int = 0
+    #: Only those with a greater number.
+    newest: bool = False
+    #: The last ones, the newest first, in place of the first ones.
+    limit: int = 100
+
+
+class QueryOutput(Message, frozen=True, kw_only=True):
+    """Read output that the results store has. Answer: OutputPage, or Error."""
+
+    seq: int
+    id: str
+    stream: StreamName
+    attempt: int = 0
+    #: 0: the one that delivered the result.
+    offset: int = 0
+    #: In bytes; below 0: so many before the end.
+
+
 class SetPolicy(Message, frozen=True, kw_only=True):
     """Place by this policy from now on. Answer: Done, or Error with code ``invalid``."""
 
@@ -203,6 +235,8 @@ ClientMessage: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryIncrements
+    | QueryOutput
     | QueryWorks
     | SetPolicy
     | DrainWorkers
@@ -365,6 +399,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Attempts that wait on the worker for room.
     foreign: int = 0
     #: Attempts that it holds, that are nobody's any more, and that it is told to end.
+    storing: int = 0
+    #: Attempts that are over, and whose output the results store does not have yet.
     drain: Drain | None = None
     #: It takes nothing new.
 
@@ -420,6 +456,29 @@ class HistoryPage(Message, frozen=True, kw_only=True):
     cursor: str = ""
 
 
+class IncrementsPage(Message, frozen=True, kw_only=True):
+    """Some increments of a task in the order that was asked for, perhaps none."""
+
+    seq: int
+    increments: tuple[Increment, ...]
+    more: bool = False
+    #: There are others beyond the last of these.
+
+
+class OutputPage(Message, frozen=True, kw_only=True):
+    """A piece of stored output."""
+
+    seq: int
+    attempt: int
+    #: 0: the task delivered none.
+    offset: int
+    data: bytes = b""
+    end: bool = False
+    #: The store has nothing after this.
+    lost: str = ""
+    #: Why bytes that the attempt wrote are not there; `end` is set then.
+
+
 class WorksPage(Message, frozen=True, kw_only=True):
     """The tasks that do these works: SUCCEEDED, else QUEUED or RUNNING. Works without one are left out."""
 
@@ -461,6 +520,8 @@ ToClient: TypeAlias = (
     | ClusterPage
     | DumpPage
     | HistoryPage
+    | IncrementsPage
+    | OutputPage
     | WorksPage
     | Done
     | Error
@@ -510,11 +571,28 @@ class AttemptEnded(Message, frozen=True, kw_only=True):
     outcome: Outcome
 
 
+class AttemptExited(Message, frozen=True, kw_only=True):
+    """The attempt's processes are gone, its room is free; AttemptEnded follows when its output is stored."""
+
+    attempt: AttemptId
+
+
+class Increments(Message, frozen=True, kw_only=True):
+    """What a command reported. Sent again until Stored."""
+
+    attempt: AttemptId
+    first: int
+    #: Number of the first line within the task; the others follow.
+    lines: tuple[Line, ...]
+
+
 class Leaving(Message, frozen=True, kw_only=True):
     """The worker stops: place nothing more on it."""
 
 
-WorkerMessage: TypeAlias = Register | Beat | AttemptStarted | AttemptEnded | Leaving | Goodbye
+WorkerMessage: TypeAlias = (
+    Register | Beat | AttemptStarted | AttemptExited | AttemptEnded | Increments | Leaving | Goodbye
+)
 
 # --- broker -> worker ---------------------------------------------------------------------------------------
 
@@ -526,6 +604,8 @@ class Registered(Message, frozen=True, kw_only=True):
     output: str
     #: Endpoint of the output link.
     heartbeat_s: float = HEARTBEAT_S
+    stores: bool = False
+    #: There is a results store: output and increments go there before an attempt's end is reported.
     depots: tuple[str, ...] = ()
     #: ``http://host:port`` of every broker's depot, the leader's first.
 
@@ -546,6 +626,8 @@ class Run(Message, frozen=True, kw_only=True):
     attempt: AttemptId
     spec: msgspec.Raw
     readers: tuple[Reader, ...] = ()
+    resume: Resume | None = None
+    #: What earlier attempts reported; None: nothing.
 
 
 class Kill(Message, frozen=True, kw_only=True):
@@ -563,16 +645,20 @@ class AttemptAck(Message, frozen=True, kw_only=True):
     attempt: AttemptId
 
 
-ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | AttemptAck | Heartbeat | Error
+class Stored(Message, frozen=True, kw_only=True):
+    """The results store has an attempt's output below these offsets, its increments up to this number."""
+
+    attempt: AttemptId
+    stdout: int = 0
+    stderr: int = 0
+    increments: int = 0
+    again: bool = False
+    #: What was sent beyond was dropped, for want of room: send it again.
+
+
+ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | AttemptAck | Stored | Heartbeat | Error
 
 # --- output links -------------------------------------------------------------------------------------------
-
-
-class StreamName(enum.IntEnum):
-    """Which output of a command; the numbers are its file descriptors."""
-
-    STDOUT = 1
-    STDERR = 2
 
 
 class Grant(Message, frozen=True, kw_only=True):
@@ -601,6 +687,9 @@ class Chunk(Message, frozen=True, kw_only=True):
     lost: str = ""
     #: Why the bytes from `offset` on cannot be had; then `data` is empty and `end` is set.
     reader: bytes = b""
+    #: Of a worker's: for whom; empty: for the results store.
+    stored: int = 0
+    #: What is for the store: the offset below which it has the stream, as far as the worker was told.
 
 
 OutputMessage: TypeAlias = Grant | Chunk

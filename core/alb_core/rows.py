@@ -45,6 +45,17 @@ class Row(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     merge: ClassVar[Merge]
 
 
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """Some rows of a family, by their keys. Without any bound: all."""
+
+    prefix: Key = ()
+    #: The first key fields have these values.
+    after: Key = ()
+    #: The key, cut to this length, sorts after it: ``(task,)`` skips all rows of the task.
+    before: Key = ()
+    #: The key, cut to this length, sorts before it.
+
+
 class Output(Row, frozen=True, gc=False, kw_only=True):
     """A piece of what an attempt wrote. Pieces may overlap: where they do, they say the same."""
 

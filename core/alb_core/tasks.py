@@ -67,6 +67,8 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     #: Higher first.
     on_lost: OnLost = OnLost.RERUN
     name: str = ""
+    steps: int = 0
+    #: Run the command once for each step from 1 to this; 0: it is no task of steps.
     files: tuple[FileRef, ...] = ()
     #: Put into its fresh directory before it starts.
     returns: tuple[str, ...] = ()
@@ -262,6 +264,8 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Attempts that the infrastructure lost.
     cancel: bool = False
     #: Somebody cancelled it while it ran; it is never placed again.
+    incremental: bool = False
+    #: It reported increments: a later attempt is given what the results store has of them.
     result: Result | None = None
 
 
@@ -311,7 +315,7 @@ def _check_words(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a r
     return None
 
 
-def _check_numbers(spec: TaskSpec) -> str | None:
+def _check_numbers(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a rule)
     if spec.time_limit_s is not None and not 0 < spec.time_limit_s <= limits.TIME_LIMIT_S_MAX:
         return f"the time limit of {spec.time_limit_s} s is not between 0 and a year"
     if not 0 <= spec.grace_s <= limits.GRACE_S_MAX:
@@ -320,6 +324,8 @@ def _check_numbers(spec: TaskSpec) -> str | None:
         return f"{spec.request.cpus} cpus cannot be reserved; ask for more than 0"
     if not 0 <= spec.request.memory_bytes < 2**62 or not 0 <= spec.request.net_bps < 2**62:
         return "memory and bandwidth cannot be negative or absurdly large"
+    if not 0 <= spec.steps <= limits.STEPS_MAX:
+        return f"{spec.steps} steps are not between 0 and {limits.STEPS_MAX}"
     if not -(2**31) <= spec.priority < 2**31:
         return f"the priority {spec.priority} is not a 32-bit number"
     return None

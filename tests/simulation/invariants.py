@@ -42,6 +42,8 @@ COUNTERS: Final = {
     "attempts_evicted": "evicted",
     "tasks_archived": "archived",
     "tasks_recalled": "recalled",
+    "increments_stored": "increments",
+    "output_bytes_stored": "bytes stored",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 
@@ -216,7 +218,7 @@ class Invariants:
                     f"{worker.attempts()}",
                 )
         if self._cluster.knobs.store:
-            missing = self.table.results.keys() - self._cluster.store.tasks.keys()
+            missing = self.table.results.keys() - self._cluster.store.tasks
             demand(not missing, "all_results_are_archived_at_rest", f"{sorted(missing)} are not archived")
         overdue = self._cluster.timeline.now - 20.0
         for client in self._cluster.clients:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Final
 
+from tests.simulation.commands import output_bytes
 from tests.simulation.hosts import Source
 from tests.simulation.violations import demand
 
 from alb_broker.core import actions as acts
 from alb_broker.store import events
-from alb_core.rows import FinishedTask, Key, Row, key_of
+from alb_core.messages import AttemptId, StreamName
+from alb_core.rows import FinishedTask, Increment, Key, Output, Row, key_of
 
 if TYPE_CHECKING:
     from tests.simulation.brokers import BrokerHost
@@ -34,8 +36,7 @@ class StoreModel:
         self._cluster = cluster
         self.term = 0
         self.away = False
-        self.tasks: dict[str, FinishedTask] = {}
-        self._rows: dict[tuple[type[Row], Key], Row] = {}
+        self.rows: defaultdict[type[Row], dict[Key, Row]] = defaultdict(dict)
 
     def begin(self, epoch: int) -> bool:
         """Begin a term; returns whether it is the newest."""
@@ -45,12 +46,29 @@ class StoreModel:
     def write(self, rows: tuple[Row, ...]) -> None:
         """Keep rows."""
         for row in rows:
+            family = self.rows[type(row)]
+            key = key_of(row)
+            there = family.get(key)
             if isinstance(row, FinishedTask):
-                self._check(row)
-                self.tasks[row.task] = row
-            self._rows[type(row), key_of(row)] = row
+                self._check_task(row)
+            elif isinstance(row, Output):
+                self._check_output(row)
+                if isinstance(there, Output) and len(there.data) > len(row.data):
+                    continue
+            elif isinstance(row, Increment):
+                self._check_increment(row)
+                if isinstance(there, Increment):
+                    again = f"{row} came after {there}"
+                    demand(there.attempt == row.attempt, "every_increment_is_reported_once", again)
+                    continue
+            family[key] = row
 
-    def _check(self, row: FinishedTask) -> None:
+    @property
+    def tasks(self) -> set[str]:
+        """The finished tasks that are kept."""
+        return {str(key[0]) for key in self.rows[FinishedTask]}
+
+    def _check_task(self, row: FinishedTask) -> None:
         result = self._cluster.invariants.table.results.get(row.task)
         told = (row.state, row.attempt, row.worker, row.exit_code)
         same = result is not None and told == (
@@ -61,20 +79,47 @@ class StoreModel:
         )
         demand(same, "history_says_what_the_table_says", f"{row} is archived, recorded is {result}")
 
+    @staticmethod
+    def _check_output(row: Output) -> None:
+        attempt, stream = AttemptId(row.task, row.attempt), StreamName[row.stream.upper()]
+        written = output_bytes(attempt, stream, row.offset, len(row.data))
+        demand(row.data == written, "stored_output_is_what_was_written", f"{row}")
+
+    def _check_increment(self, row: Increment) -> None:
+        """Commands count: so number and value are the same, whoever reported them, unless one was twice."""
+        before = (row.task, row.seq - 1)
+        there = row.seq == 1 or before in self.rows[Increment]
+        demand(row.value == str(row.seq), "every_increment_is_stored_exactly_once", f"{row}")
+        demand(there, "increments_have_no_gaps", f"{row} came before its predecessor")
+
+    def increments(self, task: str) -> int:
+        """Return how many increments of a task are kept."""
+        return sum(key[0] == task for key in self.rows[Increment])
+
+    def has_output(self, attempt: AttemptId, stream: StreamName, size: int) -> bool:
+        """Tell whether all of a stream is kept."""
+        prefix = (attempt.task, attempt.n, stream.name.lower())
+        reached = 0
+        for key in sorted(key for key in self.rows[Output] if key[:3] == prefix):
+            row = self.rows[Output][key]
+            if isinstance(row, Output) and row.offset <= reached:
+                reached = max(reached, row.offset + len(row.data))
+        return reached >= size
+
     def read(self, action: acts.ScanStore | acts.GetRows) -> tuple[Row, ...]:
-        """Return the rows of some keys, or a span of rows, the greatest keys first."""
+        """Return the rows of some keys, or a span of rows in the order of their keys."""
+        family = self.rows[action.family]
         if isinstance(action, acts.GetRows):
-            keys = [(action.family, key) for key in action.keys]
-            return tuple(self._rows[key] for key in keys if key in self._rows)
-        found = sorted(key for family, key in self._rows if family is action.family)
-        chosen = [
-            key
-            for key in reversed(found)
-            if key[: len(action.prefix)] == action.prefix
-            and (not action.after or key > action.after)
-            and (not action.before or key < action.before)
+            return tuple(family[key] for key in action.keys if key in family)
+        span = action.span
+        found = [
+            row
+            for key, row in sorted(family.items(), reverse=action.newest_first)
+            if key[: len(span.prefix)] == span.prefix
+            and (not span.after or key[: len(span.after)] > span.after)
+            and (not span.before or key[: len(span.before)] < span.before)
         ]
-        return tuple(self._rows[action.family, key] for key in chosen[: action.limit])
+        return tuple(found[: action.limit])
 
 
 class StoreThread:

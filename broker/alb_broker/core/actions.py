@@ -11,9 +11,9 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core import zk
-from alb_core.messages import Chunk, Grant, ToClient, ToWorker
+from alb_core.messages import AttemptId, Chunk, Grant, Increments, ToClient, ToWorker
 from alb_core.notes import Note
-from alb_core.rows import Key, Row
+from alb_core.rows import Key, Row, Span
 
 
 class SendToClient(msgspec.Struct, frozen=True, gc=False):
@@ -81,15 +81,15 @@ class StoreRows(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScanStore(msgspec.Struct, frozen=True, gc=False):
-    """Read rows from the results store, those with the greatest keys first. Answer: StoreScanned."""
+    """Read rows from the results store, in the order of their keys. Answer: StoreScanned."""
 
     token: int
     epoch: int
     family: type[Row]
-    after: Key
-    before: Key
+    span: Span
     limit: int
-    prefix: Key = ()
+    newest_first: bool = False
+    #: Those with the greatest keys first.
 
 
 class GetRows(msgspec.Struct, frozen=True, gc=False):
@@ -105,6 +105,20 @@ class TaskKept(msgspec.Struct, frozen=True, gc=False):
     """Not for the shell: released with a result's commit, it lets the reign archive the task."""
 
     task: str
+
+
+class IncrementsMarked(msgspec.Struct, frozen=True, gc=False):
+    """Not for the shell: released with the mark of a task, it lets its first increments be stored."""
+
+    worker: str
+    incarnation: str
+    message: Increments
+
+
+class ResumeWanted(msgspec.Struct, frozen=True, gc=False):
+    """Not for the shell: released with a placement, it has the reign read what the attempt is given."""
+
+    attempt: AttemptId
 
 
 class Exit(msgspec.Struct, frozen=True, gc=False):
@@ -127,6 +141,8 @@ Action: TypeAlias = (
     | ScanStore
     | GetRows
     | TaskKept
+    | IncrementsMarked
+    | ResumeWanted
     | Exit
     | Note
     | zk.Request

@@ -13,6 +13,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
 from alb_broker.core.ledger import Lane
 from alb_broker.core.state import State
+from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
 from alb_core import zk, znodes
 from alb_core.messages import (
@@ -24,6 +25,8 @@ from alb_core.messages import (
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryIncrements,
+    QueryOutput,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -61,12 +64,14 @@ class Answers:
 
     Args:
         state: The reign's parts.
-        archive: What is in the results store.
+        archive: What is in the results store of finished tasks.
+        stored: What is there of their output and increments.
     """
 
-    def __init__(self, state: State, archive: Archive) -> None:
+    def __init__(self, state: State, archive: Archive, stored: StoredAnswers) -> None:
         self._state: Final = state
         self._archive: Final = archive
+        self._stored: Final = stored
         self._unlisted: dict[bytes, QueryTasks] = {}  #: The newest such question of each client.
         self._dumps: dict[
             bytes, tuple[float, bytes]
@@ -94,6 +99,8 @@ class Answers:
             QueryCluster: self._on_cluster,
             QueryDump: self._on_dump,
             QueryHistory: self._archive.ask,
+            QueryIncrements: self._stored.ask_increments,
+            QueryOutput: self._stored.ask_output,
             SetPolicy: self._on_policy,
         }
 
@@ -231,7 +238,7 @@ def cluster_page(state: State, archive: Archive, seq: int) -> ClusterPage:
         counts={**counts, "done": len(table.done)},
         counters=dict(state.counters),
         set_aside=tuple(f"{path}: {why}" for path, why in sorted(table.set_aside.items())[:100]),
-        store=(archive.away or "ok") if archive.enabled else "",
+        store=(state.store.away or "ok") if state.store.enabled else "",
         unarchived=archive.backlog,
     )
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from alb_broker.core.clients import Client
-from alb_broker.core.reads import Reads
 from alb_broker.core.state import State
 from alb_core import limits, rows
 from alb_core.files import FileRef
 from alb_core.messages import Error, Message, QueryTask, Rejected
+from alb_core.rows import Span
 from alb_core.tasks import (
     EMPTY_STREAM,
     Attempt,
@@ -57,12 +58,10 @@ class Past:
 
     Args:
         state: The reign's parts.
-        reads: Asks the store.
     """
 
-    def __init__(self, state: State, reads: Reads) -> None:
+    def __init__(self, state: State) -> None:
         self._state: Final = state
-        self._reads: Final = reads
         self._recalls: Final[dict[str, _Recall]] = {}  #: By task.
         self._queued: Final[deque[_Recall]] = deque()  #: Of those, the ones that are not read yet.
 
@@ -95,10 +94,10 @@ class Past:
 
     def _read(self, recall: _Recall) -> None:
         key = (recall.task,)
-        self._reads.get(rows.FinishedTask, [key], lambda found, why: self._on_task(recall, found, why))
-        self._reads.newest(
-            rows.PastAttempt, key, ATTEMPTS_SHOWN, lambda found, why: self._on_attempts(recall, found, why)
-        )
+        store = self._state.store
+        store.get(rows.FinishedTask, [key], partial(self._on_task, recall))
+        span, then = Span(prefix=key), partial(self._on_attempts, recall)
+        store.scan(rows.PastAttempt, span, ATTEMPTS_SHOWN, then, newest_first=True)
 
     def _on_task(self, recall: _Recall, found: Sequence[rows.Row], why: str) -> None:
         row = found[0] if found else None
@@ -118,7 +117,8 @@ class Past:
             recall.streams[stream] = Stream.of(tail, size, truncated=cut)
             self._on_part(recall, stream, why)
 
-        self._reads.newest(rows.Output, (row.task, row.attempt, stream), PIECES_MAX, take)
+        span = Span(prefix=(row.task, row.attempt, stream))
+        self._state.store.scan(rows.Output, span, PIECES_MAX, take, newest_first=True)
 
     def _on_attempts(self, recall: _Recall, found: Sequence[rows.Row], why: str) -> None:
         recall.attempts = tuple(_attempt(row) for row in reversed(found) if isinstance(row, rows.PastAttempt))

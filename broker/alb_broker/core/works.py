@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from alb_broker.core.answers import COMMAND_SHOWN, task_line
 from alb_broker.core.clients import Client
-from alb_broker.core.reads import Reads
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task
@@ -94,12 +93,10 @@ class Works:
 
     Args:
         state: The reign's parts.
-        reads: Asks the results store.
     """
 
-    def __init__(self, state: State, reads: Reads) -> None:
+    def __init__(self, state: State) -> None:
         self._state: Final = state
-        self._reads: Final = reads
         self._index: _Index | None = None
         self._asked_at = state.at  #: Own clock, of the newest question.
         self._waiting: Final[dict[tuple[bytes, int], tuple[Client, QueryWorks]]] = {}
@@ -158,7 +155,7 @@ class Works:
             self._tell(client, query, found)
             return
         self._under_way.add((client.peer, query.seq))
-        self._reads.get(
+        self._state.store.get(
             rows.Work,
             [(work,) for work in missing],
             lambda works, why: self._on_works(client, query, found, works, why),
@@ -182,7 +179,7 @@ class Works:
             self._refuse(client, query, "error", why)
             return
         did = {row.task: row.work for row in works}
-        self._reads.get(
+        self._state.store.get(
             rows.FinishedTask,
             [(task,) for task in did],
             lambda tasks, why: self._on_tasks(client, query, found, did, tasks, why),

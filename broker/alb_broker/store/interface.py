@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from alb_core.errors import AlbError
-from alb_core.rows import Key, Row
+from alb_core.rows import Key, Row, Span
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
@@ -52,17 +50,6 @@ class StaleTerm(StoreError):
         super().__init__(f"term {epoch} is over: term {later} has begun in the results store")
         self.epoch = epoch
         self.later = later
-
-
-class Span(msgspec.Struct, frozen=True, gc=False):
-    """Some rows of a family, by their keys. Without any bound: all."""
-
-    prefix: Key = ()
-    #: The first key fields have these values.
-    after: Key = ()
-    #: The key, cut to this length, sorts after it: ``(task,)`` skips all rows of the task.
-    before: Key = ()
-    #: The key, cut to this length, sorts before it.
 
 
 class Store(Protocol):

@@ -18,9 +18,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from alb_broker.store import keys as packing
-from alb_broker.store.interface import AnyRow, Span, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
+from alb_broker.store.interface import AnyRow, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
 from alb_core import rows as forms
-from alb_core.rows import Key, Merge, Row
+from alb_core.rows import Key, Merge, Row, Span
 
 CONNECT_S: Final = 5
 CALL_S: Final = 15

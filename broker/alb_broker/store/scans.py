@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 
 from alb_broker.store.events import StoreEvent, StoreScanned
-from alb_broker.store.interface import Span, Store, StoreError
+from alb_broker.store.interface import Store, StoreError
 from alb_core.io.clock import monotonic
-from alb_core.rows import Key, Row
+from alb_core.rows import Key, Row, Span
 
 WAITING_MAX: Final = 1_000
 #: Scans; beyond, they are refused at once.

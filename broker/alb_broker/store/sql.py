@@ -23,11 +23,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from alb_broker.store.databases import KINDS, READS
-from alb_broker.store.interface import AnyRow, Span, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
+from alb_broker.store.interface import AnyRow, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
 from alb_broker.store.schema import TABLES, TERMS
 from alb_broker.store.upgrade import upgrade
 from alb_core import rows as forms
-from alb_core.rows import Key, Row
+from alb_core.rows import Key, Row, Span
 
 
 class SqlStore:

@@ -22,10 +22,10 @@ from alb_broker.store.events import (
     StoreRemoved,
     StoreWritten,
 )
-from alb_broker.store.interface import Span, StaleTerm, Store, StoreError
+from alb_broker.store.interface import StaleTerm, Store, StoreError
 from alb_broker.store.scans import ScanThread
 from alb_core.io.clock import monotonic
-from alb_core.rows import Key, Row, weight
+from alb_core.rows import Key, Row, Span, weight
 
 BATCH_ROWS: Final = 5_000
 BATCH_BYTES: Final = 4 * 1024 * 1024

@@ -19,6 +19,7 @@ import msgspec
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.result import TaskResult
+from alb.api.stored import StoredData
 from alb.api.stream import TaskStream
 from alb.api.works import Prepared, Works
 from alb.core import events, notices
@@ -89,9 +90,11 @@ class TaskOptions(TypedDict, total=False):
     on_lost: str | OnLost
     #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
     name: str
+    steps: int
+    #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
 
 
-class Client:
+class Client(StoredData):
     """A connection to a cluster, whichever broker leads it.
 
     It finds the leader through ZooKeeper, and a new one when that is gone; tasks under way are carried along.
@@ -545,6 +548,7 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         priority=options.get("priority", 0),
         on_lost=on_lost,
         name=options.get("name", ""),
+        steps=options.get("steps", 0),
     )
 
 

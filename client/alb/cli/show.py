@@ -13,7 +13,7 @@ from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.values import format_duration, format_size
 from alb_core import znodes
-from alb_core.errors import CoordinationError
+from alb_core.errors import AlbError, CoordinationError
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -96,11 +96,13 @@ def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
                 _show_cluster(page, workers)
             return 0
         found = [client.task_page(resolve(client, text)) for text in dict.fromkeys(ids)]
-    if as_json:
-        out.emit_json([each.task for each in found])
-    else:
+        if as_json:
+            out.emit_json([each.task for each in found])
+            return 0
         for each in found:
             _show_task(each.task, stored=each.stored)
+            if each.task.incremental or each.stored:
+                _show_increments(client, each.task.id)
     return 0
 
 
@@ -120,7 +122,9 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
     if page.store:
-        out.echo(f"store    {_store_words(page)}")
+        storing = sum(worker.storing for worker in workers)
+        behind = f", the output of {storing} that are over is being stored" if storing else ""
+        out.echo(f"store    {_store_words(page)}{behind}")
     if page.set_aside:
         out.echo("set aside, because they cannot be read (delete or repair them with zkCli.sh):")
         for line in page.set_aside:
@@ -154,6 +158,20 @@ def _show_task(record: TaskRecord, *, stored: bool) -> None:
     out.echo(f"usage     {result.wall_s:.3f} s wall, {result.cpu_s:.3f} s cpu, {memory} peak")
     stdout, stderr = result.stdout.size_bytes, result.stderr.size_bytes
     out.echo(f"output    {stdout} bytes stdout, {stderr} bytes stderr (alb logs {record.id})")
+
+
+def _show_increments(client: Client, task_id: str) -> None:
+    """Show what a task reported last."""
+    from alb_core.increments import shown  # noqa: PLC0415
+
+    try:
+        found = client.newest_increments(task_id, 1)
+    except AlbError as error:
+        out.say(f"what it reported cannot be read: {error}")
+        return
+    for row in found:
+        told = f"{row.key} = {shown(row.value)[:200]}" if row.key else shown(row.value)[:200]
+        out.echo(f"reported  {row.seq} increments, the last at {_clock(row.time)}: {told}")
 
 
 def _is_ending(record: TaskRecord) -> bool:
@@ -220,7 +238,7 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         (line.session, line.link), "lost"
     )
     if line.drain is not None:
-        drained = "draining" if line.running or line.ahead else "drained"
+        drained = "draining" if line.running or line.ahead or line.storing else "drained"
         state = drained if state == "ready" else f"{state}, {drained}"
     return (
         line.worker,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -16,6 +18,7 @@ from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.story import Story
 from alb.cli.values import BANDWIDTH, DURATION, SETTING, SIZE
 from alb.core.notices import TaskPlaced
+from alb_core import limits
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -67,6 +70,13 @@ if TYPE_CHECKING:
     type=click.File("rb"),
     help="Run COMMAND for each line of this file (-: standard input), which replaces {} or comes last.",
 )
+@click.option(
+    "--steps",
+    type=click.IntRange(0, limits.STEPS_MAX),
+    default=0,
+    help="Run COMMAND once for each $ALB_STEP from 1 to this; it goes on after the last one that is stored.",
+)
+@click.option("--increments", is_flag=True, help="Tell on stderr what the command reports while it runs.")
 @click.option("--detach", is_flag=True, help="Print the id once the task is accepted, and leave.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @json_option
@@ -79,6 +89,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     lines: BinaryIO | None,
     *,
     incremental: bool,
+    increments: bool,
     detach: bool,
     quiet: bool,
     as_json: bool,
@@ -124,12 +135,29 @@ def submit(  # noqa: PLR0913 (one parameter an option)
             stream = client.attach_stream(earlier.id, moves=True)
         else:
             stream = client.stream(what, id=task_id, moves=True, **options)
-        status = Attendance(client, stream, patience, story, Pump(stream, out.DESCRIPTORS)).attend()
+        with _reporting(client, stream.id, wanted=increments):
+            status = Attendance(client, stream, patience, story, Pump(stream, out.DESCRIPTORS)).attend()
         if earlier is not None and stream.record is not None and stream.missing:
-            from alb.cli.follow import show_lost  # noqa: PLC0415 (hardly ever)
+            from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
 
             show_lost(stream, stream.record, out.DESCRIPTORS)
         return status
+
+
+@contextmanager
+def _reporting(client: Client, task_id: str, *, wanted: bool) -> Iterator[None]:
+    """Tell what a task reports, for the time of a block."""
+    if not wanted:
+        yield
+        return
+    from alb.cli.increments import Reporter  # noqa: PLC0415 (only who asks for it pays)
+
+    reporter = Reporter(client, task_id)
+    reporter.start()
+    try:
+        yield
+    finally:
+        reporter.finish()
 
 
 def _earlier(client: Client, what: Command, options: Any, say: Callable[[str], None]) -> TaskLine | None:

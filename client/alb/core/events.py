@@ -16,6 +16,8 @@ from alb_core.messages import (
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryIncrements,
+    QueryOutput,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -34,6 +36,8 @@ Query: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryIncrements
+    | QueryOutput
     | QueryWorks
     | SetPolicy
     | DrainWorkers

@@ -29,6 +29,8 @@ _PAGES: Final = (
     messages.ClusterPage,
     messages.DumpPage,
     messages.HistoryPage,
+    messages.IncrementsPage,
+    messages.OutputPage,
     messages.WorksPage,
     messages.Done,
 )
@@ -237,6 +239,8 @@ class ClientCore:
         | messages.ClusterPage
         | messages.DumpPage
         | messages.HistoryPage
+        | messages.IncrementsPage
+        | messages.OutputPage
         | messages.WorksPage
         | messages.Done,
         out: Actions,

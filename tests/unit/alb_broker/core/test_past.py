@@ -56,14 +56,14 @@ class Shelf:
                     event = events.StoreScanned(
                         at=0.0, epoch=1, token=action.token, rows=found, error=self.error
                     )
-                    assert self.desks.reads.on_scanned(event)
+                    assert self.desks.state.store.on_event(event)
             actions = self.desks.state.take_out()
 
     def _found(self, action: GetRows | ScanStore) -> list[rows.Row]:
         family = [row for row in self.rows if isinstance(row, action.family)]
         if isinstance(action, GetRows):
             return [row for row in family if rows.key_of(row) in action.keys]
-        prefix = action.prefix
+        prefix = action.span.prefix
         found = [row for row in family if rows.key_of(row)[: len(prefix)] == prefix]
         return sorted(found, key=rows.key_of, reverse=True)[: action.limit]
 

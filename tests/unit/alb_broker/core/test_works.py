@@ -134,7 +134,7 @@ def test_the_store_is_asked_for_the_others() -> None:
 def answer(each: Desks, asked: GetRows, *found: rows.Row, error: str | None = None) -> None:
     """Let the store answer."""
     event = events.StoreScanned(at=0.0, epoch=1, token=asked.token, rows=found, error=error)
-    assert each.reads.on_scanned(event)
+    assert each.state.store.on_event(event)
 
 
 @pytest.mark.parametrize("step", [1, 2])

@@ -36,7 +36,7 @@ VERBS: Final = {
     "workers": ("show", "List workers."),
     "brokers": ("show", "List brokers."),
     "history": ("history", "List finished tasks from the results store."),
-    "sql": ("history", "Open the results store's own shell."),
+    "sql": ("sql", "Open the results store's own shell, or run a query."),
     "drain": ("drains", "Give workers nothing new, and wait until they are empty."),
     "undrain": ("drains", "Give workers tasks again."),
     "health": ("health", "Tell whether a broker or a worker does its part."),

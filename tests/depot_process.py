@@ -13,8 +13,9 @@ from typing import Any, Self
 
 import msgspec
 
-from alb_broker.depot.census import Census, Order
+from alb_broker.depot.census import Order
 from alb_broker.depot.settings import Settings
+from alb_core.files import Census
 from alb_core.io.transfer import Content
 
 

@@ -1,6 +1,6 @@
-"""What the leader tells the depots from time to time: who they are, and which files live tasks need.
+"""Which of the leaders' censuses counts: the newest term's, and only for a while.
 
-A value and the rule which of two counts. Until a depot has heard one, and when the last one is old, it
+Until a depot has heard one, and when the last one is old, it
 removes nothing.
 """
 
@@ -11,20 +11,10 @@ from typing import Final
 import msgspec
 
 from alb_core.errors import AlbError
+from alb_core.files import Census
 
 VALID_S: Final = 60.0
 #: An older census says nothing of what may be removed.
-
-
-class Census(msgspec.Struct, frozen=True, kw_only=True):
-    """The leader's word."""
-
-    table: str
-    epoch: int
-    depots: tuple[str, ...]
-    #: All of them, the leader's first.
-    used: dict[str, int]
-    #: SHA-256 and size of every file that a task in the table needs.
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

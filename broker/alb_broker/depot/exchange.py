@@ -18,9 +18,10 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from alb_broker.depot.census import Census, Knowledge
+from alb_broker.depot.census import Knowledge
 from alb_broker.depot.shelf import NoRoom, Shelf, Taken
 from alb_core.errors import AlbError, DepotRefused, TransferError
+from alb_core.files import Census
 from alb_core.io import transfer
 from alb_core.io.logs import Logger
 from alb_core.io.transfer import Content

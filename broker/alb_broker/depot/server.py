@@ -16,12 +16,12 @@ from typing import Final
 import msgspec
 from aiohttp import ClientError, web
 
-from alb_broker.depot.census import Census, StaleCensus
+from alb_broker.depot.census import StaleCensus
 from alb_broker.depot.exchange import Exchange
 from alb_broker.depot.shelf import Arrival, NoRoom, Shelf, Taken
 from alb_core import limits
 from alb_core.errors import TransferError, WrongContent
-from alb_core.files import is_sha256
+from alb_core.files import Census, is_sha256
 from alb_core.io.logs import Logger
 from alb_core.io.transfer import COPY, OFFSET, SILENT_S, Content
 

@@ -107,8 +107,14 @@ def fetch(depot: str, content: Content, descriptor: int, goes_on: GoesOn = alway
     os.fdatasync(descriptor)
 
 
-def store(
-    depot: str, content: Content, descriptor: int, goes_on: GoesOn = always, *, copy: bool = False
+def store(  # noqa: PLR0913 (what, where from and where to, and who is told)
+    depot: str,
+    content: Content,
+    descriptor: int,
+    goes_on: GoesOn = always,
+    *,
+    copy: bool = False,
+    on_sending: Callable[[], None] | None = None,
 ) -> int:
     """Bring a file to a depot; what it has already is not sent again.
 
@@ -118,6 +124,7 @@ def store(
         descriptor: Open for reading.
         goes_on: Asked between pieces.
         copy: We are a depot: the file is not to be handed on.
+        on_sending: Called before bytes are sent: not where the depot has them.
 
     Returns:
         How many depots have it now, as far as this one knows.
@@ -136,6 +143,8 @@ def store(
         if status in (200, 201):
             return max(1, int(text) if text.isdigit() else 1)
         if status == 404 and offset is not None:
+            if on_sending is not None:
+                on_sending()
             continue
         offset = None
         if status == 422:

@@ -275,9 +275,9 @@ class Runner:
     def _finish(self, attempt: RunningAttempt) -> None:
         self._output.announce(attempt)
         attempt.cancel_timers()
-        directory, kept = attempt.directory, ""
-        if directory is not None and attempt.keep:
-            directory, kept = None, self._directories.set_aside(directory)
+        kept = ""
+        if attempt.directory is not None and attempt.keep:
+            kept = self._directories.set_aside(attempt.directory)
         self._link.send(
             Ended(
                 attempt=attempt.id,
@@ -292,8 +292,8 @@ class Runner:
         del self._attempts[attempt.id]
         self._ending.discard(attempt)
         self._family.attempt_over(attempt)
-        if directory is not None:
-            self._directories.give_back(directory)
+        if attempt.directory is not None and not attempt.keep:
+            self._directories.give_back(attempt.directory)
 
     # --- the end --------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Files with tasks, on a real cluster: what goes along is there, and what is wanted, only that, comes back."""
+"""Files with tasks, on a real cluster: what goes along is there; what is wanted comes back, and only that."""
 
 from __future__ import annotations
 

@@ -149,7 +149,11 @@ class Files:
                 self._tell(notices.FileMoves(name=ref.name, size_bytes=ref.size_bytes))
 
         with _reading(path) as descriptor:
-            self._with_depots(lambda depot: transfer.store(depot, content, descriptor, on_sending=tell))
+            self._with_depots(
+                lambda depot, depots: transfer.store_safely(
+                    depot, depots, content, descriptor, on_sending=tell
+                )
+            )
 
     # --- back ---------------------------------------------------------------------------------------------
 
@@ -186,7 +190,7 @@ class Files:
                     part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=folder
                 )
                 try:
-                    self._with_depots(lambda depot: transfer.fetch(depot, content, descriptor))
+                    self._with_depots(lambda depot, _: transfer.fetch(depot, content, descriptor))
                     if file.executable:
                         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
                         os.fchmod(descriptor, mode | (mode & 0o444) >> 2)
@@ -197,14 +201,15 @@ class Files:
 
     # --- the depots ---------------------------------------------------------------------------------------
 
-    def _with_depots(self, move: Callable[[str], object]) -> None:
+    def _with_depots(self, move: Callable[[str, Sequence[str]], object]) -> None:
         """Try every depot in turn until one does it; while none can be reached, for a while."""
         deadline = time.monotonic() + self._patience_s
         while True:
             trouble: Exception | None = None
-            for depot in self._find_depots():
+            depots = self._find_depots()
+            for depot in depots:
                 try:
-                    move(depot)
+                    move(depot, depots)
                 except (DepotUnreachable, DepotRefused) as error:
                     refuses = isinstance(error, DepotRefused) and not error.passing
                     trouble = error if refuses or trouble is None else trouble

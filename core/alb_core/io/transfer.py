@@ -14,7 +14,7 @@ import http.client
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -152,6 +152,48 @@ def store(  # noqa: PLR0913 (what, where from and where to, and who is told)
         if status not in (202, 409):
             raise DepotRefused(depot, status, text)
         time.sleep(ASK_AGAIN_S)
+
+
+def store_safely(  # noqa: PLR0913 (as `store`)
+    depot: str,
+    depots: Sequence[str],
+    content: Content,
+    descriptor: int,
+    goes_on: GoesOn = always,
+    *,
+    on_sending: Callable[[], None] | None = None,
+) -> None:
+    """Bring a file to a depot, and see to it that a second one that lives has it.
+
+    A depot does that itself for all that its leader told it of; just after a start that may be none.
+
+    Args:
+        depot: Which takes it first.
+        depots: All that we know.
+        content: As in `store`, as are the others.
+        descriptor: As there.
+        goes_on: As there.
+        on_sending: As there.
+
+    Raises:
+        TransferError: As there; the others live, and none of them takes it.
+    """
+    if store(depot, content, descriptor, goes_on, on_sending=on_sending) > 1:
+        return
+    refusal: DepotRefused | None = None
+    for other in depots:
+        if other == depot:
+            continue
+        try:
+            store(other, content, descriptor, goes_on, copy=True)
+        except DepotUnreachable:
+            continue
+        except DepotRefused as error:
+            refusal = error
+        else:
+            return
+    if refusal is not None:
+        raise refusal
 
 
 # --- one request --------------------------------------------------------------------------------------------

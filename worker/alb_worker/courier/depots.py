@@ -82,9 +82,10 @@ class Depots:
         """Bring a file to whichever depot takes it; raises as `fetch` does."""
         patience = _Patience()
         while True:
-            for depot in self._known:
+            depots = self._known
+            for depot in depots:
                 try:
-                    transfer.store(depot, content, descriptor, goes_on)
+                    transfer.store_safely(depot, depots, content, descriptor, goes_on)
                 except (TransferStopped, WrongContent):
                     raise
                 except TransferError as error:

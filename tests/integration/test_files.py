@@ -12,10 +12,12 @@ import pytest
 from tests.harness import alb, alb_json, wait_for
 
 from alb import Client, InvalidTask, TaskCancelled
+from alb.api.works import Prepared
 from alb.local.cluster import LocalCluster
 from alb_core import codec
 from alb_core.errors import TransferError
 from alb_core.files import FileRef
+from alb_core.io.clock import new_id
 from alb_core.tasks import TaskSpec, TaskState
 
 
@@ -159,10 +161,9 @@ def test_what_cannot_be_sent_is_refused_at_once(
 def _submit_bare(client: Client, monkeypatch: pytest.MonkeyPatch, file: FileRef, **options: Any) -> Any:
     """Submit a task whose file was never brought to a depot."""
 
-    def prepare(*_: object) -> tuple[str, bytes]:
-        from alb_core.io.clock import new_id  # noqa: PLC0415 (only here)
-
-        return new_id(), codec.encode_spec(TaskSpec(command="cat lost", files=(file,), **options))
+    def prepare(*_: object) -> Prepared:
+        spec = TaskSpec(command="cat lost", files=(file,), **options)
+        return Prepared(new_id(), spec, codec.encode_spec(spec))
 
     with monkeypatch.context() as patch:
         patch.setattr(client, "_prepare", prepare)

@@ -41,9 +41,9 @@ COUNTERS: Final = {
     "attempts_given_back": "given back",
     "attempts_evicted": "evicted",
     "tasks_archived": "archived",
-    "tasks_recalled": "recalled",
     "increments_stored": "increments",
     "output_bytes_stored": "bytes stored",
+    "tasks_recalled": "recalled",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 

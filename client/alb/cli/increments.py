@@ -22,9 +22,10 @@ CHANNEL: Final = "ALB_INCREMENTS"
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
+@json_option
 @click.argument("key")
 @click.argument("value")
-def increment(key: str, value: str) -> int:
+def increment(key: str, value: str, *, as_json: bool) -> int:
     """Report VALUE under KEY; for commands that run as a task.
 
     A VALUE that is JSON is taken as such, any other as a text. The same without alb:
@@ -49,6 +50,8 @@ def increment(key: str, value: str) -> int:
         out.write_all(descriptor, line)
     finally:
         os.close(descriptor)
+    if as_json:
+        out.write_all(1, line)
     return 0
 
 

@@ -14,6 +14,7 @@ from alb.cli.attendance import POLL_S, Patience, Pump
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.story import Story
+from alb_core.errors import InvalidTask
 from alb_core.messages import StreamName
 
 if TYPE_CHECKING:
@@ -69,9 +70,12 @@ def logs(  # noqa: PLR0913 (one parameter an option)
         earlier = attempt is not None and attempt < newest
         if attempt is not None and attempt > newest:
             raise click.UsageError(f"there is no attempt {attempt}: the task had {newest} so far")
-        if earlier or (record.state.terminal and client.cluster().store):
-            _show_stored(client, record, names, since=since, lines=lines, attempt=attempt)
-            return 0
+        if earlier or record.state.terminal:
+            names = _show_stored(client, record, names, since=since, lines=lines, attempt=attempt)
+            if not names:
+                if record.result is not None:
+                    out.say(f"task {record.id}: {describe(record.result)}")
+                return 0
         starts = _starts(client, record, names, since=since, lines=lines)
         _show_live(client, task_id, starts, patience, story, follow=follow)
     return 0
@@ -84,7 +88,10 @@ def _starts(
     if lines is None or not record.attempts:
         return dict.fromkeys(names, since or 0)
     n = record.attempts[-1].n
-    return {name: client.last_lines(record.id, name, lines, attempt=n) for name in names}
+    try:
+        return {name: client.last_lines(record.id, name, lines, attempt=n) for name in names}
+    except InvalidTask as error:
+        raise click.UsageError(f"-n cannot count back here: {error}; use --since") from error
 
 
 def _show_stored(  # noqa: PLR0913 (as above)
@@ -95,19 +102,40 @@ def _show_stored(  # noqa: PLR0913 (as above)
     since: int | None,
     lines: int | None,
     attempt: int | None,
-) -> None:
-    """Copy what the results store has of an attempt that is over."""
+) -> list[StreamName]:
+    """Copy what the table or the results store has of an attempt that is over.
+
+    Returns:
+        The streams of which only a worker can have more: there is no results store.
+    """
+    elsewhere = []
     for name in names:
-        offset = since or 0
-        if lines is not None:
-            offset = client.last_lines(record.id, name, lines, attempt=attempt or 0)
-        for page in client.stored_output(record.id, name, attempt=attempt or 0, offset=offset):
-            out.write_all(out.DESCRIPTORS[name], page.data)
-            if page.lost:
-                reached = page.offset + len(page.data)
-                out.say(f"{name.name.lower()}: output lost from byte {reached} ({page.lost})")
-    if record.result is not None:
-        out.say(f"task {record.id}: {describe(record.result)}")
+        try:
+            _copy_stored(client, record, name, since=since, lines=lines, attempt=attempt or 0)
+        except InvalidTask:
+            if attempt is not None and attempt < record.attempts[-1].n:
+                raise
+            elsewhere.append(name)
+    return elsewhere
+
+
+def _copy_stored(  # noqa: PLR0913 (as above)
+    client: Client,
+    record: TaskRecord,
+    name: StreamName,
+    *,
+    since: int | None,
+    lines: int | None,
+    attempt: int,
+) -> None:
+    offset = since or 0
+    if lines is not None:
+        offset = client.last_lines(record.id, name, lines, attempt=attempt)
+    for page in client.stored_output(record.id, name, attempt=attempt, offset=offset):
+        out.write_all(out.DESCRIPTORS[name], page.data)
+        if page.lost:
+            reached = page.offset + len(page.data)
+            out.say(f"{name.name.lower()}: output lost from byte {reached} ({page.lost})")
 
 
 def _show_live(  # noqa: PLR0913 (what a wait at the terminal needs)

@@ -13,6 +13,7 @@ from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
+from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.relay import Relay
@@ -214,7 +215,8 @@ class Desks:
         self.book = Book(self.state)
         self.relay = Relay(self.state)
         self.archive = Archive(self.state)
-        self.answers = Answers(self.state, self.archive)
+        self.clearance = Clearance(self.state)
+        self.answers = Answers(self.state, self.archive, self.clearance)
         self.workers = WorkerDesk(self.state, self.book)
         self.drains = DrainDesk(self.state, self.workers)
         self.clients = ClientDesk(self.state, self.book, self.relay, self.answers, self.drains)

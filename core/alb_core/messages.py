@@ -389,6 +389,8 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     #: How the results store is: empty: there is none; ``ok``; else why it takes nothing.
     unarchived: int = 0
     #: Finished tasks that it does not have yet.
+    store_bytes: int = 0
+    #: How much room it takes, as measured last; 0: nobody measures, for it has no bound.
 
 
 class DumpPage(Message, frozen=True, kw_only=True):

@@ -19,8 +19,9 @@ from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
 
-from alb_broker.core import worker_desk
+from alb_broker.core import clearance, worker_desk
 from alb_broker.core.book import Book
+from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.ledger import Flight, Ledger
@@ -208,6 +209,16 @@ def removed_unarchived() -> list[Patch]:
     return [(Retention, "_kept_elsewhere", lambda *_: True)]
 
 
+def held_cleared() -> list[Patch]:
+    """What the table holds is cleared from the results store as well."""
+    return [(Clearance, "_is_held", lambda *_: False)]
+
+
+def cleared_in_part() -> list[Patch]:
+    """A task's own row goes, what belongs to it stays: nobody would find that again."""
+    return [(clearance, "PARTS", clearance.PARTS[:2])]
+
+
 def session_is_enough() -> list[Patch]:
     """A worker whose session lives is never lost, heard or not."""
     overdue = Workers.overdue
@@ -250,6 +261,8 @@ MUTANTS: Final = (
     Mutant("cancel not recorded", cancel_unrecorded),
     Mutant("a new leader that does not know who is drained", drains_forgotten),
     Mutant("finished task removed before it is archived", removed_unarchived),
+    Mutant("what the table holds cleared from the results store", held_cleared),
+    Mutant("a task cleared in part", cleared_in_part),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
 )

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from alb_broker.store.interface import Span
 from alb_core import zk
 from alb_core.messages import Chunk, Grant, ToClient, ToWorker
 from alb_core.notes import Note
@@ -81,7 +82,7 @@ class StoreRows(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScanStore(msgspec.Struct, frozen=True, gc=False):
-    """Read rows from the results store, those with the greatest keys first. Answer: StoreScanned."""
+    """Read rows from the results store in the order of their keys. Answer: StoreScanned."""
 
     token: int
     epoch: int
@@ -89,6 +90,25 @@ class ScanStore(msgspec.Struct, frozen=True, gc=False):
     after: Key
     before: Key
     limit: int
+    newest_first: bool = True
+    #: From the greatest key down.
+
+
+class ClearStore(msgspec.Struct, frozen=True, gc=False):
+    """Remove rows from the results store, see `Store.remove`. Answer: StoreRemoved."""
+
+    token: int
+    epoch: int
+    family: type[Row]
+    spans: tuple[Span, ...]
+    limit: int
+
+
+class MeasureStore(msgspec.Struct, frozen=True, gc=False):
+    """Find out how much room the results store takes. Answer: StoreMeasured."""
+
+    token: int
+    epoch: int
 
 
 class TaskKept(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +135,8 @@ Action: TypeAlias = (
     | BeginStore
     | StoreRows
     | ScanStore
+    | ClearStore
+    | MeasureStore
     | TaskKept
     | Exit
     | Note

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from alb_broker.core.archive import Archive
+from alb_broker.core.clearance import Clearance
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
 from alb_broker.core.ledger import Lane
@@ -62,11 +63,13 @@ class Answers:
     Args:
         state: The reign's parts.
         archive: What is in the results store.
+        clearance: What leaves it; it knows its size.
     """
 
-    def __init__(self, state: State, archive: Archive) -> None:
+    def __init__(self, state: State, archive: Archive, clearance: Clearance) -> None:
         self._state: Final = state
         self._archive: Final = archive
+        self._clearance: Final = clearance
         self._unlisted: dict[bytes, QueryTasks] = {}  #: The newest such question of each client.
         self._dumps: dict[
             bytes, tuple[float, bytes]
@@ -176,7 +179,8 @@ class Answers:
         self._state.tell(client.peer, WorkersPage(seq=query.seq, workers=lines, absent=absent))
 
     def _on_cluster(self, client: Client, query: QueryCluster) -> None:
-        self._state.tell(client.peer, cluster_page(self._state, self._archive, query.seq))
+        page = cluster_page(self._state, self._archive, self._clearance, query.seq)
+        self._state.tell(client.peer, page)
 
     def _on_dump(self, client: Client, query: QueryDump) -> None:
         state = self._state
@@ -210,7 +214,7 @@ class Answers:
         state.note("policy_asked", policy=request.policy, by=client.user)  # the watch on the node brings it
 
 
-def cluster_page(state: State, archive: Archive, seq: int) -> ClusterPage:
+def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int) -> ClusterPage:
     """Return the state of the cluster as its leader sees it."""
     table = state.table
     counts = {kind.value: table.counts[kind] for kind in (TaskState.QUEUED, TaskState.RUNNING)}
@@ -229,6 +233,7 @@ def cluster_page(state: State, archive: Archive, seq: int) -> ClusterPage:
         set_aside=tuple(f"{path}: {why}" for path, why in sorted(table.set_aside.items())[:100]),
         store=(archive.away or "ok") if archive.enabled else "",
         unarchived=archive.backlog,
+        store_bytes=clearance.size_bytes,
     )
 
 

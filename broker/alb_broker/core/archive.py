@@ -17,7 +17,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.state import State
 from alb_broker.core.workers import Worker
 from alb_broker.store import events
-from alb_core import rows
+from alb_core import ids, rows
 from alb_core.messages import Error, HistoryPage, QueryHistory
 from alb_core.notes import Level
 from alb_core.tasks import Attempt, Result, TaskRecord
@@ -120,7 +120,7 @@ class Archive:
             return
         token = state.tokens.next()
         self._questions[token] = (client, query)
-        oldest = (_id_of_time(query.since - CLOCKS_DIFFER_S),) if query.since else ()
+        oldest = (ids.first_of(query.since - CLOCKS_DIFFER_S),) if query.since else ()
         newest = (query.cursor,) if query.cursor else ()
         state.out.append(ScanStore(token, state.epoch, rows.FinishedTask, oldest, newest, SCAN_ROWS))
 
@@ -225,11 +225,6 @@ def _sample(worker: Worker, now: float) -> rows.LoadSample:
         capacity_cpus=capacity.cpus,
         capacity_memory_bytes=capacity.memory_bytes,
     )
-
-
-def _id_of_time(seconds: float) -> str:
-    """Return a text below all ids that were made after a time."""
-    return f"{max(0, int(seconds * 1000)):012x}"
 
 
 def _page(query: QueryHistory, found: list[rows.FinishedTask]) -> HistoryPage:

@@ -18,6 +18,7 @@ from alb_broker.core.actions import Action, BeginStore, SendToClient, TaskKept, 
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
+from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
@@ -74,7 +75,8 @@ class Reign:
         self._book: Final = Book(state)
         self._relay: Final = Relay(state)
         self._archive: Final = Archive(state)
-        self._answers: Final = Answers(state, self._archive)
+        self._clearance: Final = Clearance(state)
+        self._answers: Final = Answers(state, self._archive, self._clearance)
         self._workers: Final = WorkerDesk(state, self._book)
         self._drains: Final = DrainDesk(state, self._workers)
         self._clients: Final = ClientDesk(state, self._book, self._relay, self._answers, self._drains)
@@ -165,6 +167,11 @@ class Reign:
                 self._archive.on_written(event)
             case store_events.StoreScanned():
                 self._archive.on_scanned(event)
+                self._clearance.on_scanned(event)
+            case store_events.StoreRemoved():
+                self._clearance.on_removed(event)
+            case store_events.StoreMeasured():
+                self._clearance.on_measured(event)
             case store_events.StoreAway():
                 self._archive.on_away(event)
             case store_events.StoreBack():
@@ -291,6 +298,7 @@ class Reign:
             self._read_config()
             self._drains.tick()
             self._archive.tick()
+            self._clearance.tick(away=bool(self._archive.away))
             self._watch_progress()
         elif state.at - self._leaving_at > LEAVING_S:
             self._end("it was stopped before its last batch was answered")

@@ -134,6 +134,8 @@ class BrokerProcess:
             actions.BeginStore: self._keeper.begin,
             actions.StoreRows: self._keeper.keep,
             actions.ScanStore: self._keeper.scan,
+            actions.ClearStore: self._keeper.clear,
+            actions.MeasureStore: self._keeper.measure,
             actions.Exit: self._on_exit,
             Note: lambda a: logs.write_note(self._log, a),
             zk.Multi: self._session.request,

@@ -140,7 +140,9 @@ class Store(Protocol):
         """
 
     def size_bytes(self) -> int:
-        """Return about how much room the store takes, all clusters in it together.
+        """Return about how much room the rows take, those of all clusters in it together.
+
+        It falls when rows are removed, within seconds, also where files keep their size.
 
         Raises:
             StoreUnavailable: Nothing was read.

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from alb_broker.store.events import StoreEvent, StoreScanned
+from alb_broker.store.events import StoreEvent, StoreMeasured, StoreScanned
 from alb_broker.store.interface import Span, Store, StoreError
 from alb_core.io.clock import monotonic
 from alb_core.rows import Row
@@ -26,8 +26,14 @@ class _Scan(msgspec.Struct, frozen=True, gc=False):
     newest_first: bool
 
 
+class _Measure(msgspec.Struct, frozen=True, gc=False):
+    token: int
+
+
 class ScanThread:
-    """Answers scans in their order. One that fails is answered, not repeated: its asker may have gone.
+    """Answers scans, and questions for the size, in their order.
+
+    One that fails is answered, not repeated: its asker may have gone.
 
     Args:
         make_store: Makes the store; it is opened by the first scan.
@@ -43,7 +49,7 @@ class ScanThread:
         self._post: Final = post
         self._thread: Final = threading.Thread(target=self._run, name="store-scans", daemon=True)
         self._changed: Final = threading.Condition()
-        self._scans: Final[deque[_Scan]] = deque()
+        self._scans: Final[deque[_Scan | _Measure]] = deque()
         self._stopping = False
         self._store: Store | None = None
 
@@ -53,13 +59,20 @@ class ScanThread:
 
     def ask(self, token: int, family: type[Row], span: Span, limit: int, *, newest_first: bool) -> None:
         """Queue a scan."""
+        self._queue(_Scan(token, family, span, limit, newest_first))
+
+    def measure(self, token: int) -> None:
+        """Queue the question for the store's size."""
+        self._queue(_Measure(token))
+
+    def _queue(self, question: _Scan | _Measure) -> None:
         with self._changed:
             taken = len(self._scans) < WAITING_MAX and not self._stopping
             if taken:
-                self._scans.append(_Scan(token, family, span, limit, newest_first))
+                self._scans.append(question)
                 self._changed.notify()
         if not taken:
-            self._refuse(token, "too many reads of the results store wait already; ask again later")
+            self._refuse(question, "too many reads of the results store wait already; ask again later")
 
     def stop(self) -> None:
         """End soon; nobody is waited for, and what waits is not answered."""
@@ -75,36 +88,45 @@ class ScanThread:
         finally:
             self._disconnect()
 
-    def _next(self) -> _Scan | None:
+    def _next(self) -> _Scan | _Measure | None:
         with self._changed:
             while not self._scans and not self._stopping:
                 self._changed.wait()
             return None if self._stopping else self._scans.popleft()
 
-    def _answer(self, scan: _Scan) -> None:
+    def _answer(self, question: _Scan | _Measure) -> None:
         try:
             if self._store is None:
                 self._store = self._make_store()
                 self._store.open()
-            rows = self._store.scan(scan.family, scan.span, scan.limit, newest_first=scan.newest_first)
+            event = self._read(self._store, question)
         except Exception as error:  # noqa: BLE001 (whatever it is, the asker must be told)
             self._disconnect()
             self._refuse_all(
-                scan, error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]
+                question, error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]
             )
         else:
-            self._post(StoreScanned(at=monotonic(), epoch=self._epoch, token=scan.token, rows=tuple(rows)))
+            self._post(event)
 
-    def _refuse_all(self, scan: _Scan, why: str) -> None:
+    def _read(self, store: Store, question: _Scan | _Measure) -> StoreEvent:
+        token = question.token
+        if isinstance(question, _Measure):
+            size_bytes = store.size_bytes()
+            return StoreMeasured(at=monotonic(), epoch=self._epoch, token=token, size_bytes=size_bytes)
+        rows = store.scan(question.family, question.span, question.limit, newest_first=question.newest_first)
+        return StoreScanned(at=monotonic(), epoch=self._epoch, token=token, rows=tuple(rows))
+
+    def _refuse_all(self, question: _Scan | _Measure, why: str) -> None:
         """Each would wait for the same time-out: they are told at once."""
         with self._changed:
-            others = [each.token for each in self._scans]
+            others = list(self._scans)
             self._scans.clear()
-        for token in (scan.token, *others):
-            self._refuse(token, why)
+        for each in (question, *others):
+            self._refuse(each, why)
 
-    def _refuse(self, token: int, why: str) -> None:
-        self._post(StoreScanned(at=monotonic(), epoch=self._epoch, token=token, error=why))
+    def _refuse(self, question: _Scan | _Measure, why: str) -> None:
+        kind = StoreMeasured if isinstance(question, _Measure) else StoreScanned
+        self._post(kind(at=monotonic(), epoch=self._epoch, token=question.token, error=why))
 
     def _disconnect(self) -> None:
         if self._store is not None:

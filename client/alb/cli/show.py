@@ -114,7 +114,8 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     out.echo(f"tasks    {counts or 'none'}")
     if page.store:
         waiting = f", {page.unarchived} finished tasks wait for it" if page.unarchived else ""
-        out.echo(f"store    {page.store}{waiting}")
+        room = f", {format_size(page.store_bytes)}" if page.store_bytes else ""
+        out.echo(f"store    {page.store}{room}{waiting}")
     if page.set_aside:
         out.echo("set aside, because they cannot be read (delete or repair them with zkCli.sh):")
         for line in page.set_aside:

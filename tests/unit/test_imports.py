@@ -39,7 +39,7 @@ BANNED_IN_RUNNER = {"zmq", "kazoo", "structlog"}
 MAIN = re.compile(r"alb_(broker|worker)\.(__main__|main)(\.|$)")
 #: What the `alb` command and the local cluster may start of the other components.
 
-PURE_OF_THE_STORE = {"alb_broker.store.events"}
+PURE_OF_THE_STORE = {"alb_broker.store.events", "alb_broker.store.interface"}
 #: Values that the broker's core hands to the results store and gets back; the rest of it does I/O.
 
 LAYERS = {"core": 0, "policies": 0, "runner": 1, "shell": 1, "__main__": 2, "main": 2}

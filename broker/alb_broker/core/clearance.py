@@ -31,6 +31,8 @@ AGAIN_S: Final = 10.0
 #: The rest after a round that made room, until it is seen whether that was enough.
 LOW_WATER: Final = 0.95
 #: Of the bound: room is made down to here, so that not every round has something to do.
+FIRST_S: Final = 5.0
+#: After a takeover, which has enough to do.
 TASKS_AT_ONCE: Final = 200
 #: Looked at by one scan, each with its specification.
 STEP_BYTES: Final = 32 * 1024 * 1024
@@ -80,9 +82,7 @@ class Clearance:
         self.enabled: Final = bool(config.store) and (self._keep_s > 0 or self._bound_bytes > 0)
         self.size_bytes = 0  #: As measured last; 0: not measured.
         self._stage = Stage.RESTING
-        self._due = (
-            state.at + AGAIN_S
-        )  #: Own clock: the next round, or the end of a pause. Takeovers go first.
+        self._due = state.at + FIRST_S  #: Own clock: the next round, or the end of a pause.
         self._asked_at = 0.0  #: Own clock, when what is under way was asked.
         self._tokens: set[int] = set()  #: Of what is under way.
         self._repeat = False  #: The step has parts left.

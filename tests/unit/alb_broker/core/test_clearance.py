@@ -43,7 +43,7 @@ class Stage:
 
     def begin(self) -> Any:
         """Let the first round begin; returns its one question."""
-        (question,) = self.tick(module.AGAIN_S)
+        (question,) = self.tick(module.FIRST_S)
         return question
 
     def find(self, question: Any, *found: Row, error: str | None = None) -> list[Action]:

@@ -189,6 +189,15 @@ class StoreContract:
         assert other.remove(1, Output, [ALL], 10) == 1
         assert store.count(Output, ALL) == 2
 
+    def test_it_knows_whose_rows_it_holds(
+        self, place: Place, opened: Opened, store: Store, table: str
+    ) -> None:
+        """Whoever looks into it later need not know the clusters' ids, and need not open it."""
+        other = new_id()
+        store.begin_term(1)
+        opened(other).write(1, [finished("a")])
+        assert {table, other} <= set(open_store(place.url, "").tables())
+
     # --- the same key again ---------------------------------------------------------------------------------
 
     def test_the_same_rows_again_change_nothing(self, store: Store) -> None:

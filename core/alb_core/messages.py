@@ -15,7 +15,7 @@ import msgspec
 from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.resources import Capacity, Load
-from alb_core.rows import FinishedTask
+from alb_core.rows import FinishedTask, LoadSample, PastAttempt
 from alb_core.tasks import Outcome, Result, TaskRecord, TaskState
 
 
@@ -137,6 +137,16 @@ class QueryHistory(Message, frozen=True, kw_only=True):
     #: From the page before.
 
 
+class QueryRows(Message, frozen=True, kw_only=True):
+    """Read rows of the results store in the order of their keys. Answer: RowsPage, or Error."""
+
+    seq: int
+    family: str
+    #: ``tasks``, ``attempts`` or ``loads``.
+    after: tuple[str | float, ...] = ()
+    #: Only those whose key, cut to this length, sorts after it.
+
+
 class SetPolicy(Message, frozen=True, kw_only=True):
     """Place by this policy from now on. Answer: Done, or Error with code ``invalid``."""
 
@@ -193,6 +203,7 @@ ClientMessage: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryRows
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers
@@ -409,6 +420,16 @@ class HistoryPage(Message, frozen=True, kw_only=True):
     cursor: str = ""
 
 
+class RowsPage(Message, frozen=True, kw_only=True):
+    """Some rows of one family. The next page begins after the last of them, if there is `more`."""
+
+    seq: int
+    tasks: tuple[FinishedTask, ...] = ()
+    attempts: tuple[PastAttempt, ...] = ()
+    loads: tuple[LoadSample, ...] = ()
+    more: bool = False
+
+
 class Done(Message, frozen=True, kw_only=True):
     """What was asked is done."""
 
@@ -440,6 +461,7 @@ ToClient: TypeAlias = (
     | ClusterPage
     | DumpPage
     | HistoryPage
+    | RowsPage
     | Done
     | Error
 )

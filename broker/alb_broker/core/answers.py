@@ -13,6 +13,7 @@ from alb_broker.core.clearance import Clearance
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
 from alb_broker.core.ledger import Lane
+from alb_broker.core.row_reader import RowReader
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_core import zk, znodes
@@ -25,6 +26,7 @@ from alb_core.messages import (
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryRows,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -70,6 +72,7 @@ class Answers:
         self._state: Final = state
         self._archive: Final = archive
         self._clearance: Final = clearance
+        self.rows: Final = RowReader(state, enabled=archive.enabled)
         self._unlisted: dict[bytes, QueryTasks] = {}  #: The newest such question of each client.
         self._dumps: dict[
             bytes, tuple[float, bytes]
@@ -97,6 +100,7 @@ class Answers:
             QueryCluster: self._on_cluster,
             QueryDump: self._on_dump,
             QueryHistory: self._archive.ask,
+            QueryRows: self.rows.ask,
             SetPolicy: self._on_policy,
         }
 

@@ -168,6 +168,7 @@ class Reign:
             case store_events.StoreScanned():
                 self._archive.on_scanned(event)
                 self._clearance.on_scanned(event)
+                self._answers.rows.on_scanned(event)
             case store_events.StoreRemoved():
                 self._clearance.on_removed(event)
             case store_events.StoreMeasured():

@@ -139,6 +139,14 @@ class Store(Protocol):
             StoreUnavailable: Nothing was counted.
         """
 
+    def tables(self) -> list[str]:
+        """Return the ids of the clusters that have something in the store, sorted; it need not be open.
+
+        Raises:
+            StoreUnavailable: Nothing was read.
+            StoreUnusable: It is no results store of alb.
+        """
+
     def size_bytes(self) -> int:
         """Return about how much room the rows take, those of all clusters in it together.
 

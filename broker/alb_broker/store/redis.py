@@ -177,6 +177,12 @@ class RedisStore:
         with self._translated():
             return int(self._redis.zlexcount(self._names(family)[1], *_range(family, span)))
 
+    def tables(self) -> list[str]:
+        """Return the ids of the clusters that have begun a term in it."""
+        with self._translated():
+            found = self._redis.scan_iter(match="alb:{*}:term", count=1000)
+            return sorted(name.decode()[len("alb:{") : -len("}:term")] for name in found)
+
     def size_bytes(self) -> int:
         """Return what the whole server has in memory."""
         with self._translated():

@@ -95,6 +95,11 @@ class SqlStore:
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def tables(self) -> list[str]:
+        """Return the ids of the clusters that have begun a term in it."""
+        with self._reading() as connection:
+            return sorted(connection.execute(select(TERMS.c.table_id)).scalars())
+
     def size_bytes(self) -> int:
         """Return about how much room the store takes."""
         with self._reading() as connection:

@@ -34,9 +34,11 @@ from alb_core.messages import (
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryRows,
     QueryTask,
     QueryTasks,
     QueryWorkers,
+    RowsPage,
     SetPolicy,
     TaskLine,
     TaskPage,
@@ -47,7 +49,7 @@ from alb_core.messages import (
     WorkersPage,
 )
 from alb_core.resources import Request
-from alb_core.rows import FinishedTask
+from alb_core.rows import FinishedTask, Row
 from alb_core.tasks import OnLost, TaskRecord, TaskSpec, TaskState, check_spec
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
@@ -372,6 +374,23 @@ class Client:
             cursor = page.cursor
             if not cursor:
                 return
+
+    def rows(self, family: str, after: tuple[str | float, ...] = ()) -> tuple[Sequence[Row], bool]:
+        """Read a page of the results store's rows, in the order of their keys.
+
+        Args:
+            family: ``tasks``, ``attempts`` or ``loads``.
+            after: Only those whose key, cut to this length, sorts after it.
+
+        Returns:
+            The rows, and whether there are more.
+
+        Raises:
+            InvalidTask: The cluster has no results store, or no such rows.
+            CoordinationError: Nobody answered in time, or the store does not.
+        """
+        page = self._ask(QueryRows(seq=0, family=family, after=after), RowsPage)
+        return (page.tasks or page.attempts or page.loads), page.more
 
     def set_policy(self, policy: str) -> None:
         """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""

@@ -16,6 +16,7 @@ from alb_core.messages import (
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryRows,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -33,6 +34,7 @@ Query: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryRows
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

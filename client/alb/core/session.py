@@ -29,6 +29,7 @@ _PAGES: Final = (
     messages.ClusterPage,
     messages.DumpPage,
     messages.HistoryPage,
+    messages.RowsPage,
     messages.Done,
 )
 
@@ -236,6 +237,7 @@ class ClientCore:
         | messages.ClusterPage
         | messages.DumpPage
         | messages.HistoryPage
+        | messages.RowsPage
         | messages.Done,
         out: Actions,
     ) -> None:

@@ -66,6 +66,10 @@ class FakeStore:
         """Count all."""
         return len(self.rows)
 
+    def tables(self) -> list[str]:
+        """Know none."""
+        return []
+
     def size_bytes(self) -> int:
         """Tell, or fail."""
         if self.away:

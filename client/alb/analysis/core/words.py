@@ -1,0 +1,39 @@
+"""Numbers as people read them, for advice and reports."""
+
+from __future__ import annotations
+
+
+def share(part: float, whole: float = 1.0) -> str:
+    """Return a share as a percentage: ``37 %``; small ones with a digit more."""
+    percent = 100.0 * part / whole if whole else 0.0
+    return f"{percent:.1f} %" if 0 < percent < 9.95 else f"{percent:.0f} %"
+
+
+def seconds(value: float) -> str:
+    """Return a duration: ``4 ms``, ``1.5 s``, ``3m05s``, ``2h10m``, ``3d4h``."""
+    if value < 0.9995:
+        return f"{value * 1000:.0f} ms" if value >= 0.0005 else "0 s"
+    if value < 9.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600}h"
+
+
+def size(value: float) -> str:
+    """Return a size: ``512 B``, ``1.5 GiB``."""
+    for prefix in ("", "Ki", "Mi", "Gi"):
+        if value < 1024:
+            return f"{value:.0f} {prefix}B" if not prefix or value >= 100 else f"{value:.1f} {prefix}B"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def count(value: int, noun: str) -> str:
+    """Return a number of things: ``1 task``, ``12,345 tasks``."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""Workload analysis: rows of history in, figures, advice and reports out. `core` counts, the rest does I/O."""
+"""Workload analysis: rows of history in, figures, advice and reports out. Only `core` decides anything."""

@@ -34,6 +34,7 @@ VERBS: Final = {
     "workers": ("show", "List workers."),
     "brokers": ("show", "List brokers."),
     "history": ("history", "List finished tasks from the results store."),
+    "analyze": ("analyze", "Analyse the workload, with plots and advice."),
     "sql": ("history", "Open the results store's own shell."),
     "drain": ("drains", "Give workers nothing new, and wait until they are empty."),
     "undrain": ("drains", "Give workers tasks again."),

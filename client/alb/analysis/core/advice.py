@@ -111,12 +111,12 @@ def _reason(overload: Overload) -> str:
         return "the machines were full: more workers, or moving work to quieter hours, would help."
     if overload.reserved >= FULL:
         return (
-            "the processors were reserved, but not all used: tasks waited for room that others held idle. "
-            "Smaller --cpus of those that ask for too much would help more than machines."
+            "the processors were reserved, but not all used: tasks waited for room that others held "
+            "idle. Smaller --cpus of those that ask for too much would help more than machines."
         )
     return (
-        "tasks waited although processors were free: look at labels, at memory, at wide tasks that fit on few "
-        "workers, and at drained workers."
+        "tasks waited although processors were free: look at labels, at memory, at wide tasks that fit on "
+        "few workers, and at drained workers."
     )
 
 
@@ -183,8 +183,8 @@ def _memory_under_asked(figures: Figures) -> Iterator[Advice]:
             topic="memory",
             text=f"Command {group.name} needs more memory than it asks for: ask for "
             f"{size(asked.memory.p99 * HEADROOM)}.",
-            evidence=f"{asked.memory_over:,} of {count(asked.memory_asking, 'task')} that reserved memory used "
-            f"more, {killed:,} were killed; peak {size(asked.memory.p99)} (p99)",
+            evidence=f"{asked.memory_over:,} of {count(asked.memory_asking, 'task')} that reserved memory "
+            f"used more, {killed:,} were killed; peak {size(asked.memory.p99)} (p99)",
         )
 
 
@@ -200,7 +200,8 @@ def _memory_silent(figures: Figures) -> Iterator[Advice]:
             topic="memory",
             text=f"Command {group.name} reserves no memory and uses much: nothing keeps its tasks from "
             f"filling a machine. Ask for {size(memory.p99 * HEADROOM)}.",
-            evidence=f"peak {size(memory.p50)} (p50), {size(memory.p99)} (p99) of {count(group.tasks, 'task')}",
+            evidence=f"peak {size(memory.p50)} (p50), {size(memory.p99)} (p99) of "
+            f"{count(group.tasks, 'task')}",
         )
 
 
@@ -225,8 +226,8 @@ def _memory_over_asked(figures: Figures) -> Iterator[Advice]:
                 topic="memory",
                 text=f"{kind} {group.name} reserves more memory than it uses: "
                 f"{size(max(asked.memory.p99 * HEADROOM, MEMORY_MIN))} a task would do.",
-                evidence=f"asked {size(asked.memory_asked.p50)} (p50), peak {size(asked.memory.p99)} (p99) of "
-                f"{count(asked.memory_asking, 'task')}; the idle rest is {idle} of all reserved memory",
+                evidence=f"asked {size(asked.memory_asked.p50)} (p50), peak {size(asked.memory.p99)} (p99) "
+                f"of {count(asked.memory_asking, 'task')}; the idle rest is {idle} of all reserved memory",
             )
 
 
@@ -261,8 +262,8 @@ def _failing_commands(figures: Figures) -> Iterator[Advice]:
         yield Advice(
             topic="failures",
             text=f"Command {group.name} fails often: mend it before it takes more room.",
-            evidence=f"{group.failed:,} of {count(group.tasks, 'task')} failed ({share(group.failed_share)}), "
-            f"{times:,} by {cause}",
+            evidence=f"{group.failed:,} of {count(group.tasks, 'task')} failed "
+            f"({share(group.failed_share)}), {times:,} by {cause}",
         )
 
 
@@ -282,7 +283,8 @@ def _failing_workers(figures: Figures) -> Iterator[Advice]:
             topic="failures",
             text=f"Tasks fail by {cause} on worker {worker.worker} far more often than elsewhere: drain it, "
             "and look at the machine.",
-            evidence=f"{times:,} of its {count(worker.tasks, 'task')} ({share(often)}), {share(usual)} elsewhere",
+            evidence=f"{times:,} of its {count(worker.tasks, 'task')} ({share(often)}), "
+            f"{share(usual)} elsewhere",
         )
 
 
@@ -341,8 +343,8 @@ def _uneven_workers(figures: Figures) -> Iterator[Advice]:
     other = "; policy least-loaded evens load out" if used and "least-loaded" not in used else ""
     yield Advice(
         topic="placement",
-        text=f"Workers are used unevenly, {most.worker} far more than {least.worker}: look at the labels that "
-        f"tasks ask for, and at what was drained{other}.",
+        text=f"Workers are used unevenly, {most.worker} far more than {least.worker}: look at the labels "
+        f"that tasks ask for, and at what was drained{other}.",
         evidence=f"reserved on average: {share(most.reserved)} of {most.worker}, {share(least.reserved)} of "
         f"{least.worker}",
     )

@@ -1,4 +1,4 @@
-"""The sums behind the figures: of a group of tasks, of a worker, of a policy; one value at a time, bounded."""
+"""The sums behind the figures: of a group of tasks, of a worker, of a policy. All of them are bounded."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 def share(part: float, whole: float = 1.0) -> str:
     """Return a share as a percentage: ``37 %``; small ones with a digit more."""
     percent = 100.0 * part / whole if whole else 0.0
+    if 0 < percent < 0.05:
+        return "<0.1 %"
     return f"{percent:.1f} %" if 0 < percent < 9.95 else f"{percent:.0f} %"
 
 

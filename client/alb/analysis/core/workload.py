@@ -40,7 +40,8 @@ WIDTHS_S: Final = (60.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 
 #: Of slices.
 OVERLOAD_FACTOR: Final = 5.0
 OVERLOAD_S: Final = 10.0
-#: An overload is when tasks wait five times as long as usual on average, and at least so long.
+OVERLOAD_SHARE: Final = 0.5
+#: An overload is when tasks wait five times as long as usual on average, and so many at least ten seconds.
 OVERLOAD_TASKS: Final = 10
 
 
@@ -62,7 +63,7 @@ class Workload:
         self._left_out: Final[dict[str, set[int]]] = {"users": set(), "commands": set()}
         self._states: Final[Counter[str]] = Counter()
         self._attempt_causes: Final[Counter[str]] = Counter()
-        self._time: Final = Timeline("submitted", "started", "finished", "failed", "waited")
+        self._time: Final = Timeline("submitted", "started", "finished", "failed", "waited", "slow")
         self._load: Final = Timeline("capacity", "reserved", "cpu")
         self._slowest: list[tuple[float, str, Slow]] = []
         self._longest: list[tuple[float, str, Slow]] = []
@@ -102,7 +103,7 @@ class Workload:
         self._remember(row, wait_s)
 
     def _add_times(self, row: FinishedTask, wait_s: float, *, failed: bool) -> None:
-        self._time.add(row.submitted, submitted=1, waited=wait_s)
+        self._time.add(row.submitted, submitted=1, waited=wait_s, slow=int(wait_s > OVERLOAD_S))
         if row.state != "QUEUED":
             self._time.add(max(row.submitted, row.finished - row.wall_s), started=1)
         if row.state not in UNFINISHED:
@@ -215,7 +216,7 @@ class Workload:
             failed_series=_whole(time["failed"]),
             waiting_series=_whole(waiting),
             wait_series=waits,
-            overloads=self._overloads(slice_s, begin, end, _whole(time["submitted"]), waits, _whole(waiting)),
+            overloads=self._overloads(slice_s, begin, end, time, waiting),
             slowest=_slow(self._slowest),
             longest_waits=_slow(self._longest),
             attempts=self._attempts,
@@ -234,37 +235,32 @@ class Workload:
                 return width
         return max(narrowest, WIDTHS_S[-1] * (1 + span_s // (SLICES * WIDTHS_S[-1])))
 
-    def _overloads(  # noqa: PLR0913, PLR0917 (the series that it looks at side by side)
-        self,
-        slice_s: float,
-        begin: float,
-        end: float,
-        submitted: list[int],
-        waits: list[float],
-        waiting: list[int],
+    def _overloads(
+        self, slice_s: float, begin: float, end: float, time: dict[str, list[float]], waiting: list[float]
     ) -> list[Overload]:
-        """Find the times in which tasks waited far longer than usual."""
-        usual = sorted(wait for wait, count in zip(waits, submitted, strict=True) if count)
+        """Find the times in which most tasks waited, and far longer than usual."""
+        submitted, waited, slow = time["submitted"], time["waited"], time["slow"]
+        usual = sorted(w / n for w, n in zip(waited, submitted, strict=True) if n)
         threshold = max(OVERLOAD_S, OVERLOAD_FACTOR * usual[len(usual) // 2]) if usual else OVERLOAD_S
+        flags = [
+            s >= OVERLOAD_SHARE * n and w > threshold * n
+            for w, s, n in zip(waited, slow, submitted, strict=True)
+        ]
         load = self._load.slices(slice_s, begin, end)
         found = []
-        for first, last in _runs(
-            [count > 0 and wait > threshold for wait, count in zip(waits, submitted, strict=True)]
-        ):
-            count = sum(submitted[first:last])
+        for first, last in _runs(flags):
+            part = slice(first, last)
+            count = sum(submitted[part])
             if count < OVERLOAD_TASKS:
                 continue
-            capacity, reserved, cpu = (
-                sum(load[name][first:last]) for name in ("capacity", "reserved", "cpu")
-            )
-            waited = sum(w * n for w, n in zip(waits[first:last], submitted[first:last], strict=True))
+            capacity, reserved, cpu = (sum(load[name][part]) for name in ("capacity", "reserved", "cpu"))
             found.append(
                 Overload(
                     begin=begin + first * slice_s,
                     end=min(begin + last * slice_s, end),
-                    submitted=count,
-                    mean_wait_s=waited / count,
-                    waiting_max=max(waiting[first:last]),
+                    submitted=round(count),
+                    mean_wait_s=sum(waited[part]) / count,
+                    waiting_max=round(max(waiting[part])),
                     reserved=reserved / capacity if capacity else -1.0,
                     cpu=cpu / capacity if capacity else -1.0,
                 )

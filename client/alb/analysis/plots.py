@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from alb.analysis.core.figures import Figures, Group
 from alb.analysis.core.words import seconds
@@ -109,7 +110,9 @@ def _times_by(kind: str) -> Callable[[Figures], Figure | None]:
             axes.plot(high, places, "|", color=colour, markersize=11, markeredgewidth=2, label="p99")
             axes.plot([max(each.max, 1e-3) for each in quantiles], places, "x", color=GREY, label="max")
             axes.set_xscale("log")
-            axes.set_title(f"{title}, seconds (below a millisecond: at its mark)")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set_title(f"{title} (less than 1 ms: at 1 ms)")
             axes.set_yticks(places, [_name(group.name) for group in groups])
             axes.set_ylim(-0.6, len(groups) - 0.4)
             axes.grid(axis="x", color=GREY, alpha=0.25)

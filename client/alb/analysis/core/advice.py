@@ -24,8 +24,8 @@ OVER_ASKED: Final = 0.5
 #: Used of what was reserved: less is asking for too much.
 FULL: Final = 0.85
 #: Of the processors reserved: the cluster is full.
-BUSY: Final = 0.7
-#: Of the processors measured: the machines really work.
+IDLE: Final = 0.2
+#: Of the processors, reserved and not used: that is room for others.
 FAILING: Final = 0.2
 #: Of the tasks of a command.
 UNUSUAL: Final = 3.0
@@ -107,7 +107,7 @@ def _overloads(figures: Figures, moment: Callable[[float], str]) -> Iterator[Adv
 def _reason(overload: Overload) -> str:
     if overload.reserved < 0:
         return "tasks waited far longer than usual; there are no load samples that say why."
-    if overload.reserved >= FULL and overload.cpu >= BUSY:
+    if overload.reserved >= FULL and overload.reserved - overload.cpu < IDLE:
         return "the machines were full: more workers, or moving work to quieter hours, would help."
     if overload.reserved >= FULL:
         return (

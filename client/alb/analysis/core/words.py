@@ -12,7 +12,7 @@ def share(part: float, whole: float = 1.0) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a duration: ``4 ms``, ``1.5 s``, ``3m05s``, ``2h10m``, ``3d4h``."""
+    """Return a duration: ``4 ms``, ``1.5 s``, ``3m05s``, ``2h``, ``3d04h``."""
     if value < 0.9995:
         return f"{value * 1000:.0f} ms" if value >= 0.0005 else "0 s"
     if value < 9.95:
@@ -21,10 +21,14 @@ def seconds(value: float) -> str:
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
+        return _two(whole // 60, "m", whole % 60, "s")
     if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600}h"
+        return _two(whole // 3600, "h", whole % 3600 // 60, "m")
+    return _two(whole // 86_400, "d", whole % 86_400 // 3600, "h")
+
+
+def _two(large: int, unit: str, small: int, smaller: str) -> str:
+    return f"{large}{unit}{small:02}{smaller}" if small else f"{large}{unit}"
 
 
 def size(value: float) -> str:

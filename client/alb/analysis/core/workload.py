@@ -42,6 +42,8 @@ OVERLOAD_FACTOR: Final = 5.0
 OVERLOAD_S: Final = 10.0
 OVERLOAD_SHARE: Final = 0.5
 #: An overload is when tasks wait five times as long as usual on average, and so many at least ten seconds.
+OVERLOAD_GAP_S: Final = 1800.0
+#: Two that are less apart are one.
 OVERLOAD_TASKS: Final = 10
 
 
@@ -248,7 +250,7 @@ class Workload:
         ]
         load = self._load.slices(slice_s, begin, end)
         found = []
-        for first, last in _runs(flags):
+        for first, last in _runs(flags, max(1, int(OVERLOAD_GAP_S // slice_s))):
             part = slice(first, last)
             count = sum(submitted[part])
             if count < OVERLOAD_TASKS:
@@ -268,13 +270,13 @@ class Workload:
         return found
 
 
-def _runs(flags: list[bool]) -> list[tuple[int, int]]:
-    """Return where flags are up, as (first, beyond); a gap of one slice does not part them."""
+def _runs(flags: list[bool], gap: int) -> list[tuple[int, int]]:
+    """Return where flags are up, as (first, beyond); a gap of so many slices does not part them."""
     runs: list[tuple[int, int]] = []
     for index, up in enumerate(flags):
         if not up:
             continue
-        if runs and index - runs[-1][1] <= 1:
+        if runs and index - runs[-1][1] <= gap:
             runs[-1] = (runs[-1][0], index + 1)
         else:
             runs.append((index, index + 1))

@@ -16,11 +16,10 @@ from alb import Client
 from alb.local.cluster import LocalCluster
 from alb.local.daemons import wait_until
 from alb_broker.store.events import StoreAway, StoreEvent, StoreFenced, StoreWritten
-from alb_broker.store.interface import Span
 from alb_broker.store.opening import open_store
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
-from alb_core.rows import FinishedTask, Output, PastAttempt, Row, storable
+from alb_core.rows import FinishedTask, Output, PastAttempt, Row, Span, storable
 from bench_throughput import cluster_rate
 from databases import insert_all, postgresql, settle
 from figures import against_floor, floor_median, measure_against, measured_median

@@ -16,12 +16,17 @@ from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.inflow import Inflow
+from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
+from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
 from alb_broker.core.state import Claim, State, Tokens
+from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker
+from alb_broker.core.works import Works
 from alb_broker.policies import least_loaded, uniform
 from alb_core import codec, tasks, zk, znodes
 from alb_core.config import BrokerConfig
@@ -212,14 +217,21 @@ class Desks:
     def __init__(self, **fields: Any) -> None:
         self.state = make_state(**fields)
         self.state.recollected = True
-        self.book = Book(self.state)
-        self.relay = Relay(self.state)
+        self.resumption = Resumption(self.state)
+        self.book = Book(self.state, self.resumption)
+        self.inflow = Inflow(self.state, self.book)
+        self.stored = StoredAnswers(self.state)
+        self.relay = Relay(self.state, self.stored)
         self.archive = Archive(self.state)
         self.clearance = Clearance(self.state)
-        self.answers = Answers(self.state, self.archive, self.clearance)
-        self.workers = WorkerDesk(self.state, self.book)
+        self.answers = Answers(self.state, self.archive, self.stored, self.clearance)
+        self.workers = WorkerDesk(self.state, self.book, self.resumption, self.inflow)
         self.drains = DrainDesk(self.state, self.workers)
-        self.clients = ClientDesk(self.state, self.book, self.relay, self.answers, self.drains)
+        self.works = Works(self.state)
+        self.past = Past(self.state)
+        self.clients = ClientDesk(
+            self.state, self.book, self.relay, self.answers, self.drains, self.past, self.works
+        )
         self.retention = Retention(self.state)
         self.written: list[zk.Operation] = []  #: What the commits wrote, without fence and chain.
 
@@ -267,6 +279,7 @@ class Desks:
         """Let time pass at the desks; returns what leaves at once."""
         self.state.at = at
         self.clients.tick()
+        self.works.tick()
         self.workers.tick()
         self.drains.tick()
         self.retention.tick()

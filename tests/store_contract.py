@@ -12,15 +12,15 @@ from typing import Any, TypeAlias
 
 import msgspec
 import pytest
-from tests.store_rows import Ear, attempt, finished, increment, load, output
+from tests.store_rows import Ear, attempt, finished, increment, load, output, work
 from tests.store_servers import Place
 
 from alb_broker.store.events import StoreFenced, StoreRemoved, StoreScanned, StoreWritten
-from alb_broker.store.interface import Span, StaleTerm, Store, StoreUnusable
+from alb_broker.store.interface import StaleTerm, Store, StoreUnusable
 from alb_broker.store.opening import open_store
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
-from alb_core.rows import FAMILIES, FinishedTask, Increment, LoadSample, Output
+from alb_core.rows import FAMILIES, FinishedTask, Increment, LoadSample, Output, Span, Work, key_of
 
 Opened: TypeAlias = Callable[..., Store]
 ALL = Span()
@@ -73,7 +73,8 @@ class StoreContract:
                 attempt("a"),
                 attempt("a", 2, ahead=False, exit_code=None, signal=9),
             ),
-            *(finished("a"), finished("b", exit_code=None, signal=15), load("w1", 1.25)),
+            *(finished("a"), finished("b", exit_code=None, signal=15, more="{}"), load("w1", 1.25)),
+            work("w", "a"),
         ]
         store.write(1, rows)
         found = [row for family in FAMILIES for row in store.scan(family, ALL, 10)]
@@ -198,15 +199,29 @@ class StoreContract:
         opened(other).write(1, [finished("a")])
         assert {table, other} <= set(open_store(place.url, "").tables())
 
+    def test_rows_are_read_by_their_keys(self, store: Store, opened: Opened) -> None:
+        """Many at once, of one key field or of several; those that are not there are left out."""
+        tasks = [finished(f"t{number}") for number in range(300)]
+        pieces = [output("a", offset) for offset in (0, 1, 2)]
+        store.write(1, [*tasks, *pieces, work("w1", "t1"), load("w", 1.5)])
+        opened(new_id()).write(1, [finished("other")])
+        found = store.get(FinishedTask, [("other",), *((f"t{number}",) for number in range(100, 400))])
+        assert sorted(found, key=key_of) == sorted(tasks[100:], key=key_of)
+        keys = [("a", 1, "stdout", 1), ("a", 1, "stdout", 7), ("a", 1, "stderr", 0)]
+        assert store.get(Output, keys) == [pieces[1]]
+        assert store.get(LoadSample, [("w", 1.5)]) == [load("w", 1.5)]
+        assert store.get(Work, [("w1",), ("w2",)]) == [work("w1", "t1")]
+        assert store.get(Output, []) == []
+
     # --- the same key again ---------------------------------------------------------------------------------
 
     def test_the_same_rows_again_change_nothing(self, store: Store) -> None:
         """Writing twice, in one batch or in two, leaves one row of each."""
-        rows = [output("a"), increment("a"), finished("a"), attempt("a"), load("w", 1.0)]
+        rows = [output("a"), increment("a"), finished("a"), attempt("a"), load("w", 1.0), work("w", "a")]
         store.write(1, [*rows, *rows])
         store.write(1, rows)
         assert [row for family in FAMILIES for row in store.scan(family, ALL, 10)] == [
-            *(rows[0], rows[1], rows[2], rows[3], rows[4])
+            *(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5])
         ]
 
     @pytest.mark.parametrize("together", [True, False])
@@ -420,11 +435,13 @@ class StoreContract:
         thread.put(501, [output("a", 3)])
         ear.wait(lambda: 501 in ear.tokens())
         thread.scan(7, Output, Span(prefix=("a",)), 2)
-        ear.wait(lambda: bool(ear.of(StoreScanned)))
+        thread.get(8, Output, [("a", 1, "stdout", 400)])
+        ear.wait(lambda: len(ear.of(StoreScanned)) == 2)
         assert ear.tokens() == [*range(500), 501]
         assert [(event.token, event.count) for event in ear.of(StoreRemoved)] == [(500, 100)]
-        (scanned,) = ear.of(StoreScanned)
+        scanned, got = ear.of(StoreScanned)
         assert (scanned.token, scanned.error) == (7, None)
+        assert (got.token, got.rows) == (8, (output("a", 400),))
         assert [row.offset for row in scanned.rows if isinstance(row, Output)] == [3, 100]
         assert all(event.epoch == 1 for event in ear.heard)
         assert len(ear.of(StoreWritten)) < 400  # they shared transactions

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from alb_broker.store.events import StoreEvent, StoreWritten
-from alb_core.rows import FinishedTask, Increment, LoadSample, Output, PastAttempt
+from alb_core.rows import FinishedTask, Increment, LoadSample, Output, PastAttempt, Work
 
 E = TypeVar("E", bound=StoreEvent)
 WITHIN_S: Final = 60.0
@@ -90,6 +90,11 @@ def load(worker: str, when: float) -> LoadSample:
         capacity_cpus=2.0,
         capacity_memory_bytes=1 << 33,
     )
+
+
+def work(name: str, task: str) -> Work:
+    """Return who did a work."""
+    return Work(work=name, task=task)
 
 
 class Ear:

@@ -128,7 +128,7 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     spool_kept_s: float = limits.SPOOL_KEPT_S
     spool_bytes_max: int = limits.SPOOL_BYTES_MAX
     #: For finished tasks, all together.
-    stream_bytes_max: int = 256 * 1024 * 1024
+    stream_bytes_max: int = 2 * 1024 * 1024 * 1024
     #: Of one running command's stdout or stderr; more is counted as truncated and not kept.
     log_level: str = "info"
 

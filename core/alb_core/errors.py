@@ -136,7 +136,7 @@ class TaskConflict(TaskError):
 
 
 class TaskGone(TaskError):
-    """Raised when the table does not, or no longer, hold the task. It is never run a second time."""
+    """Raised when neither the table nor the results store holds the task. It is never run a second time."""
 
     code = "gone"
 

@@ -19,8 +19,19 @@ LABELS_MAX: Final = 64
 #: Of one worker, and of one request.
 NAME_LENGTH_MAX: Final = 128
 USER_LENGTH_MAX: Final = 64
+STEPS_MAX: Final = 1_000_000
 TIME_LIMIT_S_MAX: Final = 366 * 86_400.0
 GRACE_S_MAX: Final = 3600.0
+
+# --- files ------------------------------------------------------------------------------------------------
+FILES_MAX: Final = 100
+#: That one task takes along, or brings back: what is more travels as one archive. A result names each file in
+#: ZooKeeper, some 150 bytes apiece.
+FILE_NAME_BYTES_MAX: Final = 255
+RETURN_PATTERNS_MAX: Final = 100
+FILE_BYTES_MAX: Final = 1024**4
+#: No disk of a worker holds more; what there is room for, each depot and each worker says itself.
+TASK_FILES_BYTES_MAX: Final = 2 * FILE_BYTES_MAX
 
 # --- output -----------------------------------------------------------------------------------------------
 INLINE_OUTPUT_BYTES: Final = 4096
@@ -28,7 +39,11 @@ INLINE_OUTPUT_BYTES: Final = 4096
 WINDOW_BYTES_MAX: Final = 1024 * 1024
 #: The most that a reader may grant at once.
 CHUNK_BYTES_MAX: Final = 256 * 1024
-#: The most that one message carries, so that other streams get their turn.
+#: The most that one message carries, so that other streams get their turn; and the most of a row.
+STORE_WINDOW_BYTES: Final = 4 * 1024 * 1024
+#: Of one worker: what it has sent for the results store and what is not stored yet.
+STORE_WAITING_BYTES: Final = 64 * 1024 * 1024
+#: Of all workers: beyond, the leader drops what comes, and asks for it again when there is room.
 
 # --- messages ---------------------------------------------------------------------------------------------
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -49,6 +64,8 @@ PENDING_MAX: Final = 200_000
 PENDING_BYTES_MAX: Final = 512 * 1024 * 1024
 DONE_KEPT_MAX: Final = 10_000
 DONE_KEPT_S: Final = 3600.0
+WORKS_MAX: Final = 200
+#: Works that one message asks for: their tasks, with 64 KiB of specification each, are in memory at once.
 HOLDING_S: Final = 600.0
 #: A result that nobody acknowledged stays at least this long; an unaccepted submission may be sent again
 #: only within this time.
@@ -84,4 +101,4 @@ AHEAD_KEPT_S: Final = 0.3
 
 # --- worker -----------------------------------------------------------------------------------------------
 SPOOL_KEPT_S: Final = 3600.0
-SPOOL_BYTES_MAX: Final = 1024 * 1024 * 1024
+SPOOL_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024

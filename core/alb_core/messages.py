@@ -13,14 +13,22 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core.drains import Drain
+from alb_core.increments import Line, Resume
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.resources import Capacity, Load
-from alb_core.rows import FinishedTask, LoadSample, PastAttempt
+from alb_core.rows import FinishedTask, Increment
 from alb_core.tasks import Outcome, Result, TaskRecord, TaskState
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag=True):
     """The base of all messages: an immutable value, tagged with its class name on the wire."""
+
+
+class StreamName(enum.IntEnum):
+    """Which output of a command; the numbers are its file descriptors."""
+
+    STDOUT = 1
+    STDERR = 2
 
 
 # --- client -> broker, on the requests link -----------------------------------------------------------------
@@ -135,16 +143,48 @@ class QueryHistory(Message, frozen=True, kw_only=True):
     #: Only those that ended earlier; 0: all.
     cursor: str = ""
     #: From the page before.
+    prefix: str = ""
+    #: Only ids that begin so.
+
+
+class QueryWorks(Message, frozen=True, kw_only=True):
+    """Which of these works were done well, or wait or run now? Answer: WorksPage, or Error."""
+
+    seq: int
+    works: tuple[str, ...]
+    #: At most ``limits.WORKS_MAX``.
+
+
+class QueryIncrements(Message, frozen=True, kw_only=True):
+    """List what a task reported, from the results store. Answer: IncrementsPage, or Error."""
+
+    seq: int
+    id: str
+    after: int = 0
+    #: Only those with a greater number.
+    newest: bool = False
+    #: The last ones, the newest first, in place of the first ones.
+    limit: int = 100
+
+
+class QueryOutput(Message, frozen=True, kw_only=True):
+    """Read output that the results store has. Answer: OutputPage, or Error."""
+
+    seq: int
+    id: str
+    stream: StreamName
+    attempt: int = 0
+    #: 0: the one that delivered the result.
+    offset: int = 0
+    #: In bytes; below 0: so many before the end.
 
 
 class QueryRows(Message, frozen=True, kw_only=True):
-    """Read rows of the results store in the order of their keys. Answer: RowsPage, or Error."""
+    """Read rows of ``tasks``, ``attempts`` or ``loads`` after a key. Answer: RowsPage, or Error."""
 
     seq: int
     family: str
-    #: ``tasks``, ``attempts`` or ``loads``.
     after: tuple[str | float, ...] = ()
-    #: Only those whose key, cut to this length, sorts after it.
 
 
 class SetPolicy(Message, frozen=True, kw_only=True):
@@ -204,6 +244,9 @@ ClientMessage: TypeAlias = (
     | QueryDump
     | QueryHistory
     | QueryRows
+    | QueryIncrements
+    | QueryOutput
+    | QueryWorks
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers
@@ -337,10 +380,12 @@ class TasksPage(Message, frozen=True, kw_only=True):
 
 
 class TaskPage(Message, frozen=True, kw_only=True):
-    """One task as the table holds it."""
+    """One task as the table holds it, or as the results store remembers it."""
 
     seq: int
     task: TaskRecord
+    stored: bool = False
+    #: It has left the table: this is what the results store keeps.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -363,6 +408,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Attempts that wait on the worker for room.
     foreign: int = 0
     #: Attempts that it holds, that are nobody's any more, and that it is told to end.
+    storing: int = 0
+    #: Attempts that are over, and whose output the results store does not have yet.
     drain: Drain | None = None
     #: It takes nothing new.
 
@@ -399,9 +446,8 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     store: str = ""
     #: How the results store is: empty: there is none; ``ok``; else why it takes nothing.
     unarchived: int = 0
-    #: Finished tasks that it does not have yet.
     store_bytes: int = 0
-    #: How much room it takes, as measured last; 0: nobody measures, for it has no bound.
+    #: Finished tasks that it does not have yet; and how large it is, where it has a bound.
 
 
 class DumpPage(Message, frozen=True, kw_only=True):
@@ -421,13 +467,44 @@ class HistoryPage(Message, frozen=True, kw_only=True):
 
 
 class RowsPage(Message, frozen=True, kw_only=True):
-    """Some rows of one family. The next page begins after the last of them, if there is `more`."""
+    """An array of rows in the order of their keys. If there are `more`, they follow the last of these."""
 
     seq: int
-    tasks: tuple[FinishedTask, ...] = ()
-    attempts: tuple[PastAttempt, ...] = ()
-    loads: tuple[LoadSample, ...] = ()
+    rows: msgspec.Raw
     more: bool = False
+
+
+class IncrementsPage(Message, frozen=True, kw_only=True):
+    """Some increments of a task in the order that was asked for, perhaps none."""
+
+    seq: int
+    increments: tuple[Increment, ...]
+    more: bool = False
+    #: There are others beyond the last of these.
+
+
+class OutputPage(Message, frozen=True, kw_only=True):
+    """A piece of stored output."""
+
+    seq: int
+    attempt: int
+    #: 0: the task delivered none.
+    offset: int
+    data: bytes = b""
+    end: bool = False
+    #: The store has nothing after this.
+    lost: str = ""
+    #: Why bytes that the attempt wrote are not there; `end` is set then.
+
+
+class WorksPage(Message, frozen=True, kw_only=True):
+    """The tasks that do these works: SUCCEEDED, else QUEUED or RUNNING. Works without one are left out."""
+
+    seq: int
+    tasks: dict[str, TaskLine]
+    #: By work.
+    stored: bool
+    #: Whether the results store was asked too; else only the table.
 
 
 class Done(Message, frozen=True, kw_only=True):
@@ -462,6 +539,9 @@ ToClient: TypeAlias = (
     | DumpPage
     | HistoryPage
     | RowsPage
+    | IncrementsPage
+    | OutputPage
+    | WorksPage
     | Done
     | Error
 )
@@ -510,11 +590,28 @@ class AttemptEnded(Message, frozen=True, kw_only=True):
     outcome: Outcome
 
 
+class AttemptExited(Message, frozen=True, kw_only=True):
+    """The attempt's processes are gone, its room is free; AttemptEnded follows when its output is stored."""
+
+    attempt: AttemptId
+
+
+class Increments(Message, frozen=True, kw_only=True):
+    """What a command reported. Sent again until Stored."""
+
+    attempt: AttemptId
+    first: int
+    #: Number of the first line within the task; the others follow.
+    lines: tuple[Line, ...]
+
+
 class Leaving(Message, frozen=True, kw_only=True):
     """The worker stops: place nothing more on it."""
 
 
-WorkerMessage: TypeAlias = Register | Beat | AttemptStarted | AttemptEnded | Leaving | Goodbye
+WorkerMessage: TypeAlias = (
+    Register | Beat | AttemptStarted | AttemptExited | AttemptEnded | Increments | Leaving | Goodbye
+)
 
 # --- broker -> worker ---------------------------------------------------------------------------------------
 
@@ -526,6 +623,10 @@ class Registered(Message, frozen=True, kw_only=True):
     output: str
     #: Endpoint of the output link.
     heartbeat_s: float = HEARTBEAT_S
+    stores: bool = False
+    #: There is a results store: output and increments go there before an attempt's end is reported.
+    depots: tuple[str, ...] = ()
+    #: ``http://host:port`` of every broker's depot, the leader's first.
 
 
 class Reader(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -544,6 +645,8 @@ class Run(Message, frozen=True, kw_only=True):
     attempt: AttemptId
     spec: msgspec.Raw
     readers: tuple[Reader, ...] = ()
+    resume: Resume | None = None
+    #: What earlier attempts reported; None: nothing.
 
 
 class Kill(Message, frozen=True, kw_only=True):
@@ -561,16 +664,20 @@ class AttemptAck(Message, frozen=True, kw_only=True):
     attempt: AttemptId
 
 
-ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | AttemptAck | Heartbeat | Error
+class Stored(Message, frozen=True, kw_only=True):
+    """The results store has an attempt's output below these offsets, its increments up to this number."""
+
+    attempt: AttemptId
+    stdout: int = 0
+    stderr: int = 0
+    increments: int = 0
+    again: bool = False
+    #: What was sent beyond was dropped, for want of room: send it again.
+
+
+ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | AttemptAck | Stored | Heartbeat | Error
 
 # --- output links -------------------------------------------------------------------------------------------
-
-
-class StreamName(enum.IntEnum):
-    """Which output of a command; the numbers are its file descriptors."""
-
-    STDOUT = 1
-    STDERR = 2
 
 
 class Grant(Message, frozen=True, kw_only=True):
@@ -599,6 +706,9 @@ class Chunk(Message, frozen=True, kw_only=True):
     lost: str = ""
     #: Why the bytes from `offset` on cannot be had; then `data` is empty and `end` is set.
     reader: bytes = b""
+    #: Of a worker's: for whom; empty: for the results store.
+    stored: int = 0
+    #: What is for the store: the offset below which it has the stream, as far as the worker was told.
 
 
 OutputMessage: TypeAlias = Grant | Chunk

@@ -45,6 +45,20 @@ class Row(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     merge: ClassVar[Merge]
 
 
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """Some rows of a family, by their keys. Without any bound: all."""
+
+    prefix: Key = ()
+    #: The first key fields have these values.
+    after: Key = ()
+    #: The key, cut to this length, sorts after it: ``(task,)`` skips all rows of the task.
+    before: Key = ()
+    #: The key, cut to this length, sorts before it.
+
+
+AnyRow = typing.TypeVar("AnyRow", bound=Row)
+
+
 class Output(Row, frozen=True, gc=False, kw_only=True):
     """A piece of what an attempt wrote. Pieces may overlap: where they do, they say the same."""
 
@@ -117,6 +131,8 @@ class FinishedTask(Row, frozen=True, gc=False, kw_only=True):
     spec: str
     #: JSON.
     digest: str
+    more: str = ""
+    #: What else the result says, as JSON; mostly nothing.
 
 
 class PastAttempt(Row, frozen=True, gc=False, kw_only=True):
@@ -172,7 +188,19 @@ class LoadSample(Row, frozen=True, gc=False, kw_only=True):
     capacity_memory_bytes: int
 
 
-FAMILIES: Final[tuple[type[Row], ...]] = (Output, Increment, FinishedTask, PastAttempt, LoadSample)
+class Work(Row, frozen=True, gc=False, kw_only=True):
+    """The newest task that did a work well. The task may have been removed since: who reads this, looks."""
+
+    family = "works"
+    key_fields = ("work",)
+    merge = Merge.LAST
+
+    work: str
+    #: See ``alb_core.works``.
+    task: str
+
+
+FAMILIES: Final[tuple[type[Row], ...]] = (Output, Increment, FinishedTask, PastAttempt, LoadSample, Work)
 
 _CUT: Final[dict[tuple[type[Row], str], int]] = {(FinishedTask, "user"): USER_LENGTH_MAX}
 _INTEGER_MAX: Final = 2**63 - 1

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from alb_core import limits
+from alb_core.files import FileRef, check_files, wrong_references
 from alb_core.resources import Request
 
 WHY_LENGTH_MAX: Final = 1000
@@ -66,6 +67,12 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     #: Higher first.
     on_lost: OnLost = OnLost.RERUN
     name: str = ""
+    steps: int = 0
+    #: Run the command once for each step from 1 to this; 0: it is no task of steps.
+    files: tuple[FileRef, ...] = ()
+    #: Put into its fresh directory before it starts.
+    returns: tuple[str, ...] = ()
+    #: Globs, relative to that directory: what they match when the command is over goes back.
 
 
 class AttemptState(enum.Enum):
@@ -192,6 +199,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     stderr: Stream = EMPTY_STREAM
     output_open: bool = False
     #: Something that the command left behind still held its output open; it was killed.
+    returned: tuple[FileRef, ...] = ()
+    #: What the return patterns matched; each file is in a depot.
 
 
 def bounded(outcome: Outcome) -> Outcome:
@@ -205,6 +214,8 @@ def bounded(outcome: Outcome) -> Outcome:
     if outcome.stdout.oversize or outcome.stderr.oversize:
         streams = {"stdout": outcome.stdout.bounded(), "stderr": outcome.stderr.bounded()}
         outcome = msgspec.structs.replace(outcome, **streams)
+    if outcome.returned and wrong_references(outcome.returned, limits.FILES_MAX) is not None:
+        outcome = msgspec.structs.replace(outcome, returned=())
     return outcome
 
 
@@ -226,6 +237,8 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     stdout: Stream = EMPTY_STREAM
     stderr: Stream = EMPTY_STREAM
     output_open: bool = False
+    returned: tuple[FileRef, ...] = ()
+    #: Files that came back; the depots keep them as long as the table keeps the result.
 
     def exit_status(self) -> int:
         """Return what a shell would: the command's own status, 128 + signal, 124 time limit, 125 alb."""
@@ -251,6 +264,8 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Attempts that the infrastructure lost.
     cancel: bool = False
     #: Somebody cancelled it while it ran; it is never placed again.
+    incremental: bool = False
+    #: It reported increments: a later attempt is given what the results store has of them.
     result: Result | None = None
 
 
@@ -271,7 +286,7 @@ def check_spec(spec: TaskSpec, encoded_bytes: int) -> str | None:
     """
     if encoded_bytes > limits.SPEC_BYTES_MAX:
         return too_large(encoded_bytes)
-    return _check_words(spec) or _check_numbers(spec)
+    return _check_words(spec) or _check_numbers(spec) or check_files(spec.files, spec.returns, spec.cwd)
 
 
 def too_large(encoded_bytes: int) -> str:
@@ -300,7 +315,7 @@ def _check_words(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a r
     return None
 
 
-def _check_numbers(spec: TaskSpec) -> str | None:
+def _check_numbers(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a rule)
     if spec.time_limit_s is not None and not 0 < spec.time_limit_s <= limits.TIME_LIMIT_S_MAX:
         return f"the time limit of {spec.time_limit_s} s is not between 0 and a year"
     if not 0 <= spec.grace_s <= limits.GRACE_S_MAX:
@@ -309,6 +324,8 @@ def _check_numbers(spec: TaskSpec) -> str | None:
         return f"{spec.request.cpus} cpus cannot be reserved; ask for more than 0"
     if not 0 <= spec.request.memory_bytes < 2**62 or not 0 <= spec.request.net_bps < 2**62:
         return "memory and bandwidth cannot be negative or absurdly large"
+    if not 0 <= spec.steps <= limits.STEPS_MAX:
+        return f"{spec.steps} steps are not between 0 and {limits.STEPS_MAX}"
     if not -(2**31) <= spec.priority < 2**31:
         return f"the priority {spec.priority} is not a 32-bit number"
     return None

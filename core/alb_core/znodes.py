@@ -65,6 +65,8 @@ class BrokerNode(msgspec.Struct, frozen=True, kw_only=True):
     #: For output on its way to clients.
     workers: str
     worker_output: str
+    depot: str = ""
+    #: ``http://host:port`` of its depot, where files lie; empty: it has none.
     host: str = ""
     pid: int = 0
     version: str = ""

@@ -8,10 +8,9 @@ from tests.store_rows import attempt, finished, load, output
 
 from alb import Client
 from alb.local.cluster import LocalCluster, Plan
-from alb_broker.store.interface import Span
 from alb_broker.store.opening import open_store
 from alb_core.ids import uuid7
-from alb_core.rows import FinishedTask, LoadSample, Output, PastAttempt, Row
+from alb_core.rows import FinishedTask, LoadSample, Output, PastAttempt, Row, Span
 
 DAY_S = 86_400.0
 BOUNDS = {"ALB_STORE_KEEP_S": str(DAY_S), "ALB_STORE_BYTES": "0"}

@@ -119,17 +119,19 @@ stand_in() {
 pullable() { timeout -k 5 300 docker pull --quiet "$1" >>"$log" 2>&1 </dev/null; }
 
 make_images() {
-    if [ -n "${ALB_BASE:-}" ] && [ -n "${ALB_ZOOKEEPER:-}" ]; then
+    if [ -n "${ALB_BASE:-}" ] && [ -n "${ALB_ZOOKEEPER:-}" ] && [ -n "${ALB_POSTGRES:-}" ]; then
         return
-    elif pullable zookeeper:3.9 && pullable python:3.12-slim; then
-        ALB_ZOOKEEPER=zookeeper:3.9 ALB_BASE=python:3.12-slim
+    elif pullable zookeeper:3.9 && pullable postgres:16 && pullable python:3.12-slim; then
+        ALB_ZOOKEEPER=zookeeper:3.9 ALB_POSTGRES=postgres:16 ALB_BASE=python:3.12-slim
     else
         say "no registry can be reached: stand-ins are used for the base images"
         stand_in python python3 python3-venv ca-certificates
         stand_in zookeeper libzookeeper-java default-jre-headless
-        ALB_ZOOKEEPER=alb-stand-in/zookeeper ALB_BASE=alb-stand-in/python ALB_BUILD_NETWORK=host
+        stand_in postgres postgresql
+        ALB_ZOOKEEPER=alb-stand-in/zookeeper ALB_POSTGRES=alb-stand-in/postgres ALB_BASE=alb-stand-in/python
+        ALB_BUILD_NETWORK=host
     fi
-    export ALB_ZOOKEEPER ALB_BASE ALB_BUILD_NETWORK
+    export ALB_ZOOKEEPER ALB_POSTGRES ALB_BASE ALB_BUILD_NETWORK
 }
 
 ALB_BUILD_NETWORK=${ALB_BUILD_NETWORK:-default}
@@ -144,6 +146,6 @@ for name in HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy; do
 done
 # shellcheck disable=SC2086 (several words)
 run docker compose build $proxies broker1
-for name in ALB_IMAGE ALB_BASE ALB_ZOOKEEPER ALB_BUILD_NETWORK; do
+for name in ALB_IMAGE ALB_BASE ALB_ZOOKEEPER ALB_POSTGRES ALB_BUILD_NETWORK; do
     eval "echo $name=\"\$$name\""
 done

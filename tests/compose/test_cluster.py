@@ -30,14 +30,14 @@ def test_up_starts_everything_but_the_client(stack: Stack) -> None:
         container["Config"]["Labels"]["com.docker.compose.service"]: container["State"]["Health"]["Status"]
         for container in stack.containers().values()
     }
-    assert health == dict.fromkeys(("zk1", "zk2", "zk3", *BROKERS, *WORKERS), "healthy")
+    assert health == dict.fromkeys(("zk1", "zk2", "zk3", "postgres", *BROKERS, *WORKERS), "healthy")
 
 
 def test_nothing_is_privileged(stack: Stack) -> None:
     """No container runs as root, holds a capability, can gain one, or can write to its image."""
     for name, container in stack.containers().items():
         host = container["HostConfig"]
-        assert container["Config"]["User"] in ("alb", "zookeeper"), name
+        assert container["Config"]["User"] in ("alb", "zookeeper", "postgres"), name
         assert (host["Privileged"], host["ReadonlyRootfs"], host["CapDrop"]) == (False, True, ["ALL"]), name
         assert host["SecurityOpt"] == ["no-new-privileges:true"], name
         assert host["Memory"] > 0 < host["NanoCpus"], name
@@ -112,6 +112,32 @@ def test_kill_of_a_zookeeper_member(stack: Stack) -> None:
     stack.compose("kill", "zk1")
     assert stack.alb("submit", "echo still here").stdout == b"still here\n"
     stack.start("zk1")
+
+
+def test_kill_of_the_database(stack: Stack) -> None:
+    """Commands run while it is away and the leader says so; afterwards it has everything."""
+
+    def store() -> tuple[str, int]:
+        (line,) = [broker for broker in stack.alb_json("brokers") if broker["leads"]]
+        return line["store"], line["unarchived"]
+
+    stack.compose("kill", "postgres")
+    assert stack.alb("submit", "-J", "unseen", "echo still here").stdout == b"still here\n"
+    wait_for(lambda: store()[0] not in ("", "ok"), "the leader to miss the store")
+    assert store()[1] > 0
+    assert "does not answer" in stack.alb("history").stderr.decode()
+    stack.start("postgres")
+    wait_for(lambda: store() == ("ok", 0), "the store to have everything")
+    query = "SELECT state, exit_code FROM v_tasks WHERE name = 'unseen'"
+    assert stack.alb_json("sql", query) == [{"state": "SUCCEEDED", "exit_code": 0}]
+
+
+def test_commands_do_not_reach_the_database(stack: Stack) -> None:
+    """Workers are not on its network: its password alone does not keep commands out."""
+    look = "import socket; socket.create_connection(('postgres', 5432), 3)"
+    ran = stack.alb("submit", f'python3 -c "{look}"')
+    assert ran.returncode == 1
+    assert b"Error" in ran.stderr
 
 
 def test_health_of_brokers_follows_the_quorum(stack: Stack) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.compose.stack import ALB, named_project, run
+from tests.harness import wait_for
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,11 +36,17 @@ def test_config_is_accepted() -> None:
 
 @pytest.mark.usefixtures("_without_plugin")
 def test_up_submit_down() -> None:
-    """One cluster comes up, runs a command through ``deploy/alb``, and goes with its volumes."""
+    """One cluster comes up, runs a command through ``deploy/alb``, and goes with its volumes.
+
+    It needs no database for that; one that comes later gets the task.
+    """
     with named_project("old"):
         try:
-            run(["docker-compose", "up", "--detach"], timeout_s=200)
+            run(["docker-compose", "up", "--detach", "--scale", "postgres=0"], timeout_s=200)
             ran = run([str(ALB), "submit", "echo hello; exit 3"], check=False)
             assert (ran.returncode, ran.stdout) == (3, b"hello\n"), ran.stderr
+            run(["docker-compose", "up", "--detach", "--no-deps", "postgres"])
+            history = [str(ALB), "history", "--state", "FAILED"]
+            wait_for(lambda: b"echo hello" in run(history, check=False).stdout, "the task in the history")
         finally:
             run(["docker-compose", "down", "--volumes"], timeout_s=100)

@@ -41,6 +41,7 @@ from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
 from alb_worker.shell import leftovers
 from alb_worker.shell.agent import Agent, Inbox
+from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.load import Counters, LoadMeter
 from alb_worker.shell.runner_link import RunnerLink
 from alb_worker.shell.spool import Spool
@@ -102,6 +103,7 @@ class Stage:
             session=self.zookeeper,  # type: ignore[arg-type]
             runner=self.runner,
             spool=self.spool,
+            increments=IncrementFiles(str(work_dir)),
             meter=LoadMeter(capacity, lambda: nothing),
             identity=b"w1/mine",
             logger=logs.configure("warning"),

@@ -186,7 +186,7 @@ class BrokerHost(Host):
                 self._store.begin(action.epoch)
             case acts.StoreRows() | acts.ClearStore():
                 self._store.write(action)
-            case acts.ScanStore() | acts.MeasureStore():
+            case acts.ScanStore() | acts.GetRows() | acts.MeasureStore():
                 self._store.read(action)
             case Note() | acts.WriteDump():
                 pass

@@ -8,7 +8,8 @@ from tests.simulation.commands import output_bytes
 from tests.simulation.violations import demand
 
 from alb.core.actions import DeliverOutput, Settle
-from alb_core.messages import AttemptId, StreamName
+from alb_core.messages import AttemptId, StreamName, WorksPage
+from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
@@ -89,6 +90,8 @@ class ClientChecks:
 
     def on_answer(self, client: ClientHost, message: Any) -> None:
         """A user got an answer to a question: a task in it must be as the table had it."""
+        if isinstance(message, WorksPage):
+            self._check_works(client, message)
         record = getattr(message, "task", None)
         if record is None:
             return
@@ -98,3 +101,16 @@ class ClientChecks:
             "every_reader_gets_the_same_result",
             f"{client.name} was shown {record}, recorded {recorded}",
         )
+
+    def _check_works(self, client: ClientHost, page: WorksPage) -> None:
+        """What is not run again must have its good result, or still be able to get it."""
+        for line in page.tasks.values():
+            recorded = self._cluster.invariants.table.results.get(line.id)
+            good = recorded is None or recorded.state is TaskState.SUCCEEDED
+            demand(
+                good or line.state is not TaskState.SUCCEEDED,
+                "only_good_results_are_reused",
+                f"{client.name} was told {line}, recorded {recorded}",
+            )
+            own = line.user == client.user
+            demand(own, "only_good_results_are_reused", f"{client.name} was given {line} of {line.user}")

@@ -18,10 +18,11 @@ from alb.core import actions as acts
 from alb.core import events
 from alb.core.notices import OutputRestarted
 from alb.core.session import ClientCore
-from alb_core import znodes
+from alb_core import codec, znodes
 from alb_core.config import ClientConfig
-from alb_core.messages import Chunk, QueryTask, QueryTasks, QueryWorkers, Suspect
+from alb_core.messages import Chunk, QueryTask, QueryTasks, QueryWorkers, QueryWorks, Suspect
 from alb_core.tasks import Result
+from alb_core.works import work_of
 from alb_core.znodes import BrokerNode, LeaderNode
 
 if TYPE_CHECKING:
@@ -121,9 +122,14 @@ class ClientHost(Host):
     def ask(self, task: UserTask) -> None:
         """Ask for something."""
         if self.working:
-            self.query(
-                self.draws.choice((QueryTask(seq=0, id=task.id), QueryTasks(seq=0), QueryWorkers(seq=0)))
+            works = (work_of(self.user, codec.decode_spec(task.wire)),)
+            questions = (
+                QueryTask(seq=0, id=task.id),
+                QueryTasks(seq=0),
+                QueryWorkers(seq=0),
+                QueryWorks(seq=0, works=works),
             )
+            self.query(self.draws.choice(questions))
 
     def query(self, query: events.Query) -> int:
         """Ask this; returns the request's token."""

@@ -1,6 +1,7 @@
 """The commands of the simulation: what each will do is written in its own words, for every checker to read.
 
-A command is ``("simulated", duration, exit code, bytes of stdout, bytes of stderr, obeys TERM)``.
+A command is ``("simulated", duration, exit code, bytes of stdout, bytes of stderr, obeys TERM, increments)``.
+One that reports increments counts from 1 to their number, and goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class Script(msgspec.Struct, frozen=True):
     stderr_bytes: int
     obedient: bool
     #: Ends at TERM; else only KILL, after the grace, ends it.
+    increments: int = 0
+    #: That it reports, from its beginning to its end.
 
     def words(self) -> tuple[str, ...]:
         """Return the command that does this."""
@@ -32,13 +35,16 @@ class Script(msgspec.Struct, frozen=True):
             str(self.stdout_bytes),
             str(self.stderr_bytes),
             "obedient" if self.obedient else "stubborn",
+            str(self.increments),
         )
 
 
 def script_of(spec: TaskSpec) -> Script:
     """Read a command."""
-    _, duration, code, stdout, stderr, manners = tuple(spec.command)
-    return Script(float(duration), int(code), int(stdout), int(stderr), manners == "obedient")
+    _, duration, code, stdout, stderr, manners, increments = tuple(spec.command)
+    return Script(
+        float(duration), int(code), int(stdout), int(stderr), manners == "obedient", int(increments)
+    )
 
 
 def output_bytes(attempt: AttemptId, stream: StreamName, offset: int, size: int) -> bytes:

@@ -41,6 +41,9 @@ COUNTERS: Final = {
     "attempts_given_back": "given back",
     "attempts_evicted": "evicted",
     "tasks_archived": "archived",
+    "increments_stored": "increments",
+    "output_bytes_stored": "bytes stored",
+    "tasks_recalled": "recalled",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 
@@ -216,7 +219,7 @@ class Invariants:
                 )
         if self._cluster.knobs.store:
             store = self._cluster.store
-            missing = self.table.results.keys() - store.tasks.keys() - store.cleared
+            missing = self.table.results.keys() - store.tasks - store.cleared
             demand(not missing, "all_results_are_archived_at_rest", f"{sorted(missing)} are not archived")
         overdue = self._cluster.timeline.now - 20.0
         for client in self._cluster.clients:

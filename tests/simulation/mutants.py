@@ -1,4 +1,4 @@
-"""Nineteen defects that no cluster must have, each planted in the real cores to see the simulator catch it.
+"""Two dozen defects that no cluster must have, each planted in the real cores to see the simulator catch it.
 
 A mutant replaces a function or two of a core. It counts as caught when a seed breaks an invariant; a core
 that merely raises does not count. ``python -m tests.simulation --mutants``, or ``make sim-mutants``.
@@ -20,12 +20,15 @@ from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
 
 from alb_broker.core import clearance, worker_desk
+from alb_broker.core.actions import IncrementsMarked
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Flight, Ledger
 from alb_broker.core.reign import Reign
+from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker, Workers
@@ -33,6 +36,7 @@ from alb_core import zk, znodes
 from alb_core.messages import Accepted, AttemptAck, AttemptId, CancelNoted
 from alb_core.resources import Request, Room
 from alb_worker.core import attempts
+from alb_worker.core.keeping import Keeping
 from alb_worker.core.link import Fence
 
 Patch = tuple[Any, str, Any]
@@ -219,6 +223,38 @@ def cleared_in_part() -> list[Patch]:
     return [(clearance, "PARTS", clearance.PARTS[:2])]
 
 
+def reported_unstored() -> list[Patch]:
+    """A worker reports an end before the store has what the attempt wrote."""
+    return [(Keeping, "owes", lambda *_: False)]
+
+
+def output_with_gaps() -> list[Patch]:
+    """A leader takes a worker's first piece of output as the beginning of what is not stored."""
+    on_chunk = Inflow.on_chunk
+
+    def trusting(inflow: Any, chunk: Any) -> None:
+        on_chunk(inflow, msgspec.structs.replace(chunk, stored=chunk.offset))
+
+    return [(Inflow, "on_chunk", trusting)]
+
+
+def resumes_blindly() -> list[Patch]:
+    """An attempt does not wait for what earlier ones reported."""
+    return [(Resumption, "awaited", lambda *_: False)]
+
+
+def increments_unmarked() -> list[Patch]:
+    """Increments are stored before the table says that the task has any."""
+
+    def mark(inflow: Any, _task: Any, worker: Any, message: Any) -> None:
+        inflow.on_marked(IncrementsMarked(worker.name, worker.incarnation, message))
+
+    def on_marked(inflow: Any, action: Any) -> None:
+        inflow._take(action.message.attempt, inflow._of(action.message.attempt), action.message)
+
+    return [(Inflow, "_mark", mark), (Inflow, "on_marked", on_marked)]
+
+
 def session_is_enough() -> list[Patch]:
     """A worker whose session lives is never lost, heard or not."""
     overdue = Workers.overdue
@@ -263,6 +299,10 @@ MUTANTS: Final = (
     Mutant("finished task removed before it is archived", removed_unarchived),
     Mutant("what the table holds cleared from the results store", held_cleared),
     Mutant("a task cleared in part", cleared_in_part),
+    Mutant("an end reported before its output is stored", reported_unstored),
+    Mutant("stored output with a gap", output_with_gaps),
+    Mutant("an attempt that is not given what was reported before", resumes_blindly),
+    Mutant("increments stored before their task is marked", increments_unmarked),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.commands import Script, outcome_of, script_of
 from tests.simulation.hosts import Source
 
+from alb_core.increments import Line, Resume
 from alb_core.messages import AttemptId, StreamName
 from alb_core.tasks import Cause, TaskSpec
 from alb_worker.core import events
@@ -24,15 +25,17 @@ DIE_S = 0.05
 class Process:
     """One command that runs, or is about to."""
 
-    __slots__ = ("attempt", "began", "ended", "killed", "script", "spec")
+    __slots__ = ("attempt", "began", "ended", "killed", "reported", "script", "spec")
 
-    def __init__(self, attempt: AttemptId, spec: TaskSpec) -> None:
+    def __init__(self, attempt: AttemptId, spec: TaskSpec, resume: Resume | None) -> None:
         self.attempt = attempt
         self.spec = spec
         self.script: Script = script_of(spec)
         self.began = -1.0  #: True time of its start; below 0: not started.
         self.killed = False
         self.ended = False
+        self.reported = int(resume.lines[-1].value) if resume is not None else 0
+        #: The increment that it reported last, or some earlier attempt did.
 
 
 class RunnerModel:
@@ -49,9 +52,9 @@ class RunnerModel:
         self.processes: dict[AttemptId, Process] = {}
         self.spool: dict[AttemptId, list[int]] = {}  #: Bytes of stdout and stderr that were written.
 
-    def launch(self, attempt: AttemptId, spec: TaskSpec) -> None:
+    def launch(self, attempt: AttemptId, spec: TaskSpec, resume: Resume | None) -> None:
         """Start a command."""
-        process = self.processes[attempt] = Process(attempt, spec)
+        process = self.processes[attempt] = Process(attempt, spec, resume)
         self.spool[attempt] = [0, 0]
         self._timeline.after(self._host.draws.uniform(0.001, LAUNCH_S), self._start, process)
 
@@ -93,6 +96,9 @@ class RunnerModel:
         limit, duration = process.spec.time_limit_s, process.script.duration_s
         if duration > 0.2 and (process.script.stdout_bytes or process.script.stderr_bytes):
             self._timeline.after(duration / 2, self._grow, process)
+        left = process.script.increments - process.reported
+        for number in range(left):
+            self._timeline.after(duration * number / left, self._report, process)
         if limit is not None and limit < duration:
             self._timeline.after(limit, self._end, process, Cause.TIMED_OUT)
         else:
@@ -112,6 +118,16 @@ class RunnerModel:
                         at=at, attempt=process.attempt, stream=stream, size_bytes=half
                     ),
                 )
+
+    def _report(self, process: Process) -> None:
+        """The command reports one more increment."""
+        if process.ended or self.processes.get(process.attempt) is not process:
+            return
+        process.reported += 1
+        line = Line("", str(process.reported))
+        self._host.post(
+            Source.SELF, lambda at: events.Reported(at=at, attempt=process.attempt, lines=(line,))
+        )
 
     @staticmethod
     def _sizes(process: Process) -> tuple[tuple[StreamName, int], tuple[StreamName, int]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from tests.simulation.commands import output_bytes
 from tests.simulation.hosts import Source
 from tests.simulation.violations import demand
 
 from alb_broker.core import actions as acts
 from alb_broker.store import events
-from alb_broker.store.interface import Span
-from alb_core.rows import FinishedTask, Key, LoadSample, PastAttempt, Row, key_of, weight
+from alb_core.messages import AttemptId, StreamName
+from alb_core.rows import FinishedTask, Increment, Key, Output, PastAttempt, Row, Span, key_of, weight
 
 if TYPE_CHECKING:
     from tests.simulation.brokers import BrokerHost
@@ -36,8 +37,7 @@ class StoreModel:
         self._cluster = cluster
         self.term = 0
         self.away = False
-        self.tasks: dict[str, FinishedTask] = {}
-        self.others: dict[type[Row], dict[Key, Row]] = {PastAttempt: {}, LoadSample: {}}
+        self.rows: defaultdict[type[Row], dict[Key, Row]] = defaultdict(dict)
         self.cleared: set[str] = set()
 
     def begin(self, epoch: int) -> bool:
@@ -48,45 +48,29 @@ class StoreModel:
     def write(self, rows: tuple[Row, ...]) -> None:
         """Keep rows."""
         for row in rows:
+            family = self.rows[type(row)]
+            key = key_of(row)
+            there = family.get(key)
             if isinstance(row, FinishedTask):
-                self._check(row)
-                self.tasks[row.task] = row
-            elif type(row) in self.others:
-                self.others[type(row)][key_of(row)] = row
+                self._check_task(row)
+            elif isinstance(row, Output):
+                self._check_output(row)
+                if isinstance(there, Output) and len(there.data) > len(row.data):
+                    continue
+            elif isinstance(row, Increment):
+                self._check_increment(row)
+                if isinstance(there, Increment):
+                    again = f"{row} came after {there}"
+                    demand(there.attempt == row.attempt, "every_increment_is_reported_once", again)
+                    continue
+            family[key] = row
 
-    def remove(self, action: acts.ClearStore) -> int:
-        """Remove rows: those with the smallest keys of each span, up to the limit."""
-        gone = 0
-        for span in action.spans:
-            keys = [key for key in self._keys(action.family) if _is_within(key, span)][: action.limit]
-            gone += len(keys)
-            for key in keys:
-                if action.family is FinishedTask:
-                    self._check_clearing(str(key[0]))
-                    del self.tasks[str(key[0])]
-                    self.cleared.add(str(key[0]))
-                    self._cluster.invariants.table.counts["cleared"] += 1
-                else:
-                    del self.others[action.family][key]
-        return gone
+    @property
+    def tasks(self) -> set[str]:
+        """The finished tasks that are kept."""
+        return {str(key[0]) for key in self.rows[FinishedTask]}
 
-    def size_bytes(self) -> int:
-        """Return what the rows weigh."""
-        rows = [row for each in self.others.values() for row in each.values()]
-        return sum(map(weight, [*self.tasks.values(), *rows]))
-
-    def _keys(self, family: type[Row]) -> list[Key]:
-        """Return the keys of a family, sorted."""
-        found: list[Key] = [(task,) for task in self.tasks]
-        return sorted(found if family is FinishedTask else self.others.get(family, {}))
-
-    def _check_clearing(self, task: str) -> None:
-        left = [key for key in self.others[PastAttempt] if key[0] == task]
-        demand(not left, "what_leaves_the_store_leaves_it_whole", f"{task} leaves behind {left}")
-        held = task in self._cluster.invariants.table.live or task in self._cluster.invariants.table.done
-        demand(not held, "the_store_keeps_what_the_table_holds", f"{task} is in the table")
-
-    def _check(self, row: FinishedTask) -> None:
+    def _check_task(self, row: FinishedTask) -> None:
         result = self._cluster.invariants.table.results.get(row.task)
         told = (row.state, row.attempt, row.worker, row.exit_code)
         same = result is not None and told == (
@@ -97,23 +81,78 @@ class StoreModel:
         )
         demand(same, "history_says_what_the_table_says", f"{row} is archived, recorded is {result}")
 
-    def scan(self, action: acts.ScanStore) -> tuple[Row, ...]:
-        """Return rows in the order of their keys."""
-        span = Span(after=action.after, before=action.before)
-        keys = [key for key in self._keys(action.family) if _is_within(key, span)]
+    @staticmethod
+    def _check_output(row: Output) -> None:
+        attempt, stream = AttemptId(row.task, row.attempt), StreamName[row.stream.upper()]
+        written = output_bytes(attempt, stream, row.offset, len(row.data))
+        demand(row.data == written, "stored_output_is_what_was_written", f"{row}")
+
+    def _check_increment(self, row: Increment) -> None:
+        """Commands count: so number and value are the same, whoever reported them, unless one was twice."""
+        before = (row.task, row.seq - 1)
+        there = row.seq == 1 or before in self.rows[Increment]
+        demand(row.value == str(row.seq), "every_increment_is_stored_exactly_once", f"{row}")
+        demand(there, "increments_have_no_gaps", f"{row} came before its predecessor")
+
+    def increments(self, task: str) -> int:
+        """Return how many increments of a task are kept."""
+        return sum(key[0] == task for key in self.rows[Increment])
+
+    def has_output(self, attempt: AttemptId, stream: StreamName, size: int) -> bool:
+        """Tell whether all of a stream is kept."""
+        prefix = (attempt.task, attempt.n, stream.name.lower())
+        reached = 0
+        for key in sorted(key for key in self.rows[Output] if key[:3] == prefix):
+            row = self.rows[Output][key]
+            if isinstance(row, Output) and row.offset <= reached:
+                reached = max(reached, row.offset + len(row.data))
+        return reached >= size
+
+    def read(self, action: acts.ScanStore | acts.GetRows) -> tuple[Row, ...]:
+        """Return the rows of some keys, or a span of rows in the order of their keys."""
+        family = self.rows[action.family]
+        if isinstance(action, acts.GetRows):
+            return tuple(family[key] for key in action.keys if key in family)
+        keys = self._keys(action.family, action.span)
         if action.newest_first:
             keys.reverse()
-        if action.family is FinishedTask:
-            return tuple(self.tasks[str(key[0])] for key in keys[: action.limit])
-        return tuple(self.others[action.family][key] for key in keys[: action.limit])
+        return tuple(family[key] for key in keys[: action.limit])
 
+    def remove(self, action: acts.ClearStore) -> int:
+        """Remove rows: those with the smallest keys of each span, up to the limit."""
+        gone = 0
+        for span in action.spans:
+            keys = self._keys(action.family, span)[: action.limit]
+            gone += len(keys)
+            for key in keys:
+                if action.family is FinishedTask:
+                    self._check_clearing(str(key[0]))
+                del self.rows[action.family][key]
+        return gone
 
-def _is_within(key: Key, span: Span) -> bool:
-    return (
-        key[: len(span.prefix)] == span.prefix
-        and (not span.after or key[: len(span.after)] > span.after)
-        and (not span.before or key[: len(span.before)] < span.before)
-    )
+    def size_bytes(self) -> int:
+        """Return what the rows weigh."""
+        return sum(weight(row) for family in self.rows.values() for row in family.values())
+
+    def _keys(self, family: type[Row], span: Span) -> list[Key]:
+        """Return the keys of a span, sorted."""
+        return [
+            key
+            for key in sorted(self.rows[family])
+            if key[: len(span.prefix)] == span.prefix
+            and (not span.after or key[: len(span.after)] > span.after)
+            and (not span.before or key[: len(span.before)] < span.before)
+        ]
+
+    def _check_clearing(self, task: str) -> None:
+        """A task leaves whole, and not before it has left the table."""
+        table = self._cluster.invariants.table
+        left = [key for part in (PastAttempt, Output, Increment) for key in self.rows[part] if key[0] == task]
+        demand(not left, "what_leaves_the_store_leaves_it_whole", f"{task} leaves behind {left}")
+        held = table.known(task) is not None
+        demand(not held, "the_store_keeps_what_the_table_holds", f"{task} is in the table")
+        self.cleared.add(task)
+        table.counts["cleared"] += 1
 
 
 class StoreThread:
@@ -144,7 +183,7 @@ class StoreThread:
             self._waiting.append(action)
             self._plan()
 
-    def read(self, action: acts.ScanStore | acts.MeasureStore) -> None:
+    def read(self, action: acts.ScanStore | acts.GetRows | acts.MeasureStore) -> None:
         """Read."""
         self._host.cluster.timeline.after(
             self._host.draws.uniform(*WRITE_S), self._read, self._host.life, action
@@ -198,7 +237,7 @@ class StoreThread:
             removal = self._waiting.popleft()
             self._host.post(Source.SELF, partial(_not_removed, removal))
 
-    def _read(self, life: int, action: acts.ScanStore | acts.MeasureStore) -> None:
+    def _read(self, life: int, action: acts.ScanStore | acts.GetRows | acts.MeasureStore) -> None:
         if life != self._host.life:
             return
         error = "it is away" if self._store.away else None
@@ -212,7 +251,7 @@ class StoreThread:
                 ),
             )
             return
-        rows = () if error else self._store.scan(action)
+        rows = () if error else self._store.read(action)
         self._host.post(
             Source.SELF,
             lambda at: events.StoreScanned(at=at, epoch=epoch, token=token, rows=rows, error=error),

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from tests.simulation.commands import script_of
 from tests.simulation.violations import Violation, demand
 
 from alb_core import limits, zk, znodes
 from alb_core.drains import Drain
+from alb_core.messages import AttemptId, StreamName
 from alb_core.tasks import Attempt, AttemptState, OnLost, Result, TaskRecord, TaskState
 
 if TYPE_CHECKING:
@@ -290,6 +292,17 @@ class TableChecks:
         if attempt is None or attempt.state is AttemptState.OVER:
             raise Violation("no_result_of_a_stale_attempt", f"{task_id}: {result} while {before.attempts}")
         self._cluster.invariants.execution.check_result(task_id, attempt, result)
+        if self._cluster.knobs.store and result.exit_code is not None and not before.cancel:
+            self._check_stored(before, result)
+
+    def _check_stored(self, before: TaskRecord, result: Result) -> None:
+        """A command that came to its own end: all that it wrote and reported is kept already."""
+        store, name = self._cluster.store, AttemptId(before.id, result.attempt)
+        for stream, record in zip(StreamName, (result.stdout, result.stderr), strict=True):
+            kept = record.complete or store.has_output(name, stream, record.size_bytes)
+            demand(kept, "output_is_stored_before_the_end", f"{name}: {record.size_bytes} of {stream.name}")
+        reported, stored = script_of(before.spec).increments, store.increments(before.id)
+        demand(stored == reported, "increments_are_stored_before_the_end", f"{name}: {stored} of {reported}")
 
 
 def _bound(silence: Silence) -> float:

@@ -56,6 +56,7 @@ INVARIANTS: Final = {
     "all_capacity_is_free_at_rest": "4 when nothing runs, everything is free",
     # What users see.
     "every_reader_gets_the_same_result": "2 all who ask are told the recorded result",
+    "only_good_results_are_reused": "2 a work is said to be done only where its user's task succeeded",
     "one_id_is_one_specification": "2 an id is refused with another specification only",
     "failures_have_a_reason": "- a task fails at its client only with a code that the design knows",
     "nothing_is_cancelled_unasked": "- a task that nobody cancelled is not called cancelled",

@@ -123,7 +123,7 @@ class WorkerHost(Host):
             case acts.ConnectOutput():
                 self._connect_output(action.endpoint)
             case acts.LaunchAttempt():
-                self.runner.launch(action.attempt, action.spec)
+                self.runner.launch(action.attempt, action.spec, action.resume)
             case acts.KillAttempt():
                 self.runner.kill(action.attempt, action.grace_s)
             case acts.DropSpool():
@@ -163,5 +163,6 @@ class WorkerHost(Host):
             end=action.end,
             lost=action.lost,
             reader=action.reader,
+            stored=action.stored,
         )
         self.cluster.network.send(self._output, chunk)

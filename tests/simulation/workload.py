@@ -42,6 +42,7 @@ def draw_task(draws: random.Random, number: int, user: str) -> UserTask:
         stdout_bytes=draws.choice((0, 10, 300, 4096, 4097, 12_000)),
         stderr_bytes=draws.choice((0, 0, 50)),
         obedient=draws.random() < 0.8,
+        increments=draws.choice((0, 0, 0, 1, 7)),
     )
     spec = TaskSpec(
         command=script.words(),

@@ -15,11 +15,11 @@ from tests.store_rows import Ear, output
 from tests.store_servers import PASSWORD, QUOTED, Server
 
 from alb_broker.store.events import StoreAway, StoreBack, StoreScanned
-from alb_broker.store.interface import Span, StoreUnavailable, StoreUnusable
+from alb_broker.store.interface import StoreUnavailable, StoreUnusable
 from alb_broker.store.opening import open_store
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
-from alb_core.rows import Output
+from alb_core.rows import Output, Span
 
 CALL_S_MAX = 40.0
 #: The longest that any call may take: a time-out of the network, and one more to let go.

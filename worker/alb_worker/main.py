@@ -24,6 +24,7 @@ from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
 from alb_worker.shell import capacity, leftovers
 from alb_worker.shell.agent import Agent, Inbox
+from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.load import LoadMeter, machine_counters
 from alb_worker.shell.runner_link import RunnerLink
 from alb_worker.shell.spool import Spool
@@ -75,6 +76,8 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         )
         spool = Spool(work_dir, config)
         stack.callback(spool.close)
+        increments = IncrementFiles(work_dir)
+        stack.callback(increments.close)
         runner = RunnerLink(worker=config.name, work_dir=work_dir, incarnation=node.incarnation)
         runner.start()
         stack.callback(runner.close)
@@ -88,6 +91,7 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
             session=session,
             runner=runner,
             spool=spool,
+            increments=increments,
             meter=LoadMeter(offered, machine_counters(machine)),
             identity=f"{node.worker}/{node.incarnation}".encode(),
             logger=logger,

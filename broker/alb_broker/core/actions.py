@@ -10,11 +10,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from alb_broker.store.interface import Span
 from alb_core import zk
-from alb_core.messages import Chunk, Grant, ToClient, ToWorker
+from alb_core.messages import AttemptId, Chunk, Grant, Increments, ToClient, ToWorker
 from alb_core.notes import Note
-from alb_core.rows import Key, Row
+from alb_core.rows import Key, Row, Span
 
 
 class SendToClient(msgspec.Struct, frozen=True, gc=False):
@@ -82,16 +81,24 @@ class StoreRows(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScanStore(msgspec.Struct, frozen=True, gc=False):
-    """Read rows from the results store in the order of their keys. Answer: StoreScanned."""
+    """Read rows from the results store, in the order of their keys. Answer: StoreScanned."""
 
     token: int
     epoch: int
     family: type[Row]
-    after: Key
-    before: Key
+    span: Span
     limit: int
-    newest_first: bool = True
-    #: From the greatest key down.
+    newest_first: bool = False
+    #: Those with the greatest keys first.
+
+
+class GetRows(msgspec.Struct, frozen=True, gc=False):
+    """Read the rows of these keys from the results store. Answer: StoreScanned."""
+
+    token: int
+    epoch: int
+    family: type[Row]
+    keys: tuple[Key, ...]
 
 
 class ClearStore(msgspec.Struct, frozen=True, gc=False):
@@ -117,6 +124,20 @@ class TaskKept(msgspec.Struct, frozen=True, gc=False):
     task: str
 
 
+class IncrementsMarked(msgspec.Struct, frozen=True, gc=False):
+    """Not for the shell: released with the mark of a task, it lets its first increments be stored."""
+
+    worker: str
+    incarnation: str
+    message: Increments
+
+
+class ResumeWanted(msgspec.Struct, frozen=True, gc=False):
+    """Not for the shell: released with a placement, it has the reign read what the attempt is given."""
+
+    attempt: AttemptId
+
+
 class Exit(msgspec.Struct, frozen=True, gc=False):
     """End the process."""
 
@@ -135,9 +156,12 @@ Action: TypeAlias = (
     | BeginStore
     | StoreRows
     | ScanStore
+    | GetRows
     | ClearStore
     | MeasureStore
     | TaskKept
+    | IncrementsMarked
+    | ResumeWanted
     | Exit
     | Note
     | zk.Request

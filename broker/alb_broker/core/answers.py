@@ -15,6 +15,7 @@ from alb_broker.core.dump import dump
 from alb_broker.core.ledger import Lane
 from alb_broker.core.row_reader import RowReader
 from alb_broker.core.state import State
+from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
 from alb_core import zk, znodes
 from alb_core.messages import (
@@ -26,6 +27,8 @@ from alb_core.messages import (
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryIncrements,
+    QueryOutput,
     QueryRows,
     QueryTask,
     QueryTasks,
@@ -64,15 +67,17 @@ class Answers:
 
     Args:
         state: The reign's parts.
-        archive: What is in the results store.
+        archive: What is in the results store of finished tasks.
+        stored: What is there of their output and increments.
         clearance: What leaves it; it knows its size.
     """
 
-    def __init__(self, state: State, archive: Archive, clearance: Clearance) -> None:
+    def __init__(self, state: State, archive: Archive, stored: StoredAnswers, clearance: Clearance) -> None:
         self._state: Final = state
         self._archive: Final = archive
+        self._stored: Final = stored
         self._clearance: Final = clearance
-        self.rows: Final = RowReader(state, enabled=archive.enabled)
+        self._rows: Final = RowReader(state)
         self._unlisted: dict[bytes, QueryTasks] = {}  #: The newest such question of each client.
         self._dumps: dict[
             bytes, tuple[float, bytes]
@@ -100,7 +105,9 @@ class Answers:
             QueryCluster: self._on_cluster,
             QueryDump: self._on_dump,
             QueryHistory: self._archive.ask,
-            QueryRows: self.rows.ask,
+            QueryIncrements: self._stored.ask_increments,
+            QueryOutput: self._stored.ask_output,
+            QueryRows: self._rows.ask,
             SetPolicy: self._on_policy,
         }
 
@@ -170,6 +177,10 @@ class Answers:
         """Answer with everything about one task."""
         self._state.tell(client.peer, TaskPage(seq=query.seq, task=record))
 
+    def tell_past_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
+        """Answer with what the results store remembers of a task."""
+        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, stored=True))
+
     def _on_workers(self, client: Client, query: QueryWorkers) -> None:
         workers = self._state.workers
         wanted = set(query.names)
@@ -235,7 +246,7 @@ def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int)
         counts={**counts, "done": len(table.done)},
         counters=dict(state.counters),
         set_aside=tuple(f"{path}: {why}" for path, why in sorted(table.set_aside.items())[:100]),
-        store=(archive.away or "ok") if archive.enabled else "",
+        store=(state.store.away or "ok") if state.store.enabled else "",
         unarchived=archive.backlog,
         store_bytes=clearance.size_bytes,
     )

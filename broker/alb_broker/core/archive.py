@@ -8,19 +8,20 @@ store that is away holds up nothing else; what waits for it stays in the table.
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from alb_broker.core.actions import ScanStore, StoreRows
 from alb_broker.core.clients import Client
+from alb_broker.core.past import more_of
 from alb_broker.core.state import State
 from alb_broker.core.workers import Worker
-from alb_broker.store import events
 from alb_core import ids, rows
 from alb_core.messages import Error, HistoryPage, QueryHistory
-from alb_core.notes import Level
-from alb_core.tasks import Attempt, Result, TaskRecord
+from alb_core.rows import Span
+from alb_core.tasks import Attempt, Result, TaskRecord, TaskState
+from alb_core.works import work_of
 
 UNDER_WAY_MAX: Final = 2000
 #: Tasks that were handed over and not answered; more wait in the table.
@@ -34,8 +35,6 @@ PAGE_BYTES: Final = 1024 * 1024
 #: Of a page's rows: each holds its specification.
 CLOCKS_DIFFER_S: Final = 86_400.0
 #: Ids carry the time of the client that made them; so far it may be from cluster time.
-SAMPLES: Final = 0
-#: The token of rows that nobody waits for.
 
 
 class Archive:
@@ -47,11 +46,7 @@ class Archive:
 
     def __init__(self, state: State) -> None:
         self._state: Final = state
-        self.enabled: Final = state.table.archives
-        self._under_way: Final[dict[int, list[str]]] = {}  #: By token: tasks without an answer.
-        self._questions: Final[dict[int, tuple[Client, QueryHistory]]] = {}  #: By token.
         self._sampled_at = state.at
-        self.away = ""  #: Why the store does not take anything; empty: it does.
 
     @property
     def backlog(self) -> int:
@@ -72,69 +67,52 @@ class Archive:
                     names.append(done.id)
                     made += rows_of(done.record)
             if names:
-                token = self._state.tokens.next()
-                self._under_way[token] = names
                 table.archiving += len(names)
-                self._state.out.append(StoreRows(token, self._state.epoch, tuple(made)))
+                self._state.store.keep(tuple(made), partial(self._on_written, names))
 
     def tick(self) -> None:
         """Sample the workers' loads."""
         state = self._state
-        if self.enabled and not self.away and state.at - self._sampled_at >= SAMPLE_EVERY_S:
+        if state.store.enabled and not state.store.away and state.at - self._sampled_at >= SAMPLE_EVERY_S:
             self._sampled_at = state.at
             now = state.now()
             samples = tuple(_sample(worker, now) for worker in state.workers if worker.link)
             if samples:
-                state.out.append(StoreRows(SAMPLES, state.epoch, samples))
+                state.store.keep(samples)
 
-    def on_written(self, event: events.StoreWritten) -> None:
-        """The store has these rows."""
+    def _on_written(self, names: list[str]) -> None:
+        """The store has these tasks."""
         table = self._state.table
-        for token in event.tokens:
-            names = self._under_way.pop(token, ())
-            table.archiving -= len(names)
-            for name in names:
-                done = table.done.get(name)
-                if done is not None:
-                    done.archived = True
-            self._state.counters["tasks_archived"] += len(names)
-
-    def on_away(self, event: events.StoreAway) -> None:
-        """The store takes nothing; it is tried again for ever."""
-        self.away = event.why
-        self._state.note("store_away", Level.WARNING, why=event.why, waiting=self.backlog)
-
-    def on_back(self, event: events.StoreBack) -> None:
-        """The store takes what it is given again."""
-        self.away = ""
-        self._state.note("store_back", seconds=round(event.seconds, 1), waiting=self.backlog)
+        table.archiving -= len(names)
+        for name in names:
+            done = table.done.get(name)
+            if done is not None:
+                done.archived = True
+        self._state.counters["tasks_archived"] += len(names)
 
     # --- history --------------------------------------------------------------------------------------------
 
     def ask(self, client: Client, query: QueryHistory) -> None:
         """Answer with a page of finished tasks, the newest first, when the store has answered."""
         state = self._state
-        if not self.enabled:
+        if not state.store.enabled:
             why = "this cluster keeps no history: its brokers have no --store; see alb tasks --all"
             state.tell(client.peer, Error(code="invalid", why=why, seq=query.seq))
             return
-        token = state.tokens.next()
-        self._questions[token] = (client, query)
         oldest = (ids.first_of(query.since - CLOCKS_DIFFER_S),) if query.since else ()
         newest = (query.cursor,) if query.cursor else ()
-        state.out.append(ScanStore(token, state.epoch, rows.FinishedTask, oldest, newest, SCAN_ROWS))
+        if query.prefix:
+            oldest = max(oldest, (query.prefix,))
+            newest = newest or (query.prefix + "~",)  # which sorts after all letters of an id
+        span = Span(after=oldest, before=newest)
+        then = partial(self._on_scanned, client, query)
+        state.store.scan(rows.FinishedTask, span, SCAN_ROWS, then, newest_first=True)
 
-    def on_scanned(self, event: events.StoreScanned) -> None:
-        """Pass on what was found."""
-        asked = self._questions.pop(event.token, None)
-        if asked is None:
-            return
-        client, query = asked
-        if event.error is not None:
-            why = f"the results store does not answer: {event.error}"
+    def _on_scanned(self, client: Client, query: QueryHistory, read: tuple[rows.Row, ...], why: str) -> None:
+        if why:
             self._state.tell(client.peer, Error(code="error", why=why, seq=query.seq))
             return
-        found = [row for row in event.rows if isinstance(row, rows.FinishedTask)]
+        found = [row for row in read if isinstance(row, rows.FinishedTask)]
         self._state.tell(client.peer, _page(query, found))
 
 
@@ -154,6 +132,9 @@ def rows_of(record: TaskRecord) -> list[rows.Row]:
             made.append(
                 rows.Output(task=record.id, attempt=result.attempt, stream=name, offset=offset, data=tail)
             )
+    if result.state is TaskState.SUCCEEDED and not record.spec.returns:
+        # What came back with a task can be had only while the table holds it.
+        made.append(rows.Work(work=work_of(record.user, record.spec), task=record.id))
     return made
 
 
@@ -184,6 +165,7 @@ def _task_row(record: TaskRecord, result: Result) -> rows.FinishedTask:
         labels=",".join(request.labels),
         spec=msgspec.json.encode(spec).decode(),
         digest=record.digest,
+        more=more_of(result),
     )
 
 
@@ -246,7 +228,8 @@ def _page(query: QueryHistory, found: list[rows.FinishedTask]) -> HistoryPage:
 
 def _suits(row: rows.FinishedTask, query: QueryHistory) -> bool:
     return (
-        (not query.user or row.user == query.user)
+        row.task.startswith(query.prefix)
+        and (not query.user or row.user == query.user)
         and (not query.states or row.state in query.states)
         and (not query.worker or row.worker == query.worker)
         and (not query.name or row.name == query.name)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from alb_broker.core.actions import Action, SendToWorker, TaskKept
+from alb_broker.core.actions import Action, IncrementsMarked, ResumeWanted, SendToWorker, TaskKept
 from alb_broker.core.ledger import Lane
 from alb_broker.core.placement import Decision
+from alb_broker.core.resumption import Resumption
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import (
@@ -47,10 +48,12 @@ class Book:
 
     Args:
         state: The reign's parts.
+        resumption: What attempts are given of those before them.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, resumption: Resumption) -> None:
         self._state: Final = state
+        self._resumption: Final = resumption
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -99,8 +102,9 @@ class Book:
         self._save(task, self._place_releases(task, worker, attempt))
 
     def _place_releases(self, task: Task, worker: Worker, attempt: AttemptId) -> tuple[Action, ...]:
-        run = self._state.worker(worker.peer, self.run_message(task, attempt))
-        return (run, *self._moves(task, worker=worker.name))
+        run = self.run_message(task, attempt)
+        order = ResumeWanted(attempt) if run is None else self._state.worker(worker.peer, run)
+        return (order, *self._moves(task, worker=worker.name))
 
     def end(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, at: float) -> None:
         """An attempt that may deliver did: the task has its result, or is queued again."""
@@ -159,6 +163,11 @@ class Book:
         else:
             self._save(task, (noted, *self._kills(task, at)))
 
+    def mark_incremental(self, task: Task, marked: IncrementsMarked) -> None:
+        """A task reports increments: write it down before the first of them is stored."""
+        task.incremental = True
+        self._save(task, (marked,))
+
     # --- parts of steps -------------------------------------------------------------------------------------
 
     def reserve(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
@@ -169,9 +178,15 @@ class Book:
         shares = self._state.table.reserved_cpus
         shares[task.user] = shares.get(task.user, 0.0) + task.spec.request.cpus
 
+    def exit(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
+        """Give back what the attempt had: its processes are gone, and its report follows."""
+        if worker.exit(attempt):
+            self._state.workers.grew(worker)
+            self.unshare(task)
+
     def release(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, or its worker is."""
-        held = worker.holds(attempt)
+        held = worker.holds(attempt) and attempt not in worker.exited
         if worker.release(attempt):
             self._state.workers.grew(worker)
         if held:
@@ -198,14 +213,20 @@ class Book:
         attempt = task.attempt(attempt_id.n) if task is not None else None
         return attempt is None or attempt.state is not AttemptState.LIVE
 
-    def run_message(self, task: Task, attempt: AttemptId) -> Run:
-        """Return the order to execute an attempt, with the readers who wait for its output."""
+    def run_message(self, task: Task, attempt: AttemptId) -> Run | None:
+        """Return the order to execute an attempt, with the readers who wait for its output.
+
+        None: it must be known first what earlier attempts reported.
+        """
+        if task.incremental and self._resumption.awaited(task):
+            return None
         readers = tuple(
             Reader(reader=peer, window=watcher.window)
             for peer, watcher in task.watchers.items()
             if watcher.window
         )
-        return Run(attempt=attempt, spec=task.spec_wire, readers=readers)
+        resume = self._resumption.given(task) if task.incremental else None
+        return Run(attempt=attempt, spec=task.spec_wire, readers=readers, resume=resume)
 
     def _kills(self, task: Task, at: float) -> list[Action]:
         kills: list[Action] = []

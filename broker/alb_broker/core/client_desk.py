@@ -13,10 +13,12 @@ from alb_broker.core.answers import Answers
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
 from alb_broker.core.task import Task, Watcher
+from alb_broker.core.works import Works
 from alb_core import codec, ids, limits, tasks, zk, znodes
 from alb_core.errors import RemoteProtocolError
 from alb_core.messages import (
@@ -61,15 +63,25 @@ class ClientDesk:
         relay: Where their grants go.
         answers: Their questions.
         drain_desk: What operators want of workers.
+        past: Tasks that the table does not hold any more.
+        works: What was done well already.
     """
 
-    def __init__(
-        self, state: State, book: Book, relay: Relay, answers: Answers, drain_desk: DrainDesk
+    def __init__(  # noqa: PLR0913, PLR0917 (the desks behind this one)
+        self,
+        state: State,
+        book: Book,
+        relay: Relay,
+        answers: Answers,
+        drain_desk: DrainDesk,
+        past: Past,
+        works: Works,
     ) -> None:
         self._state: Final = state
         self._book: Final = book
         self._relay: Final = relay
         self._answers: Final = answers
+        self._past: Final = past
         self._recalls: dict[int, str] = {}  #: Reads of finished tasks under way: token to id.
         self._unread: list[str] = []  #: Reads that got no answer.
         self._recalled: dict[str, list[tuple[bytes, Message]]] = {}
@@ -83,6 +95,7 @@ class ClientDesk:
             Suspect: self._on_suspect,
             **answers.handlers(),
             **drain_desk.handlers(),
+            **works.handlers(),
             QueryTask: self._on_query_task,
         }
 
@@ -248,7 +261,7 @@ class ClientDesk:
             if message.id in state.table.done:
                 self._with_record(client, message, lambda c, _, record: self._send_result(c, record))
             else:
-                self._reject_gone(client, message.id)
+                self._past.recall(client, message, self._tell_past_result)
             return
         watcher = Watcher(message.moves, message.window, message.stdout, message.stderr)
         state.clients.watch(client, task, watcher)
@@ -256,6 +269,11 @@ class ClientDesk:
         state.tell(client.peer, TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker))
         if message.window:
             self._relay.grant_both(client.peer, task, watcher)
+
+    def _tell_past_result(self, client: Client, message: Attach, record: TaskRecord) -> None:
+        """It left the table. Nothing waits for an Ack: a client that missed this attaches again."""
+        assert record.result is not None  # noqa: S101 (only finished tasks are in the store)
+        self._state.tell(client.peer, Finished(id=message.id, result=record.result))
 
     def _on_ack(self, client: Client, message: Ack) -> None:
         """The client has a result that it waited for; what it merely heard of is not its to acknowledge."""
@@ -286,8 +304,7 @@ class ClientDesk:
         elif query.id in self._state.table.done:
             self._with_record(client, query, self._answers.tell_task)
         else:
-            why = "the table does not, or no longer, hold this task"
-            self._state.tell(client.peer, Error(code="gone", why=why, seq=query.seq))
+            self._past.recall(client, query, self._answers.tell_past_task)
 
     def _reject_gone(self, client: Client, task_id: str) -> None:
         why = "the table does not, or no longer, hold this task; it is not run again"

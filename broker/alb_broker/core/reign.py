@@ -14,7 +14,14 @@ from itertools import islice
 from typing import Final
 
 from alb_broker.core import events
-from alb_broker.core.actions import Action, BeginStore, SendToClient, TaskKept, WriteDump
+from alb_broker.core.actions import (
+    Action,
+    IncrementsMarked,
+    ResumeWanted,
+    SendToClient,
+    TaskKept,
+    WriteDump,
+)
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
@@ -23,13 +30,18 @@ from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
+from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
+from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
+from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
 from alb_broker.core.state import State
+from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.takeover import Takeover
 from alb_broker.core.worker_desk import WorkerDesk
+from alb_broker.core.works import Works
 from alb_broker.store import events as store_events
 from alb_core import limits, zk, znodes
 from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected
@@ -72,14 +84,26 @@ class Reign:
         self.why = ""  #: Why the reign is over.
         self.rests = False  #: It ended because it was stuck: others are to try before this broker does.
         self._progress_at = float("-inf")  #: Own clock of the newest look at what stays unplaced.
-        self._book: Final = Book(state)
-        self._relay: Final = Relay(state)
+        self._resumption: Final = Resumption(state)
+        self._book: Final = Book(state, self._resumption)
+        self._inflow: Final = Inflow(state, self._book)
+        self._stored: Final = StoredAnswers(state)
+        self._relay: Final = Relay(state, self._stored)
         self._archive: Final = Archive(state)
         self._clearance: Final = Clearance(state)
-        self._answers: Final = Answers(state, self._archive, self._clearance)
-        self._workers: Final = WorkerDesk(state, self._book)
+        self._answers: Final = Answers(state, self._archive, self._stored, self._clearance)
+        self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
-        self._clients: Final = ClientDesk(state, self._book, self._relay, self._answers, self._drains)
+        self._works: Final = Works(state)
+        self._clients: Final = ClientDesk(
+            state,
+            self._book,
+            self._relay,
+            self._answers,
+            self._drains,
+            Past(state),
+            self._works,
+        )
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
         self._repair: Final = Repair(state, self._book)
@@ -102,8 +126,7 @@ class Reign:
     def begin(self) -> list[Action]:
         """Start to load the table, and what the first placements must know: the policy and who is drained."""
         self._read_config()
-        if self._archive.enabled:
-            self.state.out.append(BeginStore(self.state.epoch))
+        self.state.store.begin()
         self._takeover.start()
         return self.state.take_out()
 
@@ -126,7 +149,10 @@ class Reign:
                 if self.phase is Phase.LEADING:
                     self._relay.grant(event.peer, event.grant)
             case events.ChunkArrived():
-                self._relay.chunk(event.chunk)
+                if event.chunk.reader:
+                    self._relay.chunk(event.chunk)
+                elif self.phase is Phase.LEADING:
+                    self._inflow.on_chunk(event.chunk)
             case events.Tick():
                 self._tick()
             case events.ClientGarbled():
@@ -155,30 +181,11 @@ class Reign:
             case zk.SessionExpired():
                 self._end("its ZooKeeper session is over")
             case store_events.StoreEvent():
-                self._on_store(event)
+                if not self.state.store.on_event(event):
+                    self._end("a later leader has begun its term in the results store")
+                self._workers.send_resumed()
             case _:
                 pass
-
-    def _on_store(self, event: store_events.StoreEvent) -> None:
-        if event.epoch != self.state.epoch:
-            return  # it was asked by an earlier reign of this broker
-        match event:
-            case store_events.StoreWritten():
-                self._archive.on_written(event)
-            case store_events.StoreScanned():
-                self._archive.on_scanned(event)
-                self._clearance.on_scanned(event)
-                self._answers.rows.on_scanned(event)
-            case store_events.StoreRemoved():
-                self._clearance.on_removed(event)
-            case store_events.StoreMeasured():
-                self._clearance.on_measured(event)
-            case store_events.StoreAway():
-                self._archive.on_away(event)
-            case store_events.StoreBack():
-                self._archive.on_back(event)
-            case _:
-                self._end("a later leader has begun its term in the results store")
 
     def _end(self, why: str) -> None:
         if self.phase is not Phase.OVER:
@@ -257,6 +264,7 @@ class Reign:
         if self.phase is Phase.LEADING and self._config_known:
             self._place()
         self._archive.end_turn()
+        self._inflow.end_turn()
         if self.phase is not Phase.OVER and self._suspended_at is None and self.state.ledger.wants_commit():
             self._commit()
 
@@ -293,13 +301,15 @@ class Reign:
             self._takeover.recollect()
             self._clients.tick()
             self._answers.tick()
+            self._works.tick()
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()
             self._read_config()
             self._drains.tick()
             self._archive.tick()
-            self._clearance.tick(away=bool(self._archive.away))
+            self._inflow.tick()
+            self._clearance.tick()
             self._watch_progress()
         elif state.at - self._leaving_at > LEAVING_S:
             self._end("it was stopped before its last batch was answered")
@@ -353,6 +363,10 @@ class Reign:
         for action in released:
             if type(action) is TaskKept:
                 self.state.table.keep(action.task)
+            elif type(action) is IncrementsMarked:
+                self._inflow.on_marked(action)
+            elif type(action) is ResumeWanted:
+                self._resumption.want(action.attempt)
             elif not self._book.is_overtaken(action):
                 self.state.out.append(action)
         if ledger.deposed:

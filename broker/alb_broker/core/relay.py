@@ -12,10 +12,12 @@ import msgspec
 
 from alb_broker.core.actions import SendChunk, SendGrant
 from alb_broker.core.state import State
+from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task, Watcher
 from alb_broker.core.workers import Worker
+from alb_core import limits
 from alb_core.messages import Chunk, Grant, StreamName
-from alb_core.tasks import Attempt, TaskState
+from alb_core.tasks import Attempt, Result, TaskState
 
 
 class Relay:
@@ -23,10 +25,12 @@ class Relay:
 
     Args:
         state: The reign's parts.
+        stored: What the results store has.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, stored: StoredAnswers) -> None:
         self._state: Final = state
+        self._stored: Final = stored
 
     def grant(self, peer: bytes, grant: Grant) -> None:
         """Pass a reader's grant to the worker that has the output, or say why nobody has it."""
@@ -38,7 +42,7 @@ class Relay:
         if done is None:
             self._lost(peer, grant, 0, "the table no longer holds this task")
         elif done.record is not None and done.record.result is not None:
-            self._grant_done(peer, grant, done.record.attempts, done.record.result.attempt)
+            self._grant_done(peer, grant, done.record.attempts, done.record.result)
 
     def grant_both(self, peer: bytes, task: Task, watcher: Watcher) -> None:
         """Pass on the first grants of a client that attached."""
@@ -48,8 +52,12 @@ class Relay:
             )
 
     def chunk(self, chunk: Chunk) -> None:
-        """Pass a piece of output to its reader."""
-        if chunk.reader:
+        """Pass a piece of output to its reader; what the worker does not have, the store may."""
+        if chunk.reader and chunk.lost and self._state.store.enabled:
+            window = limits.WINDOW_BYTES_MAX
+            grant = Grant(task=chunk.task, stream=chunk.stream, offset=chunk.offset, window=window)
+            self._stored.serve(chunk.reader, grant, chunk.attempt, self._size(chunk), chunk.lost)
+        elif chunk.reader:
             self._state.out.append(SendChunk(chunk.reader, msgspec.structs.replace(chunk, reader=b"")))
 
     def _grant_live(self, peer: bytes, task: Task, grant: Grant) -> None:
@@ -61,14 +69,27 @@ class Relay:
         if worker is not None:
             self._forward(peer, worker, grant, newest.n)
 
-    def _grant_done(self, peer: bytes, grant: Grant, attempts: tuple[Attempt, ...], n: int) -> None:
+    def _size(self, chunk: Chunk) -> int | None:
+        """Return how long a stream is, where a result says it."""
+        done = self._state.table.done.get(chunk.task)
+        result = done.record.result if done is not None and done.record is not None else None
+        if result is None or result.attempt != chunk.attempt:
+            return None
+        return _length(result, chunk.stream)
+
+    def _grant_done(self, peer: bytes, grant: Grant, attempts: tuple[Attempt, ...], result: Result) -> None:
+        n = result.attempt
         for attempt in attempts:
             if attempt.n == n:
                 worker = self._worker(attempt)
                 if worker is not None:
                     self._forward(peer, worker, grant, n)
+                    return
+                why = f"worker {attempt.worker}, which kept it, is gone"
+                if self._state.store.enabled:
+                    self._stored.serve(peer, grant, n, _length(result, grant.stream), why)
                 elif self._state.workers.find(attempt.worker, attempt.incarnation) is None:
-                    self._lost(peer, grant, n, f"worker {attempt.worker}, which kept it, is gone")
+                    self._lost(peer, grant, n, why)
                 return
         self._lost(peer, grant, n, "no worker ran this task")
 
@@ -85,3 +106,7 @@ class Relay:
             task=grant.task, attempt=n, stream=grant.stream, offset=grant.offset, end=True, lost=why
         )
         self._state.out.append(SendChunk(peer, chunk))
+
+
+def _length(result: Result, stream: StreamName) -> int:
+    return (result.stdout if stream is StreamName.STDOUT else result.stderr).size_bytes

@@ -5,14 +5,16 @@ It owns the questions that the store has not answered yet.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from alb_broker.core.actions import ScanStore
+import msgspec
+
 from alb_broker.core.clients import Client
 from alb_broker.core.state import State
-from alb_broker.store import events
 from alb_core import rows
 from alb_core.messages import Error, QueryRows, RowsPage
+from alb_core.rows import Span
 
 SCAN_ROWS: Final = 500
 #: Looked at for one page: some milliseconds of the leader's time.
@@ -30,54 +32,43 @@ class RowReader:
 
     Args:
         state: The reign's parts.
-        enabled: There is a results store.
     """
 
-    def __init__(self, state: State, *, enabled: bool) -> None:
+    def __init__(self, state: State) -> None:
         self._state: Final = state
-        self._enabled: Final = enabled
-        self._questions: Final[dict[int, tuple[Client, QueryRows]]] = {}  #: By token.
+        self._waiting = 0  #: Questions that the store has not answered.
 
     def ask(self, client: Client, query: QueryRows) -> None:
         """Answer with a page of rows when the store has answered."""
         state = self._state
         family = READABLE.get(query.family)
         why = ""
-        if not self._enabled:
+        if not state.store.enabled:
             why = "this cluster keeps no history: its brokers have no --store"
         elif family is None:
-            why = (
-                f"there are no rows of {query.family[:40]!r} to read; there are {', '.join(sorted(READABLE))}"
-            )
+            known = ", ".join(sorted(READABLE))
+            why = f"there are no rows of {query.family[:40]!r} to read; there are {known}"
         elif not _fits(family, query.after):
-            why = (
-                f"{query.after!r}"[:80]
-                + f" is no place in {query.family}: its key is {', '.join(family.key_fields)}"
-            )
-        elif len(self._questions) >= QUESTIONS_MAX:
+            shown, key = repr(query.after)[:80], ", ".join(family.key_fields)
+            why = f"{shown} is no place in {query.family}: its key is {key}"
+        elif self._waiting >= QUESTIONS_MAX:
             why = (
                 "too many clients read the results store through the leader; use --store, or try again later"
             )
         if why or family is None:
             state.tell(client.peer, Error(code="invalid", why=why, seq=query.seq))
             return
-        token = state.tokens.next()
-        self._questions[token] = (client, query)
-        state.out.append(
-            ScanStore(token, state.epoch, family, query.after, (), SCAN_ROWS, newest_first=False)
-        )
+        self._waiting += 1
+        then = partial(self._on_read, client, query)
+        state.store.scan(family, Span(after=query.after), SCAN_ROWS, then)
 
-    def on_scanned(self, event: events.StoreScanned) -> None:
+    def _on_read(self, client: Client, query: QueryRows, found: tuple[rows.Row, ...], why: str) -> None:
         """Pass on what was found."""
-        asked = self._questions.pop(event.token, None)
-        if asked is None:
-            return
-        client, query = asked
-        if event.error is not None:
-            why = f"the results store does not answer: {event.error}"
+        self._waiting -= 1
+        if why:
             self._state.tell(client.peer, Error(code="error", why=why, seq=query.seq))
-            return
-        self._state.tell(client.peer, _page(query, event.rows))
+        else:
+            self._state.tell(client.peer, _page(query, found))
 
 
 def _fits(family: type[rows.Row], after: tuple[str | float, ...]) -> bool:
@@ -98,10 +89,5 @@ def _page(query: QueryRows, found: tuple[rows.Row, ...]) -> RowsPage:
         if chosen and size_bytes > PAGE_BYTES:
             break
         chosen.append(row)
-    return RowsPage(
-        seq=query.seq,
-        tasks=tuple(row for row in chosen if isinstance(row, rows.FinishedTask)),
-        attempts=tuple(row for row in chosen if isinstance(row, rows.PastAttempt)),
-        loads=tuple(row for row in chosen if isinstance(row, rows.LoadSample)),
-        more=len(chosen) < len(found) or len(found) == SCAN_ROWS,
-    )
+    encoded = msgspec.Raw(msgspec.msgpack.encode(chosen))
+    return RowsPage(seq=query.seq, rows=encoded, more=len(chosen) < len(found) or len(found) == SCAN_ROWS)

@@ -16,6 +16,7 @@ from alb_broker.core.clients import Clients
 from alb_broker.core.ledger import Ledger
 from alb_broker.core.placement import Placer
 from alb_broker.core.queue import Queue
+from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.table import Table
 from alb_broker.core.workers import Workers
 from alb_broker.policies import Policy
@@ -101,6 +102,7 @@ class State:
             done_kept_max=config.done_kept_max,
             archives=bool(config.store),
         )
+        self.store: Final = StoreDesk(self, enabled=bool(config.store))
         self.queue: Final = Queue()
         self.workers: Final = Workers()
         self.clients: Final = Clients()

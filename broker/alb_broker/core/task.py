@@ -13,6 +13,7 @@ import msgspec
 
 from alb_core import codec
 from alb_core.errors import InvalidTransition
+from alb_core.increments import Resume
 from alb_core.messages import AttemptId
 from alb_core.tasks import (
     Attempt,
@@ -93,8 +94,10 @@ class Task:
         "crashes",
         "digest",
         "id",
+        "incremental",
         "queued_since",
         "result",
+        "resume",
         "size_bytes",
         "spec",
         "state",
@@ -116,6 +119,9 @@ class Task:
         self.crashes = record.crashes
         self.cancel = record.cancel
         self.result = record.result
+        self.incremental = record.incremental or record.spec.steps > 0
+        #: A later attempt is given what the results store has of its increments.
+        self.resume: tuple[int, Resume] | None = None  #: What was read for which attempt.
         self.queued_since = record.submitted  #: Cluster time from which it waits for a worker.
         self.submitter = b""  #: The only client that submitted it in this reign; empty: unknown, or several.
         self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
@@ -144,6 +150,7 @@ class Task:
             attempts=self.attempts,
             crashes=self.crashes,
             cancel=self.cancel,
+            incremental=self.incremental,
             result=self.result,
         )
 
@@ -315,6 +322,7 @@ def _result(attempt: Attempt, outcome: Outcome, at: float) -> Result:
         stdout=outcome.stdout,
         stderr=outcome.stderr,
         output_open=outcome.output_open,
+        returned=outcome.returned,
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from alb_broker.core.book import Book, deliverable
+from alb_broker.core.inflow import Inflow
+from alb_broker.core.resumption import Resumption
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
@@ -16,11 +18,13 @@ from alb_core import ids, limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
     AttemptEnded,
+    AttemptExited,
     AttemptId,
     AttemptStarted,
     Beat,
     Error,
     Goodbye,
+    Increments,
     Kill,
     Leaving,
     Register,
@@ -47,11 +51,15 @@ class WorkerDesk:
     Args:
         state: The reign's parts.
         book: Carries out what becomes of attempts.
+        resumption: What attempts are given of those before them.
+        inflow: Where their increments go.
     """
 
-    def __init__(self, state: State, book: Book) -> None:
+    def __init__(self, state: State, book: Book, resumption: Resumption, inflow: Inflow) -> None:
         self._state: Final = state
         self._book: Final = book
+        self._resumption: Final = resumption
+        self._inflow: Final = inflow
         self._list_token = 0  #: Of the listing under way; 0: none.
         self._listed_at = float("-inf")  #: Own clock of the newest listing.
         self._paced_at = state.at  #: Own clock, when the workers' paces were taken.
@@ -85,6 +93,10 @@ class WorkerDesk:
                 worker.unconfirmed.pop(attempt, None)
             case AttemptEnded():
                 self._on_ended(worker, message)
+            case AttemptExited():
+                self._on_exited(worker, message.attempt)
+            case Increments():
+                self._inflow.on_increments(worker, message)
             case Leaving():
                 worker.leaving = True
                 self._state.note("worker_leaving", worker=worker.name)
@@ -110,6 +122,17 @@ class WorkerDesk:
         if task is not None and attempt is not None:
             self._book.end(task, attempt, bounded(message.outcome), worker, self._state.at)
             return
+        self._refuse(worker, attempt_id)
+
+    def _on_exited(self, worker: Worker, attempt_id: AttemptId) -> None:
+        task = self._state.table.live.get(attempt_id.task)
+        if task is not None and deliverable(task, attempt_id.n, worker.incarnation) is not None:
+            self._book.exit(task, worker, attempt_id)
+        else:
+            self._refuse(worker, attempt_id)
+
+    def _refuse(self, worker: Worker, attempt_id: AttemptId) -> None:
+        """What an attempt reports does not count any more; whatever it had is free."""
         self._state.drop("stale_attempt", task=attempt_id.task, attempt=attempt_id.n, worker=worker.name)
         self._free(worker, attempt_id)
         self._state.ledger.say(self._state.worker(worker.peer, AttemptAck(attempt=attempt_id)))
@@ -159,7 +182,9 @@ class WorkerDesk:
             self._meet(worker, attempt_id)
         self._claim_unclaimed(worker, held)
         state.workers.grew(worker)
-        registered = Registered(broker=state.node.broker, output=state.node.worker_output)
+        registered = Registered(
+            broker=state.node.broker, output=state.node.worker_output, stores=state.store.enabled
+        )
         state.ledger.say(state.worker(peer, registered))
         if fresh:
             state.counters["workers_registered"] += 1
@@ -246,10 +271,28 @@ class WorkerDesk:
                 worker.unconfirmed.pop(attempt_id)
                 continue
             worker.unconfirmed[attempt_id] = state.at
-            state.ledger.say(state.worker(worker.peer, self._book.run_message(task, attempt_id)))
+            run = self._book.run_message(task, attempt_id)
+            if run is None:
+                self._resumption.want(attempt_id)
+            else:
+                state.ledger.say(state.worker(worker.peer, run))
         for attempt_id in [a for a, sent in worker.killing.items() if sent <= due][:RESEND_MAX]:
             worker.killing[attempt_id] = state.at
             state.ledger.say(state.worker(worker.peer, self._kill_message(worker, attempt_id)))
+
+    def send_resumed(self) -> None:
+        """Send the orders to run that waited for what earlier attempts reported."""
+        for attempt_id in self._resumption.take_read():
+            task = self._state.table.live.get(attempt_id.task)
+            attempt = task.attempt(attempt_id.n) if task is not None else None
+            if task is None or attempt is None:
+                continue
+            worker = self._state.workers.find(attempt.worker, attempt.incarnation)
+            if worker is not None and worker.link and attempt_id in worker.unconfirmed:
+                run = self._book.run_message(task, attempt_id)
+                if run is not None:
+                    worker.unconfirmed[attempt_id] = self._state.at
+                    self._state.ledger.say(self._state.worker(worker.peer, run))
 
     def _kill_message(self, worker: Worker, attempt_id: AttemptId) -> Kill:
         task = self._state.table.live.get(attempt_id.task)

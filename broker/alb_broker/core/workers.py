@@ -30,6 +30,7 @@ class Worker:
         "capacity",
         "drain",
         "ended",
+        "exited",
         "foreign",
         "heard",
         "incarnation",
@@ -63,6 +64,7 @@ class Worker:
         self.room: Final = Room()  #: What is free.
         self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
+        self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
         self.turned = Request()  #: What the newest of them had reserved.
@@ -104,11 +106,11 @@ class Worker:
 
     def holds(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt was given to this worker and may still be there."""
-        return attempt in self.reserved or attempt in self.ahead
+        return attempt in self.reserved or attempt in self.ahead or attempt in self.exited
 
     def attempts(self) -> list[AttemptId]:
         """Return all attempts that it holds."""
-        return [*self.reserved, *self.ahead]
+        return [*self.reserved, *self.ahead, *self.exited]
 
     def reserve(self, attempt: AttemptId, request: Request) -> None:
         """Set the request aside for an attempt, or let it wait ahead; a second time changes nothing."""
@@ -147,6 +149,9 @@ class Worker:
         self.killing.pop(attempt, None)
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)
+        if attempt in self.exited:
+            self.exited.remove(attempt)
+            return True
         request = self.reserved.pop(attempt, None)
         if request is not None:
             self.room.give_back(request)
@@ -155,6 +160,18 @@ class Worker:
         elif self.ahead.pop(attempt, None) is None:
             return foreign
         self._advance()
+        return True
+
+    def exit(self, attempt: AttemptId) -> bool:
+        """Give back what an attempt had reserved, and hold it all the same: its report is still to come.
+
+        Returns:
+            Whether there was anything to give back.
+        """
+        if attempt in self.exited or not self.holds(attempt):
+            return False
+        self.release(attempt)
+        self.exited.add(attempt)
         return True
 
     def take_pace(self, elapsed_s: float) -> None:
@@ -189,6 +206,7 @@ class Worker:
             running=len(self.reserved),
             ahead=len(self.ahead),
             foreign=len(self.foreign),
+            storing=len(self.exited),
             drain=self.drain,
         )
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from alb_broker.core import actions
 from alb_broker.store.events import StoreEvent
-from alb_broker.store.interface import Span, Store, StoreUnusable
+from alb_broker.store.interface import Store, StoreUnusable
 from alb_broker.store.opening import open_store
 from alb_broker.store.thread import StoreThread
 from alb_core.errors import ConfigError
@@ -60,10 +60,14 @@ class Keeper:
     def scan(self, action: actions.ScanStore) -> None:
         """Ask for rows."""
         if self._thread is not None and action.epoch == self._epoch:
-            span = Span(after=action.after, before=action.before)
             self._thread.scan(
-                action.token, action.family, span, action.limit, newest_first=action.newest_first
+                action.token, action.family, action.span, action.limit, newest_first=action.newest_first
             )
+
+    def get(self, action: actions.GetRows) -> None:
+        """Ask for the rows of some keys."""
+        if self._thread is not None and action.epoch == self._epoch:
+            self._thread.get(action.token, action.family, action.keys)
 
     def clear(self, action: actions.ClearStore) -> None:
         """Remove rows, after what was handed over before."""

@@ -136,6 +136,7 @@ class BrokerProcess:
             actions.ScanStore: self._keeper.scan,
             actions.ClearStore: self._keeper.clear,
             actions.MeasureStore: self._keeper.measure,
+            actions.GetRows: self._keeper.get,
             actions.Exit: self._on_exit,
             Note: lambda a: logs.write_note(self._log, a),
             zk.Multi: self._session.request,

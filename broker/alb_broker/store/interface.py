@@ -1,4 +1,4 @@
-"""The contract of a results store: five verbs on rows that sort by their keys, and its errors.
+"""The contract of a results store: a few verbs on rows that sort by their keys, and its errors.
 
 It knows no database: an implementation on a key-value store with sorted keys is as good as one on SQL.
 ``tests/store_contract.py`` holds every implementation to it.
@@ -7,14 +7,10 @@ It knows no database: an implementation on a key-value store with sorted keys is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
-
-import msgspec
+from typing import Protocol
 
 from alb_core.errors import AlbError
-from alb_core.rows import Key, Row
-
-AnyRow = TypeVar("AnyRow", bound=Row)
+from alb_core.rows import AnyRow, Key, Row, Span
 
 
 class StoreError(AlbError):
@@ -52,17 +48,6 @@ class StaleTerm(StoreError):
         super().__init__(f"term {epoch} is over: term {later} has begun in the results store")
         self.epoch = epoch
         self.later = later
-
-
-class Span(msgspec.Struct, frozen=True, gc=False):
-    """Some rows of a family, by their keys. Without any bound: all."""
-
-    prefix: Key = ()
-    #: The first key fields have these values.
-    after: Key = ()
-    #: The key, cut to this length, sorts after it: ``(task,)`` skips all rows of the task.
-    before: Key = ()
-    #: The key, cut to this length, sorts before it.
 
 
 class Store(Protocol):
@@ -110,6 +95,17 @@ class Store(Protocol):
             span: Between which keys.
             limit: The most to return. What they hold is in memory at once: take few where they may be large.
             newest_first: From the greatest key down.
+
+        Raises:
+            StoreUnavailable: Nothing was read.
+        """
+
+    def get(self, family: type[AnyRow], keys: Sequence[Key]) -> list[AnyRow]:
+        """Return the rows that have these whole keys, in any order; one call, however many they are.
+
+        Args:
+            family: Which rows.
+            keys: At most some hundred.
 
         Raises:
             StoreUnavailable: Nothing was read.

@@ -10,8 +10,7 @@ import struct
 import typing
 from typing import Final
 
-from alb_broker.store.interface import Span
-from alb_core.rows import Key, KeyPart, Row
+from alb_core.rows import Key, KeyPart, Row, Span
 
 _SIGN: Final = 1 << 63
 _ALL: Final = (1 << 64) - 1

@@ -17,10 +17,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from alb_broker.store import keys
-from alb_broker.store.interface import AnyRow, Span, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
+from alb_broker.store import keys as packing
+from alb_broker.store.interface import StaleTerm, StoreError, StoreUnavailable, StoreUnusable
 from alb_core import rows as forms
-from alb_core.rows import Merge, Row
+from alb_core.rows import AnyRow, Key, Merge, Row, Span
 
 CONNECT_S: Final = 5
 CALL_S: Final = 15
@@ -153,7 +153,7 @@ class RedisStore:
             fixed = len(family.key_fields)
             arguments += [family.merge.value, len(values)]
             for each in values:
-                arguments += (keys.pack(family, each[:fixed]), _encoded(family, each[fixed:]))  # type: ignore[arg-type]
+                arguments += (packing.pack(family, each[:fixed]), _encoded(family, each[fixed:]))  # type: ignore[arg-type]
         self._fenced(epoch, self._write, names, arguments)
 
     def scan(
@@ -163,8 +163,20 @@ class RedisStore:
         with self._translated():
             found = self._scan(self._names(family), [*_range(family, span), limit, int(newest_first)])
         return [
-            cast("AnyRow", forms.make(family, (*keys.unpack(family, key), *_decoded(family, value))))
+            cast("AnyRow", forms.make(family, (*packing.unpack(family, key), *_decoded(family, value))))
             for key, value in zip(found[::2], found[1::2], strict=True)
+        ]
+
+    def get(self, family: type[AnyRow], keys: Sequence[Key]) -> list[AnyRow]:
+        """Return the rows that have these keys."""
+        if not keys:
+            return []
+        with self._translated():
+            found = self._redis.hmget(self._names(family)[0], [packing.pack(family, key) for key in keys])
+        return [
+            cast("AnyRow", forms.make(family, (*key, *_decoded(family, value))))
+            for key, value in zip(keys, found, strict=True)
+            if value is not None
         ]
 
     def remove(self, epoch: int, family: type[Row], spans: Sequence[Span], limit: int) -> int:
@@ -222,7 +234,7 @@ def _trouble(place: str, error: redis.RedisError) -> StoreError:
 
 
 def _range(family: type[Row], span: Span) -> tuple[bytes, bytes]:
-    low, high = keys.bounds(family, span)
+    low, high = packing.bounds(family, span)
     if high is not None and high <= low:
         return b"+", b"-"  # nothing
     return (b"[" + low if low else b"-"), (b"+" if high is None else b"(" + high)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from alb_broker.store.events import StoreEvent, StoreMeasured, StoreScanned
-from alb_broker.store.interface import Span, Store, StoreError
+from alb_broker.store.interface import Store, StoreError
 from alb_core.io.clock import monotonic
-from alb_core.rows import Row
+from alb_core.rows import Key, Row, Span
 
 WAITING_MAX: Final = 1_000
 #: Scans; beyond, they are refused at once.
@@ -25,15 +25,28 @@ class _Scan(msgspec.Struct, frozen=True, gc=False):
     limit: int
     newest_first: bool
 
+    def read(self, store: Store) -> Sequence[Row]:
+        return store.scan(self.family, self.span, self.limit, newest_first=self.newest_first)
+
+
+class _Get(msgspec.Struct, frozen=True, gc=False):
+    token: int
+    family: type[Row]
+    keys: tuple[Key, ...]
+
+    def read(self, store: Store) -> Sequence[Row]:
+        return store.get(self.family, self.keys)
+
 
 class _Measure(msgspec.Struct, frozen=True, gc=False):
     token: int
 
 
-class ScanThread:
-    """Answers scans, and questions for the size, in their order.
+_Read = _Scan | _Get | _Measure
 
-    One that fails is answered, not repeated: its asker may have gone.
+
+class ScanThread:
+    """Answers questions in their order. One that fails is answered, not repeated: its asker may have gone.
 
     Args:
         make_store: Makes the store; it is opened by the first scan.
@@ -49,7 +62,7 @@ class ScanThread:
         self._post: Final = post
         self._thread: Final = threading.Thread(target=self._run, name="store-scans", daemon=True)
         self._changed: Final = threading.Condition()
-        self._scans: Final[deque[_Scan | _Measure]] = deque()
+        self._scans: Final[deque[_Read]] = deque()
         self._stopping = False
         self._store: Store | None = None
 
@@ -61,18 +74,22 @@ class ScanThread:
         """Queue a scan."""
         self._queue(_Scan(token, family, span, limit, newest_first))
 
+    def get(self, token: int, family: type[Row], keys: Sequence[Key]) -> None:
+        """Queue a read of the rows of these keys."""
+        self._queue(_Get(token, family, tuple(keys)))
+
     def measure(self, token: int) -> None:
         """Queue the question for the store's size."""
         self._queue(_Measure(token))
 
-    def _queue(self, question: _Scan | _Measure) -> None:
+    def _queue(self, read: _Read) -> None:
         with self._changed:
             taken = len(self._scans) < WAITING_MAX and not self._stopping
             if taken:
-                self._scans.append(question)
+                self._scans.append(read)
                 self._changed.notify()
         if not taken:
-            self._refuse(question, "too many reads of the results store wait already; ask again later")
+            self._refuse(read, "too many reads of the results store wait already; ask again later")
 
     def stop(self) -> None:
         """End soon; nobody is waited for, and what waits is not answered."""
@@ -88,45 +105,44 @@ class ScanThread:
         finally:
             self._disconnect()
 
-    def _next(self) -> _Scan | _Measure | None:
+    def _next(self) -> _Read | None:
         with self._changed:
             while not self._scans and not self._stopping:
                 self._changed.wait()
             return None if self._stopping else self._scans.popleft()
 
-    def _answer(self, question: _Scan | _Measure) -> None:
+    def _answer(self, read: _Read) -> None:
         try:
             if self._store is None:
                 self._store = self._make_store()
                 self._store.open()
-            event = self._read(self._store, question)
+            event = self._carry_out(self._store, read)
         except Exception as error:  # noqa: BLE001 (whatever it is, the asker must be told)
             self._disconnect()
             self._refuse_all(
-                question, error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]
+                read, error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]
             )
         else:
             self._post(event)
 
-    def _read(self, store: Store, question: _Scan | _Measure) -> StoreEvent:
-        token = question.token
-        if isinstance(question, _Measure):
+    def _carry_out(self, store: Store, read: _Read) -> StoreEvent:
+        if isinstance(read, _Measure):
             size_bytes = store.size_bytes()
-            return StoreMeasured(at=monotonic(), epoch=self._epoch, token=token, size_bytes=size_bytes)
-        rows = store.scan(question.family, question.span, question.limit, newest_first=question.newest_first)
-        return StoreScanned(at=monotonic(), epoch=self._epoch, token=token, rows=tuple(rows))
+            return StoreMeasured(at=monotonic(), epoch=self._epoch, token=read.token, size_bytes=size_bytes)
+        rows = tuple(read.read(store))
+        return StoreScanned(at=monotonic(), epoch=self._epoch, token=read.token, rows=rows)
 
-    def _refuse_all(self, question: _Scan | _Measure, why: str) -> None:
+    def _refuse_all(self, read: _Read, why: str) -> None:
         """Each would wait for the same time-out: they are told at once."""
         with self._changed:
             others = list(self._scans)
             self._scans.clear()
-        for each in (question, *others):
+        for each in (read, *others):
             self._refuse(each, why)
 
-    def _refuse(self, question: _Scan | _Measure, why: str) -> None:
-        kind = StoreMeasured if isinstance(question, _Measure) else StoreScanned
-        self._post(kind(at=monotonic(), epoch=self._epoch, token=question.token, error=why))
+    def _refuse(self, read: _Read, why: str) -> None:
+        kind = StoreMeasured if isinstance(read, _Measure) else StoreScanned
+        self._post(kind(at=monotonic(), epoch=self._epoch, token=read.token, error=why))
 
     def _disconnect(self) -> None:
         if self._store is not None:

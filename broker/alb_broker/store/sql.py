@@ -6,16 +6,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    delete,
+    false,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from alb_broker.store.databases import KINDS, READS
-from alb_broker.store.interface import AnyRow, Span, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
+from alb_broker.store.interface import StaleTerm, StoreError, StoreUnavailable, StoreUnusable
 from alb_broker.store.schema import TABLES, TERMS
 from alb_broker.store.upgrade import upgrade
 from alb_core import rows as forms
-from alb_core.rows import Key, KeyPart, Row
+from alb_core.rows import AnyRow, Key, KeyPart, Row, Span
 
 
 class SqlStore:
@@ -77,6 +89,20 @@ class SqlStore:
         columns = [table.c[name] for name in forms.columns(family)]
         order = [table.c[name].desc() if newest_first else table.c[name] for name in family.key_fields]
         query = select(*columns).where(*self._within(family, span)).order_by(*order).limit(limit)
+        with self._reading() as connection:
+            found = connection.execute(query).all()
+        return [cast("AnyRow", forms.make(family, values)) for values in found]
+
+    def get(self, family: type[AnyRow], keys: Sequence[Key]) -> list[AnyRow]:
+        """Return the rows that have these keys."""
+        table = TABLES[family]
+        columns = [table.c[name] for name in forms.columns(family)]
+        named = [table.c[name] for name in family.key_fields]
+        if len(named) == 1:
+            chosen: ColumnElement[bool] = named[0].in_([key[0] for key in keys])
+        else:
+            chosen = or_(false(), *(and_(*(c == v for c, v in zip(named, key, strict=True))) for key in keys))
+        query = select(*columns).where(table.c.table_id == self._table, chosen)
         with self._reading() as connection:
             found = connection.execute(query).all()
         return [cast("AnyRow", forms.make(family, values)) for values in found]

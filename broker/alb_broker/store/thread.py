@@ -22,10 +22,10 @@ from alb_broker.store.events import (
     StoreRemoved,
     StoreWritten,
 )
-from alb_broker.store.interface import Span, StaleTerm, Store, StoreError
+from alb_broker.store.interface import StaleTerm, Store, StoreError
 from alb_broker.store.scans import ScanThread
 from alb_core.io.clock import monotonic
-from alb_core.rows import Row, weight
+from alb_core.rows import Key, Row, Span, weight
 
 BATCH_ROWS: Final = 5_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -125,6 +125,10 @@ class StoreThread:
     def measure(self, token: int) -> None:
         """Find out how much room the store takes; answered by `StoreMeasured`."""
         self._scans.measure(token)
+
+    def get(self, token: int, family: type[Row], keys: Sequence[Key]) -> None:
+        """Read the rows of these keys; answered as `scan` is. See `Store.get`."""
+        self._scans.get(token, family, keys)
 
     def stop(self, patience_s: float) -> bool:
         """Write what waits and end; the one call that waits.

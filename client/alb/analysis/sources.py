@@ -16,21 +16,20 @@ import msgspec
 from alb_core import ids
 from alb_core.errors import ConfigError, CoordinationError
 from alb_core.messages import WorkerLine
-from alb_core.rows import FAMILIES, FinishedTask, LoadSample, PastAttempt, Row, key_of
+from alb_core.rows import FinishedTask, LoadSample, PastAttempt, Row, Span, key_of
 from alb_core.tasks import TaskRecord
 
 if TYPE_CHECKING:
     from alb.api.client import Client
 
 Place: TypeAlias = tuple[str | float, ...]
-Read: TypeAlias = "Callable[[str, Place], tuple[Sequence[Row], bool]]"
+Read: TypeAlias = "Callable[[type[Row], Place], tuple[Sequence[Row], bool]]"
 #: Reads a page: rows of a family, in the order of their keys, after a place; and whether there are more.
 
 PAGE_ROWS: Final = 2_000
 #: Of a database, at once in memory: each holds its specification.
 EARLIER_S: Final = 86_400.0
 #: A task that ended in time may have been submitted so much before: ids tell only when it was made.
-FAMILY: Final[dict[str, type[Row]]] = {family.family: family for family in FAMILIES}
 
 
 def from_client(client: Client) -> Read:
@@ -49,7 +48,7 @@ def from_store(url: str, table: str) -> Read:
         ConfigError: There is no such store, or one must say which cluster's.
         CoordinationError: It does not answer.
     """
-    from alb_broker.store.interface import Span, StoreError, StoreUnavailable  # noqa: PLC0415 (as below)
+    from alb_broker.store.interface import StoreError, StoreUnavailable  # noqa: PLC0415 (as below)
     from alb_broker.store.opening import open_store  # noqa: PLC0415 (databases' libraries are slow to import)
 
     try:
@@ -63,9 +62,9 @@ def from_store(url: str, table: str) -> Read:
     except StoreError as error:
         raise ConfigError(f"--store: {error.why}") from error
 
-    def read(family: str, after: Place) -> tuple[Sequence[Row], bool]:
+    def read(family: type[Row], after: Place) -> tuple[Sequence[Row], bool]:
         try:
-            rows = store.scan(FAMILY[family], Span(after=after), PAGE_ROWS)
+            rows = store.scan(family, Span(after=after), PAGE_ROWS)
         except StoreError as error:
             raise StoreSilent(error.why) from error
         return rows, len(rows) == PAGE_ROWS
@@ -106,12 +105,12 @@ def rows(read: Read, since: float) -> Iterator[Row]:
         since: Cluster time; 0: everything.
     """
     begin: Place = (ids.first_of(since - EARLIER_S),) if since else ()
-    for family in ("tasks", "attempts"):
+    for family in (FinishedTask, PastAttempt):
         yield from _pages(read, family, begin)
     yield from _samples(read, since)
 
 
-def _pages(read: Read, family: str, after: Place) -> Iterator[Row]:
+def _pages(read: Read, family: type[Row], after: Place) -> Iterator[Row]:
     more = True
     while more:
         found, more = read(family, after)
@@ -125,7 +124,7 @@ def _samples(read: Read, since: float) -> Iterator[Row]:
     after: Place = ()
     more = True
     while more:
-        found, more = read("loads", after)
+        found, more = read(LoadSample, after)
         for row in found:
             assert isinstance(row, LoadSample)  # noqa: S101 (what was asked for)
             if row.time < since:

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
@@ -17,7 +19,9 @@ import msgspec
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.result import TaskResult
+from alb.api.stored import StoredData
 from alb.api.stream import TaskStream
+from alb.api.works import Prepared, Works
 from alb.core import events, notices
 from alb.core.events import Query
 from alb.shell.engine import Engine
@@ -25,6 +29,7 @@ from alb.shell.glance import look, look_for_worker
 from alb_core import codec, config, ids
 from alb_core.errors import AlbError, InvalidTask
 from alb_core.io.clock import monotonic, new_id
+from alb_core.limits import WORKS_MAX
 from alb_core.messages import (
     ClusterPage,
     Done,
@@ -47,9 +52,10 @@ from alb_core.messages import (
     UndrainWorkers,
     WorkerLine,
     WorkersPage,
+    WorksPage,
 )
 from alb_core.resources import Request
-from alb_core.rows import FinishedTask, Row
+from alb_core.rows import AnyRow, FinishedTask
 from alb_core.tasks import OnLost, TaskRecord, TaskSpec, TaskState, check_spec
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
@@ -86,9 +92,11 @@ class TaskOptions(TypedDict, total=False):
     on_lost: str | OnLost
     #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
     name: str
+    steps: int
+    #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
 
 
-class Client:
+class Client(StoredData):
     """A connection to a cluster, whichever broker leads it.
 
     It finds the leader through ZooKeeper, and a new one when that is gone; tasks under way are carried along.
@@ -123,6 +131,7 @@ class Client:
         self._capture_bytes = capture_bytes
         self._desk = Desk(on_notice)
         self._engine = Engine(self.config, self._desk, min(LOOK_UP_S, 0.8 * timeout))
+        self._works = Works(self.config.user, lambda query: self._ask(query, WorksPage))
         self._engine.start()
         # Also runs when the client is forgotten, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, self._engine.stop)
@@ -148,6 +157,7 @@ class Client:
         id: str | None = None,  # noqa: A002 (the word that users know)
         output: bool = True,
         moves: bool = False,
+        incremental: bool = False,
         **options: Unpack[TaskOptions],
     ) -> TaskFuture:
         """Run a command on the cluster.
@@ -157,6 +167,8 @@ class Client:
             id: Submitting the same id and command again is the same task. None: a new one.
             output: Fetch all output; else only the last 4 KiB of each stream come with the result.
             moves: Send notices of where the task runs to `on_notice`.
+            incremental: Ask first whether the same work (see `find_earlier`) has a good result, or waits or
+                runs; then nothing is submitted: the future is that task's, and its `earlier` is set.
             **options: See `TaskOptions`.
 
         Returns:
@@ -164,14 +176,13 @@ class Client:
 
         Raises:
             InvalidTask: The command or an option cannot be.
+            TaskError: With `incremental`: the results store does not answer.
+            CoordinationError: With `incremental`: nobody answered in time.
         """
-        task_id, wire = self._prepare(command, id, options)
-        future = TaskFuture(task_id, self._cancel, self._capture_bytes)
-        self._desk.expect(future)
-        self._engine.post(
-            events.SubmitRequested(at=monotonic(), id=task_id, spec=wire, output=output, moves=moves)
-        )
-        return future
+        task = self._prepare(command, id, options)
+        if incremental:
+            return self._submit_missing([task], output=output, moves=moves)[0]
+        return self._submit(task, output=output, moves=moves)
 
     def stream(
         self,
@@ -195,31 +206,64 @@ class Client:
         Raises:
             InvalidTask: The command or an option cannot be.
         """
-        task_id, wire = self._prepare(command, id, options)
-        future = TaskStream(task_id, self._cancel, self._engine.post)
+        task = self._prepare(command, id, options)
+        future = TaskStream(task.id, self._cancel, self._engine.post)
         self._desk.expect(future)
         self._engine.post(
-            events.SubmitRequested(at=monotonic(), id=task_id, spec=wire, live=True, moves=moves)
+            events.SubmitRequested(at=monotonic(), id=task.id, spec=task.wire, live=True, moves=moves)
         )
         return future
 
     def map(
-        self, commands: Iterable[Command], *, window: int = MAP_WINDOW, **options: Unpack[TaskOptions]
+        self,
+        commands: Iterable[Command],
+        *,
+        window: int = MAP_WINDOW,
+        incremental: bool = False,
+        **options: Unpack[TaskOptions],
     ) -> Iterator[TaskResult]:
         """Run many commands; yields their results in the order of the commands.
 
         Args:
             commands: May be endless: it is read as results are taken.
             window: How many are under way at once.
+            incremental: As in `submit`; a question is asked for many commands at once.
             **options: See `TaskOptions`.
         """
         under_way: deque[TaskFuture] = deque()
-        for command in commands:
-            under_way.append(self.submit(command, **options))
-            if len(under_way) >= window:
+        source = iter(commands)
+        at_once = min(max(window, 1), WORKS_MAX) if incremental else 1
+        while some := [self._prepare(command, None, options) for command in islice(source, at_once)]:
+            if incremental:
+                under_way += self._submit_missing(some, output=True, moves=False)
+            else:
+                under_way.append(self._submit(some[0], output=True, moves=False))
+            while len(under_way) > window - at_once:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+    def find_earlier(
+        self, commands: Sequence[Command], **options: Unpack[TaskOptions]
+    ) -> list[TaskLine | None]:
+        """Look for tasks of this user that did the same work well, or wait or run now.
+
+        The same work: the same command, environment, directory, files and labels of the worker. A cluster
+        without a results store knows finished tasks only while they are in its table.
+
+        Args:
+            commands: As in `submit`.
+            **options: See `TaskOptions`.
+
+        Returns:
+            For each command its task (SUCCEEDED, QUEUED or RUNNING), or None.
+
+        Raises:
+            InvalidTask: A command or an option cannot be.
+            TaskError: The results store does not answer.
+            CoordinationError: Nobody answered in time.
+        """
+        return self._works.find([self._prepare(command, None, options).spec for command in commands])
 
     def attach(self, task_id: str, *, output: bool = True) -> TaskFuture:
         """Follow a task that was submitted before, by this client or another.
@@ -229,7 +273,7 @@ class Client:
             output: Fetch all output; else only the last 4 KiB of each stream come with the result.
 
         Returns:
-            Its future; raises TaskGone where the table does not hold the task any more.
+            Its future; raises TaskGone where neither the table nor the results store holds the task.
         """
         future = TaskFuture(task_id, self._cancel, self._capture_bytes)
         self._desk.expect(future)
@@ -299,8 +343,15 @@ class Client:
                 return
 
     def task(self, task_id: str) -> TaskRecord:
-        """Return everything that the table holds of a task; raises TaskGone."""
-        return self._ask(QueryTask(seq=0, id=_checked(task_id)), TaskPage).task
+        """Return everything that the cluster knows of a task; raises TaskGone.
+
+        What has left the table comes from the results store, where there is one.
+        """
+        return self.task_page(task_id).task
+
+    def task_page(self, task_id: str) -> TaskPage:
+        """Return what `task` does, and where it comes from."""
+        return self._ask(QueryTask(seq=0, id=_checked(task_id)), TaskPage)
 
     def workers(self, names: Sequence[str] = ()) -> tuple[WorkerLine, ...]:
         """Return the workers that the leader knows: all, or those of these names."""
@@ -329,9 +380,16 @@ class Client:
         """Give workers tasks again. Returns once that is in the table; raises as `drain` does."""
         self._ask(UndrainWorkers(seq=0, workers=tuple(workers)), Done)
 
-    def cluster(self) -> ClusterPage:
-        """Return the state of the cluster as its leader sees it."""
-        return self._ask(QueryCluster(seq=0), ClusterPage)
+    def cluster(self, *, timeout: float | None = None) -> ClusterPage:
+        """Return the state of the cluster as its leader sees it.
+
+        Args:
+            timeout: How long to wait for the answer, in seconds; None: as long as for other questions.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        return self._ask(QueryCluster(seq=0), ClusterPage, timeout)
 
     def history(  # noqa: PLR0913 (one parameter a filter)
         self,
@@ -342,6 +400,7 @@ class Client:
         name: str = "",
         since: float = 0.0,
         until: float = 0.0,
+        prefix: str = "",
     ) -> Iterator[FinishedTask]:
         """List finished tasks from the results store, those that were made last first.
 
@@ -352,6 +411,7 @@ class Client:
             name: Only those of this name.
             since: Only those that ended then or later, in cluster time (seconds since 1970); 0: all.
             until: Only those that ended before; 0: all.
+            prefix: Only those whose id begins so.
 
         Raises:
             InvalidTask: The cluster has no results store.
@@ -368,6 +428,7 @@ class Client:
                 since=since,
                 until=until,
                 cursor=cursor,
+                prefix=prefix,
             )
             page = self._ask(query, HistoryPage)
             yield from page.tasks
@@ -375,22 +436,18 @@ class Client:
             if not cursor:
                 return
 
-    def rows(self, family: str, after: tuple[str | float, ...] = ()) -> tuple[Sequence[Row], bool]:
-        """Read a page of the results store's rows, in the order of their keys.
+    def rows(self, family: type[AnyRow], after: tuple[str | float, ...] = ()) -> tuple[list[AnyRow], bool]:
+        """Read a page of the results store's rows, in the order of their keys; raises as `history`.
 
         Args:
-            family: ``tasks``, ``attempts`` or ``loads``.
+            family: Finished tasks, past attempts or load samples.
             after: Only those whose key, cut to this length, sorts after it.
 
         Returns:
             The rows, and whether there are more.
-
-        Raises:
-            InvalidTask: The cluster has no results store, or no such rows.
-            CoordinationError: Nobody answered in time, or the store does not.
         """
-        page = self._ask(QueryRows(seq=0, family=family, after=after), RowsPage)
-        return (page.tasks or page.attempts or page.loads), page.more
+        page = self._ask(QueryRows(seq=0, family=family.family, after=after), RowsPage)
+        return msgspec.msgpack.decode(page.rows, type=list[family]), page.more  # type: ignore[valid-type]
 
     def set_policy(self, policy: str) -> None:
         """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
@@ -420,7 +477,23 @@ class Client:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _prepare(self, command: Command, given_id: str | None, options: TaskOptions) -> tuple[str, bytes]:
+    def _submit(self, task: Prepared, *, output: bool, moves: bool) -> TaskFuture:
+        future = TaskFuture(task.id, self._cancel, self._capture_bytes)
+        self._desk.expect(future)
+        self._engine.post(
+            events.SubmitRequested(at=monotonic(), id=task.id, spec=task.wire, output=output, moves=moves)
+        )
+        return future
+
+    def _submit_missing(self, tasks: Sequence[Prepared], *, output: bool, moves: bool) -> list[TaskFuture]:
+        """Submit tasks whose work nobody did well or is doing; follow the tasks of the others."""
+
+        def follow(line: TaskLine) -> TaskFuture:
+            return self._desk.future(line.id) or self.attach(line.id, output=output)
+
+        return self._works.submit(tasks, partial(self._submit, output=output, moves=moves), follow)
+
+    def _prepare(self, command: Command, given_id: str | None, options: TaskOptions) -> Prepared:
         if self._engine.forked():
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else _checked(given_id)
@@ -434,7 +507,7 @@ class Client:
             raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
         if why is not None:
             raise InvalidTask("", why)
-        return task_id, wire
+        return Prepared(task_id, spec, wire)
 
     def _start_cancel(self, task_id: str) -> tuple[int, Future[ToClient]]:
         token, future = self._desk.expect_answer()
@@ -444,20 +517,21 @@ class Client:
     def _cancel(self, task_id: str) -> None:
         self._engine.post(events.CancelRequested(at=monotonic(), token=0, id=task_id))
 
-    def _ask(self, query: Query, page: type[Page]) -> Page:
+    def _ask(self, query: Query, page: type[Page], timeout: float | None = None) -> Page:
         token, future = self._desk.expect_answer()
         self._engine.post(events.QueryRequested(at=monotonic(), token=token, message=query))
-        answer = self._wait(token, future)
+        answer = self._wait(token, future, timeout)
         assert isinstance(answer, page)  # noqa: S101 (narrows the type: the answer has the question's number)
         return answer
 
-    def _wait(self, token: int, future: Future[ToClient]) -> ToClient:
+    def _wait(self, token: int, future: Future[ToClient], timeout: float | None = None) -> ToClient:
+        patience_s = self._timeout if timeout is None else timeout
         try:
-            return future.result(self._timeout)
+            return future.result(patience_s)
         except FutureTimeout:
             self._desk.forget_answer(token)
             self._engine.post(events.RequestAbandoned(at=monotonic(), token=token))
-            raise self._desk.no_answer(self._timeout) from None
+            raise self._desk.no_answer(patience_s) from None
 
 
 def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
@@ -489,6 +563,7 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         priority=options.get("priority", 0),
         on_lost=on_lost,
         name=options.get("name", ""),
+        steps=options.get("steps", 0),
     )
 
 

@@ -57,6 +57,10 @@ class Desk:
             if self._futures.setdefault(future.id, future) is not future:
                 raise ValueError(f"task {future.id} is under way in this client already")
 
+    def future(self, task_id: str) -> TaskFuture | None:
+        """Return the future of a task that is under way in this client."""
+        return self._futures.get(task_id)
+
     def forget(self, task_id: str) -> None:
         """Deliver nothing of this task any more."""
         self._futures.pop(task_id, None)

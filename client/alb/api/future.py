@@ -12,6 +12,7 @@ from alb.api.result import Captured, TaskResult
 if TYPE_CHECKING:
     from alb.core.actions import DeliverOutput
     from alb.core.notices import OutputMissing
+    from alb_core.messages import TaskLine
     from alb_core.tasks import Result
 
 
@@ -65,6 +66,8 @@ class TaskFuture(Future[TaskResult]):
         #: The recorded result, also where `result` raises.
         self.missing: tuple[OutputMissing, ...] = ()
         #: Output that was wanted and is gone, known with the result.
+        self.earlier: TaskLine | None = None
+        #: The task was there before it was asked for incrementally, and stood so then.
         self._ask_cancel = cancel
         self._capture_bytes = capture_bytes
         self._captures: list[Capture | None] = [None, None]

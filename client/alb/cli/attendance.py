@@ -133,7 +133,7 @@ class Attendance:
         """
         if self._pump is not None:
             self._pump.start()
-        with _caught(self._signals.append):
+        with caught(self._signals.append):
             while not self._is_over():
                 self._patience.check()
                 for number in self._take_signals():
@@ -238,7 +238,7 @@ def _is_plain(record: Result) -> bool:
 
 
 @contextmanager
-def _caught(take: Callable[[int], None]) -> Iterator[None]:
+def caught(take: Callable[[int], None]) -> Iterator[None]:
     """Catch what asks a command to end, for the time of a block."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:

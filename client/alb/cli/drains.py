@@ -124,7 +124,7 @@ def _ask(client: Client, names: Sequence[str]) -> WorkersPage:
 
 def _left(line: WorkerLine) -> str:
     """Return what is left on a worker, for people; empty: nothing."""
-    count = line.running + line.ahead + line.foreign
+    count = line.running + line.ahead + line.foreign + line.storing
     return f"{count} task{'s' if count > 1 else ''} left" if count else ""
 
 

@@ -20,6 +20,8 @@ class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
     exit_code: int | None = None
     signal: int | None = None
     why: str = ""
+    skipped: bool = False
+    #: It was not run again: it is an earlier task's.
     worker: str = ""
     attempt: int = 0
     wall_s: float = 0.0
@@ -34,7 +36,28 @@ class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
     stderr_bytes: int = 0
 
 
-def result_form(future: TaskFuture) -> ResultForm:
+class LineForm(ResultForm, kw_only=True, omit_defaults=True):
+    """One line of ``--each-line`` whose task has ended."""
+
+    line: int
+
+    @classmethod
+    def of(cls, line: int, form: ResultForm) -> LineForm:
+        """Return the form of a task with its line's number."""
+        return cls(line=line, **msgspec.structs.asdict(form))
+
+
+class EarlierForm(msgspec.Struct, kw_only=True):
+    """One line that was left out, because a task did it well before."""
+
+    line: int
+    id: str
+    state: str
+    exit_status: int
+    skipped: bool = True
+
+
+def result_form(future: TaskFuture, *, skipped: bool = False) -> ResultForm:
     """Return what is known of a task that has ended; raises the future's error where it has no result."""
     record = future.record
     if record is None:
@@ -47,6 +70,7 @@ def result_form(future: TaskFuture) -> ResultForm:
         exit_code=record.exit_code,
         signal=record.signal,
         why=record.why,
+        skipped=skipped,
         worker=record.worker,
         attempt=record.attempt,
         wall_s=record.wall_s,

@@ -1,11 +1,9 @@
-"""``alb history`` and ``alb sql``: what the results store keeps of finished tasks."""
+"""``alb history``: what the results store keeps of finished tasks."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 import time
 from datetime import datetime
 from itertools import islice
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 100
 #: Tasks shown without --limit.
-
-_SHELLS: Final = {"sqlite": "sqlite3", "postgresql": "psql", "mariadb": "mariadb", "mysql": "mariadb"}
 
 
 class Moment(click.ParamType["float"]):
@@ -134,48 +130,3 @@ def _emit_csv(tasks: Iterable[FinishedTask]) -> None:
     writer.writerow(FinishedTask.__struct_fields__)
     writer.writerows(msgspec.structs.astuple(task) for task in tasks)
     out.write_all(1, text.getvalue().encode(errors="surrogateescape"))
-
-
-@click.command()  # noqa: RET503 (the last line does not return)
-@click.option("--store", envvar="ALB_STORE", help="URL of the results store. Else $ALB_STORE.")
-@click.option("--url", "only_url", is_flag=True, help="Print the URL.")
-@click.option("--json", "as_json", is_flag=True, help="Write the URL as JSON.")
-def sql(store: str | None, *, only_url: bool, as_json: bool) -> int:
-    """Open the results store's own shell on it: sqlite3, psql or mariadb.
-
-    docs/results.md lists tables and views.
-    """
-    if not store:
-        raise click.UsageError("which store? use --store or set ALB_STORE to what the brokers have")
-    if as_json:
-        out.emit_json({"url": store})
-        return 0
-    if only_url:
-        out.echo(store)
-        return 0
-    scheme, _, rest = store.partition("://")
-    shell = _SHELLS.get(scheme.partition("+")[0])
-    if shell is None:
-        raise click.UsageError(f"{scheme[:40]!r} has no SQL; its own tools can read it (--url tells where)")
-    program = shutil.which(shell)
-    if program is None:
-        raise click.UsageError(f"there is no {shell} on this machine; --url prints where the store is")
-    arguments = [shell, *_arguments(shell, store, rest)]
-    os.execv(program, arguments)  # noqa: S606 (it takes our place and terminal)
-
-
-def _arguments(shell: str, url: str, rest: str) -> list[str]:
-    """Return the arguments with which a shell opens a store; what is secret goes by the environment."""
-    from urllib.parse import unquote, urlsplit  # noqa: PLC0415
-
-    if shell == "sqlite3":
-        return ["-readonly", "-header", "-column", "/" + rest.lstrip("/") if rest.startswith("/") else rest]
-    parts = urlsplit(url)
-    if shell == "psql":
-        os.environ["PGPASSWORD"] = unquote(parts.password or "")
-        login = f"{parts.username}@" if parts.username else ""
-        port = f":{parts.port}" if parts.port else ""
-        return [f"postgresql://{login}{parts.hostname or ''}{port}{parts.path}"]
-    os.environ["MYSQL_PWD"] = unquote(parts.password or "")
-    arguments = ["--host", parts.hostname or "localhost", "--user", unquote(parts.username or "root")]
-    return [*arguments, *(["--port", str(parts.port)] if parts.port else []), parts.path.strip("/")]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from alb.core.notices import AnyNotice
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+AMBIGUOUS_SHOWN: Final = 3
+#: Of the ids that a too short one begins.
 
 zk_option = click.option(
     "--zk", metavar="HOSTS", help="ZooKeeper servers, host:2181,host:2181[/chroot]. Else $ALB_ZK."
@@ -39,11 +43,15 @@ class Place:
         self.connect_timeout = connect_timeout
 
     @contextmanager
-    def client(self, on_notice: Callable[[AnyNotice], None] | None = None) -> Iterator[Client]:
-        """Open a client for the time of a block."""
+    def client(
+        self, on_notice: Callable[[AnyNotice], None] | None = None, **settings: int
+    ) -> Iterator[Client]:
+        """Open a client for the time of a block, with further settings of it."""
         from alb.api.client import Client  # noqa: PLC0415 (after the arguments were understood)
 
-        with Client(self.zk, user=self.user, timeout=self.connect_timeout, on_notice=on_notice) as client:
+        with Client(
+            self.zk, user=self.user, timeout=self.connect_timeout, on_notice=on_notice, **settings
+        ) as client:
             yield client
 
 
@@ -73,12 +81,13 @@ def nameable_host() -> str:
 
 
 def resolve(client: Client, text: str) -> str:
-    """Return the one task whose id begins with a text.
+    """Return the one task whose id begins with a text: in the table, else in history.
 
     Raises:
         click.BadParameter: None does, or several do.
     """
     from alb_core import ids  # noqa: PLC0415
+    from alb_core.errors import InvalidTask  # noqa: PLC0415
 
     if ids.is_task_id(text):
         return text
@@ -86,14 +95,17 @@ def resolve(client: Client, text: str) -> str:
         raise click.BadParameter(
             f"{text!r} is no task id: those have 32 lower-case hex digits, or less if unique"
         )
-    found = []
-    for line in client.tasks(prefix=text):
-        found.append(line)
-        if len(found) > 3:
-            break
+    found = {line.id: line.state.value for line in islice(client.tasks(prefix=text), AMBIGUOUS_SHOWN + 1)}
+    where = "in the table"
     if not found:
-        raise click.BadParameter(f"no task in the table has an id that begins with {text!r}")
+        with suppress(InvalidTask):  # there is no results store
+            past = islice(client.history(prefix=text), AMBIGUOUS_SHOWN + 1)
+            found = {row.task: row.state for row in past}
+            where = "in the table or in history"
+    if not found:
+        raise click.BadParameter(f"no task {where} has an id that begins with {text!r}")
     if len(found) > 1:
-        some = ", ".join(f"{line.id} ({line.state.value})" for line in found[:3])
-        raise click.BadParameter(f"{text!r} begins several ids: {some}{' …' if len(found) > 3 else ''}")
-    return found[0].id
+        some = ", ".join(f"{name} ({state})" for name, state in list(found.items())[:AMBIGUOUS_SHOWN])
+        more = " …" if len(found) > AMBIGUOUS_SHOWN else ""
+        raise click.BadParameter(f"{text!r} begins several ids: {some}{more}")
+    return next(iter(found))

@@ -13,17 +13,21 @@ from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.values import format_duration, format_size
 from alb_core import znodes
+from alb_core.errors import AlbError, CoordinationError
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from alb.api.client import Client
     from alb_core.drains import Drain
     from alb_core.messages import ClusterPage, TaskLine, WorkerLine, WorkersPage
     from alb_core.tasks import TaskRecord
     from alb_core.znodes import BrokerNode, LeaderNode
 
 WATCH_S: Final = 1.0
+STORE_ASKED_S: Final = 1.0
+#: A leader that does not answer in this time is listed without its store.
 LINES_MAX: Final = 1000
 #: Tasks shown without --limit.
 
@@ -78,7 +82,10 @@ def _task_row(line: TaskLine) -> tuple[str, ...]:
 @json_option
 @cluster_options
 def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
-    """Show the tasks IDS; without any, the cluster."""
+    """Show the tasks IDS; without any, the cluster.
+
+    A task that has left the table is shown as the results store remembers it.
+    """
     with place.client() as client:
         if not ids:
             page = client.cluster()
@@ -88,12 +95,14 @@ def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
             else:
                 _show_cluster(page, workers)
             return 0
-        records = [client.task(resolve(client, text)) for text in dict.fromkeys(ids)]
-    if as_json:
-        out.emit_json(records)
-    else:
-        for record in records:
-            _show_task(record)
+        found = [client.task_page(resolve(client, text)) for text in dict.fromkeys(ids)]
+        if as_json:
+            out.emit_json([each.task for each in found])
+            return 0
+        for each in found:
+            _show_task(each.task, stored=each.stored)
+            if each.task.incremental or each.stored:
+                _show_increments(client, each.task.id)
     return 0
 
 
@@ -113,21 +122,24 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
     if page.store:
-        waiting = f", {page.unarchived} finished tasks wait for it" if page.unarchived else ""
-        room = f", {format_size(page.store_bytes)}" if page.store_bytes else ""
-        out.echo(f"store    {page.store}{room}{waiting}")
+        storing = sum(worker.storing for worker in workers)
+        behind = f", the output of {storing} that are over is being stored" if storing else ""
+        out.echo(f"store    {_store_words(page)}{behind}")
     if page.set_aside:
         out.echo("set aside, because they cannot be read (delete or repair them with zkCli.sh):")
         for line in page.set_aside:
             out.echo(f"  {line}")
 
 
-def _show_task(record: TaskRecord) -> None:
+def _show_task(record: TaskRecord, *, stored: bool) -> None:
     command = record.spec.command
     out.echo(f"task      {record.id}")
     out.echo(f"command   {command if isinstance(command, str) else ' '.join(map(_quoted, command))}")
     path = znodes.done_path(record.id) if record.state.terminal else znodes.task_path(record.id)
-    out.echo(f"znode     {path}")
+    if stored:
+        out.echo("source    the results store: the task has left the table")
+    else:
+        out.echo(f"znode     {path}")
     out.echo(f"state     {record.state.value}{' (cancelled, ending)' if _is_ending(record) else ''}")
     out.echo(f"user      {record.user}")
     if record.spec.name:
@@ -146,6 +158,20 @@ def _show_task(record: TaskRecord) -> None:
     out.echo(f"usage     {result.wall_s:.3f} s wall, {result.cpu_s:.3f} s cpu, {memory} peak")
     stdout, stderr = result.stdout.size_bytes, result.stderr.size_bytes
     out.echo(f"output    {stdout} bytes stdout, {stderr} bytes stderr (alb logs {record.id})")
+
+
+def _show_increments(client: Client, task_id: str) -> None:
+    """Show what a task reported last."""
+    from alb_core.increments import shown  # noqa: PLC0415
+
+    try:
+        found = client.newest_increments(task_id, 1)
+    except AlbError as error:
+        out.say(f"what it reported cannot be read: {error}")
+        return
+    for row in found:
+        told = f"{row.key} = {shown(row.value)[:200]}" if row.key else shown(row.value)[:200]
+        out.echo(f"reported  {row.seq} increments, the last at {_clock(row.time)}: {told}")
 
 
 def _is_ending(record: TaskRecord) -> bool:
@@ -212,7 +238,7 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         (line.session, line.link), "lost"
     )
     if line.drain is not None:
-        drained = "draining" if line.running or line.ahead else "drained"
+        drained = "draining" if line.running or line.ahead or line.storing else "drained"
         state = drained if state == "ready" else f"{state}, {drained}"
     return (
         line.worker,
@@ -231,14 +257,15 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
 @json_option
 @cluster_options
 def brokers(place: Place, *, watch: bool, as_json: bool) -> int:
-    """List brokers and who leads, as ZooKeeper knows them."""
+    """List brokers and who leads, as ZooKeeper knows them, and how the leader's results store is."""
     with place.client() as client:
         leader, nodes = client.brokers()
+        page = _page_of(client, leader)
         if as_json:
-            out.emit_json([_broker_form(node, leader) for node in nodes])
+            out.emit_json([_broker_form(node, leader, page) for node in nodes])
         else:
-            columns = ("BROKER", "ROLE", "EPOCH", "CLIENTS", "HOST", "PID", "VERSION", "STARTED")
-            rows = [_broker_row(node, leader) for node in nodes]
+            columns = ("BROKER", "ROLE", "EPOCH", "CLIENTS", "HOST", "PID", "VERSION", "STARTED", "STORE")
+            rows = [_broker_row(node, leader, page) for node in nodes]
             out.emit_table(columns, rows, empty="no broker is registered: start one, `alb broker`")
         before = _roles(leader, nodes)
         while watch:
@@ -268,17 +295,39 @@ def _tell_role(name: str, role: str, *, as_json: bool) -> None:
         out.echo(f"{time.strftime('%H:%M:%S')}  {name}  {role}")
 
 
-def _broker_form(node: BrokerNode, leader: LeaderNode | None) -> dict[str, Any]:
+def _page_of(client: Client, leader: LeaderNode | None) -> ClusterPage | None:
+    """Return what the leader says of the cluster; None where it says nothing: who is there is told anyway."""
+    if leader is None:
+        return None
+    try:
+        return client.cluster(timeout=STORE_ASKED_S)
+    except CoordinationError:
+        return None
+
+
+def _broker_form(node: BrokerNode, leader: LeaderNode | None, page: ClusterPage | None) -> dict[str, Any]:
     leads = leader is not None and leader.incarnation == node.incarnation
     epoch = leader.epoch if leads and leader is not None else None
     fields = {name: getattr(node, name) for name in node.__struct_fields__}
-    return fields | {"leads": leads, "epoch": epoch}
+    fields |= {"leads": leads, "epoch": epoch}
+    if page is not None and page.broker == node.broker:
+        fields |= {"store": page.store, "unarchived": page.unarchived}
+    return fields
 
 
-def _broker_row(node: BrokerNode, leader: LeaderNode | None) -> tuple[str, ...]:
-    form = _broker_form(node, leader)
+def _broker_row(node: BrokerNode, leader: LeaderNode | None, page: ClusterPage | None) -> tuple[str, ...]:
+    form = _broker_form(node, leader, page)
     role, epoch = ("leader", str(form["epoch"])) if form["leads"] else ("standby", "")
-    return (node.broker, role, epoch, node.clients, node.host, str(node.pid), node.version, node.started)
+    store = _store_words(page) if page is not None and "store" in form else ""
+    about = (node.broker, role, epoch, node.clients, node.host, str(node.pid), node.version, node.started)
+    return (*about, store)
+
+
+def _store_words(page: ClusterPage) -> str:
+    """Say how the results store is."""
+    waiting = f", {page.unarchived} finished tasks wait for it" if page.unarchived else ""
+    room = f", {format_size(page.store_bytes)}" if page.store_bytes else ""
+    return f"{page.store or 'none'}{room}{waiting if page.store else ''}"
 
 
 # --- operation --------------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import wait
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -15,10 +17,17 @@ from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.story import Story
 from alb.cli.values import BANDWIDTH, DURATION, SETTING, SIZE
+from alb.core.notices import TaskPlaced
+from alb_core import limits
+from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
-    from alb.api.client import Client
+    from collections.abc import Callable
+
+    from alb.api.client import Client, Command
     from alb.api.future import TaskFuture
+    from alb.core.notices import AnyNotice
+    from alb_core.messages import TaskLine
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -50,37 +59,140 @@ if TYPE_CHECKING:
     "task_id",
     help="32 hex digits of your own; as long as the table keeps it, the same id is the same task.",
 )
+@click.option(
+    "--incremental",
+    is_flag=True,
+    help="Run only what has no good result yet: same command, environment, directory, files, labels.",
+)
+@click.option(
+    "--each-line",
+    "lines",
+    type=click.File("rb"),
+    help="Run COMMAND for each line of this file (-: standard input), which replaces {} or comes last.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(0, limits.STEPS_MAX),
+    default=0,
+    help="Run COMMAND once for each $ALB_STEP from 1 to this; it goes on after the last one that is stored.",
+)
+@click.option("--increments", is_flag=True, help="Tell on stderr what the command reports while it runs.")
 @click.option("--detach", is_flag=True, help="Print the id once the task is accepted, and leave.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @json_option
 @cluster_options
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def submit(
-    place: Place, command: tuple[str, ...], *, detach: bool, quiet: bool, as_json: bool, **options: Any
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def submit(  # noqa: PLR0913 (one parameter an option)
+    place: Place,
+    command: tuple[str, ...],
+    task_id: str | None,
+    lines: BinaryIO | None,
+    *,
+    incremental: bool,
+    increments: bool,
+    detach: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Run COMMAND on the cluster; its output and exit status come back.
 
-    One argument is a shell command line, several are a program and its arguments.
+    One argument is a shell command line, several are a program and its arguments. With --each-line there is
+    a task for each line; without COMMAND each line is a shell command line of its own.
 
     Exit status: the command's own; 128+N killed by signal N; 124 time limit; 125 alb failed; 126 not
-    executable; 127 not found; 130 cancelled by a second Ctrl-C.
+    executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that of the first line that
+    failed.
     """
     options["env"] = _environment(options["env"])
-    options["id"] = options.pop("task_id")
+    say = _silence if quiet else out.say
+    if lines is not None:
+        if task_id is not None:
+            raise click.UsageError("--id names one task, and --each-line makes many")
+        how = {"incremental": incremental, "detach": detach, "as_json": as_json}
+        return _run_lines(place, command, options, lines, say, how)
+    if not command:
+        raise click.UsageError("which COMMAND? give a shell command line, or a program and its arguments")
     what = command[0] if len(command) == 1 else command
-    story = Story(_silence if quiet else out.say, time.monotonic)
+    story = Story(say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
+        earlier = _earlier(client, what, options, say) if incremental else None
+        if detach and earlier is not None:
+            return _print_id(earlier.id, as_json=as_json)
         if detach:
-            future = client.submit(what, output=False, moves=True, **options)
+            future = client.submit(what, id=task_id, output=False, moves=True, **options)
             return _leave(client, future, patience, story, as_json=as_json)
         if as_json:
-            future = client.submit(what, moves=True, **options)
+            if earlier is not None:
+                future = client.attach(earlier.id)
+            else:
+                future = client.submit(what, id=task_id, moves=True, **options)
             status = Attendance(client, future, patience, story).attend()
-            out.emit_json(result_form(future))
+            out.emit_json(result_form(future, skipped=earlier is not None))
             return status
-        stream = client.stream(what, moves=True, **options)
-        return Attendance(client, stream, patience, story, Pump(stream, out.DESCRIPTORS)).attend()
+        if earlier is not None:
+            stream = client.attach_stream(earlier.id, moves=True)
+        else:
+            stream = client.stream(what, id=task_id, moves=True, **options)
+        with _reporting(client, stream.id, wanted=increments):
+            status = Attendance(client, stream, patience, story, Pump(stream, out.DESCRIPTORS)).attend()
+        if earlier is not None and stream.record is not None and stream.missing:
+            from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
+
+            show_lost(stream, stream.record, out.DESCRIPTORS)
+        return status
+
+
+@contextmanager
+def _reporting(client: Client, task_id: str, *, wanted: bool) -> Iterator[None]:
+    """Tell what a task reports, for the time of a block."""
+    if not wanted:
+        yield
+        return
+    from alb.cli.increments import Reporter  # noqa: PLC0415 (only who asks for it pays)
+
+    reporter = Reporter(client, task_id)
+    reporter.start()
+    try:
+        yield
+    finally:
+        reporter.finish()
+
+
+def _earlier(client: Client, what: Command, options: Any, say: Callable[[str], None]) -> TaskLine | None:
+    """Return a task that did the same well, or waits or runs, and say so."""
+    (found,) = client.find_earlier([what], **options)
+    if found is not None and found.state is TaskState.SUCCEEDED:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.finished))
+        say(f"skipped: task {found.id} did this well, {when}; here is its output")
+    elif found is not None:
+        say(f"not run twice: task {found.id} does this, it is {found.state.value}")
+    elif not client.cluster().store:
+        say("the cluster has no results store: finished tasks count only while they are in its table")
+    return found
+
+
+def _run_lines(  # noqa: PLR0913, PLR0917 (what was asked for)
+    place: Place,
+    template: tuple[str, ...],
+    options: dict[str, Any],
+    lines: BinaryIO,
+    say: Callable[[str], None],
+    how: dict[str, bool],
+) -> int:
+    from alb.cli.batch import CAPTURE_BYTES, Batch  # noqa: PLC0415 (a single task starts without it)
+
+    batch = Batch(template, options, say=say, **how)
+    story = Story(say, time.monotonic)
+
+    def hear(notice: AnyNotice) -> None:
+        batch.hear(notice)
+        if not isinstance(notice, TaskPlaced):  # the story is of one task; here are many
+            story.tell(notice)
+
+    with place.client(hear, capture_bytes=CAPTURE_BYTES) as client:
+        return batch.run(client, Patience(client, story, place.connect_timeout), lines)
 
 
 def _leave(client: Client, future: TaskFuture, patience: Patience, story: Story, *, as_json: bool) -> int:
@@ -91,10 +203,14 @@ def _leave(client: Client, future: TaskFuture, patience: Patience, story: Story,
     if future.done():
         future.result()
     client.detach(future)
+    return _print_id(future.id, as_json=as_json)
+
+
+def _print_id(task_id: str, *, as_json: bool) -> int:
     if as_json:
-        out.emit_json({"id": future.id})
+        out.emit_json({"id": task_id})
     else:
-        out.echo(future.id)
+        out.echo(task_id)
     return 0
 
 

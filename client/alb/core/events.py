@@ -16,10 +16,13 @@ from alb_core.messages import (
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryIncrements,
+    QueryOutput,
     QueryRows,
     QueryTask,
     QueryTasks,
     QueryWorkers,
+    QueryWorks,
     SetPolicy,
     StreamName,
     ToClient,
@@ -35,6 +38,9 @@ Query: TypeAlias = (
     | QueryDump
     | QueryHistory
     | QueryRows
+    | QueryIncrements
+    | QueryOutput
+    | QueryWorks
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

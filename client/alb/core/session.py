@@ -30,6 +30,9 @@ _PAGES: Final = (
     messages.DumpPage,
     messages.HistoryPage,
     messages.RowsPage,
+    messages.IncrementsPage,
+    messages.OutputPage,
+    messages.WorksPage,
     messages.Done,
 )
 
@@ -238,6 +241,9 @@ class ClientCore:
         | messages.DumpPage
         | messages.HistoryPage
         | messages.RowsPage
+        | messages.IncrementsPage
+        | messages.OutputPage
+        | messages.WorksPage
         | messages.Done,
         out: Actions,
     ) -> None:

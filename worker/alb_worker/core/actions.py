@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core import zk
+from alb_core.increments import Resume
 from alb_core.messages import AttemptId, StreamName, WorkerMessage
 from alb_core.notes import Note
 from alb_core.tasks import TaskSpec
@@ -39,7 +40,7 @@ class SendToLeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SendChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """Send a piece of the spool over the output link; it may be lost."""
+    """Send a piece of the spool over the output link, to a reader or the store; it may be lost."""
 
     attempt: AttemptId
     stream: StreamName
@@ -50,6 +51,9 @@ class SendChunk(msgspec.Struct, frozen=True, kw_only=True):
     lost: str = ""
     #: Why there is nothing from `offset` on.
     reader: bytes = b""
+    #: Empty: the results store.
+    stored: int = 0
+    #: The offset below which the store has the stream.
 
 
 class LaunchAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +61,8 @@ class LaunchAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
     attempt: AttemptId
     spec: TaskSpec
+    resume: Resume | None = None
+    #: What earlier attempts of the task reported.
 
 
 class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):

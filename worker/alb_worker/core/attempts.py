@@ -19,6 +19,7 @@ import msgspec
 
 from alb_core import codec, limits
 from alb_core.errors import InvalidTransition, RemoteProtocolError
+from alb_core.increments import Resume
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
 from alb_core.notes import Level, Note
 from alb_core.resources import Capacity, Request, Room
@@ -107,6 +108,8 @@ class Record(msgspec.Struct, kw_only=True):
     #: When it came.
     spec: TaskSpec | None = None
     #: None for one that was never to run here.
+    resume: Resume | None = None
+    #: What earlier attempts of the task reported.
     killed: bool = False
     #: The runner was told to kill it.
     ends_as: Cause = Cause.KILLED
@@ -185,14 +188,14 @@ class Attempts:
             return self._add_ended(at, attempt, Outcome(cause=Cause.NOT_STARTED, why=str(error)))
         if wrong is not None:
             return self._add_ended(at, attempt, Outcome(cause=Cause.NOT_STARTED, why=wrong))
-        return self._add(at, attempt, spec)
+        return self._add(at, attempt, spec, message.resume)
 
     def on_kill(self, at: float, message: Kill) -> Actions:
         """End an attempt; one that never came is marked as ended, so that a late Run cannot start it."""
         record = self.records.get(message.attempt)
         if record is not None:
             return self._step(at, record, message)
-        cause = Cause.EVICTED if _evicts(message) else Cause.KILLED
+        cause = Cause.EVICTED if evicts(message) else Cause.KILLED
         why = f"{message.why} before it reached the worker, or long ended"
         return self._add_ended(at, message.attempt, Outcome(cause=cause, why=why))
 
@@ -248,6 +251,18 @@ class Attempts:
             due.append(attempt)
         return [self._report(at, self.records[attempt]) for attempt in due]
 
+    def report(self, at: float, attempt: AttemptId) -> Actions:
+        """Give the report of an attempt, if it has one: what held it back is over."""
+        record = self.records.get(attempt)
+        if record is None or record.phase is not Phase.ENDED:
+            return []
+        return [self._report(at, record)]
+
+    def ended(self, attempt: AttemptId) -> bool:
+        """Tell whether an attempt is over and its report not acknowledged."""
+        record = self.records.get(attempt)
+        return record is not None and record.phase is Phase.ENDED
+
     # --- leaves -------------------------------------------------------------------------------------------
 
     def _step(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
@@ -266,13 +281,15 @@ class Attempts:
         if len(self._newest) > NEWEST_KEPT_MAX:
             self._newest.popitem(last=False)
 
-    def _add(self, at: float, attempt: AttemptId, spec: TaskSpec) -> Actions:
+    def _add(self, at: float, attempt: AttemptId, spec: TaskSpec, resume: Resume | None) -> Actions:
         actions: Actions = []
         for older in (self._waiting.get(attempt.task), self._of_task.get(attempt.task)):
             if older is not None:
                 actions += self._step(at, self.records[older], Superseded(at=at))
         self._remember(attempt)
-        self.records[attempt] = Record(attempt=attempt, phase=Phase.WAITING, since=at, spec=spec)
+        self.records[attempt] = Record(
+            attempt=attempt, phase=Phase.WAITING, since=at, spec=spec, resume=resume
+        )
         self._waiting[attempt.task] = attempt
         return actions + self._fill(at)
 
@@ -315,7 +332,7 @@ class Attempts:
             del self._waiting[task]
         record.phase = Phase.ENDED
         record.outcome = outcome
-        record.spec = None
+        record.spec = record.resume = None
         return [self._report(at, record), *(self._fill(at) if self._waiting else ())]
 
     # --- the steps ----------------------------------------------------------------------------------------
@@ -327,7 +344,7 @@ class Attempts:
         self.live += 1
         self._room.take(record.spec.request)
         record.phase = Phase.LAUNCHING
-        return [LaunchAttempt(attempt=record.attempt, spec=record.spec)]
+        return [LaunchAttempt(attempt=record.attempt, spec=record.spec, resume=record.resume)]
 
     def _start(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
         record.phase = Phase.RUNNING
@@ -341,7 +358,7 @@ class Attempts:
 
     def _kill(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
         """Tell the runner once: the leader repeats it until the end, which must not start the grace anew."""
-        record.ends_as = Cause.EVICTED if _evicts(stimulus) else Cause.KILLED
+        record.ends_as = Cause.EVICTED if evicts(stimulus) else Cause.KILLED
         if record.killed:
             return []
         record.killed = True
@@ -370,7 +387,7 @@ class Attempts:
     def _end_unstarted(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         if isinstance(stimulus, WorkerStops):
             return self._end(at, record, _STOPPED)
-        if _evicts(stimulus):
+        if evicts(stimulus):
             return self._end(at, record, _EVICTED)
         return self._end(at, record, Outcome(cause=Cause.KILLED, why="ended before it was started"))
 
@@ -431,6 +448,6 @@ class Attempts:
         assert len(self._newest) <= NEWEST_KEPT_MAX
 
 
-def _evicts(stimulus: Stimulus) -> bool:
+def evicts(stimulus: Stimulus) -> bool:
     """Tell whether the leader ends an attempt so that its task runs elsewhere."""
     return isinstance(stimulus, Kill) and stimulus.why == "evicted"

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core import zk
+from alb_core.increments import Line
 from alb_core.messages import AttemptId, Grant, StreamName, ToWorker
 from alb_core.resources import Load
 from alb_core.tasks import Outcome
@@ -71,6 +72,13 @@ class OutputGrew(Event, frozen=True, kw_only=True):
     #: Its length now.
 
 
+class Reported(Event, frozen=True, kw_only=True):
+    """A command reported increments. Never after the attempt's end."""
+
+    attempt: AttemptId
+    lines: tuple[Line, ...]
+
+
 class RunnerEnded(Event, frozen=True, kw_only=True):
     """The attempt is over, its processes are gone, its spool is complete. It may never have been launched."""
 
@@ -116,6 +124,7 @@ WorkerEvent: TypeAlias = (
     | Granted
     | AttemptLaunched
     | OutputGrew
+    | Reported
     | RunnerEnded
     | RunnerLost
     | SpoolDropped

@@ -55,10 +55,12 @@ class Streams:
 
     Args:
         newest: Names the newest attempt of a task that this worker heard of.
+        owed: Tells whether the results store must still have more of an attempt.
     """
 
-    def __init__(self, newest: Callable[[str], AttemptId | None]) -> None:
+    def __init__(self, newest: Callable[[str], AttemptId | None], owed: Callable[[AttemptId], bool]) -> None:
         self._newest = newest
+        self._owed = owed
         self._outputs: dict[AttemptId, Output] = {}
         self._finished: OrderedDict[AttemptId, None] = OrderedDict()
         #: Those that are over, the oldest first.
@@ -143,7 +145,7 @@ class Streams:
         """Raise AssertionError where indexes disagree or a bound is passed; tests call it every time."""
         over = {attempt for attempt, output in self._outputs.items() if output.over}
         assert over == set(self._finished)
-        assert len(over) <= FINISHED_KEPT_MAX
+        assert sum(not self._owed(attempt) for attempt in over) <= FINISHED_KEPT_MAX
         assert all(len(output.windows) <= 2 * READERS_MAX for output in self._outputs.values())
 
     def _admit(
@@ -171,9 +173,10 @@ class Streams:
                 actions += self._pump(attempt, output, key)
         self._finished[attempt] = None
         if len(self._finished) > FINISHED_KEPT_MAX:
-            oldest, _ = self._finished.popitem(last=False)
-            self.on_dropped(oldest)
-            actions.append(DropSpool(attempt=oldest))
+            oldest = next((each for each in self._finished if not self._owed(each)), None)
+            if oldest is not None:
+                self.on_dropped(oldest)
+                actions.append(DropSpool(attempt=oldest))
         return actions
 
     def _pump(self, attempt: AttemptId, output: Output, key: tuple[bytes, StreamName]) -> list[WorkerAction]:

@@ -18,6 +18,7 @@ from alb_core.draws import Draws
 from alb_core.messages import (
     AttemptAck,
     AttemptEnded,
+    AttemptExited,
     Beat,
     Error,
     Goodbye,
@@ -28,13 +29,23 @@ from alb_core.messages import (
     Register,
     Registered,
     Run,
+    Stored,
     ToWorker,
 )
 from alb_core.notes import Level, Note
 from alb_core.resources import Load
 from alb_core.tasks import Cause
 from alb_worker.core.actions import Exit, SendToLeader, WorkerAction
-from alb_worker.core.attempts import LIVE, STOP_GRACE_S, UNENDED, Actions, Attempts, Phase, WorkerStops
+from alb_worker.core.attempts import (
+    LIVE,
+    STOP_GRACE_S,
+    UNENDED,
+    Actions,
+    Attempts,
+    Phase,
+    WorkerStops,
+    evicts,
+)
 from alb_worker.core.departure import (
     EXIT_REPLACED,
     EXIT_STOPPED,
@@ -51,6 +62,7 @@ from alb_worker.core.events import (
     LinkOpened,
     LoadMeasured,
     OutputGrew,
+    Reported,
     RunnerEnded,
     RunnerLost,
     SpoolDropped,
@@ -58,6 +70,7 @@ from alb_worker.core.events import (
     Tick,
     WorkerEvent,
 )
+from alb_worker.core.keeping import Keeping
 from alb_worker.core.link import LeaderLink
 from alb_worker.core.registration import Registration, Standing
 from alb_worker.core.streams import Streams
@@ -87,12 +100,14 @@ class WorkerCore:
         self.registration = Registration(node, tokens)
         self.link = LeaderLink(self._greet, tokens, Draws(seed))
         self.attempts = Attempts(node.capacity)
-        self.streams = Streams(self.attempts.newest)
+        self.keeping = Keeping()
+        self.streams = Streams(self.attempts.newest, self.keeping.owes)
         self._handlers: dict[type, Callable[[Any], Actions]] = {
             LeaderSaid: self._on_leader_said,
             AttemptLaunched: self._on_runner,
             RunnerEnded: self._on_runner_ended,
-            OutputGrew: self.streams.on_grew,
+            OutputGrew: self._on_grew,
+            Reported: self._on_reported,
             Granted: self._on_granted,
             Tick: self._on_tick,
             LoadMeasured: self._on_load_measured,
@@ -112,6 +127,7 @@ class WorkerCore:
             Run: self._on_run,
             Kill: self._on_kill,
             AttemptAck: self._on_ack,
+            Stored: self._on_stored,
             Registered: self._on_registered,
             Heartbeat: self._on_heartbeat,
             Error: self._on_error,
@@ -188,21 +204,39 @@ class WorkerCore:
             self.streams.forget_readers()
         if self._departure.stopping:
             actions.append(SendToLeader(message=Leaving()))
-        return actions + self.attempts.report_all(event.at)
+        actions += self.keeping.on_registered(event.at, stores=message.stores)
+        return actions + self._hold(self.attempts.report_all(event.at))
 
     def _on_run(self, event: LeaderSaid, message: Run) -> Actions:
         actions = self.attempts.on_run(event.at, message)
         record = self.attempts.records.get(message.attempt)
         if record is not None and record.phase is not Phase.ENDED:
-            actions = self.streams.expect(message.attempt) + actions
+            actions = self._expect(message) + actions
             if message.readers:
                 actions += self.streams.on_readers(message.attempt, message.readers)
         return self._settle(actions)
 
+    def _expect(self, message: Run) -> Actions:
+        """Expect the output and the increments of an attempt that is new here."""
+        if not self.streams.open(message.attempt):
+            self.keeping.expect(message.attempt, message.resume.seq if message.resume is not None else 0)
+        return self.streams.expect(message.attempt)
+
     def _on_kill(self, event: LeaderSaid, message: Kill) -> Actions:
+        """End an attempt; where its report only waits for the store, and nobody wants it, it need not."""
+        if self.attempts.ended(message.attempt) and not evicts(message):
+            self.keeping.waive(message.attempt)
         return self._settle(self.attempts.on_kill(event.at, message))
 
+    def _on_stored(self, event: LeaderSaid, message: Stored) -> Actions:
+        owed = self.keeping.owes(message.attempt)
+        actions = self.keeping.on_stored(event.at, message)
+        if owed and not self.keeping.owes(message.attempt):
+            actions += self.attempts.report(event.at, message.attempt)
+        return self._settle(actions)
+
     def _on_ack(self, event: LeaderSaid, message: AttemptAck) -> Actions:
+        self.keeping.forget(message.attempt)
         return self.attempts.on_ack(event.at, message)
 
     def _on_heartbeat(self, _event: LeaderSaid, _message: Heartbeat) -> Actions:
@@ -236,7 +270,16 @@ class WorkerCore:
                 if not self.link.registered:
                     continue
             settled.append(action)
-        return settled
+        return self._hold(settled)
+
+    def _hold(self, actions: Actions) -> Actions:
+        """Say only that its room is free where the store must have more of an attempt before its report."""
+        for place, action in enumerate(actions):
+            if isinstance(action, SendToLeader) and isinstance(action.message, AttemptEnded):
+                attempt = action.message.attempt
+                if self.keeping.owes(attempt):
+                    actions[place] = SendToLeader(message=AttemptExited(attempt=attempt))
+        return actions
 
     def _close_streams(self, report: AttemptEnded) -> Actions:
         """Close the streams of what ended; what never began has none, and takes no finished one's place."""
@@ -252,18 +295,33 @@ class WorkerCore:
 
     def _on_runner_ended(self, event: RunnerEnded) -> Actions:
         reports = self.attempts.on_runner(event)
-        return self.streams.on_ended(event) + self._settle(reports)
+        sizes = (event.stdout_bytes, event.stderr_bytes)
+        sent = self.keeping.on_ended(event.at, event.attempt, sizes)
+        return self.streams.on_ended(event) + self._settle(sent + reports)
+
+    def _on_grew(self, event: OutputGrew) -> Actions:
+        sent = self.keeping.on_grew(event.at, event.attempt, event.stream, event.size_bytes)
+        return self.streams.on_grew(event) + self._settle(sent)
+
+    def _on_reported(self, event: Reported) -> Actions:
+        return self._settle(self.keeping.on_reported(event.at, event.attempt, event.lines))
 
     def _on_runner_lost(self, event: RunnerLost) -> Actions:
         note = Note("runner_lost", {"interrupted": self.attempts.live}, Level.ERROR)
-        return [note, *self._settle(self.attempts.on_all(event.at, event, LIVE))]
+        running = [attempt for attempt, record in self.attempts.records.items() if record.phase in LIVE]
+        sent = [action for attempt in running for action in self.keeping.on_over(event.at, attempt)]
+        return [note, *self._settle(sent + self.attempts.on_all(event.at, event, LIVE))]
 
     def _on_granted(self, event: Granted) -> Actions:
         return self.streams.on_granted(event.grant)
 
     def _on_spool_dropped(self, event: SpoolDropped) -> Actions:
+        """Tell readers that it is gone when they ask; where the store was to have it, report without."""
         self.streams.on_dropped(event.attempt)
-        return []
+        if not self.keeping.owes(event.attempt):
+            return []
+        self.keeping.waive(event.attempt)
+        return self._settle(self.attempts.report(event.at, event.attempt))
 
     # --- the machine and the clock ------------------------------------------------------------------------
 
@@ -280,7 +338,8 @@ class WorkerCore:
             actions.append(SendToLeader(message=Beat(load=self._current_load())))
         actions += self._settle(self.attempts.give_back_overdue(event.at))
         if self.link.registered:
-            actions += self.attempts.report_due(event.at)
+            actions += self.keeping.tick(event.at)
+            actions += self._hold(self.attempts.report_due(event.at))
         return actions + self._remind(event.at)
 
     def _remind(self, at: float) -> Actions:
@@ -339,6 +398,7 @@ class WorkerCore:
         """Raise AssertionError where the parts disagree; tests call it after every event."""
         self.attempts.check_invariants()
         self.streams.check_invariants()
+        self.keeping.check_invariants()
         for attempt, record in self.attempts.records.items():
             if record.phase is not Phase.ENDED:
                 assert self.streams.open(attempt)

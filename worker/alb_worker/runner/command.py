@@ -94,6 +94,7 @@ class Spawner:
             **self._environment,
             **start.env,
             **self._marks,
+            **start.marks,
             "ALB_TASK_ID": attempt.task,
             "ALB_ATTEMPT": str(attempt.n),
             "ALB_CPUS": f"{start.cpus:g}",

@@ -44,6 +44,8 @@ class Start(RunnerMessage, frozen=True, kw_only=True):
     #: Between TERM and KILL at the time limit.
     cpus: float
     memory_bytes: int
+    marks: dict[str, str]
+    #: What the agent adds to its environment; no `env` can replace it.
 
 
 class Kill(RunnerMessage, frozen=True, kw_only=True):

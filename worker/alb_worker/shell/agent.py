@@ -16,12 +16,14 @@ import zmq
 
 from alb_core import codec, zk
 from alb_core.errors import AlbError, ConfigError, RemoteProtocolError
+from alb_core.increments import Line
 from alb_core.io.clock import monotonic
 from alb_core.io.logs import Logger, write_note
 from alb_core.io.session import Session
 from alb_core.io.sockets import Doorbell
-from alb_core.messages import Grant
+from alb_core.messages import AttemptId, Grant
 from alb_core.notes import Note
+from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import (
     ConnectLeader,
     ConnectOutput,
@@ -38,13 +40,17 @@ from alb_worker.core.events import (
     LeaderSaid,
     LinkClosed,
     LoadMeasured,
+    Reported,
+    RunnerEnded,
     RunnerLost,
     SpoolDropped,
     Tick,
     WorkerEvent,
 )
+from alb_worker.core.steps import first_step
 from alb_worker.core.worker import WorkerCore
 from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started
+from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.links import LeaderSocket, OutputSocket, Source, Wanted
 from alb_worker.shell.load import LoadMeter
 from alb_worker.shell.runner_link import RunnerDied, RunnerLink
@@ -54,6 +60,7 @@ from alb_worker.shell.spool import Spool
 TICK_S: Final = 0.1
 LOAD_S: Final = 1.0
 #: Between two measurements of the machine's load.
+NOT_STARTED_STATUS: Final = 125
 RUNNER_DEATHS_MAX: Final = 5
 RUNNER_DEATHS_WITHIN_S: Final = 60.0
 #: A runner that dies more often than that will not live: the worker ends, and its supervisor may try.
@@ -86,6 +93,7 @@ class Agent:
         session: The way to ZooKeeper; started and stopped by the owner.
         runner: Runs the commands; started and closed by the owner.
         spool: Keeps their output.
+        increments: The files to which they report increments; closed by the owner.
         meter: Measures the load.
         identity: How the leader's sockets name this worker.
         logger: Takes the core's notes.
@@ -99,6 +107,7 @@ class Agent:
         session: Session,
         runner: RunnerLink,
         spool: Spool,
+        increments: IncrementFiles,
         meter: LoadMeter,
         identity: bytes,
         logger: Logger,
@@ -109,6 +118,7 @@ class Agent:
         self._session = session
         self._runner = runner
         self._spool = spool
+        self._increments = increments
         self._news = RunnerNews(spool)
         self._meter = meter
         self._logger = logger
@@ -123,7 +133,7 @@ class Agent:
         self._runner_deaths: deque[float] = deque(maxlen=RUNNER_DEATHS_MAX)
         self._performers: dict[type, Callable[[Any], None]] = {
             SendToLeader: lambda action: self._leader.add(action.message),
-            LaunchAttempt: lambda action: self._runner.start_attempt(action.attempt, action.spec),
+            LaunchAttempt: self._launch,
             SendChunk: self._output.add,
             KillAttempt: lambda action: self._runner.kill(action.attempt, action.grace_s),
             DropSpool: lambda action: self._spool.drop(action.attempt),
@@ -225,6 +235,8 @@ class Agent:
                         "runner_started", pid=message.pid, cgroup=message.cgroup, dyed=message.dyed
                     )
         for event in self._news.translate(monotonic(), pieces):
+            if isinstance(event, RunnerEnded):
+                self._report(event.attempt, self._increments.finish(event.attempt))
             self._handle(event)
         if death is not None:
             self._replace_runner(death)
@@ -239,6 +251,8 @@ class Agent:
         for leftover in self._runner.restart():
             self._logger.warning("leftover_killed", pid=leftover.pid, task=leftover.task, gone=leftover.gone)
         self._news.abandon()
+        for attempt, lines in self._increments.abandon():
+            self._report(attempt, lines)
         self._handle(RunnerLost(at=monotonic()))
 
     def _tick(self, at: float) -> None:
@@ -246,8 +260,10 @@ class Agent:
         if at >= self._load_at:
             self._load_at = at + LOAD_S
             self._handle(LoadMeasured(at=at, load=self._meter.measure(at)))
-            for attempt in self._spool.expire(at):
+            for attempt in self._spool.expire(at, self._core.keeping.owes):
                 self._handle(SpoolDropped(at=at, attempt=attempt))
+        for attempt, lines in self._increments.poll():
+            self._report(attempt, lines)
         self._handle(Tick(at=at))
 
     # --- the core -----------------------------------------------------------------------------------------
@@ -256,6 +272,22 @@ class Agent:
         performers = self._performers
         for action in self._core.handle(event):
             performers[type(action)](action)
+
+    def _launch(self, action: LaunchAttempt) -> None:
+        resume = action.resume
+        try:
+            marks = self._increments.open(action.attempt, resume)
+        except OSError as error:
+            why = f"what earlier attempts reported could not be written for it: {error.strerror}"
+            outcome = Outcome(cause=Cause.NOT_STARTED, exit_code=NOT_STARTED_STATUS, why=why)
+            self._inbox.post(RunnerEnded(at=monotonic(), attempt=action.attempt, outcome=outcome))
+            return
+        first = first_step(resume.lines) if resume is not None else 1
+        self._runner.start_attempt(action.attempt, action.spec, marks, first)
+
+    def _report(self, attempt: AttemptId, lines: tuple[Line, ...]) -> None:
+        if lines:
+            self._handle(Reported(at=monotonic(), attempt=attempt, lines=lines))
 
     def _connect_leader(self, action: ConnectLeader) -> None:
         self._output.close()
@@ -279,4 +311,7 @@ class Agent:
         self._exit = action
 
     def _read_spool(self, chunk: SendChunk) -> bytes:
-        return self._spool.read(chunk.attempt, chunk.stream, chunk.offset, chunk.size_bytes)
+        data = self._spool.read(chunk.attempt, chunk.stream, chunk.offset, chunk.size_bytes)
+        if len(data) < chunk.size_bytes:  # the disk fails: nobody must wait for what cannot come
+            self._inbox.post(SpoolDropped(at=monotonic(), attempt=chunk.attempt))
+        return data

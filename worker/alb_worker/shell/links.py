@@ -209,4 +209,5 @@ class OutputSocket:
             end=chunk.end or gone,
             lost="the worker no longer keeps the output of this attempt" if gone else chunk.lost,
             reader=chunk.reader,
+            stored=chunk.stored,
         )

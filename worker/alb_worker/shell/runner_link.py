@@ -11,6 +11,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import msgspec
@@ -18,6 +20,7 @@ import msgspec
 from alb_core.errors import ConfigError
 from alb_core.messages import AttemptId
 from alb_core.tasks import TaskSpec
+from alb_worker.core.steps import command_of_steps
 from alb_worker.runner import cgroup
 from alb_worker.runner.link import FrameLink
 from alb_worker.runner.messages import FromRunner, Kill, Settings, Start
@@ -26,6 +29,7 @@ from alb_worker.shell import leftovers
 CLOSE_S: Final = 15.0
 #: A runner whose agent is gone kills its commands for up to 10 s.
 BYTES_A_TURN: Final = 1024 * 1024
+_NO_MARKS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class RunnerDied(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,18 +109,32 @@ class RunnerLink:
         """Return the file descriptor to poll for reading; it changes with ``restart``."""
         return self._open_link().fileno()
 
-    def start_attempt(self, attempt: AttemptId, spec: TaskSpec) -> None:
-        """Have a command run. Answers: Started, Output, Ended. Sent with the next ``flush``."""
+    def start_attempt(
+        self, attempt: AttemptId, spec: TaskSpec, marks: Mapping[str, str] = _NO_MARKS, first_step: int = 1
+    ) -> None:
+        """Have a command run. Answers: Started, Output, Ended. Sent with the next ``flush``.
+
+        Args:
+            attempt: What runs.
+            spec: What it is.
+            marks: What is added to its environment.
+            first_step: Of a task of steps, where it begins.
+        """
+        command = spec.command
+        if spec.steps:
+            command = command_of_steps(command, spec.steps, first_step)
+            marks = {**marks, "ALB_STEPS": str(spec.steps)}
         self._open_link().send(
             Start(
                 attempt=attempt,
-                command=spec.command,
+                command=command,
                 env=spec.env,
                 cwd=spec.cwd,
                 time_limit_s=spec.time_limit_s,
                 grace_s=spec.grace_s,
                 cpus=spec.request.cpus,
                 memory_bytes=spec.request.memory_bytes,
+                marks=dict(marks),
             )
         )
 

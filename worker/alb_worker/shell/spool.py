@@ -237,27 +237,31 @@ class Spool:
                 self.drop(attempt)
                 self._dropped.append(attempt)
 
-    def expire(self, now: float) -> list[AttemptId]:
+    def expire(self, now: float, owed: Callable[[AttemptId], bool]) -> list[AttemptId]:
         """Drop finished attempts whose retention is over, the oldest first.
 
         Args:
             now: Monotonic seconds.
+            owed: Tells which must stay, for the results store does not have all of them.
 
         Returns:
             The dropped ones, for those who still read them; also those that a full disk has cost.
         """
         dropped, self._dropped = self._dropped, []
-        while self._finished:
-            attempt, entry = next(iter(self._finished.items()))
+        count, size_bytes = len(self._finished), self._finished_bytes
+        spare: list[AttemptId] = []
+        for attempt, entry in self._finished.items():
             over = entry.finished_at is not None and now - entry.finished_at >= self._config.spool_kept_s
-            too_much = (
-                self._finished_bytes > self._config.spool_bytes_max or len(self._finished) > FINISHED_MAX
-            )
+            too_much = size_bytes > self._config.spool_bytes_max or count > FINISHED_MAX
             if not over and not too_much:
                 break
+            if not owed(attempt):
+                spare.append(attempt)
+                count -= 1
+                size_bytes -= entry.size()
+        for attempt in spare:
             self.drop(attempt)
-            dropped.append(attempt)
-        return dropped
+        return dropped + spare
 
     def drop(self, attempt: AttemptId) -> None:
         """Forget an attempt's output, running or finished."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.store_rows import finished
 from tests.unit.alb.fake_broker import FakeBroker, succeed
 
 from alb.cli import daemons
@@ -24,17 +25,23 @@ from alb_core.messages import (
     Attach,
     Cancel,
     CancelNoted,
+    Error,
     Finished,
+    HistoryPage,
     Message,
+    OutputPage,
+    QueryHistory,
+    QueryOutput,
     QueryTask,
     QueryTasks,
+    StreamName,
     Submit,
     TaskLine,
     TaskMoved,
     TaskPage,
     TasksPage,
 )
-from alb_core.tasks import Result, Stream, TaskRecord, TaskSpec, TaskState
+from alb_core.tasks import Attempt, AttemptState, Result, Stream, TaskRecord, TaskSpec, TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 TASK = "a" * 32
@@ -57,9 +64,30 @@ def finish_with(what: Result) -> Callable[[Message], Sequence[Message]]:
             return (running, Finished(id=message.id, result=what))
         if isinstance(message, Attach):
             return (Finished(id=message.id, result=what),)
+        if isinstance(message, QueryTask):
+            return (TaskPage(seq=message.seq, task=record_with(message.id, what)),)
+        if isinstance(message, QueryOutput):
+            return (Error(code="invalid", why="there is no store", seq=message.seq),)
         return ()
 
     return answer
+
+
+def record_with(task: str, result: Result | None, attempts: int = 1) -> TaskRecord:
+    """Return a task as the table holds it."""
+    return TaskRecord(
+        id=task,
+        state=TaskState.RUNNING if result is None else result.state,
+        user="u",
+        digest="d",
+        spec=TaskSpec(command="true"),
+        submitted=0.0,
+        attempts=tuple(
+            Attempt(n=n, worker="w1", incarnation="i", epoch=1, state=AttemptState.OVER)
+            for n in range(1, attempts + 1)
+        ),
+        result=result,
+    )
 
 
 def spec_of(broker: FakeBroker) -> TaskSpec:
@@ -274,6 +302,69 @@ def test_logs_say_what_is_lost_and_show_the_end(
     assert captured.out == "z" * 4096
 
 
+STORED = {
+    (1, StreamName.STDOUT): b"one\ntwo\nthree\nfour\n",
+    (1, StreamName.STDERR): b"oops\n",
+    (2, StreamName.STDOUT): b"again\n",
+    (2, StreamName.STDERR): b"",
+}
+
+
+def with_store(result: Result, piece: int = 7) -> Callable[[Message], Sequence[Message]]:
+    """Answer as a leader whose results store has two attempts of a task, read in small pieces."""
+
+    def answer(message: Message) -> Sequence[Message]:
+        if isinstance(message, QueryTask):
+            return (TaskPage(seq=message.seq, task=record_with(message.id, result, attempts=2)),)
+        if not isinstance(message, QueryOutput):
+            return ()
+        n = message.attempt or 2
+        data = STORED[n, message.stream]
+        begin = message.offset if message.offset >= 0 else max(0, len(data) + message.offset)
+        found = data[begin : begin + piece]
+        end = begin + len(found) >= len(data)
+        return (OutputPage(seq=message.seq, attempt=n, offset=begin, data=found, end=end),)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out", "err"),
+    [
+        (["--attempt", "1"], b"one\ntwo\nthree\nfour\n", b"oops\n"),
+        ([], b"again\n", b""),
+        (["--attempt", "1", "-n", "2", "--stdout"], b"three\nfour\n", b""),
+        (["--attempt", "1", "-n", "0"], b"", b""),
+        (["--attempt", "1", "-n", "99", "--stdout"], b"one\ntwo\nthree\nfour\n", b""),
+        (["--attempt", "1", "--since", "8", "--stdout"], b"three\nfour\n", b""),
+        (["--attempt", "1", "--stderr"], b"", b"oops\n"),
+    ],
+)
+def test_logs_of_what_is_over_come_from_the_store(
+    broker: FakeBroker,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    arguments: list[str],
+    out: bytes,
+    err: bytes,
+) -> None:
+    """Of the last attempt or another, from a byte or a line on."""
+    broker.answer = with_store(succeed())
+    assert run(["logs", *ZK, TASK, *arguments]) == 0
+    captured = capfdbinary.readouterr()
+    assert captured.out == out
+    assert captured.err.startswith(err + b"alb: task")
+
+
+def test_logs_know_how_many_attempts_there_were(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A later one is an error that says so; so is an earlier one without a store."""
+    broker.answer = with_store(succeed())
+    assert run(["logs", *ZK, TASK, "--attempt", "3"]) == 2
+    assert "there is no attempt 3: the task had 2 so far" in capfd.readouterr().err
+    assert run(["logs", *ZK, TASK, "-n", "1", "--since", "1"]) == 2
+
+
 def test_an_id_may_be_a_unique_prefix(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
     """One match is taken; none, and several, are errors that say so, with status 2."""
     lines = [TaskLine(id=task, state=TaskState.QUEUED, user="u") for task in (TASK, "ab" + "0" * 30)]
@@ -285,12 +376,27 @@ def test_an_id_may_be_a_unique_prefix(broker: FakeBroker, capfd: pytest.CaptureF
         if isinstance(message, QueryTasks):
             found = tuple(line for line in lines if line.id.startswith(message.prefix))
             return (TasksPage(seq=message.seq, tasks=found),)
-        return (TaskPage(seq=message.seq, task=record),) if isinstance(message, QueryTask) else ()
+        if isinstance(message, QueryHistory):
+            past = [finished(TASK.replace("a", "c"))] if message.prefix == "cc" else []
+            if message.prefix == "f":
+                return (Error(code="invalid", why="there is no store", seq=message.seq),)
+            return (HistoryPage(seq=message.seq, tasks=tuple(past)),)
+        if isinstance(message, QueryTask):
+            stored = message.id != TASK
+            return (TaskPage(seq=message.seq, task=record, stored=stored),)
+        return ()
 
     broker.answer = answer
     assert run(["status", *ZK, "--json", "aa"]) == 0
     assert json.loads(capfd.readouterr().out)[0]["id"] == TASK
-    for text, complaint in (("a", "begins several ids"), ("f", "no task"), ("xyz", "no task id")):
+    assert run(["status", *ZK, "cc"]) == 0
+    assert "source    the results store" in capfd.readouterr().out
+    for text, complaint in (
+        ("a", "begins several ids"),
+        ("f", "no task in the table has"),
+        ("d", "or in history"),
+        ("xyz", "no task id"),
+    ):
         assert run(["status", *ZK, text]) == 2
         assert complaint in capfd.readouterr().err
 

@@ -10,6 +10,7 @@ from tests.broker_parts import C1, Desks, attempt, ended, notes, of_type, submit
 from alb_broker.core import archive as module
 from alb_broker.core.actions import Action, ScanStore, StoreRows, TaskKept
 from alb_broker.core.archive import rows_of
+from alb_broker.core.store_desk import NOBODY
 from alb_broker.store import events
 from alb_core import rows
 from alb_core.messages import ClusterPage, Error, HistoryPage, QueryCluster, QueryHistory
@@ -68,7 +69,7 @@ def test_a_task_is_handed_over_after_its_commit() -> None:
     assert hand_over(each) == []
     commit(each)
     (action,) = hand_over(each)
-    assert kinds(action) == ["tasks", "attempts"]
+    assert kinds(action) == ["tasks", "attempts", "works"]
     assert hand_over(each) == []
 
 
@@ -104,7 +105,7 @@ def test_nothing_leaves_the_table_before_the_store_has_it() -> None:
     (action,) = hand_over(each)
     each.tick(1.0)
     assert task_id(1) in each.state.table.done
-    each.archive.on_written(written(action.token))
+    each.state.store.on_event(written(action.token))
     each.tick(2.0)
     assert task_id(1) not in each.state.table.done
     assert each.archive.backlog == 0
@@ -117,9 +118,9 @@ def test_so_much_is_under_way_and_no_more(monkeypatch: pytest.MonkeyPatch) -> No
     each = desks()
     finish(each, 1, 2, 3)
     (action,) = hand_over(each)
-    assert len(action.rows) == 4
+    assert len(action.rows) == 6
     assert (hand_over(each), each.archive.backlog) == ([], 3)
-    each.archive.on_written(written(action.token))
+    each.state.store.on_event(written(action.token))
     (rest,) = hand_over(each)
     assert {getattr(row, "task", "") for row in rest.rows} == {task_id(3)}
 
@@ -131,7 +132,7 @@ def test_what_earlier_leaders_finished_is_handed_over_again() -> None:
     hand_over(each)
     each.state.table.kept.append(task_id(1))  # as a takeover does when it has read the record
     (action,) = hand_over(each)
-    each.archive.on_written(written(action.token))
+    each.state.store.on_event(written(action.token))
     each.state.table.kept.append(task_id(1))
     assert hand_over(each) == []
 
@@ -142,7 +143,7 @@ def test_what_is_not_archived_takes_room() -> None:
     finish(each, 1, 2, 3)
     assert not each.state.table.admits("ann", 10)
     for action in hand_over(each):
-        each.archive.on_written(written(action.token))
+        each.state.store.on_event(written(action.token))
     each.state.table.unacknowledged.clear()
     each.state.table.done.clear()
     assert each.state.table.admits("ann", 10)
@@ -154,9 +155,9 @@ def test_loads_are_sampled_while_the_store_takes_them() -> None:
     each.at(module.SAMPLE_EVERY_S)
     each.archive.tick()
     (action,) = of_type(StoreRows, each.state.take_out())
-    assert (action.token, kinds(action)) == (module.SAMPLES, ["loads"])
+    assert (action.token, kinds(action)) == (NOBODY, ["loads"])
     each.archive.tick()
-    each.archive.on_away(events.StoreAway(at=0.0, epoch=1, why="locked"))
+    each.state.store.on_event(events.StoreAway(at=0.0, epoch=1, why="locked"))
     each.at(5 * module.SAMPLE_EVERY_S)
     each.archive.tick()
     assert of_type(StoreRows, each.state.take_out()) == []
@@ -166,14 +167,14 @@ def test_a_store_that_is_away_is_told() -> None:
     """In the log and in the state of the cluster, with what waits for it."""
     each = desks()
     finish(each, 1)
-    each.archive.on_away(events.StoreAway(at=0.0, epoch=1, why="disk full"))
+    each.state.store.on_event(events.StoreAway(at=0.0, epoch=1, why="disk full"))
     assert notes(each.state.take_out(), "store_away") == [{"why": "disk full", "waiting": 1}]
     page = to_client(C1, each.client(QueryCluster(seq=1)) + each.commit())[-1]
     assert isinstance(page, ClusterPage)
     assert (page.store, page.unarchived) == ("disk full", 1)
-    each.archive.on_back(events.StoreBack(at=0.0, epoch=1, seconds=3.0))
+    each.state.store.on_event(events.StoreBack(at=0.0, epoch=1, seconds=3.0))
     assert notes(each.state.take_out(), "store_back") == [{"seconds": 3.0, "waiting": 1}]
-    assert each.archive.away == ""
+    assert each.state.store.away == ""
 
 
 def test_without_a_store_nothing_is_handed_over_and_history_is_refused() -> None:
@@ -204,7 +205,7 @@ def row(number: int, **fields: Any) -> rows.FinishedTask:
 def ask(each: Desks, query: QueryHistory, *found: rows.Row, error: str | None = None) -> Any:
     """Ask, let the store answer, and return what the client hears."""
     (scan,) = of_type(ScanStore, each.client(query))
-    each.archive.on_scanned(events.StoreScanned(at=0.0, epoch=1, token=scan.token, rows=found, error=error))
+    each.state.store.on_event(events.StoreScanned(at=0.0, epoch=1, token=scan.token, rows=found, error=error))
     return to_client(C1, each.state.take_out() + each.commit())[-1]
 
 
@@ -238,7 +239,7 @@ def test_history_comes_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     page = ask(each, QueryHistory(seq=1, user="nobody"), row(9), row(8))
     assert (page.tasks, page.cursor) == ((), task_id(8))
     (scan,) = of_type(ScanStore, each.client(QueryHistory(seq=2, cursor=page.cursor, since=86_400.0 * 2)))
-    assert (scan.before, scan.after) == ((task_id(8),), (f"{86_400_000:012x}",))
+    assert (scan.span.before, scan.span.after) == ((task_id(8),), (f"{86_400_000:012x}",))
 
 
 def test_a_page_fits_into_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,5 +264,5 @@ def test_a_store_that_does_not_answer_is_an_error() -> None:
     error = ask(each, QueryHistory(seq=4), error="timeout")
     assert (type(error), error.seq) == (Error, 4)
     assert "timeout" in error.why
-    each.archive.on_scanned(events.StoreScanned(at=0.0, epoch=1, token=99))
+    each.state.store.on_event(events.StoreScanned(at=0.0, epoch=1, token=99))
     assert attempt(1) not in each.state.workers.by_name

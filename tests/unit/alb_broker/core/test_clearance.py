@@ -9,13 +9,14 @@ from tests.broker_parts import C1, C2, CLAIMED_S, Desks, notes, of_type, submit,
 from tests.store_rows import finished, load
 
 from alb_broker.core import clearance as module
-from alb_broker.core.actions import Action, ClearStore, MeasureStore, ScanStore
+from alb_broker.core.actions import Action, ClearStore, GetRows, MeasureStore, ScanStore
 from alb_broker.core.table import DoneTask
 from alb_broker.store import events
-from alb_broker.store.interface import Span
 from alb_core import ids
 from alb_core.messages import ClusterPage, QueryCluster
-from alb_core.rows import FinishedTask, Increment, LoadSample, Output, PastAttempt, Row
+from alb_core.rows import FinishedTask, Increment, LoadSample, Output, PastAttempt, Row, Span, Work
+from alb_core.tasks import TaskSpec
+from alb_core.works import work_of
 
 URL = "sqlite:////somewhere"
 DAY_S = 86_400.0
@@ -30,11 +31,11 @@ class Stage:
         self.clearance = self.desks.clearance
         self.now = 0.0
 
-    def tick(self, seconds: float = 0.0, *, away: bool = False) -> list[Action]:
+    def tick(self, seconds: float = 0.0) -> list[Action]:
         """Let time pass; returns what is asked, after a commit."""
         self.now += seconds
         self.desks.at(self.now)
-        self.clearance.tick(away=away)
+        self.clearance.tick()
         return self.asked()
 
     def asked(self) -> list[Action]:
@@ -49,20 +50,20 @@ class Stage:
     def find(self, question: Any, *found: Row, error: str | None = None) -> list[Action]:
         """Answer a scan; returns what is asked next."""
         event = events.StoreScanned(at=0.0, epoch=1, token=question.token, rows=found, error=error)
-        self.clearance.on_scanned(event)
+        self.desks.state.store.on_event(event)
         return self.asked()
 
     def measure(self, question: Any, size_bytes: int) -> list[Action]:
         """Tell the size; returns what is asked next."""
         assert isinstance(question, MeasureStore)
         event = events.StoreMeasured(at=0.0, epoch=1, token=question.token, size_bytes=size_bytes)
-        self.clearance.on_measured(event)
+        self.desks.state.store.on_event(event)
         return self.asked()
 
     def removed(self, question: Any, count: int = 0, error: str | None = None) -> list[Action]:
         """Answer a removal; returns what is asked next."""
         event = events.StoreRemoved(at=0.0, epoch=1, token=question.token, count=count, error=error)
-        self.clearance.on_removed(event)
+        self.desks.state.store.on_event(event)
         return self.asked()
 
     def remove_step(self, parts: list[Action]) -> list[Action]:
@@ -82,9 +83,10 @@ class Stage:
 
 
 def old(number: int, age_s: float = 40 * DAY_S, **fields: Any) -> FinishedTask:
-    """Return a task that ended so long before the claim."""
+    """Return a task that ended so long before the claim; it did no work well, unless it is said to."""
     ended = CLAIMED_S - age_s
-    return finished(task_id(number), submitted=ended - 10.0, finished=ended, **fields)
+    standard = {"submitted": ended - 10.0, "finished": ended, "state": "FAILED"}
+    return finished(task_id(number), **(standard | fields))
 
 
 def spans(*numbers: int) -> tuple[Span, ...]:
@@ -108,7 +110,7 @@ def test_old_tasks_go_whole_their_own_row_last() -> None:
     scan = stage.begin()
     assert isinstance(scan, ScanStore)
     cutoff = CLAIMED_S + stage.now - 30 * DAY_S
-    assert (scan.family, scan.after, scan.before) == (FinishedTask, (), (ids.first_of(cutoff),))
+    assert (scan.family, scan.span) == (FinishedTask, Span(before=(ids.first_of(cutoff),)))
     assert not scan.newest_first
     parts = stage.find(scan, old(1), old(2))
     removals = of_type(ClearStore, parts)
@@ -154,7 +156,7 @@ def test_it_waits_for_the_commit_of_what_left_the_table() -> None:
     stage = Stage(store_keep_s=DAY_S)
     scan = stage.begin()
     event = events.StoreScanned(at=0.0, epoch=1, token=scan.token, rows=(old(1),))
-    stage.clearance.on_scanned(event)
+    stage.desks.state.store.on_event(event)
     assert of_type(ClearStore, stage.desks.state.take_out()) == []
     assert len(of_type(ClearStore, stage.desks.commit())) == 3
 
@@ -164,7 +166,7 @@ def test_a_store_that_is_too_large_loses_its_oldest_tasks_and_no_more() -> None:
     stage = Stage(store_bytes=100 * MIB)
     scan, *_ = stage.measure(stage.begin(), 110 * MIB)  # 15 MiB are wanted
     assert isinstance(scan, ScanStore)
-    assert scan.before == ()
+    assert scan.span.before == ()
     found = [old(number, 1.0, stdout_bytes=4 * MIB) for number in range(1, 9)]
     parts = stage.find(scan, *found)
     assert {each.spans for each in of_type(ClearStore, parts)} == {spans(1, 2, 3, 4)}
@@ -175,7 +177,7 @@ def test_a_store_that_is_too_large_loses_its_oldest_tasks_and_no_more() -> None:
     assert trim.spans == (Span(prefix=("w1",), before=("w1", CLAIMED_S - 11.0)),)
     (more,) = stage.removed(trim, 5)
     assert isinstance(more, ScanStore)
-    assert more.after == ("w1",)
+    assert more.span.after == ("w1",)
     stage.find(more)
     (again,) = stage.tick(module.AGAIN_S)
     assert stage.measure(again, 90 * MIB) == []
@@ -197,7 +199,7 @@ def test_both_bounds_together() -> None:
     stage = Stage(store_bytes=100 * MIB, store_keep_s=30 * DAY_S)
     (scan,) = stage.measure(stage.begin(), 96 * MIB)
     assert isinstance(scan, ScanStore)
-    assert scan.before != ()
+    assert scan.span.before != ()
     stage = Stage(store_bytes=100 * MIB, store_keep_s=30 * DAY_S)
     (scan,) = stage.measure(stage.begin(), 101 * MIB)
     found = [old(1, 1.0, stdout_bytes=50 * MIB), old(2), old(3, 1.0)]
@@ -221,7 +223,7 @@ def test_steps_are_bounded_in_tasks_and_bytes(monkeypatch: pytest.MonkeyPatch) -
     assert steps == [spans(1), spans(2, 3)]
     (scan,) = parts
     assert isinstance(scan, ScanStore)
-    assert scan.after == (task_id(3),)
+    assert scan.span.after == (task_id(3),)
 
 
 def test_large_parts_go_piece_by_piece() -> None:
@@ -254,16 +256,16 @@ def test_samples_go_worker_by_worker() -> None:
     stage = Stage(store_keep_s=DAY_S)
     (scan,) = stage.find(stage.begin())
     assert isinstance(scan, ScanStore)
-    assert (scan.family, scan.after, scan.limit) == (LoadSample, (), 1)
+    assert (scan.family, scan.span, scan.limit) == (LoadSample, Span(), 1)
     (trim,) = stage.find(scan, load("w1", 5.0))
     assert isinstance(trim, ClearStore)
     (trim,) = stage.removed(trim, trim.limit)
     (scan,) = stage.removed(trim, 7)
     assert isinstance(scan, ScanStore)
-    assert scan.after == ("w1",)
+    assert scan.span.after == ("w1",)
     (scan,) = stage.find(scan, load("w2", CLAIMED_S))  # it is young
     assert isinstance(scan, ScanStore)
-    assert scan.after == ("w2",)
+    assert scan.span.after == ("w2",)
     said = stage.find(scan)
     assert notes(said, "store_cleared") == [{"tasks": 0, "samples": module.SAMPLES_AT_ONCE + 7}]
 
@@ -295,7 +297,7 @@ def test_an_error_ends_the_round_and_makes_the_next_steps_smaller() -> None:
     assert len(notes(stage.find(stage.begin(), error="away"), "clearance_failed")) == 1
     stage = Stage(store_bytes=100 * MIB)
     question = stage.begin()
-    stage.clearance.on_measured(
+    stage.desks.state.store.on_event(
         events.StoreMeasured(at=0.0, epoch=1, token=question.token, error="no such table")
     )
     assert len(notes(stage.asked(), "clearance_failed")) == 1
@@ -304,7 +306,9 @@ def test_an_error_ends_the_round_and_makes_the_next_steps_smaller() -> None:
 def test_while_the_store_is_away_nothing_is_asked() -> None:
     """It has enough to do when it comes back."""
     stage = Stage(store_keep_s=DAY_S)
-    assert stage.tick(DAY_S, away=True) == []
+    stage.desks.state.store.away = "locked"
+    assert stage.tick(DAY_S) == []
+    stage.desks.state.store.away = ""
     assert len(stage.tick(1.0)) == 1
 
 
@@ -312,8 +316,28 @@ def test_answers_to_others_are_not_its_own() -> None:
     """Questions of clients have tokens from the same counter."""
     stage = Stage(store_keep_s=DAY_S)
     scan = stage.begin()
-    stage.clearance.on_scanned(events.StoreScanned(at=0.0, epoch=1, token=scan.token + 1, rows=(old(1),)))
-    stage.clearance.on_removed(events.StoreRemoved(at=0.0, epoch=1, token=scan.token + 1, count=1))
-    stage.clearance.on_measured(events.StoreMeasured(at=0.0, epoch=1, token=scan.token + 1))
+    stage.desks.state.store.on_event(
+        events.StoreScanned(at=0.0, epoch=1, token=scan.token + 1, rows=(old(1),))
+    )
+    stage.desks.state.store.on_event(events.StoreRemoved(at=0.0, epoch=1, token=scan.token + 1, count=1))
+    stage.desks.state.store.on_event(events.StoreMeasured(at=0.0, epoch=1, token=scan.token + 1))
     assert stage.asked() == []
     assert to_client(C2, stage.find(scan)) == []
+
+
+def test_what_names_a_task_as_the_one_that_did_a_work_goes_with_it() -> None:
+    """Unless a later task did the same work: that one is found by it."""
+    stage = Stage(store_keep_s=DAY_S)
+    first, second = (
+        old(number, state="SUCCEEDED", spec=f'{{"command":["true","{number}"]}}') for number in (1, 2)
+    )
+    asked = stage.find(stage.begin(), first, second)
+    (get,) = of_type(GetRows, asked)
+    assert get.family is Work
+    works = [work_of("ann", TaskSpec(command=("true", f"{number}"))) for number in (1, 2)]
+    assert get.keys == ((works[0],), (works[1],))
+    assert stage.remove_parts([part for part in asked if isinstance(part, ClearStore)]) == []
+    said = stage.find(get, Work(work=works[0], task=task_id(1)), Work(work=works[1], task=task_id(9)))
+    unnamed, ending = of_type(ClearStore, said)
+    assert (unnamed.family, unnamed.spans) == (Work, (Span(prefix=(works[0],)),))
+    assert (ending.family, ending.spans) == (FinishedTask, spans(1, 2))

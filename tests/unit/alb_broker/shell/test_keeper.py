@@ -13,7 +13,7 @@ from alb_broker.core.actions import BeginStore, ScanStore, StoreRows
 from alb_broker.shell.keeper import Keeper, check_store
 from alb_broker.store.events import StoreEvent, StoreFenced, StoreScanned, StoreWritten
 from alb_core.errors import ConfigError
-from alb_core.rows import LoadSample
+from alb_core.rows import LoadSample, Span
 
 PATIENCE_S = 30.0
 
@@ -55,7 +55,7 @@ def test_rows_are_kept_and_read_again(place: Place, keeper: Keeper) -> None:
     written = place.hear()
     assert isinstance(written, StoreWritten)
     assert (written.epoch, written.tokens) == (3, (7,))
-    keeper.scan(ScanStore(8, 3, LoadSample, (), (), 10))
+    keeper.scan(ScanStore(8, 3, LoadSample, Span(), 10, newest_first=True))
     scanned = place.hear()
     assert isinstance(scanned, StoreScanned)
     assert (scanned.token, scanned.rows) == (8, (load("w1", 2.0), load("w1", 1.0)))
@@ -66,7 +66,7 @@ def test_what_belongs_to_another_term_is_dropped(place: Place, keeper: Keeper) -
     keeper.keep(StoreRows(1, 0, (load("w1", 1.0),)))
     keeper.begin(BeginStore(2))
     keeper.keep(StoreRows(2, 1, (load("w1", 1.0),)))
-    keeper.scan(ScanStore(3, 1, LoadSample, (), (), 10))
+    keeper.scan(ScanStore(3, 1, LoadSample, Span(), 10, newest_first=True))
     keeper.keep(StoreRows(4, 2, (load("w1", 1.0),)))
     assert place.hear().epoch == 2
     keeper.close()

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alb_broker.store import keys
-from alb_broker.store.interface import Span
-from alb_core.rows import LoadSample, Output
+from alb_core.rows import LoadSample, Output, Span
 
 _TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
 _OUTPUT = st.tuples(_TEXTS, st.integers(-(2**63), 2**63 - 1), _TEXTS, st.integers(-(2**63), 2**63 - 1))

@@ -8,10 +8,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
+from tests.store_rows import finished, output, work
 
+from alb_broker.store.interface import Span
 from alb_broker.store.opening import open_store
 from alb_broker.store.schema import METADATA, TABLES, VERSION_TABLE
-from alb_core.rows import FAMILIES, Row, columns
+from alb_core.rows import FAMILIES, FinishedTask, Output, Row, Work, columns
 
 
 def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
@@ -27,6 +29,33 @@ def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
         assert compare_metadata(context, METADATA) == []
         for view in ("v_tasks", "v_attempts", "v_worker_load", "v_output_size"):
             assert connection.execute(text(f"SELECT * FROM {view}")).all() == []  # noqa: S608
+    engine.dispose()
+
+
+def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What it held is there afterwards, and a step that was cut off half way is finished."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = open_store(url, "t")
+    store.open()
+    store.write(1, [finished("a"), output("a")])
+    store.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE alb_works"))
+        connection.execute(text("DROP VIEW v_tasks"))
+        connection.execute(text("DROP VIEW v_attempts"))
+        connection.execute(text("ALTER TABLE alb_tasks DROP COLUMN more"))
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))  # noqa: S608
+    for cut_off in (False, True):
+        if cut_off:
+            with engine.begin() as connection:
+                connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))  # noqa: S608
+        store.open()
+        assert store.scan(FinishedTask, Span(), 10) == [finished("a")]
+        assert store.scan(Output, Span(), 10) == [output("a")]
+        store.write(1, [work("w", "a")])
+        assert store.get(Work, [("w",)]) == [work("w", "a")]
+        store.close()
     engine.dispose()
 
 

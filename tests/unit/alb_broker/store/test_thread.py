@@ -11,9 +11,9 @@ from tests.store_rows import Ear, output
 
 from alb_broker.store import thread as subject
 from alb_broker.store.events import StoreAway, StoreBack, StoreMeasured, StoreRemoved, StoreScanned
-from alb_broker.store.interface import Span, StoreUnavailable, StoreUnusable
+from alb_broker.store.interface import StoreUnavailable, StoreUnusable
 from alb_broker.store.thread import StoreThread
-from alb_core.rows import Output, Row
+from alb_core.rows import Output, Row, Span
 
 
 class FakeStore:

@@ -26,7 +26,7 @@ class _Desk:
 
     def __init__(self) -> None:
         self.newest: AttemptId | None = A1
-        self.streams = Streams(lambda _task: self.newest)
+        self.streams = Streams(lambda _task: self.newest, lambda _attempt: False)
         self.streams.expect(A1)
 
     def _checked(self, actions: list[Any]) -> list[SendChunk]:
@@ -251,7 +251,7 @@ def test_growth_after_the_end_or_of_something_unknown_is_nothing() -> None:
 def test_finished_output_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond FINISHED_KEPT_MAX the oldest finished attempt lets go of its spool."""
     monkeypatch.setattr(module, "FINISHED_KEPT_MAX", 2)
-    streams = Streams(lambda _task: None)
+    streams = Streams(lambda _task: None, lambda _attempt: False)
     dropped: list[AttemptId] = []
     for number in range(1, 5):
         of = attempt(number)

@@ -27,6 +27,7 @@ def attempt() -> Iterator[RunningAttempt]:
         grace_s=5.0,
         cpus=1.0,
         memory_bytes=0,
+        marks={},
     )
     read_ends = []
     for _ in range(2):

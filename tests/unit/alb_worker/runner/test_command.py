@@ -27,6 +27,7 @@ def start(task: str = "0" * 32, **changes: object) -> Start:
         "grace_s": 5.0,
         "cpus": 0.5,
         "memory_bytes": 1024,
+        "marks": {},
     }
     return Start(**(fields | changes))  # type: ignore[arg-type]
 

@@ -40,6 +40,7 @@ def test_messages_arrive_whole_and_in_order(pair: Pair) -> None:
         grace_s=5.0,
         cpus=0.5,
         memory_bytes=1,
+        marks={},
     )
     kill = Kill(attempt=ATTEMPT, grace_s=0.0)
     agent.send(start)

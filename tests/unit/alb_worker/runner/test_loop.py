@@ -80,6 +80,7 @@ def test_an_unkillable_attempt_stays_running_and_is_noted_once(
         grace_s=5.0,
         cpus=1.0,
         memory_bytes=0,
+        marks={},
     )
     link.send(start)
     link.send(start)  # an order that comes twice is one order

@@ -40,6 +40,7 @@ OUTCOME = Outcome(cause=Cause.SIGNALLED, signal=9, why="ä", wall_s=1.5, output_
                 grace_s=1.0,
                 cpus=2.0,
                 memory_bytes=3,
+                marks={"ALB_INCREMENTS": "there"},
             ),
             ToRunner,
         ),

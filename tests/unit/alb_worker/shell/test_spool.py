@@ -123,9 +123,9 @@ def test_retention_by_age(tmp_path: Path) -> None:
     spool.finish(attempt(2))
     clock.now = 5.0
     spool.finish(attempt(1))
-    assert spool.expire(9.9) == []
-    assert spool.expire(10.0) == [attempt(2)]
-    assert spool.expire(1000.0) == [attempt(1)]
+    assert spool.expire(9.9, lambda _: False) == []
+    assert spool.expire(10.0, lambda _: False) == [attempt(2)]
+    assert spool.expire(1000.0, lambda _: False) == [attempt(1)]
     assert spool.length(attempt(2), OUT) == 0
     assert spool.length(attempt(3), OUT) == 1
 
@@ -136,8 +136,8 @@ def test_retention_by_size(tmp_path: Path) -> None:
     for number in range(1, 5):
         spool.append(attempt(number), OUT, b"x" * 1000)
         spool.finish(attempt(number))
-    assert spool.expire(0.0) == [attempt(1), attempt(2)]
-    assert spool.expire(0.0) == []
+    assert spool.expire(0.0, lambda _: False) == [attempt(1), attempt(2)]
+    assert spool.expire(0.0, lambda _: False) == []
 
 
 def test_retention_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_retention_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for number in range(1, 4):
         spool.append(attempt(number), OUT, b"x")
         spool.finish(attempt(number))
-    assert spool.expire(0.0) == [attempt(1)]
+    assert spool.expire(0.0, lambda _: False) == [attempt(1)]
 
 
 def test_finished_output_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_finished_output_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytes
         spool.finish(attempt(number))
     assert files(tmp_path) == [f"{attempt(1).task}.1.{name}" for name in ("stderr", "stdout")]
     assert spool.read(attempt(1), ERR, 0, 100) == b"e" * 10
-    assert spool.expire(0.0) == []
+    assert spool.expire(0.0, lambda _: False) == []
     spool.close()
     assert files(tmp_path) == []
 
@@ -213,8 +213,8 @@ def test_readers_are_told_what_a_full_disk_has_cost(tmp_path: Path, monkeypatch:
     for number in (1, 2):
         spool.append(attempt(number), OUT, b"x" * 60)
         spool.finish(attempt(number))
-    assert spool.expire(0.0) == [attempt(1)]
-    assert spool.expire(0.0) == []
+    assert spool.expire(0.0, lambda _: False) == [attempt(1)]
+    assert spool.expire(0.0, lambda _: False) == []
     assert spool.length(attempt(2), OUT) == 60
 
 

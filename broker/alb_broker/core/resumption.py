@@ -1,0 +1,73 @@
+"""Attempts that go on where others stopped: what the results store has of their task is read before they run.
+
+What an earlier attempt handed over is durable, or will never be, before the store is asked: that attempt is
+superseded by then, and this reign's term has begun in the store.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from alb_broker.core.state import State
+from alb_broker.core.task import Task
+from alb_core.increments import LINES_MAX, Resume, resume_of
+from alb_core.messages import AttemptId
+from alb_core.rows import Increment, Row, Span
+
+ROWS: Final = 2 * LINES_MAX
+#: The newest increments among which the newest of each key is looked for.
+
+
+class Resumption:
+    """Reads what attempts are to be given.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self._reading: Final[set[AttemptId]] = set()
+        self._read: Final[list[AttemptId]] = []  #: Attempts for which it is known now.
+
+    def awaited(self, task: Task) -> bool:
+        """Tell whether the newest attempt of a task cannot run yet, for the store must be asked first."""
+        newest = task.newest()
+        return (
+            self._state.store.enabled
+            and task.incremental
+            and newest is not None
+            and newest.n > 1
+            and (task.resume is None or task.resume[0] != newest.n)
+        )
+
+    def given(self, task: Task) -> Resume | None:
+        """Return what the newest attempt is given."""
+        return task.resume[1] if task.resume is not None and task.resume[1].seq else None
+
+    def want(self, attempt_id: AttemptId) -> None:
+        """Ask the store, unless that is under way."""
+        if attempt_id not in self._reading:
+            self._reading.add(attempt_id)
+            self._state.store.keep((), partial(self._ask, attempt_id))
+
+    def take_read(self) -> list[AttemptId]:
+        """Return, and forget, the attempts for which it is known now."""
+        read = self._read.copy()
+        self._read.clear()
+        return read
+
+    def _ask(self, attempt_id: AttemptId) -> None:
+        span = Span(prefix=(attempt_id.task,))
+        self._state.store.scan(Increment, span, ROWS, partial(self._on_rows, attempt_id), newest_first=True)
+
+    def _on_rows(self, attempt_id: AttemptId, found: tuple[Row, ...], why: str) -> None:
+        self._reading.discard(attempt_id)
+        if why:
+            return  # its order to run is due again soon
+        task = self._state.table.live.get(attempt_id.task)
+        if task is not None:
+            reported = [row for row in found if isinstance(row, Increment)]
+            task.resume = (attempt_id.n, resume_of(reported))
+            self._read.append(attempt_id)

@@ -1,0 +1,41 @@
+"""Tasks of steps: a command that runs once for each step, each step reported as an increment when it is over.
+
+A small shell script runs them one after another, so a step costs what starting its command costs. A step that
+fails ends the task with its status. An attempt that goes on begins after the newest step that is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from alb_core.increments import STEP_KEY, Line
+
+_LOOP: Final = f"""\
+step=$1 last=$2
+shift 2
+while [ "$step" -le "$last" ]; do
+  (ALB_STEP=$step; export ALB_STEP; exec "$@") || exit
+  printf '{{"key":"{STEP_KEY}","value":%d}}\\n' "$step" >>"$ALB_INCREMENTS" || exit 125
+  step=$((step + 1))
+done
+"""
+
+
+def command_of_steps(command: str | tuple[str, ...], steps: int, first: int) -> tuple[str, ...]:
+    """Return the command that runs a command for each step from `first` to `steps`."""
+    words = ("/bin/sh", "-c", command) if isinstance(command, str) else command
+    return ("/bin/sh", "-c", _LOOP, "steps", str(first), str(steps), *words)
+
+
+def first_step(lines: Sequence[Line]) -> int:
+    """Return which step is the next, by what earlier attempts reported."""
+    for line in reversed(lines):
+        if line.key == STEP_KEY:
+            try:
+                return max(0, msgspec.json.decode(line.value, type=int)) + 1
+            except msgspec.DecodeError:
+                return 1
+    return 1

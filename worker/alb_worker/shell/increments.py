@@ -1,0 +1,129 @@
+"""The files to which commands append their increments, and those from which they learn of earlier ones.
+
+A command makes its file itself, with its first line; most never do. While it runs, its file is looked at now
+and then, and once more when it is over.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from alb_core.increments import Line, Resume, parse_line, shown
+from alb_core.messages import AttemptId
+
+READ_BYTES: Final = 1024 * 1024
+#: Of one file at a time, while its command runs.
+FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+#: Of one attempt; what it reports beyond is dropped.
+_DIRECTORY: Final = "increments"
+
+
+class _File:
+    """What was read of one attempt's file."""
+
+    __slots__ = ("offset", "path", "rest")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.offset = 0
+        self.rest = b""
+        #: The beginning of a line whose end is not written yet.
+
+    def read(self, most: int) -> bytes:
+        """Return what was added, up to so many bytes."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return b""
+        try:
+            data = os.pread(descriptor, min(most, FILE_BYTES_MAX - self.offset), self.offset)
+        except OSError:
+            data = b""
+        finally:
+            os.close(descriptor)
+        self.offset += len(data)
+        return data
+
+
+class IncrementFiles:
+    """The files of all attempts that run.
+
+    Args:
+        work_dir: The worker's directory; what an earlier process left is removed.
+
+    Raises:
+        OSError: The directory cannot be made.
+    """
+
+    def __init__(self, work_dir: str) -> None:
+        self._directory = Path(work_dir).resolve() / _DIRECTORY
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.mkdir(mode=0o700, parents=True)
+        self._files: dict[AttemptId, _File] = {}
+
+    def open(self, attempt: AttemptId, resume: Resume | None) -> dict[str, str]:
+        """Expect increments of an attempt that starts.
+
+        Returns:
+            What its command finds in its environment: where to report, and where to go on.
+
+        Raises:
+            OSError: What earlier attempts reported cannot be written down for it.
+        """
+        path = f"{self._directory}/{attempt.task}.{attempt.n}"
+        marks = {"ALB_INCREMENTS": path}
+        if resume is not None and resume.lines:
+            marks["ALB_RESUME"] = shown(resume.lines[-1].value)
+            marks["ALB_RESUME_FILE"] = f"{path}.resume"
+            with open(marks["ALB_RESUME_FILE"], "wb") as file:  # noqa: PTH123 (a path as text)
+                file.writelines(map(_resume_line, resume.lines))
+        self._files[attempt] = _File(path)
+        return marks
+
+    def poll(self) -> list[tuple[AttemptId, tuple[Line, ...]]]:
+        """Return what running commands have reported since the last time."""
+        return [
+            (attempt, lines) for attempt, file in self._files.items() if (lines := _lines(file, READ_BYTES))
+        ]
+
+    def finish(self, attempt: AttemptId) -> tuple[Line, ...]:
+        """Return the last increments of an attempt that is over, and remove its files."""
+        file = self._files.pop(attempt, None)
+        if file is None:
+            return ()
+        lines = _lines(file, FILE_BYTES_MAX, last=True)
+        for path in (file.path, f"{file.path}.resume") if file.offset or attempt.n > 1 else ():
+            with suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 (a path as text)
+        return lines
+
+    def abandon(self) -> list[tuple[AttemptId, tuple[Line, ...]]]:
+        """Return the last increments of all: their commands died with the runner."""
+        return [(attempt, lines) for attempt in list(self._files) if (lines := self.finish(attempt))]
+
+    def close(self) -> None:
+        """Remove everything."""
+        self._files.clear()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _lines(file: _File, most: int, *, last: bool = False) -> tuple[Line, ...]:
+    data = file.read(most)
+    if not data and not (last and file.rest):
+        return ()
+    *whole, rest = (file.rest + data).split(b"\n")
+    if last:
+        whole.append(rest)
+        rest = b""
+    file.rest = rest
+    return tuple(line for line in map(parse_line, whole) if line is not None)
+
+
+def _resume_line(line: Line) -> bytes:
+    return b'{"key":%b,"value":%b}\n' % (msgspec.json.encode(line.key), line.value.encode())

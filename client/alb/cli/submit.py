@@ -25,8 +25,9 @@ from alb_core.tasks import TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from alb.api.client import Client, Command
+    from alb.api.client import Client
     from alb.api.future import TaskFuture
+    from alb.api.options import Command
     from alb.core.notices import AnyNotice
     from alb_core.messages import TaskLine
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core import zk
+from alb_core.files import Census
 from alb_core.messages import AttemptId, Chunk, Grant, Increments, ToClient, ToWorker
 from alb_core.notes import Note
 from alb_core.rows import Key, Row, Span
@@ -78,6 +79,8 @@ class StoreRows(msgspec.Struct, frozen=True, gc=False):
     token: int
     epoch: int
     rows: tuple[Row, ...]
+    patient: bool = False
+    #: Nobody waits for them: they may be gathered with others.
 
 
 class ScanStore(msgspec.Struct, frozen=True, gc=False):
@@ -99,6 +102,12 @@ class GetRows(msgspec.Struct, frozen=True, gc=False):
     epoch: int
     family: type[Row]
     keys: tuple[Key, ...]
+
+
+class TellDepots(msgspec.Struct, frozen=True, gc=False):
+    """Tell this broker's depot what the leader knows of files, for all depots; None: it leads no more."""
+
+    census: Census | None
 
 
 class TaskKept(msgspec.Struct, frozen=True, gc=False):
@@ -140,6 +149,7 @@ Action: TypeAlias = (
     | StoreRows
     | ScanStore
     | GetRows
+    | TellDepots
     | TaskKept
     | IncrementsMarked
     | ResumeWanted

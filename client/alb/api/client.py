@@ -6,18 +6,20 @@ import os
 import pwd
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 import msgspec
 
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
+from alb.api.options import Command, TaskOptions, make_spec
 from alb.api.result import TaskResult
 from alb.api.stored import StoredData
 from alb.api.stream import TaskStream
@@ -52,46 +54,23 @@ from alb_core.messages import (
     WorkersPage,
     WorksPage,
 )
-from alb_core.resources import Request
 from alb_core.rows import FinishedTask
-from alb_core.tasks import OnLost, TaskRecord, TaskSpec, TaskState, check_spec
+from alb_core.tasks import Result, TaskRecord, TaskState, check_spec
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
-Command = str | Sequence[str]
+if TYPE_CHECKING:
+    from alb.api.files import Files, Shipment
+
 CAPTURE_BYTES: Final = 64 * 1024 * 1024
 #: What a future keeps of each stream, unless its client was told otherwise.
+DEPOT_S: Final = 60.0
+#: While no depot takes or gives a file, it is tried again for so long, or for `timeout` if that is longer.
 LOOK_UP_S: Final = 3.0
 #: A visit to ZooKeeper takes no longer, so that a silent one is told before `timeout` is over.
 MAP_WINDOW: Final = 1000
 #: Tasks of one `Client.map` under way at once.
 
 Page = TypeVar("Page")
-
-
-class TaskOptions(TypedDict, total=False):
-    """How a command is to be run: the keywords of `Client.submit`."""
-
-    env: Mapping[str, str]
-    #: Added to the worker's clean environment.
-    cwd: str | None
-    #: Absolute path on the worker; None: a fresh, empty directory.
-    time_limit: float | None
-    #: Seconds of wall-clock time, then TERM, then `grace`, then KILL.
-    grace: float
-    cpus: float
-    memory: int
-    #: Bytes.
-    net: int
-    #: Bits per second.
-    labels: Sequence[str]
-    #: Of the worker, each ``key`` or ``key=value``.
-    priority: int
-    #: Higher first.
-    on_lost: str | OnLost
-    #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
-    name: str
-    steps: int
-    #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
 
 
 class Client(StoredData):
@@ -128,6 +107,9 @@ class Client(StoredData):
         self._timeout = timeout
         self._capture_bytes = capture_bytes
         self._desk = Desk(on_notice)
+        self._on_notice = on_notice
+        self._mover: Files | None = None
+        #: Made when the first file is to be moved.
         self._engine = Engine(self.config, self._desk, min(LOOK_UP_S, 0.8 * timeout))
         self._works = Works(self.config.user, lambda query: self._ask(query, WorksPage))
         self._engine.start()
@@ -170,12 +152,14 @@ class Client(StoredData):
             **options: See `TaskOptions`.
 
         Returns:
-            The task's future. While the cluster has no room for it, the task waits in the client.
+            The task's future. While the cluster has no room for it, the task waits in the client. Files are
+            in the cluster before that: with `files`, the call lasts as long as they take.
 
         Raises:
             InvalidTask: The command or an option cannot be.
             TaskError: With `incremental`: the results store does not answer.
             CoordinationError: With `incremental`: nobody answered in time.
+            TransferError: The files cannot be brought to the cluster.
         """
         task = self._prepare(command, id, options)
         if incremental:
@@ -205,7 +189,8 @@ class Client(StoredData):
             InvalidTask: The command or an option cannot be.
         """
         task = self._prepare(command, id, options)
-        future = TaskStream(task.id, self._cancel, self._engine.post)
+        self._ship(task)
+        future = TaskStream(task.id, self._cancel, self._engine.post, self._bring)
         self._desk.expect(future)
         self._engine.post(
             events.SubmitRequested(at=monotonic(), id=task.id, spec=task.wire, live=True, moves=moves)
@@ -273,7 +258,7 @@ class Client(StoredData):
         Returns:
             Its future; raises TaskGone where neither the table nor the results store holds the task.
         """
-        future = TaskFuture(task_id, self._cancel, self._capture_bytes)
+        future = TaskFuture(task_id, self._cancel, self._capture_bytes, self._bring)
         self._desk.expect(future)
         self._engine.post(events.AttachRequested(at=monotonic(), id=_checked(task_id), output=output))
         return future
@@ -282,7 +267,7 @@ class Client(StoredData):
         self, task_id: str, *, stdout: int = 0, stderr: int = 0, moves: bool = False
     ) -> TaskStream:
         """Read the output of a task that was submitted before, from these offsets in bytes on."""
-        future = TaskStream(task_id, self._cancel, self._engine.post)
+        future = TaskStream(task_id, self._cancel, self._engine.post, self._bring)
         self._desk.expect(future)
         self._engine.post(
             events.AttachRequested(
@@ -312,6 +297,28 @@ class Client(StoredData):
     def explain_silence(self, waited_s: float) -> AlbError:
         """Return the error that says why nobody answered for so long, as far as that is known."""
         return self._desk.no_answer(waited_s)
+
+    def fetch(self, task_id: str, directory: str | os.PathLike[str] = ".") -> list[Path]:
+        """Fetch the files that a task brought back.
+
+        Args:
+            task_id: A task that has ended.
+            directory: Where they go; made where it is missing. A file of the same name is replaced.
+
+        Returns:
+            Where they are.
+
+        Raises:
+            InvalidTask: The task has not ended.
+            TaskGone: The table does not hold the task any more.
+            TransferError: No depot has a file.
+        """
+        record = self.task(task_id)
+        if record.result is None:
+            raise InvalidTask(
+                task_id, f"task {task_id} is {record.state.value}: it brings files back at its end"
+            )
+        return self._bring(record.result, directory)
 
     # --- questions ----------------------------------------------------------------------------------------
 
@@ -463,7 +470,8 @@ class Client(StoredData):
     # --- inside -------------------------------------------------------------------------------------------
 
     def _submit(self, task: Prepared, *, output: bool, moves: bool) -> TaskFuture:
-        future = TaskFuture(task.id, self._cancel, self._capture_bytes)
+        self._ship(task)
+        future = TaskFuture(task.id, self._cancel, self._capture_bytes, self._bring)
         self._desk.expect(future)
         self._engine.post(
             events.SubmitRequested(at=monotonic(), id=task.id, spec=task.wire, output=output, moves=moves)
@@ -483,6 +491,10 @@ class Client(StoredData):
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else _checked(given_id)
         spec = make_spec(command, options)
+        shipment: Shipment | None = None
+        if options.get("files"):
+            shipment = self._files().pack(options["files"])
+            spec = msgspec.structs.replace(spec, files=shipment.refs)
         try:
             wire = codec.encode_spec(spec)
             why = check_spec(spec, len(wire))
@@ -492,7 +504,28 @@ class Client(StoredData):
             raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
         if why is not None:
             raise InvalidTask("", why)
-        return Prepared(task_id, spec, wire)
+        return Prepared(task_id, spec, wire, shipment)
+
+    def _ship(self, task: Prepared) -> None:
+        if task.shipment is not None:
+            self._files().ship(task.shipment)
+
+    def _files(self) -> Files:
+        if self._mover is None:
+            from alb.api.files import Files  # noqa: PLC0415 (most clients move no files, and HTTP takes time)
+
+            tell = self._on_notice or _nobody_listens
+            self._mover = Files(self._find_depots, tell, max(self._timeout, DEPOT_S))
+        return self._mover
+
+    def _find_depots(self) -> list[str]:
+        """Return the depots, the leader's first."""
+        leader, brokers = self.brokers()
+        first = [] if leader is None else [leader.depot]
+        return [depot for depot in dict.fromkeys([*first, *(node.depot for node in brokers)]) if depot]
+
+    def _bring(self, record: Result, directory: str | os.PathLike[str]) -> list[Path]:
+        return self._files().bring(record.returned, Path(directory))
 
     def _start_cancel(self, task_id: str) -> tuple[int, Future[ToClient]]:
         token, future = self._desk.expect_answer()
@@ -519,37 +552,8 @@ class Client(StoredData):
             raise self._desk.no_answer(patience_s) from None
 
 
-def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
-    """Make the specification of a command.
-
-    Raises:
-        InvalidTask: An option has the wrong type, or is none.
-    """
-    request = Request(
-        options.get("cpus", 1.0),
-        options.get("memory", 0),
-        options.get("net", 0),
-        tuple(options.get("labels", ())),
-    )
-    unknown = options.keys() - TaskOptions.__annotations__.keys()
-    if unknown:
-        raise InvalidTask("", f"there is no option {min(unknown)!r}")
-    try:
-        on_lost = OnLost(options.get("on_lost", OnLost.RERUN))
-    except ValueError:
-        raise InvalidTask("", f"on_lost is {options['on_lost']!r}; use 'rerun' or 'fail'") from None
-    return TaskSpec(
-        command=command if isinstance(command, str) else tuple(command),
-        env=dict(options.get("env", ())),
-        cwd=options.get("cwd"),
-        time_limit_s=options.get("time_limit"),
-        grace_s=options.get("grace", 5.0),
-        request=request,
-        priority=options.get("priority", 0),
-        on_lost=on_lost,
-        name=options.get("name", ""),
-        steps=options.get("steps", 0),
-    )
+def _nobody_listens(_notice: notices.AnyNotice) -> None:
+    """Hear a notice, and do nothing."""
 
 
 def login_name() -> str:

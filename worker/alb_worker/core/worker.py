@@ -35,7 +35,7 @@ from alb_core.messages import (
 from alb_core.notes import Level, Note
 from alb_core.resources import Load
 from alb_core.tasks import Cause
-from alb_worker.core.actions import Exit, SendToLeader, WorkerAction
+from alb_worker.core.actions import Exit, SendToLeader, UseDepots, WorkerAction
 from alb_worker.core.attempts import (
     LIVE,
     STOP_GRACE_S,
@@ -204,6 +204,8 @@ class WorkerCore:
             self.streams.forget_readers()
         if self._departure.stopping:
             actions.append(SendToLeader(message=Leaving()))
+        if message.depots:
+            actions.append(UseDepots(depots=message.depots))
         actions += self.keeping.on_registered(event.at, stores=message.stores)
         return actions + self._hold(self.attempts.report_all(event.at))
 

@@ -34,7 +34,7 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 WAITING_ROWS_MAX: Final = 200_000
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 #: Beyond, the store is `full`: whoever hands over should wait.
-GATHER_S: Final = 0.1
+GATHER_S: Final = 0.25
 GATHER_ROWS: Final = 1_000
 #: Rows that nobody waits for are written when the first has waited so long, or so many are there.
 RETRY_FIRST_S: Final = 0.1

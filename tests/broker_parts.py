@@ -13,6 +13,7 @@ from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
+from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.inflow import Inflow
@@ -222,7 +223,8 @@ class Desks:
         self.stored = StoredAnswers(self.state)
         self.relay = Relay(self.state, self.stored)
         self.archive = Archive(self.state)
-        self.answers = Answers(self.state, self.archive, self.stored)
+        self.clearance = Clearance(self.state)
+        self.answers = Answers(self.state, self.archive, self.stored, self.clearance)
         self.workers = WorkerDesk(self.state, self.book, self.resumption, self.inflow)
         self.drains = DrainDesk(self.state, self.workers)
         self.works = Works(self.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -22,6 +23,14 @@ from alb_core.rows import FAMILIES, FinishedTask, Increment, LoadSample, Output,
 
 Opened: TypeAlias = Callable[..., Store]
 ALL = Span()
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.2)
 
 
 class StoreContract:
@@ -180,6 +189,15 @@ class StoreContract:
         assert other.remove(1, Output, [ALL], 10) == 1
         assert store.count(Output, ALL) == 2
 
+    def test_it_knows_whose_rows_it_holds(
+        self, place: Place, opened: Opened, store: Store, table: str
+    ) -> None:
+        """Whoever looks into it later need not know the clusters' ids, and need not open it."""
+        other = new_id()
+        store.begin_term(1)
+        opened(other).write(1, [finished("a")])
+        assert {table, other} <= set(open_store(place.url, "").tables())
+
     def test_rows_are_read_by_their_keys(self, store: Store, opened: Opened) -> None:
         """Many at once, of one key field or of several; those that are not there are left out."""
         tasks = [finished(f"t{number}") for number in range(300)]
@@ -245,6 +263,31 @@ class StoreContract:
         assert store.count(Output, ALL) == 7 + 9
         assert store.remove(1, Output, [ALL], 16) == 16
         assert store.scan(Output, ALL, 1) == []
+
+    def test_many_tasks_are_removed_at_once(self, store: Store) -> None:
+        """All rows of each, however many spans there are; of one with more than the limit, that many."""
+        tasks = [f"{number:03}" for number in range(300)]
+        store.write(1, [output(task, offset) for task in tasks for offset in range(2)])
+        store.write(1, [output("large", offset) for offset in range(30)] + [output("001.5")])
+        store.write(1, [finished(task) for task in [*tasks, "001.5"]])
+        spans = [Span(prefix=(task,)) for task in [*tasks[:250], "large", tasks[0]]]
+        assert store.remove(1, Output, spans, 20) == 250 * 2 + 20
+        assert store.count(Output, ALL) == 50 * 2 + 10 + 1
+        assert store.remove(1, Output, spans, 20) == 10
+        assert store.remove(1, FinishedTask, spans, 1) == 250
+        assert [row.task for row in store.scan(FinishedTask, ALL, 2)] == ["001.5", "250"]
+
+    def test_what_was_removed_takes_no_room(self, store: Store) -> None:
+        """The size grows with the rows and falls with them, soon, also where files stay as large."""
+        before = store.size_bytes()
+        data = random.Random(1).randbytes(1000)
+        for task in range(8):
+            store.write(1, [output(f"{task}", offset, data) for offset in range(1000)])
+        store.write(1, [output("late", offset, data * 100) for offset in range(40)])
+        within(10, lambda: 11e6 < store.size_bytes() - before < 25e6)
+        while store.remove(1, Output, [Span(before=("late",))], 2_000):
+            pass
+        within(30, lambda: 3e6 < store.size_bytes() - before < 8e6)
 
     # --- terms ----------------------------------------------------------------------------------------------
 

@@ -68,6 +68,10 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
     #: ZooKeeper session asked for, in seconds; the server may grant another.
     store: str = ""
     #: URL of the results store: sqlite, postgresql, mariadb or redis; empty: none, and no history.
+    store_keep_s: float = 0.0
+    #: What ended longer ago leaves the store; 0: nothing does by its age.
+    store_bytes: int = 0
+    #: While the store takes more, the oldest tasks leave it; 0: any size.
     dump_dir: str = "/tmp"  # noqa: S108 (the files in it get names that nobody can guess)
     #: Where the state is written on hand-over.
     depot_port: int = 0
@@ -100,6 +104,12 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
             raise ConfigError("depot_port is a TCP port (0: any), and depot_bytes_max cannot be negative")
         if self.pending_max < 1 or self.done_kept_max < 0 or self.crash_limit < 0:
             raise ConfigError("pending_max, done_kept_max and crash_limit cannot be negative (or 0)")
+        if not math.isfinite(self.store_keep_s) or self.store_keep_s < 0:
+            raise ConfigError("--store-keep is how long history stays, 30d for example; 0: for ever")
+        if self.store_bytes and self.store_bytes < limits.STORE_BYTES_MIN:
+            raise ConfigError(
+                f"--store-bytes {self.store_bytes} may be what an empty database takes: give 16M or more"
+            )
 
     def address(self) -> str:
         """Return the address that others connect to."""

@@ -34,6 +34,11 @@ def uuid7(milliseconds: int, randomness: bytes) -> str:
     return f"{value:032x}"
 
 
+def first_of(seconds: float) -> str:
+    """Return a text below all ids that were made after a time (in seconds since 1970)."""
+    return f"{max(0, int(seconds * 1000)):012x}"
+
+
 def is_task_id(text: str) -> bool:
     """Tell whether `text` can name a task."""
     return TASK_ID.match(text) is not None

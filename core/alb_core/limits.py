@@ -75,6 +75,9 @@ HOLDING_S: Final = 600.0
 CRASH_LIMIT: Final = 5
 #: Attempts lost to the infrastructure before a task ends LOST.
 
+STORE_BYTES_MIN: Final = 16 * 1024 * 1024
+#: A bound on the results store must leave room for more than its empty tables.
+
 # --- liveness ---------------------------------------------------------------------------------------------
 HEARTBEAT_S: Final = 1.0
 MISSED_HEARTBEATS: Final = 3

@@ -179,6 +179,14 @@ class QueryOutput(Message, frozen=True, kw_only=True):
     #: In bytes; below 0: so many before the end.
 
 
+class QueryRows(Message, frozen=True, kw_only=True):
+    """Read rows of ``tasks``, ``attempts`` or ``loads`` after a key. Answer: RowsPage, or Error."""
+
+    seq: int
+    family: str
+    after: tuple[str | float, ...] = ()
+
+
 class SetPolicy(Message, frozen=True, kw_only=True):
     """Place by this policy from now on. Answer: Done, or Error with code ``invalid``."""
 
@@ -235,6 +243,7 @@ ClientMessage: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryRows
     | QueryIncrements
     | QueryOutput
     | QueryWorks
@@ -437,7 +446,8 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     store: str = ""
     #: How the results store is: empty: there is none; ``ok``; else why it takes nothing.
     unarchived: int = 0
-    #: Finished tasks that it does not have yet.
+    store_bytes: int = 0
+    #: Finished tasks that it does not have yet; and how large it is, where it has a bound.
 
 
 class DumpPage(Message, frozen=True, kw_only=True):
@@ -454,6 +464,14 @@ class HistoryPage(Message, frozen=True, kw_only=True):
     seq: int
     tasks: tuple[FinishedTask, ...]
     cursor: str = ""
+
+
+class RowsPage(Message, frozen=True, kw_only=True):
+    """An array of rows in the order of their keys. If there are `more`, they follow the last of these."""
+
+    seq: int
+    rows: msgspec.Raw
+    more: bool = False
 
 
 class IncrementsPage(Message, frozen=True, kw_only=True):
@@ -520,6 +538,7 @@ ToClient: TypeAlias = (
     | ClusterPage
     | DumpPage
     | HistoryPage
+    | RowsPage
     | IncrementsPage
     | OutputPage
     | WorksPage

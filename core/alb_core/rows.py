@@ -56,6 +56,9 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     #: The key, cut to this length, sorts before it.
 
 
+AnyRow = typing.TypeVar("AnyRow", bound=Row)
+
+
 class Output(Row, frozen=True, gc=False, kw_only=True):
     """A piece of what an attempt wrote. Pieces may overlap: where they do, they say the same."""
 

@@ -62,6 +62,8 @@ class BrokerHost(Host):
             holding_s=knobs.holding_s,
             crash_limit=knobs.crash_limit,
             store=URL if knobs.store else "",
+            store_keep_s=knobs.store_keep_s,
+            store_bytes=knobs.store_bytes,
         )
         node = BrokerNode(broker=self.name, incarnation=self.incarnation, **endpoints)
         self.core = Broker(config, node, POLICIES)
@@ -182,9 +184,9 @@ class BrokerHost(Host):
                 cluster.on_exit(self)
             case acts.BeginStore():
                 self._store.begin(action.epoch)
-            case acts.StoreRows():
+            case acts.StoreRows() | acts.ClearStore():
                 self._store.write(action)
-            case acts.ScanStore() | acts.GetRows():
+            case acts.ScanStore() | acts.GetRows() | acts.MeasureStore():
                 self._store.read(action)
             case Note() | acts.WriteDump():
                 pass

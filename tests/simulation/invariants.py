@@ -218,7 +218,8 @@ class Invariants:
                     f"{worker.attempts()}",
                 )
         if self._cluster.knobs.store:
-            missing = self.table.results.keys() - self._cluster.store.tasks
+            store = self._cluster.store
+            missing = self.table.results.keys() - store.tasks - store.cleared
             demand(not missing, "all_results_are_archived_at_rest", f"{sorted(missing)} are not archived")
         overdue = self._cluster.timeline.now - 20.0
         for client in self._cluster.clients:

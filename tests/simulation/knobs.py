@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from alb_broker.core import clearance
 from alb_core import ids, limits
 
 BUCKETS: Final = 4
@@ -53,6 +54,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     store: bool
     #: There is a results store.
+    store_keep_s: float
+    store_bytes: int
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -90,6 +93,8 @@ def draw_knobs(draws: random.Random) -> Knobs:
         crash_limit=draws.choice((2, 5)),
         policy=draws.choice(("least-loaded", "uniform")),
         store=draws.random() < 0.5,
+        store_keep_s=draws.choice((0.0, 5.0, 60.0)),
+        store_bytes=draws.choice((0, 5_000)),
     )
 
 
@@ -115,6 +120,11 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "LOST_WITH_SESSION_S", knobs.lost_with_session_s),
         (limits, "AHEAD_S", knobs.ahead_s),
         (limits, "AHEAD_KEPT_S", knobs.ahead_kept_s),
+        (clearance, "REST_S", 3.0),
+        (clearance, "AGAIN_S", 1.0),
+        (clearance, "TASKS_AT_ONCE", 4),
+        (clearance, "PART_ROWS", 2),
+        (clearance, "SAMPLES_AT_ONCE", 3),
     ]
     old = [(place, name, getattr(place, name)) for place, name, _ in new]
     for place, name, value in new:

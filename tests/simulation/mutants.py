@@ -19,9 +19,10 @@ from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
 
-from alb_broker.core import worker_desk
+from alb_broker.core import clearance, worker_desk
 from alb_broker.core.actions import IncrementsMarked
 from alb_broker.core.book import Book
+from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.inflow import Inflow
@@ -212,6 +213,16 @@ def removed_unarchived() -> list[Patch]:
     return [(Retention, "_kept_elsewhere", lambda *_: True)]
 
 
+def held_cleared() -> list[Patch]:
+    """What the table holds is cleared from the results store as well."""
+    return [(Clearance, "_is_held", lambda *_: False)]
+
+
+def cleared_in_part() -> list[Patch]:
+    """A task's own row goes, what belongs to it stays: nobody would find that again."""
+    return [(clearance, "PARTS", clearance.PARTS[:2])]
+
+
 def reported_unstored() -> list[Patch]:
     """A worker reports an end before the store has what the attempt wrote."""
     return [(Keeping, "owes", lambda *_: False)]
@@ -286,6 +297,8 @@ MUTANTS: Final = (
     Mutant("cancel not recorded", cancel_unrecorded),
     Mutant("a new leader that does not know who is drained", drains_forgotten),
     Mutant("finished task removed before it is archived", removed_unarchived),
+    Mutant("what the table holds cleared from the results store", held_cleared),
+    Mutant("a task cleared in part", cleared_in_part),
     Mutant("an end reported before its output is stored", reported_unstored),
     Mutant("stored output with a gap", output_with_gaps),
     Mutant("an attempt that is not given what was reported before", resumes_blindly),

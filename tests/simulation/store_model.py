@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.commands import output_bytes
@@ -12,7 +13,7 @@ from tests.simulation.violations import demand
 from alb_broker.core import actions as acts
 from alb_broker.store import events
 from alb_core.messages import AttemptId, StreamName
-from alb_core.rows import FinishedTask, Increment, Key, Output, Row, key_of
+from alb_core.rows import FinishedTask, Increment, Key, Output, PastAttempt, Row, Span, key_of, weight
 
 if TYPE_CHECKING:
     from tests.simulation.brokers import BrokerHost
@@ -37,6 +38,7 @@ class StoreModel:
         self.term = 0
         self.away = False
         self.rows: defaultdict[type[Row], dict[Key, Row]] = defaultdict(dict)
+        self.cleared: set[str] = set()
 
     def begin(self, epoch: int) -> bool:
         """Begin a term; returns whether it is the newest."""
@@ -111,15 +113,46 @@ class StoreModel:
         family = self.rows[action.family]
         if isinstance(action, acts.GetRows):
             return tuple(family[key] for key in action.keys if key in family)
-        span = action.span
-        found = [
-            row
-            for key, row in sorted(family.items(), reverse=action.newest_first)
+        keys = self._keys(action.family, action.span)
+        if action.newest_first:
+            keys.reverse()
+        return tuple(family[key] for key in keys[: action.limit])
+
+    def remove(self, action: acts.ClearStore) -> int:
+        """Remove rows: those with the smallest keys of each span, up to the limit."""
+        gone = 0
+        for span in action.spans:
+            keys = self._keys(action.family, span)[: action.limit]
+            gone += len(keys)
+            for key in keys:
+                if action.family is FinishedTask:
+                    self._check_clearing(str(key[0]))
+                del self.rows[action.family][key]
+        return gone
+
+    def size_bytes(self) -> int:
+        """Return what the rows weigh."""
+        return sum(weight(row) for family in self.rows.values() for row in family.values())
+
+    def _keys(self, family: type[Row], span: Span) -> list[Key]:
+        """Return the keys of a span, sorted."""
+        return [
+            key
+            for key in sorted(self.rows[family])
             if key[: len(span.prefix)] == span.prefix
             and (not span.after or key[: len(span.after)] > span.after)
             and (not span.before or key[: len(span.before)] < span.before)
         ]
-        return tuple(found[: action.limit])
+
+    def _check_clearing(self, task: str) -> None:
+        """A task leaves whole, and not before it has left the table."""
+        table = self._cluster.invariants.table
+        left = [key for part in (PastAttempt, Output, Increment) for key in self.rows[part] if key[0] == task]
+        demand(not left, "what_leaves_the_store_leaves_it_whole", f"{task} leaves behind {left}")
+        held = table.known(task) is not None
+        demand(not held, "the_store_keeps_what_the_table_holds", f"{task} is in the table")
+        self.cleared.add(task)
+        table.counts["cleared"] += 1
 
 
 class StoreThread:
@@ -133,7 +166,7 @@ class StoreThread:
         self._host = host
         self._store = host.cluster.store
         self._epoch = 0
-        self._waiting: deque[acts.StoreRows] = deque()
+        self._waiting: deque[acts.StoreRows | acts.ClearStore] = deque()
         self._busy = False
         self._away_since: float | None = None
 
@@ -144,13 +177,13 @@ class StoreThread:
         self._away_since = None
         self._plan()
 
-    def write(self, action: acts.StoreRows) -> None:
-        """Take rows."""
+    def write(self, action: acts.StoreRows | acts.ClearStore) -> None:
+        """Take rows, or what is to be removed."""
         if action.epoch == self._epoch:
             self._waiting.append(action)
             self._plan()
 
-    def read(self, action: acts.ScanStore | acts.GetRows) -> None:
+    def read(self, action: acts.ScanStore | acts.GetRows | acts.MeasureStore) -> None:
         """Read."""
         self._host.cluster.timeline.after(
             self._host.draws.uniform(*WRITE_S), self._read, self._host.life, action
@@ -168,7 +201,8 @@ class StoreThread:
         self._busy = False
         epoch, host, now = self._epoch, self._host, self._host.cluster.timeline.now
         if self._store.away:
-            if self._away_since is None:
+            self._give_up_removals()
+            if self._away_since is None and self._waiting:
                 self._away_since = now
                 host.post(Source.SELF, lambda at: events.StoreAway(at=at, epoch=epoch, why="it is away"))
             self._plan(RETRY_S)
@@ -181,21 +215,48 @@ class StoreThread:
             self._waiting.clear()
             host.post(Source.SELF, lambda at: events.StoreFenced(at=at, epoch=epoch))
             return
-        self._store.write(tuple(row for action in taken for row in action.rows))
-        tokens = tuple(action.token for action in taken if action.token)
-        if tokens:
-            host.post(Source.SELF, lambda at: events.StoreWritten(at=at, epoch=epoch, tokens=tokens))
+        for action in taken:
+            self._carry_out(action)
         self._plan()
 
-    def _read(self, life: int, action: acts.ScanStore | acts.GetRows) -> None:
+    def _carry_out(self, action: acts.StoreRows | acts.ClearStore) -> None:
+        epoch, token = action.epoch, action.token
+        if isinstance(action, acts.ClearStore):
+            count = self._store.remove(action)
+            self._host.post(
+                Source.SELF, lambda at: events.StoreRemoved(at=at, epoch=epoch, token=token, count=count)
+            )
+            return
+        self._store.write(action.rows)
+        if token:
+            self._host.post(Source.SELF, lambda at: events.StoreWritten(at=at, epoch=epoch, tokens=(token,)))
+
+    def _give_up_removals(self) -> None:
+        """Removals at the head are answered, not repeated."""
+        while self._waiting and isinstance(self._waiting[0], acts.ClearStore):
+            removal = self._waiting.popleft()
+            self._host.post(Source.SELF, partial(_not_removed, removal))
+
+    def _read(self, life: int, action: acts.ScanStore | acts.GetRows | acts.MeasureStore) -> None:
         if life != self._host.life:
             return
-        away = self._store.away
-        rows = () if away else self._store.read(action)
-        error = "it is away" if away else None
+        error = "it is away" if self._store.away else None
+        epoch, token = action.epoch, action.token
+        if isinstance(action, acts.MeasureStore):
+            size_bytes = 0 if error else self._store.size_bytes()
+            self._host.post(
+                Source.SELF,
+                lambda at: events.StoreMeasured(
+                    at=at, epoch=epoch, token=token, size_bytes=size_bytes, error=error
+                ),
+            )
+            return
+        rows = () if error else self._store.read(action)
         self._host.post(
             Source.SELF,
-            lambda at: events.StoreScanned(
-                at=at, epoch=action.epoch, token=action.token, rows=rows, error=error
-            ),
+            lambda at: events.StoreScanned(at=at, epoch=epoch, token=token, rows=rows, error=error),
         )
+
+
+def _not_removed(removal: acts.ClearStore, at: float) -> events.StoreRemoved:
+    return events.StoreRemoved(at=at, epoch=removal.epoch, token=removal.token, count=0, error="it is away")

@@ -68,6 +68,8 @@ INVARIANTS: Final = {
     "everything_is_bounded": "9 what a leader keeps grows with the tasks, not with time",
     "nothing_leaves_the_table_unarchived": "1 with a results store, it has what leaves the table",
     "history_says_what_the_table_says": "2 what is archived of a result is what was recorded",
+    "the_store_keeps_what_the_table_holds": "1 clearing takes nothing that is in the table",
+    "what_leaves_the_store_leaves_it_whole": "9 of a task that is cleared nothing is left",
     "all_results_are_archived_at_rest": "9 with a results store, it has every result in the end",
     # The simulator itself.
     "no_core_raises": "- no core raises an exception",

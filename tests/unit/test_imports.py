@@ -39,8 +39,12 @@ BANNED_IN_RUNNER = {"zmq", "kazoo", "structlog"}
 MAIN = re.compile(r"alb_(broker|worker)\.(__main__|main)(\.|$)")
 #: What the `alb` command and the local cluster may start of the other components.
 
-PURE_OF_THE_STORE = {"alb_broker.store.events"}
+PURE_OF_THE_STORE = {"alb_broker.store.events", "alb_broker.store.interface"}
 #: Values that the broker's core hands to the results store and gets back; the rest of it does I/O.
+
+READS_THE_STORE = {"alb.analysis.sources"}
+OPENS_THE_STORE = ("alb_broker.store.opening", "alb_broker.store.interface")
+#: A day's history is read straight from the database: the leader has other work.
 
 LAYERS = {"core": 0, "policies": 0, "runner": 1, "shell": 1, "__main__": 2, "main": 2}
 
@@ -107,6 +111,8 @@ def _may_import(module: str, name: str) -> bool:
     if there == "alb_core":
         return True
     if here != there:
+        if module in READS_THE_STORE and name.startswith(OPENS_THE_STORE):
+            return True
         starts_others = module.split(".")[:2] in (["alb", "cli"], ["alb", "local"])
         return starts_others and MAIN.match(name) is not None
     for apart in ("alb_broker.store.", "alb_broker.depot."):

@@ -110,6 +110,23 @@ class TellDepots(msgspec.Struct, frozen=True, gc=False):
     census: Census | None
 
 
+class ClearStore(msgspec.Struct, frozen=True, gc=False):
+    """Remove rows from the results store, see `Store.remove`. Answer: StoreRemoved."""
+
+    token: int
+    epoch: int
+    family: type[Row]
+    spans: tuple[Span, ...]
+    limit: int
+
+
+class MeasureStore(msgspec.Struct, frozen=True, gc=False):
+    """Find out how much room the results store takes. Answer: StoreMeasured."""
+
+    token: int
+    epoch: int
+
+
 class TaskKept(msgspec.Struct, frozen=True, gc=False):
     """Not for the shell: released with a result's commit, it lets the reign archive the task."""
 
@@ -150,6 +167,8 @@ Action: TypeAlias = (
     | ScanStore
     | GetRows
     | TellDepots
+    | ClearStore
+    | MeasureStore
     | TaskKept
     | IncrementsMarked
     | ResumeWanted

@@ -9,9 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from alb_broker.core.archive import Archive
+from alb_broker.core.clearance import Clearance
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
 from alb_broker.core.ledger import Lane
+from alb_broker.core.row_reader import RowReader
 from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
@@ -27,6 +29,7 @@ from alb_core.messages import (
     QueryHistory,
     QueryIncrements,
     QueryOutput,
+    QueryRows,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -66,12 +69,15 @@ class Answers:
         state: The reign's parts.
         archive: What is in the results store of finished tasks.
         stored: What is there of their output and increments.
+        clearance: What leaves it; it knows its size.
     """
 
-    def __init__(self, state: State, archive: Archive, stored: StoredAnswers) -> None:
+    def __init__(self, state: State, archive: Archive, stored: StoredAnswers, clearance: Clearance) -> None:
         self._state: Final = state
         self._archive: Final = archive
         self._stored: Final = stored
+        self._clearance: Final = clearance
+        self._rows: Final = RowReader(state)
         self._unlisted: dict[bytes, QueryTasks] = {}  #: The newest such question of each client.
         self._dumps: dict[
             bytes, tuple[float, bytes]
@@ -101,6 +107,7 @@ class Answers:
             QueryHistory: self._archive.ask,
             QueryIncrements: self._stored.ask_increments,
             QueryOutput: self._stored.ask_output,
+            QueryRows: self._rows.ask,
             SetPolicy: self._on_policy,
         }
 
@@ -187,7 +194,8 @@ class Answers:
         self._state.tell(client.peer, WorkersPage(seq=query.seq, workers=lines, absent=absent))
 
     def _on_cluster(self, client: Client, query: QueryCluster) -> None:
-        self._state.tell(client.peer, cluster_page(self._state, self._archive, query.seq))
+        page = cluster_page(self._state, self._archive, self._clearance, query.seq)
+        self._state.tell(client.peer, page)
 
     def _on_dump(self, client: Client, query: QueryDump) -> None:
         state = self._state
@@ -221,7 +229,7 @@ class Answers:
         state.note("policy_asked", policy=request.policy, by=client.user)  # the watch on the node brings it
 
 
-def cluster_page(state: State, archive: Archive, seq: int) -> ClusterPage:
+def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int) -> ClusterPage:
     """Return the state of the cluster as its leader sees it."""
     table = state.table
     counts = {kind.value: table.counts[kind] for kind in (TaskState.QUEUED, TaskState.RUNNING)}
@@ -240,6 +248,7 @@ def cluster_page(state: State, archive: Archive, seq: int) -> ClusterPage:
         set_aside=tuple(f"{path}: {why}" for path, why in sorted(table.set_aside.items())[:100]),
         store=(state.store.away or "ok") if state.store.enabled else "",
         unarchived=archive.backlog,
+        store_bytes=clearance.size_bytes,
     )
 
 

@@ -17,7 +17,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.past import more_of
 from alb_broker.core.state import State
 from alb_broker.core.workers import Worker
-from alb_core import rows
+from alb_core import ids, rows
 from alb_core.messages import Error, HistoryPage, QueryHistory
 from alb_core.rows import Span
 from alb_core.tasks import Attempt, Result, TaskRecord, TaskState
@@ -102,7 +102,7 @@ class Archive:
             why = "this cluster keeps no history: its brokers have no --store; see alb tasks --all"
             state.tell(client.peer, Error(code="invalid", why=why, seq=query.seq))
             return
-        oldest = (_id_of_time(query.since - CLOCKS_DIFFER_S),) if query.since else ()
+        oldest = (ids.first_of(query.since - CLOCKS_DIFFER_S),) if query.since else ()
         newest = (query.cursor,) if query.cursor else ()
         if query.prefix:
             oldest = max(oldest, (query.prefix,))
@@ -219,11 +219,6 @@ def _sample(worker: Worker, now: float) -> rows.LoadSample:
         capacity_cpus=capacity.cpus,
         capacity_memory_bytes=capacity.memory_bytes,
     )
-
-
-def _id_of_time(seconds: float) -> str:
-    """Return a text below all ids that were made after a time."""
-    return f"{max(0, int(seconds * 1000)):012x}"
 
 
 def _page(query: QueryHistory, found: list[rows.FinishedTask]) -> HistoryPage:

@@ -26,6 +26,7 @@ from alb_broker.core.actions import (
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
+from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
@@ -91,7 +92,8 @@ class Reign:
         self._stored: Final = StoredAnswers(state)
         self._relay: Final = Relay(state, self._stored)
         self._archive: Final = Archive(state)
-        self._answers: Final = Answers(state, self._archive, self._stored)
+        self._clearance: Final = Clearance(state)
+        self._answers: Final = Answers(state, self._archive, self._stored, self._clearance)
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
         self._works: Final = Works(state)
@@ -313,6 +315,7 @@ class Reign:
             self._archive.tick()
             self._inflow.tick()
             self._files.tick()
+            self._clearance.tick()
             self._watch_progress()
         elif state.at - self._leaving_at > LEAVING_S:
             self._end("it was stopped before its last batch was answered")

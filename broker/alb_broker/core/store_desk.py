@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from alb_broker.core.actions import BeginStore, GetRows, ScanStore, StoreRows
+from alb_broker.core.actions import BeginStore, ClearStore, GetRows, MeasureStore, ScanStore, StoreRows
 from alb_broker.store import events
 from alb_core.notes import Level
 from alb_core.rows import Key, Row, Span
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Found: TypeAlias = Callable[[tuple[Row, ...], str], None]
 #: Takes rows; or none, and why they cannot be had now.
+
+Counted: TypeAlias = Callable[[int, str], None]
+#: Takes how many rows went, or bytes there are; or why that is not known.
 
 NOBODY: Final = 0
 #: The token of rows for whose durability nobody waits.
@@ -38,6 +41,7 @@ class StoreDesk:
         self.away = ""  #: Why the store does not take anything; empty: it does.
         self._writes: Final[dict[int, Callable[[], None]]] = {}  #: Who waits, by token.
         self._reads: Final[dict[int, Found]] = {}  #: As above.
+        self._counts: Final[dict[int, Counted]] = {}  #: As above.
 
     def begin(self) -> None:
         """Begin this reign's term in the store."""
@@ -80,6 +84,38 @@ class StoreDesk:
         else:
             then((), "")
 
+    def remove(
+        self,
+        family: type[Row],
+        spans: tuple[Span, ...],
+        limit: int,
+        then: Counted,
+        *,
+        after_commit: bool = False,
+    ) -> None:
+        """Remove rows, see `Store.remove`.
+
+        Args:
+            family: Which rows.
+            spans: Between which keys.
+            limit: The most of each span.
+            then: Told how many went.
+            after_commit: Only once all that was written before is in the table, and this leader still leads.
+        """
+        token = self._state.tokens.next()
+        self._counts[token] = then
+        action = ClearStore(token, self._state.epoch, family, spans, limit)
+        if after_commit:
+            self._state.ledger.say(action)
+        else:
+            self._state.out.append(action)
+
+    def measure(self, then: Counted) -> None:
+        """Find out how much room the store takes."""
+        token = self._state.tokens.next()
+        self._counts[token] = then
+        self._state.out.append(MeasureStore(token, self._state.epoch))
+
     def _expect(self, then: Found) -> int:
         token = self._state.tokens.next()
         self._reads[token] = then
@@ -95,12 +131,13 @@ class StoreDesk:
             return True  # it was asked by an earlier reign of this broker
         match event:
             case events.StoreWritten():
-                for token in event.tokens:
-                    written = self._writes.pop(token, None)
-                    if written is not None:
-                        written()
+                self._on_written(event.tokens)
             case events.StoreScanned():
                 self._on_scanned(event)
+            case events.StoreRemoved():
+                self._on_counted(event.token, event.count, event.error)
+            case events.StoreMeasured():
+                self._on_counted(event.token, event.size_bytes, event.error)
             case events.StoreAway():
                 self.away = event.why
                 waiting = self._state.table.unarchived
@@ -112,6 +149,17 @@ class StoreDesk:
             case events.StoreFenced():
                 return False
         return True
+
+    def _on_written(self, tokens: tuple[int, ...]) -> None:
+        for token in tokens:
+            written = self._writes.pop(token, None)
+            if written is not None:
+                written()
+
+    def _on_counted(self, token: int, number: int, error: str | None) -> None:
+        told = self._counts.pop(token, None)
+        if told is not None:
+            told(number, error or "")
 
     def _on_scanned(self, event: events.StoreScanned) -> None:
         found = self._reads.pop(event.token, None)

@@ -69,6 +69,16 @@ class Keeper:
         if self._thread is not None and action.epoch == self._epoch:
             self._thread.get(action.token, action.family, action.keys)
 
+    def clear(self, action: actions.ClearStore) -> None:
+        """Remove rows, after what was handed over before."""
+        if self._thread is not None and action.epoch == self._epoch:
+            self._thread.remove(action.token, action.family, action.spans, action.limit)
+
+    def measure(self, action: actions.MeasureStore) -> None:
+        """Ask how large the store is."""
+        if self._thread is not None and action.epoch == self._epoch:
+            self._thread.measure(action.token)
+
     def close(self, *, patience_s: float = LAST_WRITES_S) -> None:
         """End, after what was handed over is written, if that is soon."""
         if self._thread is not None:

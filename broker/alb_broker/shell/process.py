@@ -139,6 +139,8 @@ class BrokerProcess:
             actions.BeginStore: self._keeper.begin,
             actions.StoreRows: self._keeper.keep,
             actions.ScanStore: self._keeper.scan,
+            actions.ClearStore: self._keeper.clear,
+            actions.MeasureStore: self._keeper.measure,
             actions.GetRows: self._keeper.get,
             actions.TellDepots: depot.tell,
             actions.Exit: self._on_exit,

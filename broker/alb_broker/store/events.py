@@ -26,11 +26,22 @@ class StoreWritten(StoreEvent, frozen=True, kw_only=True):
 
 
 class StoreRemoved(StoreEvent, frozen=True, kw_only=True):
-    """A removal is done."""
+    """A removal is done, or failed."""
 
     token: int
     count: int
     #: Rows that went; as many as the limit: there may be more.
+    error: str | None = None
+    #: A sentence for a person; whether rows went is unknown, and it may be asked again.
+
+
+class StoreMeasured(StoreEvent, frozen=True, kw_only=True):
+    """The size of the store is known."""
+
+    token: int
+    size_bytes: int = 0
+    error: str | None = None
+    #: A sentence for a person.
 
 
 class StoreScanned(StoreEvent, frozen=True, kw_only=True):

@@ -7,12 +7,10 @@ It knows no database: an implementation on a key-value store with sorted keys is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from alb_core.errors import AlbError
-from alb_core.rows import Key, Row, Span
-
-AnyRow = TypeVar("AnyRow", bound=Row)
+from alb_core.rows import AnyRow, Key, Row, Span
 
 
 class StoreError(AlbError):
@@ -137,8 +135,18 @@ class Store(Protocol):
             StoreUnavailable: Nothing was counted.
         """
 
+    def tables(self) -> list[str]:
+        """Return the ids of the clusters that have something in the store, sorted; it need not be open.
+
+        Raises:
+            StoreUnavailable: Nothing was read.
+            StoreUnusable: It is no results store of alb.
+        """
+
     def size_bytes(self) -> int:
-        """Return about how much room the store takes, all clusters in it together.
+        """Return about how much room the rows take, those of all clusters in it together.
+
+        It falls when rows are removed, within seconds, also where files keep their size.
 
         Raises:
             StoreUnavailable: Nothing was read.

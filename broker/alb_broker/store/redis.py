@@ -18,10 +18,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from alb_broker.store import keys as packing
-from alb_broker.store.interface import AnyRow, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
+from alb_broker.store.interface import StaleTerm, StoreError, StoreUnavailable, StoreUnusable
 from alb_core import rows as forms
 from alb_core.columns import columns_of
-from alb_core.rows import Key, Merge, Row, Span
+from alb_core.rows import AnyRow, Key, Merge, Row, Span
 
 CONNECT_S: Final = 5
 CALL_S: Final = 15
@@ -189,6 +189,12 @@ class RedisStore:
         """Return how many rows there are."""
         with self._translated():
             return int(self._redis.zlexcount(self._names(family)[1], *_range(family, span)))
+
+    def tables(self) -> list[str]:
+        """Return the ids of the clusters that have begun a term in it."""
+        with self._translated():
+            found = self._redis.scan_iter(match="alb:{*}:term", count=1000)
+            return sorted(name.decode()[len("alb:{") : -len("}:term")] for name in found)
 
     def size_bytes(self) -> int:
         """Return what the whole server has in memory."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from alb_broker.store.events import StoreEvent, StoreScanned
+from alb_broker.store.events import StoreEvent, StoreMeasured, StoreScanned
 from alb_broker.store.interface import Store, StoreError
 from alb_core.io.clock import monotonic
 from alb_core.rows import Key, Row, Span
@@ -38,11 +38,15 @@ class _Get(msgspec.Struct, frozen=True, gc=False):
         return store.get(self.family, self.keys)
 
 
-_Read = _Scan | _Get
+class _Measure(msgspec.Struct, frozen=True, gc=False):
+    token: int
+
+
+_Read = _Scan | _Get | _Measure
 
 
 class ScanThread:
-    """Answers scans in their order. One that fails is answered, not repeated: its asker may have gone.
+    """Answers questions in their order. One that fails is answered, not repeated: its asker may have gone.
 
     Args:
         make_store: Makes the store; it is opened by the first scan.
@@ -74,6 +78,10 @@ class ScanThread:
         """Queue a read of the rows of these keys."""
         self._queue(_Get(token, family, tuple(keys)))
 
+    def measure(self, token: int) -> None:
+        """Queue the question for the store's size."""
+        self._queue(_Measure(token))
+
     def _queue(self, read: _Read) -> None:
         with self._changed:
             taken = len(self._scans) < WAITING_MAX and not self._stopping
@@ -81,7 +89,7 @@ class ScanThread:
                 self._scans.append(read)
                 self._changed.notify()
         if not taken:
-            self._refuse(read.token, "too many reads of the results store wait already; ask again later")
+            self._refuse(read, "too many reads of the results store wait already; ask again later")
 
     def stop(self) -> None:
         """End soon; nobody is waited for, and what waits is not answered."""
@@ -103,30 +111,38 @@ class ScanThread:
                 self._changed.wait()
             return None if self._stopping else self._scans.popleft()
 
-    def _answer(self, scan: _Read) -> None:
+    def _answer(self, read: _Read) -> None:
         try:
             if self._store is None:
                 self._store = self._make_store()
                 self._store.open()
-            rows = scan.read(self._store)
+            event = self._carry_out(self._store, read)
         except Exception as error:  # noqa: BLE001 (whatever it is, the asker must be told)
             self._disconnect()
             self._refuse_all(
-                scan, error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]
+                read, error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]
             )
         else:
-            self._post(StoreScanned(at=monotonic(), epoch=self._epoch, token=scan.token, rows=tuple(rows)))
+            self._post(event)
 
-    def _refuse_all(self, scan: _Read, why: str) -> None:
+    def _carry_out(self, store: Store, read: _Read) -> StoreEvent:
+        if isinstance(read, _Measure):
+            size_bytes = store.size_bytes()
+            return StoreMeasured(at=monotonic(), epoch=self._epoch, token=read.token, size_bytes=size_bytes)
+        rows = tuple(read.read(store))
+        return StoreScanned(at=monotonic(), epoch=self._epoch, token=read.token, rows=rows)
+
+    def _refuse_all(self, read: _Read, why: str) -> None:
         """Each would wait for the same time-out: they are told at once."""
         with self._changed:
-            others = [each.token for each in self._scans]
+            others = list(self._scans)
             self._scans.clear()
-        for token in (scan.token, *others):
-            self._refuse(token, why)
+        for each in (read, *others):
+            self._refuse(each, why)
 
-    def _refuse(self, token: int, why: str) -> None:
-        self._post(StoreScanned(at=monotonic(), epoch=self._epoch, token=token, error=why))
+    def _refuse(self, read: _Read, why: str) -> None:
+        kind = StoreMeasured if isinstance(read, _Measure) else StoreScanned
+        self._post(kind(at=monotonic(), epoch=self._epoch, token=read.token, error=why))
 
     def _disconnect(self) -> None:
         if self._store is not None:

@@ -23,12 +23,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from alb_broker.store.databases import KINDS, READS
-from alb_broker.store.interface import AnyRow, StaleTerm, StoreError, StoreUnavailable, StoreUnusable
+from alb_broker.store.interface import StaleTerm, StoreError, StoreUnavailable, StoreUnusable
 from alb_broker.store.schema import TABLES, TERMS
 from alb_broker.store.upgrade import upgrade
 from alb_core import rows as forms
 from alb_core.columns import columns_of
-from alb_core.rows import Key, Row, Span
+from alb_core.rows import AnyRow, Key, KeyPart, Row, Span
 
 
 class SqlStore:
@@ -112,13 +112,21 @@ class SqlStore:
     def remove(self, epoch: int, family: type[Row], spans: Sequence[Span], limit: int) -> int:
         """Remove rows, all or none."""
         with self._term(epoch) as connection:
-            return sum(self._remove(connection, family, span, limit) for span in spans)
+            firsts, others = _parted(spans)
+            gone, full = self._remove_whole(connection, family, firsts, limit)
+            others += [Span(prefix=(first,)) for first in full]
+            return gone + sum(self._remove(connection, family, span, limit) for span in others)
 
     def count(self, family: type[Row], span: Span) -> int:
         """Return how many rows there are."""
         query = select(func.count()).select_from(TABLES[family]).where(*self._within(family, span))
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def tables(self) -> list[str]:
+        """Return the ids of the clusters that have begun a term in it."""
+        with self._reading() as connection:
+            return sorted(connection.execute(select(TERMS.c.table_id)).scalars())
 
     def size_bytes(self) -> int:
         """Return about how much room the store takes."""
@@ -183,6 +191,26 @@ class SqlStore:
             within.append(_compared(connection, keys, tuple(beyond), before=True))
         return connection.execute(delete(table).where(*within)).rowcount
 
+    def _remove_whole(
+        self, connection: Connection, family: type[Row], firsts: list[KeyPart], limit: int
+    ) -> tuple[int, list[KeyPart]]:
+        """Remove all rows whose key begins with one of these values, by one statement.
+
+        Returns:
+            How many went, and the values that have more rows than the limit: nothing was done about those.
+        """
+        if not firsts:
+            return 0, []
+        table = TABLES[family]
+        first = table.c[family.key_fields[0]]
+        within = (table.c.table_id == self._table, first.in_(firsts))
+        full: list[KeyPart] = []
+        if len(family.key_fields) > 1:
+            many = select(first).where(*within).group_by(first).having(func.count() > limit)
+            full = list(connection.execute(many).scalars())
+        rest = (*within, first.not_in(full)) if full else within
+        return connection.execute(delete(table).where(*rest)).rowcount, full
+
     def _within(self, family: type[Row], span: Span) -> list[ColumnElement[bool]]:
         table = TABLES[family]
         keys = [table.c[name] for name in family.key_fields]
@@ -195,6 +223,18 @@ class SqlStore:
             skipped = fixed if bound[:fixed] == span.prefix and len(bound) > fixed else 0
             conditions.append(_compared(self._engine, keys[skipped:], bound[skipped:], before=before))
         return conditions
+
+
+def _parted(spans: Sequence[Span]) -> tuple[list[KeyPart], list[Span]]:
+    """Return the first key fields of spans that say nothing else, and the other spans."""
+    firsts: dict[KeyPart, None] = {}
+    others: list[Span] = []
+    for span in spans:
+        if len(span.prefix) == 1 and not span.after and not span.before:
+            firsts[span.prefix[0]] = None
+        else:
+            others.append(span)
+    return list(firsts), others
 
 
 def _compared(

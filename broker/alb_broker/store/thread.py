@@ -126,7 +126,10 @@ class StoreThread:
         self._hand_over(_Rows(token, kept, sum(map(weight, kept)), due))
 
     def remove(self, token: int, family: type[Row], spans: Sequence[Span], limit: int) -> None:
-        """Remove rows, after what was handed over before; answered by `StoreRemoved`. See `Store.remove`."""
+        """Remove rows, after what was handed over before; answered by `StoreRemoved`. See `Store.remove`.
+
+        One that fails is answered, not repeated: writes must not wait behind it.
+        """
         self._hand_over(_Removal(token, family, tuple(spans), limit))
 
     def scan(
@@ -134,6 +137,10 @@ class StoreThread:
     ) -> None:
         """Read rows; answered by `StoreScanned`, in no order with writes. See `Store.scan`."""
         self._scans.ask(token, family, span, limit, newest_first=newest_first)
+
+    def measure(self, token: int) -> None:
+        """Find out how much room the store takes; answered by `StoreMeasured`."""
+        self._scans.measure(token)
 
     def get(self, token: int, family: type[Row], keys: Sequence[Key]) -> None:
         """Read the rows of these keys; answered as `scan` is. See `Store.get`."""
@@ -176,8 +183,11 @@ class StoreThread:
                     self._drop_all()
                     return
                 except Exception as error:  # noqa: BLE001 (a defect must not lose what waits: it is shown, and tried again)
-                    self._note_away(error)
-                    self._share /= 2
+                    if batch and isinstance(batch[0], _Removal):
+                        self._give_up(batch[0], error)
+                    else:
+                        self._note_away(error)
+                        self._share /= 2
                     if not self._rest(delay_s):
                         return
                     delay_s = min(2 * delay_s, RETRY_LAST_S)
@@ -254,10 +264,18 @@ class StoreThread:
             self._waiting_rows = self._waiting_bytes = 0
         self._post(StoreFenced(at=monotonic(), epoch=self._epoch))
 
+    def _give_up(self, removal: _Removal, error: Exception) -> None:
+        """Whether the store is away, the next write tells."""
+        self._disconnect()
+        told = StoreRemoved(
+            at=monotonic(), epoch=self._epoch, token=removal.token, count=0, error=_why(error)
+        )
+        self._settle([removal], told)
+
     def _note_away(self, error: Exception) -> None:
         self._disconnect()
         now = monotonic()
-        why = error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]
+        why = _why(error)
         if self._away_since is None:
             self._away_since = now
         if why != self._away_why:
@@ -282,3 +300,7 @@ class StoreThread:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+def _why(error: Exception) -> str:
+    return error.why if isinstance(error, StoreError) else f"a defect of alb: {error!r}"[:500]

@@ -20,42 +20,25 @@ import msgspec
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.options import Command, TaskOptions, make_spec
+from alb.api.questions import Questions
 from alb.api.result import TaskResult
-from alb.api.stored import StoredData
+from alb.api.stored import checked
 from alb.api.stream import TaskStream
 from alb.api.works import Prepared, Works
 from alb.core import events, notices
 from alb.core.events import Query
 from alb.shell.engine import Engine
 from alb.shell.glance import look, look_for_worker
-from alb_core import codec, config, ids
+from alb_core import codec, config
 from alb_core.errors import AlbError, InvalidTask
 from alb_core.io.clock import monotonic, new_id
 from alb_core.limits import WORKS_MAX
 from alb_core.messages import (
-    ClusterPage,
-    Done,
-    DrainWorkers,
-    DumpPage,
-    HistoryPage,
-    QueryCluster,
-    QueryDump,
-    QueryHistory,
-    QueryTask,
-    QueryTasks,
-    QueryWorkers,
-    SetPolicy,
     TaskLine,
-    TaskPage,
-    TasksPage,
     ToClient,
-    UndrainWorkers,
-    WorkerLine,
-    WorkersPage,
     WorksPage,
 )
-from alb_core.rows import FinishedTask
-from alb_core.tasks import Result, TaskRecord, TaskState, check_spec
+from alb_core.tasks import Result, check_spec
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 if TYPE_CHECKING:
@@ -73,7 +56,7 @@ MAP_WINDOW: Final = 1000
 Page = TypeVar("Page")
 
 
-class Client(StoredData):
+class Client(Questions):
     """A connection to a cluster, whichever broker leads it.
 
     It finds the leader through ZooKeeper, and a new one when that is gone; tasks under way are carried along.
@@ -260,7 +243,7 @@ class Client(StoredData):
         """
         future = TaskFuture(task_id, self._cancel, self._capture_bytes, self._bring)
         self._desk.expect(future)
-        self._engine.post(events.AttachRequested(at=monotonic(), id=_checked(task_id), output=output))
+        self._engine.post(events.AttachRequested(at=monotonic(), id=checked(task_id), output=output))
         return future
 
     def attach_stream(
@@ -271,7 +254,7 @@ class Client(StoredData):
         self._desk.expect(future)
         self._engine.post(
             events.AttachRequested(
-                at=monotonic(), id=_checked(task_id), live=True, moves=moves, stdout=stdout, stderr=stderr
+                at=monotonic(), id=checked(task_id), live=True, moves=moves, stdout=stdout, stderr=stderr
             )
         )
         return future
@@ -320,140 +303,7 @@ class Client(StoredData):
             )
         return self._bring(record.result, directory)
 
-    # --- questions ----------------------------------------------------------------------------------------
-
-    def tasks(
-        self, *, ids: Sequence[str] = (), prefix: str = "", states: Sequence[TaskState] = (), user: str = ""
-    ) -> Iterator[TaskLine]:
-        """List tasks, in the order of their ids, which is that of their making.
-
-        Args:
-            ids: Only these; empty: all.
-            prefix: Only those whose id begins so.
-            states: Only those in one of these states; empty: all.
-            user: Only this user's.
-
-        Raises:
-            CoordinationError: Nobody answered in time.
-        """
-        cursor = ""
-        while True:
-            query = QueryTasks(
-                seq=0, ids=tuple(ids), prefix=prefix, states=tuple(states), user=user, cursor=cursor
-            )
-            page = self._ask(query, TasksPage)
-            yield from page.tasks
-            cursor = page.cursor
-            if not cursor:
-                return
-
-    def task(self, task_id: str) -> TaskRecord:
-        """Return everything that the cluster knows of a task; raises TaskGone.
-
-        What has left the table comes from the results store, where there is one.
-        """
-        return self.task_page(task_id).task
-
-    def task_page(self, task_id: str) -> TaskPage:
-        """Return what `task` does, and where it comes from."""
-        return self._ask(QueryTask(seq=0, id=_checked(task_id)), TaskPage)
-
-    def workers(self, names: Sequence[str] = ()) -> tuple[WorkerLine, ...]:
-        """Return the workers that the leader knows: all, or those of these names."""
-        return self.workers_page(names).workers
-
-    def workers_page(self, names: Sequence[str] = ()) -> WorkersPage:
-        """Return what `workers` does, and the drains of workers that the leader does not know now."""
-        return self._ask(QueryWorkers(seq=0, names=tuple(names)), WorkersPage)
-
-    def drain(self, workers: Sequence[str], *, reason: str = "", deadline: float | None = None) -> None:
-        """Give workers nothing new, until `undrain`. Returns once that is in the table.
-
-        Args:
-            workers: Their names.
-            reason: For people.
-            deadline: Seconds after which tasks that still run there are ended and run elsewhere, except for
-                those that must not run twice; None: everything may end there.
-
-        Raises:
-            InvalidTask: A name is not known, or something is out of bounds. Nobody is drained then.
-            CoordinationError: Nobody answered in time.
-        """
-        self._ask(DrainWorkers(seq=0, workers=tuple(workers), reason=reason, deadline_s=deadline), Done)
-
-    def undrain(self, workers: Sequence[str]) -> None:
-        """Give workers tasks again. Returns once that is in the table; raises as `drain` does."""
-        self._ask(UndrainWorkers(seq=0, workers=tuple(workers)), Done)
-
-    def cluster(self, *, timeout: float | None = None) -> ClusterPage:
-        """Return the state of the cluster as its leader sees it.
-
-        Args:
-            timeout: How long to wait for the answer, in seconds; None: as long as for other questions.
-
-        Raises:
-            CoordinationError: Nobody answered in time.
-        """
-        return self._ask(QueryCluster(seq=0), ClusterPage, timeout)
-
-    def history(  # noqa: PLR0913 (one parameter a filter)
-        self,
-        *,
-        user: str = "",
-        states: Sequence[str] = (),
-        worker: str = "",
-        name: str = "",
-        since: float = 0.0,
-        until: float = 0.0,
-        prefix: str = "",
-    ) -> Iterator[FinishedTask]:
-        """List finished tasks from the results store, those that were made last first.
-
-        Args:
-            user: Only this user's.
-            states: Only those that ended in one of these states; empty: all.
-            worker: Only those whose result this worker delivered.
-            name: Only those of this name.
-            since: Only those that ended then or later, in cluster time (seconds since 1970); 0: all.
-            until: Only those that ended before; 0: all.
-            prefix: Only those whose id begins so.
-
-        Raises:
-            InvalidTask: The cluster has no results store.
-            CoordinationError: Nobody answered in time, or the store does not.
-        """
-        cursor = ""
-        while True:
-            query = QueryHistory(
-                seq=0,
-                user=user,
-                states=tuple(states),
-                worker=worker,
-                name=name,
-                since=since,
-                until=until,
-                cursor=cursor,
-                prefix=prefix,
-            )
-            page = self._ask(query, HistoryPage)
-            yield from page.tasks
-            cursor = page.cursor
-            if not cursor:
-                return
-
-    def set_policy(self, policy: str) -> None:
-        """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
-        self._ask(SetPolicy(seq=0, policy=policy), Done)
-
-    def dump(self) -> bytes:
-        """Return the leader's whole state as JSON."""
-        data, cursor = bytearray(), 0
-        while True:
-            page = self._ask(QueryDump(seq=0, cursor=cursor), DumpPage)
-            data += page.data
-            cursor = page.cursor
-            if not cursor:
-                return bytes(data)
+    # --- ZooKeeper ----------------------------------------------------------------------------------------
 
     def brokers(self) -> tuple[LeaderNode | None, list[BrokerNode]]:
         """Return the leader and all brokers, as ZooKeeper knows them.
@@ -489,7 +339,7 @@ class Client(StoredData):
     def _prepare(self, command: Command, given_id: str | None, options: TaskOptions) -> Prepared:
         if self._engine.forked():
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
-        task_id = new_id() if given_id is None else _checked(given_id)
+        task_id = new_id() if given_id is None else checked(given_id)
         spec = make_spec(command, options)
         shipment: Shipment | None = None
         if options.get("files"):
@@ -529,7 +379,7 @@ class Client(StoredData):
 
     def _start_cancel(self, task_id: str) -> tuple[int, Future[ToClient]]:
         token, future = self._desk.expect_answer()
-        self._engine.post(events.CancelRequested(at=monotonic(), token=token, id=_checked(task_id)))
+        self._engine.post(events.CancelRequested(at=monotonic(), token=token, id=checked(task_id)))
         return token, future
 
     def _cancel(self, task_id: str) -> None:
@@ -569,9 +419,3 @@ def read_brokers(
 ) -> tuple[LeaderNode | None, list[BrokerNode]]:
     """Read the leader and all brokers from ZooKeeper; raises ZooKeeperUnreachable."""
     return look(settings.zk_hosts(), settings.zk_chroot(), within_s)
-
-
-def _checked(task_id: str) -> str:
-    if not ids.is_task_id(task_id):
-        raise InvalidTask("", f"{task_id[:80]!r} is no task id: those have 32 lower-case hex digits")
-    return task_id

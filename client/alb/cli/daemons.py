@@ -23,6 +23,8 @@ HELP: Final[Mapping[str, str]] = {
     "ports": "Four TCP ports, a,b,c,d: clients, client output, workers, worker output; 0: any.",
     "session_timeout_s": "ZooKeeper session to ask for.",
     "store": "Results store for history: sqlite:////PATH, postgresql://…, mariadb://… or redis://….",
+    "store_keep_s": "What ended longer ago leaves the store, 30d for example; 0: nothing does.",
+    "store_bytes": "While the store takes more, the oldest tasks leave it, 20G for example; 0: any size.",
     "dump_dir": "Where the state is written on hand-over.",
     "depot_port": "TCP port of its depot, which keeps files of tasks; 0: any.",
     "depot_dir": "Where the depot keeps them. Else /var/tmp/alb-UID/depots/NAME.",
@@ -64,7 +66,9 @@ def _option(role: type[Config], field: str) -> click.Option:
         kind = BANDWIDTH
     elif isinstance(default, int | float):
         kind = type(default)
-    flags = {"--" + re.sub(r"_(s|bytes|bps)$", "", field).replace("_", "-"), "--" + field.replace("_", "-")}
+    short = re.sub(r"_(s|bytes|bps)$", "", field)
+    names = {field, short} if short not in role.__struct_fields__ else {field}
+    flags = {"--" + name.replace("_", "-") for name in names}
     shown = "" if default in (None, "", (), 0) or isinstance(default, tuple) else f"  [default: {default}]"
     return click.Option([*sorted(flags, key=len), field], type=kind, default=None, help=HELP[field] + shown)
 

@@ -37,6 +37,7 @@ VERBS: Final = {
     "workers": ("show", "List workers."),
     "brokers": ("show", "List brokers."),
     "history": ("history", "List finished tasks from the results store."),
+    "analyze": ("analyze", "Analyse the workload, with plots and advice."),
     "sql": ("sql", "Open the results store's own shell, or run a query."),
     "drain": ("drains", "Give workers nothing new, and wait until they are empty."),
     "undrain": ("drains", "Give workers tasks again."),

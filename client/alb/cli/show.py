@@ -326,7 +326,8 @@ def _broker_row(node: BrokerNode, leader: LeaderNode | None, page: ClusterPage |
 def _store_words(page: ClusterPage) -> str:
     """Say how the results store is."""
     waiting = f", {page.unarchived} finished tasks wait for it" if page.unarchived else ""
-    return f"{page.store or 'none'}{waiting if page.store else ''}"
+    room = f", {format_size(page.store_bytes)}" if page.store_bytes else ""
+    return f"{page.store or 'none'}{room}{waiting if page.store else ''}"
 
 
 # --- operation --------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from alb_core.messages import (
     QueryHistory,
     QueryIncrements,
     QueryOutput,
+    QueryRows,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -36,6 +37,7 @@ Query: TypeAlias = (
     | QueryCluster
     | QueryDump
     | QueryHistory
+    | QueryRows
     | QueryIncrements
     | QueryOutput
     | QueryWorks

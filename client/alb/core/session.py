@@ -29,6 +29,7 @@ _PAGES: Final = (
     messages.ClusterPage,
     messages.DumpPage,
     messages.HistoryPage,
+    messages.RowsPage,
     messages.IncrementsPage,
     messages.OutputPage,
     messages.WorksPage,
@@ -239,6 +240,7 @@ class ClientCore:
         | messages.ClusterPage
         | messages.DumpPage
         | messages.HistoryPage
+        | messages.RowsPage
         | messages.IncrementsPage
         | messages.OutputPage
         | messages.WorksPage

@@ -28,6 +28,9 @@ from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 START_S = 30.0
 #: From the first process to a leader and registered workers.
 STATE_FILE = "cluster.json"
+STORE_KEEP_S = "2592000"
+STORE_BYTES = str(2 * 1024**3)
+#: 30 days or 2 GiB of history: a cluster for trying things out must not fill a home directory.
 
 Say = Callable[[str], None]
 Role = Literal["zookeeper", "broker", "worker"]
@@ -112,7 +115,11 @@ class LocalCluster:
         command = (*alb_command(), "broker", "--zk", self.zk, "--name", name)
         environ = {"ALB_DUMP_DIR": str(self.folder), "ALB_DEPOT_DIR": str(self.folder / f"{name}-depot")}
         if self._plan.store:
-            environ["ALB_STORE"] = self.store
+            environ |= {
+                "ALB_STORE": self.store,
+                "ALB_STORE_KEEP_S": STORE_KEEP_S,
+                "ALB_STORE_BYTES": STORE_BYTES,
+            }
         return self._add(name, "broker", command, environ)
 
     @property

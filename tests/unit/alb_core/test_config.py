@@ -48,6 +48,24 @@ def test_lists_in_the_environment_are_parted_by_commas() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"store_keep_s": -1.0}, "--store-keep"),
+        ({"store_keep_s": float("nan")}, "--store-keep"),
+        ({"store_bytes": -1}, "--store-bytes"),
+        ({"store_bytes": 4096}, "16M or more"),
+    ],
+)
+def test_bounds_of_the_store_make_sense(fields: dict[str, Any], said: str) -> None:
+    """A negative age, no number, or less than an empty database takes."""
+    with pytest.raises(ConfigError, match=said):
+        load(BrokerConfig, zk="zk:1", name="b", **fields)
+    assert (
+        load(BrokerConfig, zk="zk:1", name="b", store_keep_s=1.0, store_bytes=1 << 24).store_bytes == 1 << 24
+    )
+
+
+@pytest.mark.parametrize(
     ("zk", "hosts", "chroot"),
     [
         ("zk1:2181,zk2:2182", "zk1:2181,zk2:2182", "/alb"),

@@ -10,7 +10,7 @@ import pytest
 from tests.store_rows import Ear, output
 
 from alb_broker.store import thread as subject
-from alb_broker.store.events import StoreAway, StoreBack, StoreScanned
+from alb_broker.store.events import StoreAway, StoreBack, StoreMeasured, StoreRemoved, StoreScanned
 from alb_broker.store.interface import StoreUnavailable, StoreUnusable
 from alb_broker.store.thread import StoreThread
 from alb_core.rows import Output, Row, Span
@@ -28,6 +28,8 @@ class FakeStore:
         #: More in one write take too long.
         self.gate = threading.Event()
         self.gate.set()
+        self.away = False
+        #: The next question for the size fails.
         self.opened = 0
         self.closed = 0
 
@@ -57,16 +59,22 @@ class FakeStore:
         raise StoreUnavailable("away")
 
     def remove(self, *_: Any) -> int:
-        """Remove nothing."""
-        return 0
+        """Fail."""
+        raise StoreUnavailable("too slow")
 
     def count(self, *_: Any) -> int:
         """Count all."""
         return len(self.rows)
 
+    def tables(self) -> list[str]:
+        """Know none."""
+        return []
+
     def size_bytes(self) -> int:
-        """Take no room."""
-        return 0
+        """Tell, or fail."""
+        if self.away:
+            raise StoreUnavailable("away")
+        return 4096
 
 
 @pytest.fixture
@@ -195,3 +203,27 @@ def test_it_waits_longer_and_longer(monkeypatch: pytest.MonkeyPatch, store: Fake
     ear.wait(lambda: ear.tokens() == [1])
     assert made.stop(5)
     assert delays == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+
+
+def test_a_removal_that_fails_is_answered_and_holds_up_no_write(
+    running: StoreThread, store: FakeStore, ear: Ear
+) -> None:
+    """It is not the store that is away: the next write is done at once."""
+    running.put(1, [output("a")])
+    running.remove(2, Output, [Span()], 10)
+    running.put(3, [output("b")])
+    ear.wait(lambda: ear.tokens() == [1, 3])
+    assert [(event.token, event.count, event.error) for event in ear.of(StoreRemoved)] == [(2, 0, "too slow")]
+    assert ear.of(StoreAway) == []
+    assert store.rows == [output("a"), output("b")]
+
+
+def test_the_size_is_asked_and_a_failure_answered(running: StoreThread, store: FakeStore, ear: Ear) -> None:
+    """By the thread that reads, on a connection of its own."""
+    running.measure(1)
+    ear.wait(lambda: len(ear.of(StoreMeasured)) == 1)
+    store.away = True
+    running.measure(2)
+    ear.wait(lambda: len(ear.of(StoreMeasured)) == 2)
+    told = [(event.token, event.size_bytes, event.error) for event in ear.of(StoreMeasured)]
+    assert told == [(1, 4096, None), (2, 0, "away")]

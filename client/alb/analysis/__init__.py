@@ -1,0 +1,1 @@
+"""Workload analysis: rows of history in, figures, advice and reports out. Only `core` decides anything."""

@@ -1,0 +1,148 @@
+"""``alb analyze``: what the workload was like, and what follows for the allocation."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from alb.cli import out
+from alb.cli.history import Moment
+from alb.cli.options import Place, json_option, zk_option
+from alb.cli.values import DURATION
+from alb_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from alb.analysis.core.figures import Advice, Figures
+    from alb.analysis.sources import Read
+
+DAY_S: Final = 86_400.0
+TELL_EVERY: Final = 50_000
+#: Rows, until a person is told again how many were read.
+EXTRA: Final = "the plots of --html need matplotlib, which is not installed: pip install 'alb[analyze]'"
+
+
+@click.command()
+@click.argument("dump", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--since", type=Moment(), help="What ended since: 24h (ago) or 2026-11-22T10:00. Else 24h; 0: everything."
+)
+@click.option("--store", envvar="ALB_STORE", help="URL of the results store. Else $ALB_STORE, or the leader.")
+@click.option("--table", default="", help="Id of the cluster's table, where several share the store.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write a report with plots.")
+@json_option
+@zk_option
+@click.option("--connect-timeout", type=DURATION, default=5.0, help="How long to wait for the leader: 5 s.")
+def analyze(  # noqa: PLR0913 (one parameter an option)
+    dump: str | None,
+    since: float | None,
+    store: str | None,
+    table: str,
+    html_file: str | None,
+    *,
+    as_json: bool,
+    zk: str | None,
+    connect_timeout: float,
+) -> int:
+    """Analyse the workload: arrivals, waits, run times, use of the workers, failures; with advice.
+
+    From the results store: straight from the database with --store (or $ALB_STORE), which is better for many
+    tasks, or through the leader. With DUMP, which `alb dump` writes, from that: what waits and runs in it.
+    """
+    draw = _drawing() if html_file else None  # before the work is done in vain
+    if dump is not None:
+        if since is not None or table:
+            raise click.UsageError("a DUMP is one moment: give it without --since and --table")
+        figures = _of_dump(dump)
+    elif store:
+        figures = _of_store(store, table, _begin(since))
+    else:
+        if table:
+            raise click.UsageError("--table belongs to --store: a leader knows its own")
+        figures = _of_leader(Place(zk, None, connect_timeout), since)
+    from alb.analysis.core.advice import advise  # noqa: PLC0415
+
+    advice = advise(figures, moment)
+    if html_file and draw is not None:
+        from alb.analysis import html  # noqa: PLC0415
+
+        Path(html_file).write_text(html.write(figures, advice, moment, draw), encoding="utf-8")
+        out.say(f"the report is in {html_file}")
+    _print(figures, advice, as_json=as_json, quiet=bool(html_file))
+    return 0
+
+
+def _drawing() -> Any:
+    """Return what draws plots, or say how to get it."""
+    try:
+        from alb.analysis.plots import draw  # noqa: PLC0415 (matplotlib is slow to import, and an extra)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in {"matplotlib", "numpy"}:
+            raise
+        raise ConfigError(EXTRA) from error
+    return draw
+
+
+def _begin(since: float | None) -> float:
+    """Return since when, by this machine's clock; 0: everything."""
+    now = time.time()
+    if since is None:
+        return now - DAY_S
+    if since == 0:
+        return 0.0
+    return now + since if since < 0 else since
+
+
+def _of_dump(path: str) -> Figures:
+    from alb.analysis.core.workload import Workload  # noqa: PLC0415
+    from alb.analysis.sources import from_dump  # noqa: PLC0415
+
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    found, at = from_dump(data)
+    workload = Workload()
+    for row in found:
+        workload.add(row)
+    return workload.figures(f"the dump of {moment(at)}: unfinished ones only, times so far")
+
+
+def _of_store(url: str, table: str, since: float) -> Figures:
+    from alb.analysis.sources import from_store  # noqa: PLC0415
+
+    return _count(from_store(url, table), since, "the results store")
+
+
+def _of_leader(place: Place, since: float | None) -> Figures:
+    from alb.analysis.sources import from_client  # noqa: PLC0415
+
+    with place.client() as client:
+        return _count(from_client(client), _begin(since), "the results store, through the leader")
+
+
+def _count(read: Read, since: float, source: str) -> Figures:
+    from alb.analysis.core.workload import Workload  # noqa: PLC0415
+    from alb.analysis.sources import rows  # noqa: PLC0415
+
+    workload = Workload(since)
+    for number, row in enumerate(rows(read, since), start=1):
+        workload.add(row)
+        if number % TELL_EVERY == 0 and sys.stderr.isatty():
+            out.say(f"{number:,} rows read")
+    return workload.figures(source)
+
+
+def moment(at: float) -> str:
+    """Return a time for people, by this machine's clock."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def _print(figures: Figures, advice: list[Advice], *, as_json: bool, quiet: bool) -> None:
+    from alb.analysis import text  # noqa: PLC0415
+
+    if as_json:
+        out.emit_json({**msgspec.structs.asdict(figures), "advice": advice})
+    elif not quiet:
+        out.write_all(1, ("\n".join(text.write(figures, advice, moment)) + "\n").encode(errors="replace"))

@@ -221,9 +221,8 @@ def more_of(result: Result) -> str:
     if not (result.output_open or stdout or stderr or result.returned or result.unreturned):
         return ""
     truncated = ("stdout",) * stdout + ("stderr",) * stderr
-    return msgspec.json.encode(
-        More(result.output_open, truncated, result.returned, result.unreturned)
-    ).decode()
+    more = More(result.output_open, truncated, result.returned, result.unreturned)
+    return msgspec.json.encode(more).decode()
 
 
 def tail_of(pieces: Sequence[rows.Output], size_bytes: int) -> bytes:

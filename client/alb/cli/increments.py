@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from alb_core.rows import Increment
 
 CHANNEL: Final = "ALB_INCREMENTS"
+SHOWN: Final = 200
+#: Characters of a value in a line for the person; ``alb increments`` shows all.
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -77,9 +79,13 @@ def increments(  # noqa: PLR0913 (one parameter an option)
                 _show(row, as_json=as_json)
             if not follow:
                 return 0
+        before = after
         found = client.follow_increments if follow else client.increments
         for row in found(task_id, after=after):
+            after = row.seq
             _show(row, as_json=as_json)
+        if after == before:
+            out.say(f"nothing that task {task_id} reported{f' after {after}' if after else ''} is stored")
     return 0
 
 
@@ -137,4 +143,6 @@ class Reporter:
         for row in self._client.increments(self._task_id, after=self._after):
             self._after = row.seq
             clock = time.strftime("%H:%M:%S", time.localtime(row.time))
-            out.say(f"{clock} {f'{row.key} = ' if row.key else ''}{shown(row.value)}")
+            value = shown(row.value)
+            told = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
+            out.say(f"{clock} {f'{row.key} = ' if row.key else ''}{told}")

@@ -18,8 +18,9 @@ from alb.local.daemons import wait_until
 from alb_broker.store.events import StoreAway, StoreEvent, StoreFenced, StoreWritten
 from alb_broker.store.opening import open_store
 from alb_broker.store.thread import StoreThread
+from alb_core.columns import columns_of
 from alb_core.io.clock import new_id
-from alb_core.rows import FinishedTask, Output, PastAttempt, Row, Span, storable
+from alb_core.rows import FinishedTask, Output, PastAttempt, Row, Span
 from bench_throughput import cluster_rate
 from databases import insert_all, postgresql, settle
 from figures import against_floor, floor_median, measure_against, measured_median
@@ -95,7 +96,8 @@ def floor(url: str, tasks: int) -> float:
     groups = [group for task in range(tasks) for group in work(task)]
     families: list[tuple[type[Row], list[tuple[Any, ...]]]] = []
     for family in (Output, FinishedTask, PastAttempt):
-        values = [storable(row) for group in groups for row in group if isinstance(row, family)]
+        some = columns_of(row for group in groups for row in group if isinstance(row, family))[family]
+        values = list(zip(*some, strict=True))
         families.append((family, values))
     settle(url)
     began = time.perf_counter()

@@ -6,6 +6,7 @@ import os
 import signal
 
 import alb_core
+from alb_broker.shell.depot_link import DepotLink
 from alb_broker.shell.keeper import check_store
 from alb_broker.shell.plugins import load_policies
 from alb_broker.shell.policy_guard import PolicyGuard
@@ -43,6 +44,7 @@ def _run(config: BrokerConfig, log: logs.Logger) -> int:
     meta = bootstrap(config.zk_hosts(), config.zk_chroot())
     check_store(config.store)
     links = Links(config)
+    depot = DepotLink(config, log)
     node = BrokerNode(
         broker=config.name,
         incarnation=clock.new_id(),
@@ -54,8 +56,9 @@ def _run(config: BrokerConfig, log: logs.Logger) -> int:
         client_output=links["client_output"].endpoint,
         workers=links["workers"].endpoint,
         worker_output=links["worker_output"].endpoint,
+        depot=depot.endpoint,
     )
-    process = BrokerProcess(config, node, meta, links, policies, log)
+    process = BrokerProcess(config, node, meta, links, depot, policies, log)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: process.stop())
     log.info("broker_starts", clients=node.clients, workers=node.workers, table=meta.table, pid=node.pid)

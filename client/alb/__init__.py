@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from alb_core import __version__
 
 if TYPE_CHECKING:
-    from alb.api.client import Client, TaskOptions
+    from alb.api.client import Client
     from alb.api.future import TaskFuture
+    from alb.api.options import TaskOptions
     from alb.api.result import TaskResult
     from alb.api.stream import Piece, TaskStream
     from alb_core.errors import (
@@ -73,7 +74,7 @@ __all__ = [
 
 _HOMES = {
     "Client": "alb.api.client",
-    "TaskOptions": "alb.api.client",
+    "TaskOptions": "alb.api.options",
     "TaskFuture": "alb.api.future",
     "TaskResult": "alb.api.result",
     "Piece": "alb.api.stream",

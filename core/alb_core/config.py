@@ -74,6 +74,12 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
     #: While the store takes more, the oldest tasks leave it; 0: any size.
     dump_dir: str = "/tmp"  # noqa: S108 (the files in it get names that nobody can guess)
     #: Where the state is written on hand-over.
+    depot_port: int = 0
+    #: TCP port of the depot, where files lie; 0: any free one.
+    depot_dir: str = ""
+    #: Where it keeps them; empty: ``/var/tmp/alb-<uid>/depots/<name>``.
+    depot_bytes_max: int = limits.DEPOT_BYTES_MAX
+    #: For all of them.
     log_level: str = "info"
     pending_max: int = limits.PENDING_MAX
     #: Tasks in the table that have no result.
@@ -94,6 +100,8 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
         _check_session(self.session_timeout_s)
         if self.bind in ("0.0.0.0", "::", "*") and not self.advertise:  # noqa: S104 (compares, does not bind)
             raise ConfigError("--bind to all addresses needs --advertise: the address that others connect to")
+        if not 0 <= self.depot_port < 65536 or self.depot_bytes_max < 0:
+            raise ConfigError("depot_port is a TCP port (0: any), and depot_bytes_max cannot be negative")
         if self.pending_max < 1 or self.done_kept_max < 0 or self.crash_limit < 0:
             raise ConfigError("pending_max, done_kept_max and crash_limit cannot be negative (or 0)")
         if not math.isfinite(self.store_keep_s) or self.store_keep_s < 0:
@@ -130,6 +138,8 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     #: For finished tasks, all together.
     stream_bytes_max: int = 2 * 1024 * 1024 * 1024
     #: Of one running command's stdout or stderr; more is counted as truncated and not kept.
+    cache_bytes_max: int = limits.CACHE_BYTES_MAX
+    #: For files that tasks took along and that the next ones may need again.
     log_level: str = "info"
 
     def validate(self) -> None:
@@ -139,6 +149,8 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
         _check_session(self.session_timeout_s)
         if not math.isfinite(self.cpus) or self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
             raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
+        if self.cache_bytes_max < 0:
+            raise ConfigError("cache_bytes_max cannot be negative")
         if self.stream_bytes_max > self.spool_bytes_max:
             raise ConfigError(
                 "stream_bytes_max is larger than spool_bytes_max: one command could fill the spool"

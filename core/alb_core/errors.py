@@ -11,6 +11,11 @@
     ├── CoordinationError        ZooKeeper
     │   ├── ZooKeeperUnreachable no server answers
     │   └── NoLeader             no broker answered as the leader in time
+    ├── TransferError            the bytes of a file did not arrive
+    │   ├── DepotUnreachable     the depot does not answer, or broke off
+    │   ├── DepotRefused         the depot said no, and why
+    │   ├── WrongContent         what came is not what its SHA-256 names
+    │   └── TransferStopped      nobody wants the file any more
     ├── ClientClosed             its client was closed; the task goes on
     ├── CommandFailed            a command ended without success, and somebody insisted on it
     └── TaskError                crosses the wire as a code and its text
@@ -79,6 +84,77 @@ class ZooKeeperUnreachable(CoordinationError):
 
 class NoLeader(CoordinationError):
     """Raised when no broker answered as the leader in time. Retrying helps once one leads."""
+
+
+class TransferError(AlbError):
+    """Raised when a file could not be moved to or from a depot. Never raised itself: see its kinds."""
+
+
+class DepotUnreachable(TransferError):
+    """Raised when a depot does not answer, or broke off. What arrived is kept: retrying goes on from there.
+
+    Args:
+        depot: Its address.
+        why: What the network said.
+    """
+
+    def __init__(self, depot: str, why: str) -> None:
+        super().__init__(depot, why)
+        self.depot = depot
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the depot {self.depot} cannot be reached: {self.why}"
+
+
+class DepotRefused(TransferError):
+    """Raised when a depot said no. Retrying helps where `passing`; another depot may say yes.
+
+    Args:
+        depot: Its address.
+        status: The HTTP status.
+        why: Its sentence.
+    """
+
+    def __init__(self, depot: str, status: int, why: str) -> None:
+        super().__init__(depot, status, why)
+        self.depot = depot
+        self.status = status
+        self.why = why
+
+    @property
+    def missing(self) -> bool:
+        """Whether the depot does not have the file."""
+        return self.status == 404
+
+    @property
+    def passing(self) -> bool:
+        """Whether it may be different soon: another upload is under way, or the depot is not ready."""
+        return self.status in (404, 409, 503)
+
+    def __str__(self) -> str:
+        return f"the depot {self.depot} says: {self.why}"
+
+
+class WrongContent(TransferError):
+    """Raised when what arrived is not what its SHA-256 names; it was thrown away. Another copy may be right.
+
+    Args:
+        sha256: What was wanted.
+        found: What came.
+    """
+
+    def __init__(self, sha256: str, found: str) -> None:
+        super().__init__(sha256, found)
+        self.sha256 = sha256
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"what arrived as {self.sha256[:12]}… is something else, with SHA-256 {self.found[:12]}…"
+
+
+class TransferStopped(TransferError):
+    """Raised when nobody wants the file any more. What arrived is kept."""
 
 
 class ClientClosed(AlbError):

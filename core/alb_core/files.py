@@ -28,6 +28,17 @@ class FileRef(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     executable: bool = False
 
 
+class Census(msgspec.Struct, frozen=True, kw_only=True):
+    """What the leader tells the depots from time to time: who they are, and which files tasks need."""
+
+    table: str
+    epoch: int
+    depots: tuple[str, ...]
+    #: All of them, the leader's first.
+    used: dict[str, int]
+    #: SHA-256 and size of every file that a task in the table needs.
+
+
 def is_sha256(text: str) -> bool:
     """Tell whether a text is a digest as depots name files: 64 lower-case hex digits."""
     return _SHA256.match(text) is not None

@@ -27,6 +27,9 @@ GRACE_S_MAX: Final = 3600.0
 FILES_MAX: Final = 100
 #: That one task takes along, or brings back: what is more travels as one archive. A result names each file in
 #: ZooKeeper, some 150 bytes apiece.
+DEPOT_BYTES_MAX: Final = 64 * 1024**3
+CACHE_BYTES_MAX: Final = 16 * 1024**3
+#: What one depot, and one worker, keeps of files unless told otherwise.
 FILE_NAME_BYTES_MAX: Final = 255
 RETURN_PATTERNS_MAX: Final = 100
 FILE_BYTES_MAX: Final = 1024**4

@@ -8,10 +8,10 @@ the store adds it.
 from __future__ import annotations
 
 import enum
-import math
 import typing
-from collections.abc import Iterable
-from typing import ClassVar, Final, TypeAlias
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -23,8 +23,8 @@ Value: TypeAlias = str | int | float | bytes | None
 
 USER_LENGTH_MAX: Final = 255
 #: Users are part of an index, whose entries are bounded.
-ROW_BYTES: Final = 200
-#: About what a row takes beyond its texts and data.
+ROW_BYTES: Final = 400
+#: About what a row takes beyond its long texts and data.
 
 
 class Merge(enum.Enum):
@@ -202,10 +202,6 @@ class Work(Row, frozen=True, gc=False, kw_only=True):
 
 FAMILIES: Final[tuple[type[Row], ...]] = (Output, Increment, FinishedTask, PastAttempt, LoadSample, Work)
 
-_CUT: Final[dict[tuple[type[Row], str], int]] = {(FinishedTask, "user"): USER_LENGTH_MAX}
-_INTEGER_MAX: Final = 2**63 - 1
-_FLOAT_MAX: Final = 1.7976931348623157e308
-
 
 def key_of(row: Row) -> Key:
     """Return the values of a row's key fields."""
@@ -226,85 +222,10 @@ def make(family: type[Row], values: Iterable[Value]) -> Row:
     return family(**fields)
 
 
-def storable(row: Row) -> tuple[Value, ...]:
-    """Return a row's values as every database can keep them.
-
-    One value that a database refuses would hold up everything behind it. So NUL and lone surrogates in texts
-    become the replacement character, numbers beyond 64 bits the nearest one within, and what is no number 0.
-
-    Raises:
-        TypeError: A value is of another type than its field.
-    """
-    kept = []
-    for value, (kind, optional, cut) in zip(msgspec.structs.astuple(row), _PLANS[type(row)], strict=True):
-        if kind is str and type(value) is str:
-            if not value.isascii() or "\0" in value or len(value) > cut:
-                value = _clean(value)[:cut]  # noqa: PLW2901 (the cleaned one takes its place)
-        elif kind is int and isinstance(value, int):
-            if type(value) is not int or not -_INTEGER_MAX <= value <= _INTEGER_MAX:
-                value = max(-_INTEGER_MAX, min(int(value), _INTEGER_MAX))  # noqa: PLW2901
-        elif kind is float and isinstance(value, float | int):
-            if type(value) is not float or not 0.0 < value <= _FLOAT_MAX:
-                value = _finite(value)  # noqa: PLW2901
-        elif not (kind is bytes and isinstance(value, bytes)) and not (optional and value is None):
-            raise TypeError(f"a row of {row.family} cannot hold {type(value).__name__} as {kind.__name__}")
-        kept.append(value)
-    return tuple(kept)
-
-
-def merged(rows: Iterable[Row]) -> dict[type[Row], list[tuple[Value, ...]]]:
-    """Return the values of rows by family, one row for each key.
-
-    Args:
-        rows: In the order in which they came.
-    """
-    found: dict[type[Row], dict[tuple[Value, ...], tuple[Value, ...]]] = {}
-    for row in rows:
-        family = type(row)
-        values = storable(row)
-        kept = found.setdefault(family, {})
-        key = values[: len(family.key_fields)]
-        there = kept.get(key)
-        if there is None or _replaces(family.merge, there, values):
-            kept[key] = values
-    return {family: list(kept.values()) for family, kept in found.items()}
-
-
 def weight(row: Row) -> int:
     """Return about how many bytes a row takes in memory and on its way."""
-    if isinstance(row, Output):
-        return ROW_BYTES + len(row.data)
-    return ROW_BYTES + sum(len(value) for value in msgspec.structs.astuple(row) if isinstance(value, str))
-
-
-def _replaces(merge: Merge, there: tuple[Value, ...], new: tuple[Value, ...]) -> bool:
-    match merge:
-        case Merge.FIRST:
-            return False
-        case Merge.LAST:
-            return True
-        case Merge.LONGEST:
-            return len(typing.cast("bytes", new[-1])) > len(typing.cast("bytes", there[-1]))
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _finite(value: float) -> float:
-    if math.isnan(value):
-        return 0.0
-    return max(-_FLOAT_MAX, min(float(value), _FLOAT_MAX)) + 0.0  # there is no -0.0: it would sort apart
-
-
-def _plan(family: type[Row]) -> tuple[tuple[type, bool, int], ...]:
-    hints = typing.get_type_hints(family)
-    plan = []
-    for name in columns(family):
-        kinds = typing.get_args(hints[name]) or (hints[name],)
-        kind = int if kinds[0] is bool else kinds[0]
-        plan.append((kind, type(None) in kinds, _CUT.get((family, name), _INTEGER_MAX)))
-    return tuple(plan)
+    long_fields = _LONG[type(row)]
+    return ROW_BYTES + (sum(map(len, long_fields(row))) if long_fields is not None else 0)
 
 
 _FLAGS: Final = {
@@ -312,5 +233,14 @@ _FLAGS: Final = {
     for family in FAMILIES
 }
 #: Fields that databases keep as 0 or 1.
-_PLANS: Final = {family: _plan(family) for family in FAMILIES}
-#: Of each field: its type, whether it may be None, and its greatest length.
+
+
+_LONG: Final[dict[type[Row], Callable[[Row], tuple[Any, ...]] | None]] = {
+    Output: attrgetter("data", "stream"),
+    Increment: attrgetter("key", "value"),
+    FinishedTask: attrgetter("command", "spec", "why", "more", "labels", "name"),
+    PastAttempt: None,
+    LoadSample: None,
+    Work: None,
+}
+#: What takes the fields of any length from a row; the others are part of `ROW_BYTES`.

@@ -201,6 +201,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     #: Something that the command left behind still held its output open; it was killed.
     returned: tuple[FileRef, ...] = ()
     #: What the return patterns matched; each file is in a depot.
+    unreturned: str = ""
+    #: Why files that should have come back did not, as a sentence; empty: all did.
 
 
 def bounded(outcome: Outcome) -> Outcome:
@@ -211,6 +213,8 @@ def bounded(outcome: Outcome) -> Outcome:
         outcome = msgspec.structs.replace(outcome, exit_code=None)
     if len(outcome.why) > WHY_LENGTH_MAX:
         outcome = msgspec.structs.replace(outcome, why=outcome.why[:WHY_LENGTH_MAX])
+    if len(outcome.unreturned) > WHY_LENGTH_MAX:
+        outcome = msgspec.structs.replace(outcome, unreturned=outcome.unreturned[:WHY_LENGTH_MAX])
     if outcome.stdout.oversize or outcome.stderr.oversize:
         streams = {"stdout": outcome.stdout.bounded(), "stderr": outcome.stderr.bounded()}
         outcome = msgspec.structs.replace(outcome, **streams)
@@ -239,6 +243,8 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     output_open: bool = False
     returned: tuple[FileRef, ...] = ()
     #: Files that came back; the depots keep them as long as the table keeps the result.
+    unreturned: str = ""
+    #: Why files that should have come back did not.
 
     def exit_status(self) -> int:
         """Return what a shell would: the command's own status, 128 + signal, 124 time limit, 125 alb."""

@@ -134,5 +134,11 @@ def test_a_task_that_left_the_table_is_remembered(cluster: LocalCluster, client:
     logs = alb(cluster, "logs", task.id)
     assert (logs.stdout, "err\n" in logs.stderr) == ("out\n", True)
     assert client.attach(task.id).result(timeout=60).stderr == b"err\n"
+    large = alb(cluster, "submit", "--incremental", "seq 200000")
+    wait_for(lambda: not alb_json(cluster, "tasks", "--all"), "the large one to leave the table")
+    again = alb(cluster, "submit", "--incremental", "seq 200000")
+    assert (again.returncode, again.stdout) == (0, large.stdout)
+    assert "did this well" in again.stderr
+    assert client.submit("seq 200000", incremental=True).result(timeout=60).stdout == large.stdout.encode()
     unknown = alb(cluster, "wait", "0" * 32)
     assert (unknown.returncode, "results store" in unknown.stderr) == (125, True)

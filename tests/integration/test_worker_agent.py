@@ -41,6 +41,7 @@ from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
 from alb_worker.shell import leftovers
 from alb_worker.shell.agent import Agent, Inbox
+from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.load import Counters, LoadMeter
 from alb_worker.shell.runner_link import RunnerLink
@@ -102,6 +103,7 @@ class Stage:
             inbox=self.inbox,
             session=self.zookeeper,  # type: ignore[arg-type]
             runner=self.runner,
+            courier=CourierLink(str(work_dir), 2**20, logs.configure("warning")),
             spool=self.spool,
             increments=IncrementFiles(str(work_dir)),
             meter=LoadMeter(capacity, lambda: nothing),

@@ -115,8 +115,9 @@ def _may_import(module: str, name: str) -> bool:
             return True
         starts_others = module.split(".")[:2] in (["alb", "cli"], ["alb", "local"])
         return starts_others and MAIN.match(name) is not None
-    if module.startswith("alb_broker.store."):
-        return name.startswith("alb_broker.store.")
+    for apart in ("alb_broker.store.", "alb_broker.depot."):
+        if module.startswith(apart):
+            return name.startswith(apart)
     return _layer(name) <= _layer(module)
 
 
@@ -177,6 +178,7 @@ def test_an_impure_import_is_a_breach(module: str, name: str) -> None:
         ("alb.analysis.text", "alb_broker.store.opening.open_store"),
         ("alb.analysis.sources", "alb_broker.store.sql.SqlStore"),
         ("alb.analysis.core.workload", "alb.cli.out"),
+        ("alb_broker.depot.server", "alb_broker.core.queue"),
     ],
 )
 def test_a_sideways_or_upward_import_is_a_breach(module: str, name: str) -> None:

@@ -24,6 +24,7 @@ from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
 from alb_worker.shell import capacity, leftovers
 from alb_worker.shell.agent import Agent, Inbox
+from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.load import LoadMeter, machine_counters
 from alb_worker.shell.runner_link import RunnerLink
@@ -82,6 +83,8 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         runner.start()
         stack.callback(runner.close)
         allow_open_files()  # only now: the runner was started before, so that commands see the usual limit
+        courier = CourierLink(work_dir, config.cache_bytes_max, logger)
+        stack.callback(courier.close)
         inbox = Inbox()
         stack.callback(inbox.bell.close)
         session = Session(config.zk_hosts(), config.zk_chroot(), config.session_timeout_s, inbox.post)
@@ -90,6 +93,7 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
             inbox=inbox,
             session=session,
             runner=runner,
+            courier=courier,
             spool=spool,
             increments=increments,
             meter=LoadMeter(offered, machine_counters(machine)),

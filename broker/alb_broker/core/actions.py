@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core import zk
+from alb_core.files import Census
 from alb_core.messages import AttemptId, Chunk, Grant, Increments, ToClient, ToWorker
 from alb_core.notes import Note
 from alb_core.rows import Key, Row, Span
@@ -101,6 +102,12 @@ class GetRows(msgspec.Struct, frozen=True, gc=False):
     keys: tuple[Key, ...]
 
 
+class TellDepots(msgspec.Struct, frozen=True, gc=False):
+    """Tell this broker's depot what the leader knows of files, for all depots; None: it leads no more."""
+
+    census: Census | None
+
+
 class ClearStore(msgspec.Struct, frozen=True, gc=False):
     """Remove rows from the results store, see `Store.remove`. Answer: StoreRemoved."""
 
@@ -157,6 +164,7 @@ Action: TypeAlias = (
     | StoreRows
     | ScanStore
     | GetRows
+    | TellDepots
     | ClearStore
     | MeasureStore
     | TaskKept

@@ -61,11 +61,14 @@ class Archive:
         while table.kept and table.archiving < UNDER_WAY_MAX:
             names: list[str] = []
             made: list[rows.Row] = []
+            works: dict[tuple[str, str], rows.Work] = {}
             while table.kept and len(names) < TASKS_AT_ONCE:
                 done = table.done.get(table.kept.popleft())
                 if done is not None and done.record is not None and not done.archived:
                     names.append(done.id)
                     made += rows_of(done.record)
+                    _note_work(works, done.record)
+            made += works.values()
             if names:
                 table.archiving += len(names)
                 self._state.store.keep(tuple(made), partial(self._on_written, names))
@@ -132,10 +135,19 @@ def rows_of(record: TaskRecord) -> list[rows.Row]:
             made.append(
                 rows.Output(task=record.id, attempt=result.attempt, stream=name, offset=offset, data=tail)
             )
-    if result.state is TaskState.SUCCEEDED and not record.spec.returns:
-        # What came back with a task can be had only while the table holds it.
-        made.append(rows.Work(work=work_of(record.user, record.spec), task=record.id))
     return made
+
+
+def _note_work(works: dict[tuple[str, str], rows.Work], record: TaskRecord) -> None:
+    """Note who did a work well; of tasks with the same specification the last one, whose work is hashed once.
+
+    What came back with a task can be had only while the table holds it: such works are not kept.
+    """
+    if record.state is TaskState.SUCCEEDED and not record.spec.returns:
+        same = (record.user, record.digest)
+        known = works.get(same)
+        work = known.work if known is not None else work_of(record.user, record.spec)
+        works[same] = rows.Work(work=work, task=record.id)
 
 
 def _task_row(record: TaskRecord, result: Result) -> rows.FinishedTask:

@@ -375,4 +375,5 @@ class ClientDesk:
             self._state.set_aside(node.path, "a finished task without a result")
             return False
         done.know(record, record.result)
+        self._state.table.files.finish(record)
         return True

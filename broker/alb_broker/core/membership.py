@@ -26,6 +26,7 @@ class Membership:
     def __init__(self, node: BrokerNode, tokens: Tokens) -> None:
         self.node: Final = node
         self.endpoints: tuple[str, ...] = (node.clients,)  #: For requests, of all brokers.
+        self.depots: tuple[str, ...] = _depots(node)  #: Of all brokers that have one, the own one first.
         self._tokens: Final = tokens
         self._online = False
         self._registered = False  #: The own node was read with this incarnation once.
@@ -77,6 +78,8 @@ class Membership:
         found = {name: _decode(node) for name, node in nodes.items()}
         others = [node.clients for name, node in found.items() if node and name != self.node.broker]
         self.endpoints = (self.node.clients, *others)
+        known = [node for name, node in found.items() if node and name != self.node.broker]
+        self.depots = _depots(self.node, *known)
         return self._own(nodes[self.node.broker], found[self.node.broker])
 
     def _own(self, read: zk.NodeRead | None, node: BrokerNode | None) -> list[Action]:
@@ -102,6 +105,10 @@ class Membership:
         self._write_token = 0
         self._listed_at = float("-inf")
         return True
+
+
+def _depots(*nodes: BrokerNode) -> tuple[str, ...]:
+    return tuple(node.depot for node in nodes if node.depot)
 
 
 def _decode(read: zk.NodeRead | None) -> BrokerNode | None:

@@ -20,6 +20,7 @@ from alb_broker.core.actions import (
     ResumeWanted,
     SendToClient,
     TaskKept,
+    TellDepots,
     WriteDump,
 )
 from alb_broker.core.answers import Answers
@@ -30,6 +31,7 @@ from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
+from alb_broker.core.file_desk import FileDesk
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
 from alb_broker.core.past import Past
@@ -107,6 +109,7 @@ class Reign:
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
         self._repair: Final = Repair(state, self._book)
+        self._files: Final = FileDesk(state)
         self._lobby: dict[bytes, events.ClientSaid | events.WorkerSaid] = {}
         #: Greetings that came while the table was loading, the newest of each peer.
         self._suspended_at: float | None = None  #: Own clock, since when the session is suspended.
@@ -197,6 +200,8 @@ class Reign:
         state = self.state
         told: list[Action] = [state.client(client.peer, NotLeader()) for client in state.clients]
         told += [state.worker(worker.peer, NotLeader()) for worker in state.workers if worker.peer]
+        if state.depots:
+            told.append(TellDepots(None))
         return told
 
     def dump(self, why: str) -> bytes:
@@ -309,6 +314,7 @@ class Reign:
             self._drains.tick()
             self._archive.tick()
             self._inflow.tick()
+            self._files.tick()
             self._clearance.tick()
             self._watch_progress()
         elif state.at - self._leaving_at > LEAVING_S:

@@ -40,7 +40,7 @@ class Relay:
             return
         done = self._state.table.done.get(grant.task)
         if done is None:
-            self._lost(peer, grant, 0, "the table no longer holds this task")
+            self._grant_past(peer, grant)
         elif done.record is not None and done.record.result is not None:
             self._grant_done(peer, grant, done.record.attempts, done.record.result)
 
@@ -92,6 +92,14 @@ class Relay:
                     self._lost(peer, grant, n, why)
                 return
         self._lost(peer, grant, n, "no worker ran this task")
+
+    def _grant_past(self, peer: bytes, grant: Grant) -> None:
+        """The task left the table. Who has its result knows which attempt, and how long the stream is."""
+        why = "the table no longer holds this task"
+        if self._state.store.enabled and grant.attempt:
+            self._stored.serve(peer, grant, grant.attempt, None, why)
+        else:
+            self._lost(peer, grant, 0, why)
 
     def _worker(self, attempt: Attempt) -> Worker | None:
         worker = self._state.workers.find(attempt.worker, attempt.incarnation)

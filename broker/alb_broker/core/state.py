@@ -109,6 +109,7 @@ class State:
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
         self.counters: Counter[str] = Counter()  #: What happened in this reign.
         self.brokers: tuple[str, ...] = ()  #: Request endpoints of all brokers.
+        self.depots: tuple[str, ...] = ()  #: Of all brokers, the own one first.
         self.recollected = False  #: The records of finished tasks were read after the takeover.
         self.placed_at = 0.0  #: Cluster time of the newest placement.
         self.out: list[Action] = []  #: Actions that wait for no commit.

@@ -16,7 +16,7 @@ import msgspec
 from alb_broker.core.actions import SendChunk
 from alb_broker.core.clients import Client
 from alb_broker.core.state import State
-from alb_core import limits
+from alb_core import ids, limits
 from alb_core.messages import (
     AttemptId,
     Chunk,
@@ -36,8 +36,12 @@ ROWS: Final = 500
 PAGE_ROWS: Final = 500
 PAGE_BYTES: Final = 1024 * 1024
 #: Of one page of increments.
+PLACE_MAX: Final = 2**62
+#: Of offsets and numbers that are asked for. No stream is so long, and beyond 63 bits a database refuses the
+#: question, which would look like a store that is away.
 
 NO_STORE: Final = "this cluster has no results store: its brokers have no --store"
+_NOWHERE: Final = f"this is no task id, or a number or an offset beyond {PLACE_MAX}"
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -90,6 +94,9 @@ class StoredAnswers:
         if not self._state.store.enabled:
             self._refuse(client, query.seq, "invalid", NO_STORE)
             return
+        if not _askable(query.id, query.after):
+            self._refuse(client, query.seq, "invalid", _NOWHERE)
+            return
         limit = max(1, min(query.limit, PAGE_ROWS))
         after = (query.id, query.after) if query.after else ()
         then = partial(self._on_increments, client, query, limit)
@@ -111,6 +118,9 @@ class StoredAnswers:
 
     def ask_output(self, client: Client, query: QueryOutput) -> None:
         """Answer with a piece of a stream: of a task that lives, that has ended, or that left the table."""
+        if not _askable(query.id, query.attempt, query.offset):
+            self._refuse(client, query.seq, "invalid", _NOWHERE)
+            return
         table = self._state.table
         task, done = table.live.get(query.id), table.done.get(query.id)
         if task is not None:
@@ -238,6 +248,9 @@ class StoredAnswers:
 
     def _read(self, place: _Place, offset: int, then: Callable[[Piece], None]) -> None:
         """Read what there is from an offset on, to the next multiple of the greatest piece at most."""
+        if not 0 <= offset <= PLACE_MAX:
+            then(Piece())
+            return
         block = offset - offset % limits.CHUNK_BYTES_MAX
         self._read_after(place, offset, block - 1, then)
 
@@ -282,6 +295,10 @@ def joined(pieces: Sequence[Output], offset: int) -> bytes:
             break
         found += piece.data[reached - piece.offset :]
     return bytes(found)
+
+
+def _askable(task: str, *places: int) -> bool:
+    return ids.is_task_id(task) and all(-PLACE_MAX <= place <= PLACE_MAX for place in places)
 
 
 def _first_of(found: list[Increment], room: int) -> list[Increment]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Final
 
+from alb_broker.core.inventory import Inventory
 from alb_broker.core.task import Task
 from alb_core.tasks import Result, TaskRecord, TaskState
 
@@ -72,6 +73,7 @@ class Table:
         self.acknowledged: deque[str] = deque()  #: Ids, in the order of acknowledgement.
         self.unacknowledged: deque[str] = deque()  #: Ids in the order of finishing; acknowledged ones too.
         self.archives: Final = archives
+        self.files: Final = Inventory()  #: Which files these tasks need.
         self.kept: deque[str] = deque()
         #: Finished tasks whose results are in ZooKeeper for sure: the archive takes them.
         self.archiving = 0  #: Tasks that the archive took, and the results store does not have yet.
@@ -110,6 +112,7 @@ class Table:
             pending = self._pending[task.user] = _Pending()
         pending.tasks += 1
         pending.bytes += task.size_bytes
+        self.files.add(task.spec.files)
 
     def moved(self, task: Task, before: TaskState) -> None:
         """A live task changed its state."""
@@ -124,6 +127,7 @@ class Table:
         self.counts[task.state] -= 1
         self._pending_bytes -= task.size_bytes
         pending = self._pending[task.user]
+        self.files.remove(task.spec.files)
         pending.tasks -= 1
         pending.bytes -= task.size_bytes
         if not pending.tasks:
@@ -132,6 +136,8 @@ class Table:
     def finish(self, done: DoneTask) -> None:
         """Know a finished task."""
         self.done[done.id] = done
+        if done.record is not None:
+            self.files.finish(done.record)
         self.unacknowledged.append(done.id)
         if len(self.unacknowledged) > 2 * len(self.done) + DONE_SLACK:
             self.unacknowledged = deque(

@@ -323,6 +323,7 @@ def _result(attempt: Attempt, outcome: Outcome, at: float) -> Result:
         stderr=outcome.stderr,
         output_open=outcome.output_open,
         returned=outcome.returned,
+        unreturned=outcome.unreturned,
     )
 
 

@@ -183,7 +183,10 @@ class WorkerDesk:
         self._claim_unclaimed(worker, held)
         state.workers.grew(worker)
         registered = Registered(
-            broker=state.node.broker, output=state.node.worker_output, stores=state.store.enabled
+            broker=state.node.broker,
+            output=state.node.worker_output,
+            stores=state.store.enabled,
+            depots=state.depots,
         )
         state.ledger.say(state.worker(peer, registered))
         if fresh:

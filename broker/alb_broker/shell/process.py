@@ -22,6 +22,7 @@ from alb_broker.core.actions import Action
 from alb_broker.core.broker import Broker
 from alb_broker.core.events import BrokerEvent
 from alb_broker.policies import Policy
+from alb_broker.shell.depot_link import DepotLink
 from alb_broker.shell.follower import Follower
 from alb_broker.shell.intake import Intake
 from alb_broker.shell.keeper import Keeper
@@ -84,6 +85,7 @@ class BrokerProcess:
         node: How it stands in ZooKeeper; names the links' endpoints.
         meta: The table that it serves.
         links: Its sockets.
+        depot: Its depot.
         policies: The installed policies.
         log: Where notes go.
     """
@@ -94,12 +96,14 @@ class BrokerProcess:
         node: BrokerNode,
         meta: MetaNode,
         links: Links,
+        depot: DepotLink,
         policies: Mapping[str, Policy],
         log: logs.Logger,
     ) -> None:
         self.core: Final = Broker(config, node, policies)
         self._config: Final = config
         self._links: Final = links
+        self._depot: Final = depot
         self._log: Final = log
         self._bell: Final = Doorbell()
         self._inbox: Final[deque[BrokerEvent]] = deque()
@@ -123,6 +127,7 @@ class BrokerProcess:
         self._exit: actions.Exit | None = None
         self._ticked_at = float("-inf")
         self._clients_polled: int = zmq.POLLIN
+        self._depot_polled = False
         self._carriers: Final[dict[type[Action], Callable[[Any], None]]] = {
             actions.SendToClient: lambda a: self._clients.put(a.peer, a.epoch, a.message),
             actions.SendToWorker: lambda a: self._workers.put(a.peer, a.epoch, a.message),
@@ -137,6 +142,7 @@ class BrokerProcess:
             actions.ClearStore: self._keeper.clear,
             actions.MeasureStore: self._keeper.measure,
             actions.GetRows: self._keeper.get,
+            actions.TellDepots: depot.tell,
             actions.Exit: self._on_exit,
             Note: lambda a: logs.write_note(self._log, a),
             zk.Multi: self._session.request,
@@ -181,6 +187,9 @@ class BrokerProcess:
         if self.core.batch_waits:
             self._feed(events.TurnEnded(at=at))
             self._workers.flush()  # they begin while the leader takes more messages
+        if self._depot_polled and self._depot.fileno() in ready:
+            self._poll_depot(wanted=False)  # the next tick looks whether it could be started
+            self._depot.on_connection()
         if self._probes:
             self._take_probes(at)
         for event in self._follower.receive(at):
@@ -188,6 +197,8 @@ class BrokerProcess:
         self._take_frames(ready, at)
         if at - self._ticked_at >= TICK_S:
             self._ticked_at = at
+            self._depot.tick()
+            self._poll_depot(wanted=self._depot.waits)
             self._feed(events.Tick(at=at))
         self._feed(events.TurnEnded(at=clock.monotonic()))
         for box in (self._workers, self._clients, self._grants, self._chunks):
@@ -207,6 +218,15 @@ class BrokerProcess:
             return dict(self._poller.poll(0))
         until_tick = max(0.0, self._ticked_at + TICK_S - clock.monotonic())
         return dict(self._poller.poll(math.ceil(min(TICK_S, until_tick) * 1000)))
+
+    def _poll_depot(self, *, wanted: bool) -> None:
+        """Wait for connections to a depot that is not there, or leave them to the one that is."""
+        if wanted is not self._depot_polled:
+            self._depot_polled = wanted
+            if wanted:
+                self._poller.register(self._depot.fileno(), zmq.POLLIN)
+            else:
+                self._poller.unregister(self._depot.fileno())
 
     def _feed(self, event: BrokerEvent) -> None:
         carriers = self._carriers
@@ -322,6 +342,7 @@ class BrokerProcess:
         self._follower.follow("")
         self._session.stop()
         self._keeper.close()
+        self._depot.close()
         self._links.close()
         self._bell.close()
 

@@ -15,8 +15,9 @@ from sqlalchemy.pool import NullPool
 
 from alb_broker.store.interface import StoreError, StoreUnavailable, StoreUnusable
 from alb_broker.store.schema import METADATA, TABLES
+from alb_core.columns import Column
 from alb_core.io.clock import monotonic
-from alb_core.rows import FAMILIES, Merge, Row, Value
+from alb_core.rows import FAMILIES, Merge, Row
 
 CONNECT_S: Final = 5
 LOCK_S: Final = 5
@@ -44,8 +45,8 @@ class Database(Protocol):
     def engine(self, url: URL) -> Engine:
         """Return how to connect; raises ModuleNotFoundError where the driver is missing."""
 
-    def write(self, connection: Connection, family: type[Row], values: Sequence[tuple[Value, ...]]) -> None:
-        """Write rows, each a tuple of all columns; no two have the same key."""
+    def write(self, connection: Connection, family: type[Row], columns: Sequence[Column]) -> None:
+        """Write rows, given as all columns of their table; no two have the same key."""
 
     def locked(self, connection: Connection) -> Any:
         """Return a context: a transaction that only one process is in at a time; commits."""
@@ -85,9 +86,10 @@ class Sqlite:
 
         return engine
 
-    def write(self, connection: Connection, family: type[Row], values: Sequence[tuple[Value, ...]]) -> None:
+    def write(self, connection: Connection, family: type[Row], columns: Sequence[Column]) -> None:
         """Insert row by row: the driver loops in C."""
-        connection.exec_driver_sql(_insert(connection, family, _values("?", family)), list(values))
+        rows = list(zip(*columns, strict=True))
+        connection.exec_driver_sql(_insert(connection, family, _values("?", family)), rows)
 
     @contextmanager
     def locked(self, connection: Connection) -> Iterator[None]:
@@ -168,13 +170,12 @@ class Postgresql:
 
         return engine
 
-    def write(self, connection: Connection, family: type[Row], values: Sequence[tuple[Value, ...]]) -> None:
+    def write(self, connection: Connection, family: type[Row], columns: Sequence[Column]) -> None:
         """Send columns as binary arrays: one statement, a fifth of the time of one for each row."""
         kinds = (column.type.compile(connection.dialect).split(" COLLATE")[0] for column in TABLES[family].c)
         arrays = ", ".join(f"%b::{kind}[]" for kind in kinds)
         source = f"SELECT * FROM unnest({arrays})"  # noqa: S608 (names of our own columns only)
-        columns = tuple(list(column) for column in zip(*values, strict=True))
-        connection.exec_driver_sql(_insert(connection, family, source), columns)
+        connection.exec_driver_sql(_insert(connection, family, source), tuple(map(list, columns)))
 
     @contextmanager
     def locked(self, connection: Connection) -> Iterator[None]:
@@ -241,9 +242,10 @@ class Mariadb:
             },
         )
 
-    def write(self, connection: Connection, family: type[Row], values: Sequence[tuple[Value, ...]]) -> None:
+    def write(self, connection: Connection, family: type[Row], columns: Sequence[Column]) -> None:
         """Insert: the driver makes statements of many rows, a megabyte each."""
-        connection.exec_driver_sql(_insert(connection, family, _values("%s", family)), list(values))
+        rows = list(zip(*columns, strict=True))
+        connection.exec_driver_sql(_insert(connection, family, _values("%s", family)), rows)
 
     @contextmanager
     def locked(self, connection: Connection) -> Iterator[None]:

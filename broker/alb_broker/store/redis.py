@@ -20,6 +20,7 @@ from redis.retry import Retry
 from alb_broker.store import keys as packing
 from alb_broker.store.interface import StaleTerm, StoreError, StoreUnavailable, StoreUnusable
 from alb_core import rows as forms
+from alb_core.columns import columns_of
 from alb_core.rows import AnyRow, Key, Merge, Row, Span
 
 CONNECT_S: Final = 5
@@ -148,12 +149,12 @@ class RedisStore:
         """Write rows, all or none."""
         names = [self._term()]
         arguments: list[Any] = [epoch]
-        for family, values in forms.merged(rows).items():
+        for family, columns in columns_of(rows).items():
             names += self._names(family)
             fixed = len(family.key_fields)
-            arguments += [family.merge.value, len(values)]
-            for each in values:
-                arguments += (packing.pack(family, each[:fixed]), _encoded(family, each[fixed:]))  # type: ignore[arg-type]
+            arguments += [family.merge.value, len(columns[0])]
+            for each in zip(*columns, strict=True):
+                arguments += (packing.pack(family, each[:fixed]), _encoded(family, each[fixed:]))
         self._fenced(epoch, self._write, names, arguments)
 
     def scan(

@@ -27,6 +27,7 @@ from alb_broker.store.interface import StaleTerm, StoreError, StoreUnavailable, 
 from alb_broker.store.schema import TABLES, TERMS
 from alb_broker.store.upgrade import upgrade
 from alb_core import rows as forms
+from alb_core.columns import columns_of
 from alb_core.rows import AnyRow, Key, KeyPart, Row, Span
 
 
@@ -76,10 +77,11 @@ class SqlStore:
 
     def write(self, epoch: int, rows: Sequence[Row]) -> None:
         """Write rows, all or none."""
-        merged = forms.merged(rows)
+        found = columns_of(rows)
         with self._term(epoch) as connection:
-            for family, values in merged.items():
-                self._database.write(connection, family, [(self._table, *each) for each in values])
+            for family, columns in found.items():
+                table = [self._table] * len(columns[0])
+                self._database.write(connection, family, [table, *columns])
 
     def scan(
         self, family: type[AnyRow], span: Span, limit: int, *, newest_first: bool = False

@@ -6,62 +6,48 @@ import os
 import pwd
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 import msgspec
 
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
+from alb.api.options import Command, TaskOptions, make_spec
+from alb.api.questions import Questions
 from alb.api.result import TaskResult
-from alb.api.stored import StoredData
+from alb.api.stored import checked
 from alb.api.stream import TaskStream
 from alb.api.works import Prepared, Works
 from alb.core import events, notices
 from alb.core.events import Query
 from alb.shell.engine import Engine
 from alb.shell.glance import look, look_for_worker
-from alb_core import codec, config, ids
+from alb_core import codec, config
 from alb_core.errors import AlbError, InvalidTask
 from alb_core.io.clock import monotonic, new_id
 from alb_core.limits import WORKS_MAX
 from alb_core.messages import (
-    ClusterPage,
-    Done,
-    DrainWorkers,
-    DumpPage,
-    HistoryPage,
-    QueryCluster,
-    QueryDump,
-    QueryHistory,
-    QueryRows,
-    QueryTask,
-    QueryTasks,
-    QueryWorkers,
-    RowsPage,
-    SetPolicy,
     TaskLine,
-    TaskPage,
-    TasksPage,
     ToClient,
-    UndrainWorkers,
-    WorkerLine,
-    WorkersPage,
     WorksPage,
 )
-from alb_core.resources import Request
-from alb_core.rows import AnyRow, FinishedTask
-from alb_core.tasks import OnLost, TaskRecord, TaskSpec, TaskState, check_spec
+from alb_core.tasks import Result, check_spec
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
-Command = str | Sequence[str]
+if TYPE_CHECKING:
+    from alb.api.files import Files, Shipment
+
 CAPTURE_BYTES: Final = 64 * 1024 * 1024
 #: What a future keeps of each stream, unless its client was told otherwise.
+DEPOT_S: Final = 60.0
+#: While no depot takes or gives a file, it is tried again for so long, or for `timeout` if that is longer.
 LOOK_UP_S: Final = 3.0
 #: A visit to ZooKeeper takes no longer, so that a silent one is told before `timeout` is over.
 MAP_WINDOW: Final = 1000
@@ -70,33 +56,7 @@ MAP_WINDOW: Final = 1000
 Page = TypeVar("Page")
 
 
-class TaskOptions(TypedDict, total=False):
-    """How a command is to be run: the keywords of `Client.submit`."""
-
-    env: Mapping[str, str]
-    #: Added to the worker's clean environment.
-    cwd: str | None
-    #: Absolute path on the worker; None: a fresh, empty directory.
-    time_limit: float | None
-    #: Seconds of wall-clock time, then TERM, then `grace`, then KILL.
-    grace: float
-    cpus: float
-    memory: int
-    #: Bytes.
-    net: int
-    #: Bits per second.
-    labels: Sequence[str]
-    #: Of the worker, each ``key`` or ``key=value``.
-    priority: int
-    #: Higher first.
-    on_lost: str | OnLost
-    #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
-    name: str
-    steps: int
-    #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
-
-
-class Client(StoredData):
+class Client(Questions):
     """A connection to a cluster, whichever broker leads it.
 
     It finds the leader through ZooKeeper, and a new one when that is gone; tasks under way are carried along.
@@ -130,6 +90,9 @@ class Client(StoredData):
         self._timeout = timeout
         self._capture_bytes = capture_bytes
         self._desk = Desk(on_notice)
+        self._on_notice = on_notice
+        self._mover: Files | None = None
+        #: Made when the first file is to be moved.
         self._engine = Engine(self.config, self._desk, min(LOOK_UP_S, 0.8 * timeout))
         self._works = Works(self.config.user, lambda query: self._ask(query, WorksPage))
         self._engine.start()
@@ -172,12 +135,14 @@ class Client(StoredData):
             **options: See `TaskOptions`.
 
         Returns:
-            The task's future. While the cluster has no room for it, the task waits in the client.
+            The task's future. While the cluster has no room for it, the task waits in the client. Files are
+            in the cluster before that: with `files`, the call lasts as long as they take.
 
         Raises:
             InvalidTask: The command or an option cannot be.
             TaskError: With `incremental`: the results store does not answer.
             CoordinationError: With `incremental`: nobody answered in time.
+            TransferError: The files cannot be brought to the cluster.
         """
         task = self._prepare(command, id, options)
         if incremental:
@@ -207,7 +172,8 @@ class Client(StoredData):
             InvalidTask: The command or an option cannot be.
         """
         task = self._prepare(command, id, options)
-        future = TaskStream(task.id, self._cancel, self._engine.post)
+        self._ship(task)
+        future = TaskStream(task.id, self._cancel, self._engine.post, self._bring)
         self._desk.expect(future)
         self._engine.post(
             events.SubmitRequested(at=monotonic(), id=task.id, spec=task.wire, live=True, moves=moves)
@@ -275,20 +241,20 @@ class Client(StoredData):
         Returns:
             Its future; raises TaskGone where neither the table nor the results store holds the task.
         """
-        future = TaskFuture(task_id, self._cancel, self._capture_bytes)
+        future = TaskFuture(task_id, self._cancel, self._capture_bytes, self._bring)
         self._desk.expect(future)
-        self._engine.post(events.AttachRequested(at=monotonic(), id=_checked(task_id), output=output))
+        self._engine.post(events.AttachRequested(at=monotonic(), id=checked(task_id), output=output))
         return future
 
     def attach_stream(
         self, task_id: str, *, stdout: int = 0, stderr: int = 0, moves: bool = False
     ) -> TaskStream:
         """Read the output of a task that was submitted before, from these offsets in bytes on."""
-        future = TaskStream(task_id, self._cancel, self._engine.post)
+        future = TaskStream(task_id, self._cancel, self._engine.post, self._bring)
         self._desk.expect(future)
         self._engine.post(
             events.AttachRequested(
-                at=monotonic(), id=_checked(task_id), live=True, moves=moves, stdout=stdout, stderr=stderr
+                at=monotonic(), id=checked(task_id), live=True, moves=moves, stdout=stdout, stderr=stderr
             )
         )
         return future
@@ -315,153 +281,29 @@ class Client(StoredData):
         """Return the error that says why nobody answered for so long, as far as that is known."""
         return self._desk.no_answer(waited_s)
 
-    # --- questions ----------------------------------------------------------------------------------------
-
-    def tasks(
-        self, *, ids: Sequence[str] = (), prefix: str = "", states: Sequence[TaskState] = (), user: str = ""
-    ) -> Iterator[TaskLine]:
-        """List tasks, in the order of their ids, which is that of their making.
+    def fetch(self, task_id: str, directory: str | os.PathLike[str] = ".") -> list[Path]:
+        """Fetch the files that a task brought back.
 
         Args:
-            ids: Only these; empty: all.
-            prefix: Only those whose id begins so.
-            states: Only those in one of these states; empty: all.
-            user: Only this user's.
-
-        Raises:
-            CoordinationError: Nobody answered in time.
-        """
-        cursor = ""
-        while True:
-            query = QueryTasks(
-                seq=0, ids=tuple(ids), prefix=prefix, states=tuple(states), user=user, cursor=cursor
-            )
-            page = self._ask(query, TasksPage)
-            yield from page.tasks
-            cursor = page.cursor
-            if not cursor:
-                return
-
-    def task(self, task_id: str) -> TaskRecord:
-        """Return everything that the cluster knows of a task; raises TaskGone.
-
-        What has left the table comes from the results store, where there is one.
-        """
-        return self.task_page(task_id).task
-
-    def task_page(self, task_id: str) -> TaskPage:
-        """Return what `task` does, and where it comes from."""
-        return self._ask(QueryTask(seq=0, id=_checked(task_id)), TaskPage)
-
-    def workers(self, names: Sequence[str] = ()) -> tuple[WorkerLine, ...]:
-        """Return the workers that the leader knows: all, or those of these names."""
-        return self.workers_page(names).workers
-
-    def workers_page(self, names: Sequence[str] = ()) -> WorkersPage:
-        """Return what `workers` does, and the drains of workers that the leader does not know now."""
-        return self._ask(QueryWorkers(seq=0, names=tuple(names)), WorkersPage)
-
-    def drain(self, workers: Sequence[str], *, reason: str = "", deadline: float | None = None) -> None:
-        """Give workers nothing new, until `undrain`. Returns once that is in the table.
-
-        Args:
-            workers: Their names.
-            reason: For people.
-            deadline: Seconds after which tasks that still run there are ended and run elsewhere, except for
-                those that must not run twice; None: everything may end there.
-
-        Raises:
-            InvalidTask: A name is not known, or something is out of bounds. Nobody is drained then.
-            CoordinationError: Nobody answered in time.
-        """
-        self._ask(DrainWorkers(seq=0, workers=tuple(workers), reason=reason, deadline_s=deadline), Done)
-
-    def undrain(self, workers: Sequence[str]) -> None:
-        """Give workers tasks again. Returns once that is in the table; raises as `drain` does."""
-        self._ask(UndrainWorkers(seq=0, workers=tuple(workers)), Done)
-
-    def cluster(self, *, timeout: float | None = None) -> ClusterPage:
-        """Return the state of the cluster as its leader sees it.
-
-        Args:
-            timeout: How long to wait for the answer, in seconds; None: as long as for other questions.
-
-        Raises:
-            CoordinationError: Nobody answered in time.
-        """
-        return self._ask(QueryCluster(seq=0), ClusterPage, timeout)
-
-    def history(  # noqa: PLR0913 (one parameter a filter)
-        self,
-        *,
-        user: str = "",
-        states: Sequence[str] = (),
-        worker: str = "",
-        name: str = "",
-        since: float = 0.0,
-        until: float = 0.0,
-        prefix: str = "",
-    ) -> Iterator[FinishedTask]:
-        """List finished tasks from the results store, those that were made last first.
-
-        Args:
-            user: Only this user's.
-            states: Only those that ended in one of these states; empty: all.
-            worker: Only those whose result this worker delivered.
-            name: Only those of this name.
-            since: Only those that ended then or later, in cluster time (seconds since 1970); 0: all.
-            until: Only those that ended before; 0: all.
-            prefix: Only those whose id begins so.
-
-        Raises:
-            InvalidTask: The cluster has no results store.
-            CoordinationError: Nobody answered in time, or the store does not.
-        """
-        cursor = ""
-        while True:
-            query = QueryHistory(
-                seq=0,
-                user=user,
-                states=tuple(states),
-                worker=worker,
-                name=name,
-                since=since,
-                until=until,
-                cursor=cursor,
-                prefix=prefix,
-            )
-            page = self._ask(query, HistoryPage)
-            yield from page.tasks
-            cursor = page.cursor
-            if not cursor:
-                return
-
-    def rows(self, family: type[AnyRow], after: tuple[str | float, ...] = ()) -> tuple[list[AnyRow], bool]:
-        """Read a page of the results store's rows, in the order of their keys; raises as `history`.
-
-        Args:
-            family: Finished tasks, past attempts or load samples.
-            after: Only those whose key, cut to this length, sorts after it.
+            task_id: A task that has ended.
+            directory: Where they go; made where it is missing. A file of the same name is replaced.
 
         Returns:
-            The rows, and whether there are more.
+            Where they are.
+
+        Raises:
+            InvalidTask: The task has not ended.
+            TaskGone: The table does not hold the task any more.
+            TransferError: No depot has a file.
         """
-        page = self._ask(QueryRows(seq=0, family=family.family, after=after), RowsPage)
-        return msgspec.msgpack.decode(page.rows, type=list[family]), page.more  # type: ignore[valid-type]
+        record = self.task(task_id)
+        if record.result is None:
+            raise InvalidTask(
+                task_id, f"task {task_id} is {record.state.value}: it brings files back at its end"
+            )
+        return self._bring(record.result, directory)
 
-    def set_policy(self, policy: str) -> None:
-        """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
-        self._ask(SetPolicy(seq=0, policy=policy), Done)
-
-    def dump(self) -> bytes:
-        """Return the leader's whole state as JSON."""
-        data, cursor = bytearray(), 0
-        while True:
-            page = self._ask(QueryDump(seq=0, cursor=cursor), DumpPage)
-            data += page.data
-            cursor = page.cursor
-            if not cursor:
-                return bytes(data)
+    # --- ZooKeeper ----------------------------------------------------------------------------------------
 
     def brokers(self) -> tuple[LeaderNode | None, list[BrokerNode]]:
         """Return the leader and all brokers, as ZooKeeper knows them.
@@ -478,7 +320,8 @@ class Client(StoredData):
     # --- inside -------------------------------------------------------------------------------------------
 
     def _submit(self, task: Prepared, *, output: bool, moves: bool) -> TaskFuture:
-        future = TaskFuture(task.id, self._cancel, self._capture_bytes)
+        self._ship(task)
+        future = TaskFuture(task.id, self._cancel, self._capture_bytes, self._bring)
         self._desk.expect(future)
         self._engine.post(
             events.SubmitRequested(at=monotonic(), id=task.id, spec=task.wire, output=output, moves=moves)
@@ -496,8 +339,12 @@ class Client(StoredData):
     def _prepare(self, command: Command, given_id: str | None, options: TaskOptions) -> Prepared:
         if self._engine.forked():
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
-        task_id = new_id() if given_id is None else _checked(given_id)
+        task_id = new_id() if given_id is None else checked(given_id)
         spec = make_spec(command, options)
+        shipment: Shipment | None = None
+        if options.get("files"):
+            shipment = self._files().pack(options["files"])
+            spec = msgspec.structs.replace(spec, files=shipment.refs)
         try:
             wire = codec.encode_spec(spec)
             why = check_spec(spec, len(wire))
@@ -507,11 +354,32 @@ class Client(StoredData):
             raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
         if why is not None:
             raise InvalidTask("", why)
-        return Prepared(task_id, spec, wire)
+        return Prepared(task_id, spec, wire, shipment)
+
+    def _ship(self, task: Prepared) -> None:
+        if task.shipment is not None:
+            self._files().ship(task.shipment)
+
+    def _files(self) -> Files:
+        if self._mover is None:
+            from alb.api.files import Files  # noqa: PLC0415 (most clients move no files, and HTTP takes time)
+
+            tell = self._on_notice or _nobody_listens
+            self._mover = Files(self._find_depots, tell, max(self._timeout, DEPOT_S))
+        return self._mover
+
+    def _find_depots(self) -> list[str]:
+        """Return the depots, the leader's first."""
+        leader, brokers = self.brokers()
+        first = [] if leader is None else [leader.depot]
+        return [depot for depot in dict.fromkeys([*first, *(node.depot for node in brokers)]) if depot]
+
+    def _bring(self, record: Result, directory: str | os.PathLike[str]) -> list[Path]:
+        return self._files().bring(record.returned, Path(directory))
 
     def _start_cancel(self, task_id: str) -> tuple[int, Future[ToClient]]:
         token, future = self._desk.expect_answer()
-        self._engine.post(events.CancelRequested(at=monotonic(), token=token, id=_checked(task_id)))
+        self._engine.post(events.CancelRequested(at=monotonic(), token=token, id=checked(task_id)))
         return token, future
 
     def _cancel(self, task_id: str) -> None:
@@ -534,37 +402,8 @@ class Client(StoredData):
             raise self._desk.no_answer(patience_s) from None
 
 
-def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
-    """Make the specification of a command.
-
-    Raises:
-        InvalidTask: An option has the wrong type, or is none.
-    """
-    request = Request(
-        options.get("cpus", 1.0),
-        options.get("memory", 0),
-        options.get("net", 0),
-        tuple(options.get("labels", ())),
-    )
-    unknown = options.keys() - TaskOptions.__annotations__.keys()
-    if unknown:
-        raise InvalidTask("", f"there is no option {min(unknown)!r}")
-    try:
-        on_lost = OnLost(options.get("on_lost", OnLost.RERUN))
-    except ValueError:
-        raise InvalidTask("", f"on_lost is {options['on_lost']!r}; use 'rerun' or 'fail'") from None
-    return TaskSpec(
-        command=command if isinstance(command, str) else tuple(command),
-        env=dict(options.get("env", ())),
-        cwd=options.get("cwd"),
-        time_limit_s=options.get("time_limit"),
-        grace_s=options.get("grace", 5.0),
-        request=request,
-        priority=options.get("priority", 0),
-        on_lost=on_lost,
-        name=options.get("name", ""),
-        steps=options.get("steps", 0),
-    )
+def _nobody_listens(_notice: notices.AnyNotice) -> None:
+    """Hear a notice, and do nothing."""
 
 
 def login_name() -> str:
@@ -580,9 +419,3 @@ def read_brokers(
 ) -> tuple[LeaderNode | None, list[BrokerNode]]:
     """Read the leader and all brokers from ZooKeeper; raises ZooKeeperUnreachable."""
     return look(settings.zk_hosts(), settings.zk_chroot(), within_s)
-
-
-def _checked(task_id: str) -> str:
-    if not ids.is_task_id(task_id):
-        raise InvalidTask("", f"{task_id[:80]!r} is no task id: those have 32 lower-case hex digits")
-    return task_id

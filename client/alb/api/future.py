@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alb.api.result import Captured, TaskResult
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from alb.core.notices import OutputMissing
     from alb_core.messages import TaskLine
     from alb_core.tasks import Result
+
+
+Bring: TypeAlias = "Callable[[Result, str | os.PathLike[str]], list[Path]]"
+#: Fetches the files of a result into a directory.
 
 
 class Capture:
@@ -57,9 +63,16 @@ class TaskFuture(Future[TaskResult]):
         task_id: The task.
         cancel: Asks the cluster to end it.
         capture_bytes: How much of each stream is kept.
+        bring: Fetches the files of a result.
     """
 
-    def __init__(self, task_id: str, cancel: Callable[[str], None], capture_bytes: int) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        cancel: Callable[[str], None],
+        capture_bytes: int,
+        bring: Bring,
+    ) -> None:
         super().__init__()
         self.id = task_id
         self.record: Result | None = None
@@ -69,6 +82,7 @@ class TaskFuture(Future[TaskResult]):
         self.earlier: TaskLine | None = None
         #: The task was there before it was asked for incrementally, and stood so then.
         self._ask_cancel = cancel
+        self._bring = bring
         self._capture_bytes = capture_bytes
         self._captures: list[Capture | None] = [None, None]
         self._attempt = 0
@@ -83,6 +97,25 @@ class TaskFuture(Future[TaskResult]):
             return False
         self._ask_cancel(self.id)
         return True
+
+    def fetch(self, directory: str | os.PathLike[str] = ".") -> list[Path]:
+        """Wait for the end, and fetch the files that the task brought back (`returns`), however it ended.
+
+        Args:
+            directory: Where they go; made where it is missing. A file of the same name is replaced.
+
+        Returns:
+            Where they are.
+
+        Raises:
+            TaskError: The task has no result.
+            TransferError: No depot has a file.
+        """
+        wait({self})
+        if self.record is None:
+            self.result()
+            return []
+        return self._bring(self.record, directory)
 
     def __await__(self) -> Generator[Any, None, TaskResult]:
         """Wait in asyncio; cancelling the waiting coroutine cancels the task on the cluster."""

@@ -29,8 +29,8 @@ class StoredData(ABC):
     """The part of a client that reads what the results store keeps."""
 
     @abstractmethod
-    def _ask(self, query: Query, page: type[Page]) -> Page:
-        """Ask the leader."""
+    def _ask(self, query: Query, page: type[Page], timeout: float | None = None) -> Page:
+        """Ask the leader, and wait for its answer; no longer than `timeout` seconds."""
 
     @abstractmethod
     def task(self, task_id: str) -> TaskRecord:
@@ -48,7 +48,7 @@ class StoredData(ABC):
             CoordinationError: Nobody answered in time, or the store does not.
         """
         while True:
-            query = QueryIncrements(seq=0, id=_checked(task_id), after=after, limit=PAGE)
+            query = QueryIncrements(seq=0, id=checked(task_id), after=after, limit=PAGE)
             page = self._ask(query, IncrementsPage)
             yield from page.increments
             if not page.more or not page.increments:
@@ -57,7 +57,7 @@ class StoredData(ABC):
 
     def newest_increments(self, task_id: str, count: int) -> list[Increment]:
         """Return what a task reported last, in its order; raises as `increments` does."""
-        query = QueryIncrements(seq=0, id=_checked(task_id), newest=True, limit=count)
+        query = QueryIncrements(seq=0, id=checked(task_id), newest=True, limit=count)
         return list(reversed(self._ask(query, IncrementsPage).increments))
 
     def follow_increments(self, task_id: str, *, after: int = 0) -> Iterator[Increment]:
@@ -99,7 +99,7 @@ class StoredData(ABC):
             CoordinationError: Nobody answered in time, or the store does not.
         """
         while True:
-            query = QueryOutput(seq=0, id=_checked(task_id), stream=stream, attempt=attempt, offset=offset)
+            query = QueryOutput(seq=0, id=checked(task_id), stream=stream, attempt=attempt, offset=offset)
             page = self._ask(query, OutputPage)
             yield page
             if page.end:
@@ -133,7 +133,8 @@ def _line_before(data: bytes | bytearray, lines: int) -> int:
     return position + 1
 
 
-def _checked(task_id: str) -> str:
+def checked(task_id: str) -> str:
+    """Return a task id; raises InvalidTask where it is none."""
     if not ids.is_task_id(task_id):
         raise InvalidTask("", f"{task_id[:80]!r} is no task id: those have 32 lower-case hex digits")
     return task_id

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from alb.api.future import TaskFuture
+from alb.api.future import Bring, TaskFuture
 from alb.core import events
 from alb_core.io.clock import monotonic
 from alb_core.messages import StreamName
@@ -37,12 +37,17 @@ class TaskStream(TaskFuture):
         task_id: The task.
         cancel: Asks the cluster to end it.
         post: Reports progress to the client's thread.
+        bring: Fetches the files of a result.
     """
 
     def __init__(
-        self, task_id: str, cancel: Callable[[str], None], post: Callable[[events.ClientEvent], None]
+        self,
+        task_id: str,
+        cancel: Callable[[str], None],
+        post: Callable[[events.ClientEvent], None],
+        bring: Bring,
     ) -> None:
-        super().__init__(task_id, cancel, 0)
+        super().__init__(task_id, cancel, 0, bring)
         self.attempt = 0
         #: The one whose output the last piece came from.
         self._post = post

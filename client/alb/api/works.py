@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from alb.api.future import TaskFuture
 from alb_core.limits import WORKS_MAX
 from alb_core.messages import QueryWorks, TaskLine, WorksPage
 from alb_core.tasks import TaskSpec
 from alb_core.works import work_of
+
+if TYPE_CHECKING:
+    from alb.api.files import Shipment
 
 
 class Prepared(NamedTuple):
@@ -21,6 +24,8 @@ class Prepared(NamedTuple):
     spec: TaskSpec
     wire: bytes
     #: The specification as it travels.
+    shipment: Shipment | None = None
+    #: Its files: to be in the depots before it is submitted.
 
 
 class Works:

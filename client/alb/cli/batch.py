@@ -27,8 +27,9 @@ from alb_core.tasks import TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from alb.api.client import Client, Command
+    from alb.api.client import Client
     from alb.api.future import TaskFuture
+    from alb.api.options import Command
     from alb_core.messages import TaskLine
 
 WINDOW: Final = 1_000

@@ -26,6 +26,9 @@ HELP: Final[Mapping[str, str]] = {
     "store_keep_s": "What ended longer ago leaves the store, 30d for example; 0: nothing does.",
     "store_bytes": "While the store takes more, the oldest tasks leave it, 20G for example; 0: any size.",
     "dump_dir": "Where the state is written on hand-over.",
+    "depot_port": "TCP port of its depot, which keeps files of tasks; 0: any.",
+    "depot_dir": "Where the depot keeps them. Else /var/tmp/alb-UID/depots/NAME.",
+    "depot_bytes_max": "How much of them.",
     "log_level": "debug, info, warning or error.",
     "pending_max": "Unfinished tasks in the table.",
     "pending_bytes_max": "Their specifications, all together.",
@@ -43,6 +46,7 @@ HELP: Final[Mapping[str, str]] = {
     "spool_kept_s": "How long output of finished tasks is kept.",
     "spool_bytes_max": "How much of it, all together.",
     "stream_bytes_max": "How much of one command's stdout or stderr.",
+    "cache_bytes_max": "How much is kept of files that tasks took along.",
 }
 #: One line for each setting of both roles.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from alb_core.files import FileRef
+
 if TYPE_CHECKING:
     from alb.api.future import TaskFuture
 
@@ -34,6 +36,8 @@ class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
     stderr: str | None = None
     stderr_base64: str | None = None
     stderr_bytes: int = 0
+    returned: tuple[FileRef, ...] = ()
+    unreturned: str = ""
 
 
 class LineForm(ResultForm, kw_only=True, omit_defaults=True):
@@ -78,6 +82,8 @@ def result_form(future: TaskFuture, *, skipped: bool = False) -> ResultForm:
         memory_bytes=record.memory_bytes,
         stdout_bytes=record.stdout.size_bytes,
         stderr_bytes=record.stderr.size_bytes,
+        returned=record.returned,
+        unreturned=record.unreturned,
     )
     stdout, stderr = future.captured()
     form.stdout, form.stdout_base64 = _text_or_base64(stdout.data if stdout else record.stdout.tail())

@@ -30,6 +30,7 @@ VERBS: Final = {
     "status": ("show", "Show tasks, or the whole cluster."),
     "wait": ("follow", "Wait until tasks have ended."),
     "logs": ("logs", "Show a task's output."),
+    "fetch": ("returns", "Fetch the files that a task brought back."),
     "increments": ("increments", "Show what a task reported while it ran."),
     "increment": ("increments", "Report something, from within a task."),
     "cancel": ("follow", "End tasks."),

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from alb.cli.values import format_duration
+from alb.cli.values import format_duration, format_size
 from alb.core import notices
 from alb_core.tasks import TaskState
 
@@ -57,6 +57,10 @@ class Story:
                     self._on_greeted(notice)
                 case notices.TaskPlaced():
                     self._on_placed(notice)
+                case notices.FileMoves(name=name, size_bytes=size_bytes, back=back):
+                    self._say(f"{'fetching' if back else 'sending'} {name} ({format_size(size_bytes)})")
+                case notices.DepotsSilent(why=why):
+                    self._once(f"{why}; trying again")
                 case _:
                     self._on_other(notice)
 

@@ -15,8 +15,9 @@ from alb.cli import out
 from alb.cli.attendance import POLL_S, Attendance, Patience, Pump
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.returns import bring_back
 from alb.cli.story import Story
-from alb.cli.values import BANDWIDTH, DURATION, SETTING, SIZE
+from alb.cli.values import BANDWIDTH, DURATION, FILE, SETTING, SIZE
 from alb.core.notices import TaskPlaced
 from alb_core import limits
 from alb_core.tasks import TaskState
@@ -24,8 +25,9 @@ from alb_core.tasks import TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from alb.api.client import Client, Command
+    from alb.api.client import Client
     from alb.api.future import TaskFuture
+    from alb.api.options import Command
     from alb.core.notices import AnyNotice
     from alb_core.messages import TaskLine
 
@@ -77,6 +79,21 @@ if TYPE_CHECKING:
     help="Run COMMAND once for each $ALB_STEP from 1 to this; it goes on after the last one that is stored.",
 )
 @click.option("--increments", is_flag=True, help="Tell on stderr what the command reports while it runs.")
+@click.option(
+    "--file",
+    "files",
+    type=FILE,
+    multiple=True,
+    help="PATH[:NAME]: ship a file to the task's fresh directory, under its own name or NAME.",
+)
+@click.option(
+    "--return",
+    "returns",
+    metavar="PATTERN",
+    multiple=True,
+    help="Bring back what matches (quote it: 'out/*.csv', '**/*.log').",
+)
+@click.option("--return-dir", default=".", help="Where that goes. Else the current directory.")
 @click.option("--detach", is_flag=True, help="Print the id once the task is accepted, and leave.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @json_option
@@ -88,6 +105,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     task_id: str | None,
     lines: BinaryIO | None,
     *,
+    return_dir: str,
     incremental: bool,
     increments: bool,
     detach: bool,
@@ -105,6 +123,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     failed.
     """
     options["env"] = _environment(options["env"])
+    options["files"] = _by_name(options["files"])
     say = _silence if quiet else out.say
     if lines is not None:
         if task_id is not None:
@@ -129,6 +148,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
             else:
                 future = client.submit(what, id=task_id, moves=True, **options)
             status = Attendance(client, future, patience, story).attend()
+            status = bring_back(future, return_dir, status, quiet=True)
             out.emit_json(result_form(future, skipped=earlier is not None))
             return status
         if earlier is not None:
@@ -141,7 +161,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
             from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
 
             show_lost(stream, stream.record, out.DESCRIPTORS)
-        return status
+        return bring_back(stream, return_dir, status, quiet=quiet)
 
 
 @contextmanager
@@ -212,6 +232,18 @@ def _print_id(task_id: str, *, as_json: bool) -> int:
     else:
         out.echo(task_id)
     return 0
+
+
+def _by_name(files: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return paths by the names that they have at the task."""
+    named: dict[str, str] = {}
+    for path, name in files:
+        if named.setdefault(name, path) != path:
+            raise click.BadParameter(
+                f"{named[name]} and {path} are both to be {name!r}; give one another name with PATH:NAME",
+                param_hint="--file",
+            )
+    return named
 
 
 def _silence(_line: str) -> None:

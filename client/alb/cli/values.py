@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -145,7 +146,26 @@ class Setting(click.ParamType["tuple[str, str | None]"]):
         return key, text if equals else None
 
 
+class FileArgument(click.ParamType["tuple[str, str]"]):
+    """A file to ship: its path, or its path, a colon and its name at the task."""
+
+    name = "path[:name]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split it; a path that exists as it stands is one, whatever colons it has."""
+        text = str(value)
+        path, colon, name = text.rpartition(":")
+        if not colon or Path(text).exists():
+            path, name = text, Path(text).name
+        if not path or not name:
+            self.fail(f"{value!r} has no path or no name; write PATH or PATH:NAME", param, ctx)
+        return path, name
+
+
 DURATION: Final = Duration()
 SIZE: Final = Size()
 BANDWIDTH: Final = Bandwidth()
 SETTING: Final = Setting()
+FILE: Final = FileArgument()

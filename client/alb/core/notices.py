@@ -107,6 +107,20 @@ class BrokerRefused(Notice, frozen=True, kw_only=True):
     why: str
 
 
+class FileMoves(Notice, frozen=True, kw_only=True):
+    """A large file is on its way to the cluster, or back."""
+
+    name: str
+    size_bytes: int
+    back: bool = False
+
+
+class DepotsSilent(Notice, frozen=True, kw_only=True):
+    """No depot takes or gives a file at present; they are asked again."""
+
+    why: str
+
+
 AnyNotice: TypeAlias = (
     LeaderLost
     | LeaderGreeted
@@ -119,4 +133,6 @@ AnyNotice: TypeAlias = (
     | ProgressMissed
     | TableReplaced
     | BrokerRefused
+    | FileMoves
+    | DepotsSilent
 )

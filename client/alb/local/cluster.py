@@ -113,7 +113,7 @@ class LocalCluster:
     def add_broker(self, name: str) -> Daemon:
         """Plan one more broker; `Daemon.start` starts it."""
         command = (*alb_command(), "broker", "--zk", self.zk, "--name", name)
-        environ = {"ALB_DUMP_DIR": str(self.folder)}
+        environ = {"ALB_DUMP_DIR": str(self.folder), "ALB_DEPOT_DIR": str(self.folder / f"{name}-depot")}
         if self._plan.store:
             environ |= {
                 "ALB_STORE": self.store,

@@ -103,14 +103,14 @@ class Router:
         #: Messages for a peer that was gone or did not read.
         self.socket = make_socket(zmq.ROUTER, ipv6=":" in bind, high_water=high_water)
         try:
-            self.socket.bind(f"tcp://{_bracketed(bind)}:{port or '*'}")
+            self.socket.bind(f"tcp://{bracketed(bind)}:{port or '*'}")
         except zmq.ZMQError as error:
             self.socket.close()
             raise ConfigError(f"cannot listen on {bind} port {port or 'any'}: {error}") from error
         bound = self.socket.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(bound, bytes)  # noqa: S101 (narrows the type)
         number = bound.decode().rstrip("\0").rpartition(":")[2]
-        self.endpoint: Final = f"tcp://{_bracketed(numeric(advertise or bind))}:{number}"
+        self.endpoint: Final = f"tcp://{bracketed(numeric(advertise or bind))}:{number}"
         #: ``tcp://address:port`` that others connect to.
 
     def receive(self, limit: int) -> list[tuple[bytes, bytes]]:
@@ -279,5 +279,6 @@ def _is_loopback(address: str) -> bool:
     return address.startswith("127.") or address == "::1"
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port."""
     return f"[{host}]" if ":" in host else host

@@ -72,6 +72,12 @@ class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float
 
 
+class UseDepots(msgspec.Struct, frozen=True, kw_only=True):
+    """Fetch files from these depots, and bring files back to them, the first before the others."""
+
+    depots: tuple[str, ...]
+
+
 class DropSpool(msgspec.Struct, frozen=True, kw_only=True):
     """Let go of a finished attempt's output. Nothing follows."""
 
@@ -94,6 +100,7 @@ WorkerAction: TypeAlias = (
     | SendChunk
     | LaunchAttempt
     | KillAttempt
+    | UseDepots
     | DropSpool
     | Exit
     | Note

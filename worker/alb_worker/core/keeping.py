@@ -28,6 +28,8 @@ SEND_BYTES: Final = 64 * 1024
 #: … or until there is so much of a stream.
 AGAIN_S: Final = 5.0
 #: What was not stored for so long is sent again: it may be lost.
+_LINES: Final = 2
+#: The place of increments behind the two streams.
 
 
 class Kept(msgspec.Struct):
@@ -41,12 +43,13 @@ class Kept(msgspec.Struct):
     stored: list[int]
     lines: deque[Line]
     #: Increments that are not stored, the oldest first: number ``seq + 1`` and on.
+    since: list[float]
+    #: Since when what is on its way of stdout, stderr and the increments gets no answer. Each has its own
+    #: time: what is lost of one must come again also while the others get on.
     lines_sent: int = 0
     #: How many of them are on their way.
     send_at: float = float("inf")
     #: When what is not sent has waited long enough.
-    moved_at: float = float("-inf")
-    #: When something was sent or stored last.
     over: bool = False
     #: Nothing will be added.
 
@@ -62,6 +65,11 @@ class Kept(msgspec.Struct):
     def on_their_way(self) -> int:
         """Bytes of output that were sent and are not stored."""
         return sum(self.sent) - sum(self.stored)
+
+    def overdue(self, at: float) -> bool:
+        """Tell whether something is on its way for so long that it may be lost."""
+        ways = (self.sent[0] > self.stored[0], self.sent[1] > self.stored[1], self.lines_sent > 0)
+        return any(way and at - since >= AGAIN_S for way, since in zip(ways, self.since, strict=True))
 
     @property
     def settled(self) -> bool:
@@ -112,13 +120,16 @@ class Keeping:
         if kept is not None:
             self._on_their_way -= kept.on_their_way
             for stream, offset in enumerate((message.stdout, message.stderr)):
-                kept.stored[stream] = max(kept.stored[stream], min(offset, kept.sizes[stream]))
-                kept.sent[stream] = max(kept.sent[stream], kept.stored[stream])
+                reached = min(offset, kept.sizes[stream])
+                if reached > kept.stored[stream]:
+                    kept.stored[stream] = reached
+                    kept.sent[stream] = max(kept.sent[stream], reached)
+                    kept.since[stream] = at
             for _ in range(min(message.increments - kept.seq, len(kept.lines))):
                 kept.lines.popleft()
                 kept.seq += 1
                 kept.lines_sent = max(0, kept.lines_sent - 1)
-            kept.moved_at = at
+                kept.since[_LINES] = at
             self._on_their_way += kept.on_their_way
             if message.again:
                 self._send_again(message.attempt, kept)
@@ -193,7 +204,7 @@ class Keeping:
     def tick(self, at: float) -> list[WorkerAction]:
         """Send what waited long enough, and again what may be lost."""
         for attempt, kept in self._kept.items():
-            if (kept.lines_sent or kept.on_their_way) and at - kept.moved_at >= AGAIN_S:
+            if kept.overdue(at):
                 self._send_again(attempt, kept)
             if at >= kept.send_at:
                 self._due[attempt] = None
@@ -206,7 +217,7 @@ class Keeping:
         if kept is None:
             seq = self._bases.get(attempt, 0)
             kept = self._kept[attempt] = Kept(
-                seq=seq, sizes=[0, 0], sent=[0, 0], stored=[0, 0], lines=deque()
+                seq=seq, sizes=[0, 0], sent=[0, 0], stored=[0, 0], lines=deque(), since=[0.0, 0.0, 0.0]
             )
         return kept
 
@@ -229,20 +240,20 @@ class Keeping:
         while self._due and self._on_their_way < limits.STORE_WINDOW_BYTES:
             attempt, _ = self._due.popitem(last=False)
             kept = self._kept[attempt]
-            action = self._next(attempt, kept)
+            action = self._next(at, attempt, kept)
             if action is None:
                 kept.send_at = float("inf")
                 continue
-            kept.moved_at = at
             actions.append(action)
             self._due[attempt] = None
         return actions
 
-    def _next(self, attempt: AttemptId, kept: Kept) -> WorkerAction | None:
+    def _next(self, at: float, attempt: AttemptId, kept: Kept) -> WorkerAction | None:
         """Return the next message of an attempt; None: all is on its way."""
         if kept.lines and not kept.lines_sent:
             lines = _portion(kept.lines)
             kept.lines_sent = len(lines)
+            kept.since[_LINES] = at
             return SendToLeader(message=Increments(attempt=attempt, first=kept.seq + 1, lines=lines))
         for stream in StreamName:
             index = stream - 1
@@ -252,6 +263,8 @@ class Keeping:
             # Pieces end at multiples of their greatest size: readers know where to look.
             block = limits.CHUNK_BYTES_MAX - begin % limits.CHUNK_BYTES_MAX
             piece = min(kept.sizes[index] - begin, block)
+            if begin == kept.stored[index]:
+                kept.since[index] = at
             kept.sent[index] += piece
             self._on_their_way += piece
             return SendChunk(

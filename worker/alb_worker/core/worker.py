@@ -35,7 +35,7 @@ from alb_core.messages import (
 from alb_core.notes import Level, Note
 from alb_core.resources import Load
 from alb_core.tasks import Cause
-from alb_worker.core.actions import Exit, SendToLeader, WorkerAction
+from alb_worker.core.actions import Exit, SendToLeader, UseDepots, WorkerAction
 from alb_worker.core.attempts import (
     LIVE,
     STOP_GRACE_S,
@@ -204,22 +204,25 @@ class WorkerCore:
             self.streams.forget_readers()
         if self._departure.stopping:
             actions.append(SendToLeader(message=Leaving()))
+        if message.depots:
+            actions.append(UseDepots(depots=message.depots))
         actions += self.keeping.on_registered(event.at, stores=message.stores)
         return actions + self._hold(self.attempts.report_all(event.at))
 
     def _on_run(self, event: LeaderSaid, message: Run) -> Actions:
+        fresh = message.attempt not in self.attempts.records
         actions = self.attempts.on_run(event.at, message)
         record = self.attempts.records.get(message.attempt)
         if record is not None and record.phase is not Phase.ENDED:
-            actions = self._expect(message) + actions
+            if fresh:
+                actions = self._expect(message) + actions
             if message.readers:
                 actions += self.streams.on_readers(message.attempt, message.readers)
         return self._settle(actions)
 
     def _expect(self, message: Run) -> Actions:
         """Expect the output and the increments of an attempt that is new here."""
-        if not self.streams.open(message.attempt):
-            self.keeping.expect(message.attempt, message.resume.seq if message.resume is not None else 0)
+        self.keeping.expect(message.attempt, message.resume.seq if message.resume is not None else 0)
         return self.streams.expect(message.attempt)
 
     def _on_kill(self, event: LeaderSaid, message: Kill) -> Actions:

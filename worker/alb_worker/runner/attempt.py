@@ -66,6 +66,8 @@ class RunningAttempt:
         #: Its leader; also the number of its session.
         self.dye = spawned.dye
         self.directory = directory
+        self.keep = start.keep
+        #: The directory is wanted when it is over.
         self.started = now
         self.stdout = OutputPipe(StreamName.STDOUT, spawned.stdout)
         self.stderr = OutputPipe(StreamName.STDERR, spawned.stderr)

@@ -21,10 +21,15 @@ class FreshDirectory:
 
     __slots__ = ("path", "stamp")
 
-    def __init__(self, path: str) -> None:
-        os.mkdir(path, 0o700)  # noqa: PTH102 (pathlib costs more than the call)
+    def __init__(self, path: str, prepared: str = "") -> None:
         self.path = path
-        self.stamp = self._look()
+        self.stamp: tuple[int, ...] = ()
+        #: Empty: it never was empty.
+        if prepared:
+            os.rename(prepared, path)  # noqa: PTH104 (as below)
+        else:
+            os.mkdir(path, 0o700)  # noqa: PTH102 (pathlib costs more than the call)
+            self.stamp = self._look()
 
     def _look(self) -> tuple[int, ...]:
         stat = os.lstat(self.path)
@@ -44,6 +49,10 @@ class FreshDirectories:
     def __init__(self, home: str) -> None:
         self._root = f"{home}/attempts"
         self._trash = f"{home}/trash"
+        self._kept_for_files = f"{home}/kept"
+        #: What ended commands left that is to go back to their users: the agent's until it is removed.
+        self._prepared = f"{home}/prepared"
+        #: Where the agent gathers the files of commands that are to start.
         self._serial = 0
         self._kept: list[FreshDirectory] = []
         self._removing: tuple[int, list[str]] | None = None
@@ -52,24 +61,34 @@ class FreshDirectories:
 
     def start(self) -> None:
         """Make the place, and begin to remove what an earlier runner left."""
-        for path in (self._root, self._trash):
+        for path in (self._root, self._trash, self._kept_for_files, self._prepared):
             Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._to_remove = [entry.path for entry in os.scandir(self._trash)]
-        left = [entry.path for entry in os.scandir(self._root)]
-        for path in left:
-            self._discard(path)
+        for place in (self._root, self._kept_for_files, self._prepared):
+            for path in [entry.path for entry in os.scandir(place)]:
+                self._discard(path)
         self._remove_next()
 
-    def take(self) -> FreshDirectory:
-        """Return an empty directory.
+    def take(self, prepared: str = "") -> FreshDirectory:
+        """Return an empty directory, or the prepared one.
 
         Raises:
-            OSError: None can be made.
+            OSError: None can be made, or the prepared one is gone.
         """
-        if self._kept:
+        if self._kept and not prepared:
             return self._kept.pop()
         self._serial += 1
-        return FreshDirectory(f"{self._root}/{os.getpid()}.{self._serial}")
+        return FreshDirectory(f"{self._root}/{os.getpid()}.{self._serial}", prepared)
+
+    def set_aside(self, directory: FreshDirectory) -> str:
+        """Leave a directory whose command is over to the agent; return where it is, empty if it is gone."""
+        self._serial += 1
+        aside = f"{self._kept_for_files}/{os.getpid()}.{self._serial}"
+        try:
+            os.rename(directory.path, aside)  # noqa: PTH104 (as below)
+        except OSError:
+            return ""  # the command removed or moved it itself
+        return aside
 
     def give_back(self, directory: FreshDirectory) -> None:
         """Take a directory back whose command is over, with all its processes."""
@@ -95,7 +114,7 @@ class FreshDirectories:
         if self._removing is None and self._to_remove:
             batch, self._to_remove = self._to_remove[:500], self._to_remove[500:]
             try:
-                pid = _spawn_remover(batch)
+                pid = spawn_remover(batch)
             except OSError:  # no room for a process now: with the next one that comes back
                 self._to_remove += batch
             else:
@@ -114,11 +133,12 @@ class FreshDirectories:
     def close(self) -> None:
         """Remove everything. No command may run any more, and no remover."""
         self._kept.clear()
-        for directory in (self._root, self._trash):
+        for directory in (self._root, self._trash, self._kept_for_files, self._prepared):
             with contextlib.suppress(OSError):
-                os.waitpid(_spawn_remover([directory]), 0)
+                os.waitpid(spawn_remover([directory]), 0)
 
 
-def _spawn_remover(paths: list[str]) -> int:
+def spawn_remover(paths: list[str]) -> int:
+    """Start a process that removes directories with all that is in them; return its number."""
     words = ["sh", "-c", _REMOVE, "sh", *paths]
     return os.posix_spawn("/bin/sh", words, {"PATH": "/usr/bin:/bin"}, setsid=True)

@@ -136,7 +136,7 @@ class Runner:
         directory: FreshDirectory | None = None
         try:
             if start.cwd is None:
-                directory = self._fresh_directory()
+                directory = self._fresh_directory(start.prepared)
             spawned = self._spawner.spawn(start, directory.path if directory else start.cwd or "/")
         except CommandNotStarted as failure:
             if directory is not None:
@@ -154,9 +154,9 @@ class Runner:
                 partial(self._stop, attempt, Cause.TIMED_OUT, start.grace_s, why),
             )
 
-    def _fresh_directory(self) -> FreshDirectory:
+    def _fresh_directory(self, prepared: str) -> FreshDirectory:
         try:
-            return self._directories.take()
+            return self._directories.take(prepared)
         except OSError as error:
             why = f"no directory could be made for it on this worker: {error.strerror}"
             raise CommandNotStarted(Cause.NOT_STARTED, why) from error
@@ -275,6 +275,9 @@ class Runner:
     def _finish(self, attempt: RunningAttempt) -> None:
         self._output.announce(attempt)
         attempt.cancel_timers()
+        kept = ""
+        if attempt.directory is not None and attempt.keep:
+            kept = self._directories.set_aside(attempt.directory)
         self._link.send(
             Ended(
                 attempt=attempt.id,
@@ -283,12 +286,13 @@ class Runner:
                 stderr=attempt.stderr.take()[1],
                 stdout_size=attempt.stdout.size,
                 stderr_size=attempt.stderr.size,
+                kept=kept,
             )
         )
         del self._attempts[attempt.id]
         self._ending.discard(attempt)
         self._family.attempt_over(attempt)
-        if attempt.directory is not None:
+        if attempt.directory is not None and not attempt.keep:
             self._directories.give_back(attempt.directory)
 
     # --- the end --------------------------------------------------------------------------------------------

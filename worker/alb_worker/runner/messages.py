@@ -1,4 +1,4 @@
-"""The words between a worker's agent and its runner. Both are always of one version: no field is optional.
+"""The words between a worker's agent and its runner. Both are always of one version.
 
 A frame is the length of its body (4 bytes, big-endian) and the body: one message in msgpack.
 """
@@ -46,6 +46,10 @@ class Start(RunnerMessage, frozen=True, kw_only=True):
     memory_bytes: int
     marks: dict[str, str]
     #: What the agent adds to its environment; no `env` can replace it.
+    prepared: str = ""
+    #: A directory that holds its files, to be its fresh one; empty: an empty one.
+    keep: bool = False
+    #: Its fresh directory is wanted when it is over.
 
 
 class Kill(RunnerMessage, frozen=True, kw_only=True):
@@ -98,6 +102,8 @@ class Ended(RunnerMessage, frozen=True, kw_only=True):
     stdout_size: int
     #: Length of the whole stream.
     stderr_size: int
+    kept: str = ""
+    #: Its fresh directory, where Start asked for it; whoever has this removes it.
 
 
 class Noted(RunnerMessage, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import zmq
@@ -34,6 +34,7 @@ from alb_worker.core.actions import (
     LaunchAttempt,
     SendChunk,
     SendToLeader,
+    UseDepots,
 )
 from alb_worker.core.events import (
     Granted,
@@ -50,9 +51,11 @@ from alb_worker.core.events import (
 from alb_worker.core.steps import first_step
 from alb_worker.core.worker import WorkerCore
 from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started
+from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.links import LeaderSocket, OutputSocket, Source, Wanted
 from alb_worker.shell.load import LoadMeter
+from alb_worker.shell.luggage import Luggage
 from alb_worker.shell.runner_link import RunnerDied, RunnerLink
 from alb_worker.shell.runner_news import RunnerNews
 from alb_worker.shell.spool import Spool
@@ -92,6 +95,7 @@ class Agent:
         inbox: Where `session` posts its events.
         session: The way to ZooKeeper; started and stopped by the owner.
         runner: Runs the commands; started and closed by the owner.
+        courier: Moves their files; closed by the owner.
         spool: Keeps their output.
         increments: The files to which they report increments; closed by the owner.
         meter: Measures the load.
@@ -106,6 +110,7 @@ class Agent:
         inbox: Inbox,
         session: Session,
         runner: RunnerLink,
+        courier: CourierLink,
         spool: Spool,
         increments: IncrementFiles,
         meter: LoadMeter,
@@ -120,6 +125,7 @@ class Agent:
         self._spool = spool
         self._increments = increments
         self._news = RunnerNews(spool)
+        self._luggage = Luggage(self._launch, runner, courier, inbox.bell.ring, logger)
         self._meter = meter
         self._logger = logger
         self._leader = LeaderSocket(identity)
@@ -133,9 +139,10 @@ class Agent:
         self._runner_deaths: deque[float] = deque(maxlen=RUNNER_DEATHS_MAX)
         self._performers: dict[type, Callable[[Any], None]] = {
             SendToLeader: lambda action: self._leader.add(action.message),
-            LaunchAttempt: self._launch,
+            LaunchAttempt: self._luggage.launch,
             SendChunk: self._output.add,
-            KillAttempt: lambda action: self._runner.kill(action.attempt, action.grace_s),
+            KillAttempt: self._luggage.kill,
+            UseDepots: lambda action: courier.use_depots(action.depots),
             DropSpool: lambda action: self._spool.drop(action.attempt),
             ConnectLeader: self._connect_leader,
             DisconnectLeader: lambda _: self._disconnect_leader(),
@@ -167,6 +174,7 @@ class Agent:
             (self._runner.fileno(), runner_wish),
             *self._leader.wanted(),
             *self._output.wanted(),
+            *_wishes_of(self._luggage.courier),
         )
         if wanted != self._wanted:
             self._wanted = wanted
@@ -189,11 +197,13 @@ class Agent:
             self._hear_output()
         if self._runner.fileno() in ready:
             self._hear_runner()
+        self._hear_courier(ready)
         at = monotonic()
         ticked = at >= self._tick_at
         if ticked:
             self._tick(at)
         self._runner.flush()
+        self._luggage.courier.flush()
         self._leader.flush(patient=not ticked, ahead=self._core.attempts.waiting)
         self._output.flush()
 
@@ -234,12 +244,23 @@ class Agent:
                     self._logger.info(
                         "runner_started", pid=message.pid, cgroup=message.cgroup, dyed=message.dyed
                     )
+        self._take_in(self._luggage.unpack(pieces))
+        if death is not None:
+            self._replace_runner(death)
+
+    def _hear_courier(self, ready: set[Source]) -> None:
+        if self._luggage.courier.fileno() in ready or self._luggage.courier.has_news:
+            self._luggage.hear()
+        over = self._luggage.take()
+        if over:
+            self._take_in(over)
+
+    def _take_in(self, pieces: Sequence[Started | Output | Ended]) -> None:
+        """Keep the output of what the runner said, and tell the core the rest."""
         for event in self._news.translate(monotonic(), pieces):
             if isinstance(event, RunnerEnded):
                 self._report(event.attempt, self._increments.finish(event.attempt))
             self._handle(event)
-        if death is not None:
-            self._replace_runner(death)
 
     def _replace_runner(self, death: RunnerDied) -> None:
         at = monotonic()
@@ -253,6 +274,7 @@ class Agent:
         self._news.abandon()
         for attempt, lines in self._increments.abandon():
             self._report(attempt, lines)
+        self._luggage.abandon()
         self._handle(RunnerLost(at=monotonic()))
 
     def _tick(self, at: float) -> None:
@@ -273,7 +295,8 @@ class Agent:
         for action in self._core.handle(event):
             performers[type(action)](action)
 
-    def _launch(self, action: LaunchAttempt) -> None:
+    def _launch(self, action: LaunchAttempt, prepared: str) -> None:
+        """Start a command; its files are in the prepared directory, where it has some."""
         resume = action.resume
         try:
             marks = self._increments.open(action.attempt, resume)
@@ -281,9 +304,10 @@ class Agent:
             why = f"what earlier attempts reported could not be written for it: {error.strerror}"
             outcome = Outcome(cause=Cause.NOT_STARTED, exit_code=NOT_STARTED_STATUS, why=why)
             self._inbox.post(RunnerEnded(at=monotonic(), attempt=action.attempt, outcome=outcome))
+            self._luggage.forget(action.attempt, prepared)
             return
         first = first_step(resume.lines) if resume is not None else 1
-        self._runner.start_attempt(action.attempt, action.spec, marks, first)
+        self._runner.start_attempt(action.attempt, action.spec, marks, first, prepared)
 
     def _report(self, attempt: AttemptId, lines: tuple[Line, ...]) -> None:
         if lines:
@@ -315,3 +339,10 @@ class Agent:
         if len(data) < chunk.size_bytes:  # the disk fails: nobody must wait for what cannot come
             self._inbox.post(SpoolDropped(at=monotonic(), attempt=chunk.attempt))
         return data
+
+
+def _wishes_of(courier: CourierLink) -> tuple[Wanted, ...]:
+    """Return what to wait for of a courier, if there is one."""
+    if courier.fileno() < 0:
+        return ()
+    return ((courier.fileno(), zmq.POLLIN | zmq.POLLOUT if courier.wants_write else zmq.POLLIN),)

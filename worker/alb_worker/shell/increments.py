@@ -21,26 +21,37 @@ READ_BYTES: Final = 1024 * 1024
 #: Of one file at a time, while its command runs.
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 #: Of one attempt; what it reports beyond is dropped.
+FILE_LINES_MAX: Final = 250_000
+#: As above: an increment a second for almost three days. All of them at once keep the agent busy for a second
+#: or two; many more, and its leader would think it lost.
 _DIRECTORY: Final = "increments"
 
 
 class _File:
     """What was read of one attempt's file."""
 
-    __slots__ = ("offset", "path", "rest")
+    __slots__ = ("exists", "lines", "offset", "path", "rest")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.offset = 0
         self.rest = b""
         #: The beginning of a line whose end is not written yet.
+        self.lines = 0
+        #: Read so far.
+        self.exists = False
+        #: There is something at its path.
 
     def read(self, most: int) -> bytes:
         """Return what was added, up to so many bytes."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
+        except FileNotFoundError:
             return b""
+        except OSError:
+            self.exists = True
+            return b""
+        self.exists = True
         try:
             data = os.pread(descriptor, min(most, FILE_BYTES_MAX - self.offset), self.offset)
         except OSError:
@@ -81,7 +92,9 @@ class IncrementFiles:
         if resume is not None and resume.lines:
             marks["ALB_RESUME"] = shown(resume.lines[-1].value)
             marks["ALB_RESUME_FILE"] = f"{path}.resume"
-            with open(marks["ALB_RESUME_FILE"], "wb") as file:  # noqa: PTH123 (a path as text)
+            with suppress(FileNotFoundError):  # whatever a command left there
+                os.unlink(marks["ALB_RESUME_FILE"])  # noqa: PTH108 (a path as text)
+            with open(marks["ALB_RESUME_FILE"], "xb") as file:  # noqa: PTH123 (as above)
                 file.writelines(map(_resume_line, resume.lines))
         self._files[attempt] = _File(path)
         return marks
@@ -98,7 +111,7 @@ class IncrementFiles:
         if file is None:
             return ()
         lines = _lines(file, FILE_BYTES_MAX, last=True)
-        for path in (file.path, f"{file.path}.resume") if file.offset or attempt.n > 1 else ():
+        for path in (file.path, f"{file.path}.resume") if file.exists or attempt.n > 1 else ():
             with suppress(OSError):
                 os.unlink(path)  # noqa: PTH108 (a path as text)
         return lines
@@ -117,7 +130,11 @@ def _lines(file: _File, most: int, *, last: bool = False) -> tuple[Line, ...]:
     data = file.read(most)
     if not data and not (last and file.rest):
         return ()
-    *whole, rest = (file.rest + data).split(b"\n")
+    room = FILE_LINES_MAX - file.lines
+    *whole, rest = (file.rest + data).split(b"\n", room)
+    if len(whole) == room:
+        file.offset, rest = FILE_BYTES_MAX, b""  # what follows is dropped
+    file.lines += len(whole)
     if last:
         whole.append(rest)
         rest = b""

@@ -110,7 +110,12 @@ class RunnerLink:
         return self._open_link().fileno()
 
     def start_attempt(
-        self, attempt: AttemptId, spec: TaskSpec, marks: Mapping[str, str] = _NO_MARKS, first_step: int = 1
+        self,
+        attempt: AttemptId,
+        spec: TaskSpec,
+        marks: Mapping[str, str] = _NO_MARKS,
+        first_step: int = 1,
+        prepared: str = "",
     ) -> None:
         """Have a command run. Answers: Started, Output, Ended. Sent with the next ``flush``.
 
@@ -119,6 +124,7 @@ class RunnerLink:
             spec: What it is.
             marks: What is added to its environment.
             first_step: Of a task of steps, where it begins.
+            prepared: The directory that holds its files; empty: it has none.
         """
         command = spec.command
         if spec.steps:
@@ -135,6 +141,8 @@ class RunnerLink:
                 cpus=spec.request.cpus,
                 memory_bytes=spec.request.memory_bytes,
                 marks=dict(marks),
+                prepared=prepared,
+                keep=bool(spec.returns),
             )
         )
 

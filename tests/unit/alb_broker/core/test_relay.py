@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 from tests.broker_parts import C1, W1, Desks, attach, attempt, ended, task_id
+from tests.store_rows import output
 
-from alb_broker.core.actions import Action, SendChunk, SendGrant
+from alb_broker.core.actions import Action, ScanStore, SendChunk, SendGrant
+from alb_broker.store.events import StoreScanned
 from alb_core.messages import Chunk, Goodbye, Grant, StreamName
+from alb_core.rows import Output
 
 OUT, ERR = StreamName.STDOUT, StreamName.STDERR
 
@@ -85,6 +88,21 @@ def test_a_task_that_never_ran_has_no_output() -> None:
 def test_an_unknown_task_has_no_output() -> None:
     """It is no longer in the table."""
     assert passed(desks(), grant()) == lost("the table no longer holds this task")
+
+
+def test_the_output_of_a_task_that_left_the_table_is_in_the_store() -> None:
+    """Whoever has its result knows the attempt; without one, nobody can say which is meant."""
+    each = Desks(store="sqlite:////somewhere")
+    wanted = Grant(task=task_id(1), stream=OUT, offset=5, window=100, attempt=2)
+    (scan,) = passed(each, wanted)
+    assert isinstance(scan, ScanStore)
+    assert (scan.family, scan.span.prefix) == (Output, (task_id(1), 2, "stdout"))
+    piece = output(task_id(1), 0, b"0123456789", attempt=2)
+    event = StoreScanned(at=0.0, epoch=1, token=scan.token, rows=(piece,))
+    assert each.state.store.on_event(event)
+    chunk = Chunk(task=task_id(1), attempt=2, stream=OUT, offset=5, data=b"56789")
+    assert each.state.take_out()[0] == SendChunk(C1, chunk)
+    assert passed(each, grant()) == lost("the table no longer holds this task")
 
 
 def test_who_attaches_with_a_window_reads_both_streams() -> None:

@@ -1,0 +1,59 @@
+"""Which files the tasks in the table need, so that no depot removes one of them.
+
+It counts what live tasks take along as they come and go, and knows what finished ones brought back as long as
+their results are in the table. A task without files costs a look at an empty tuple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Final
+
+from alb_core.files import FileRef
+from alb_core.tasks import TaskRecord
+
+
+class Inventory:
+    """Counts files."""
+
+    def __init__(self) -> None:
+        self.changed = False  #: Since `used` was asked for.
+        self._sizes: Final[dict[str, int]] = {}  #: By SHA-256, of what live tasks take along.
+        self._counts: Final[dict[str, int]] = {}  #: How many of them take it along.
+        self._returned: Final[dict[str, tuple[FileRef, ...]]] = {}
+        #: What finished tasks brought back, by task; perhaps of some that have left the table.
+
+    def add(self, files: tuple[FileRef, ...]) -> None:
+        """A live task takes these along."""
+        for file in files:
+            self.changed = True
+            self._sizes[file.sha256] = file.size_bytes
+            self._counts[file.sha256] = self._counts.get(file.sha256, 0) + 1
+
+    def remove(self, files: tuple[FileRef, ...]) -> None:
+        """A task that took these along is live no more."""
+        for file in files:
+            self.changed = True
+            self._counts[file.sha256] -= 1
+            if not self._counts[file.sha256]:
+                del self._counts[file.sha256], self._sizes[file.sha256]
+
+    def finish(self, record: TaskRecord) -> None:
+        """A finished task's record is known."""
+        if record.result is not None and record.result.returned:
+            self.changed = True
+            self._returned[record.id] = record.result.returned
+
+    def used(self, done: Container[str]) -> dict[str, int]:
+        """Return every file that a task needs, and its size.
+
+        Args:
+            done: The finished tasks that are still in the table.
+        """
+        self.changed = False
+        used = dict(self._sizes)
+        for task_id in [name for name in self._returned if name not in done]:
+            del self._returned[task_id]
+        for files in self._returned.values():
+            used |= {file.sha256: file.size_bytes for file in files}
+        return used

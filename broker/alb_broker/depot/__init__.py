@@ -1,0 +1,1 @@
+"""The depot beside a broker: a process of its own that keeps files and speaks HTTP."""

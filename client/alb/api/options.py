@@ -1,0 +1,85 @@
+"""How a command is to be run, as Python says it, and the specification that becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from alb_core.errors import InvalidTask
+from alb_core.resources import Request
+from alb_core.tasks import OnLost, TaskSpec
+
+if TYPE_CHECKING:
+    from alb.api.files import FilesWanted
+
+Command = str | Sequence[str]
+
+
+class TaskOptions(TypedDict, total=False):
+    """How a command is to be run: the keywords of `Client.submit`."""
+
+    env: Mapping[str, str]
+    #: Added to the worker's clean environment.
+    cwd: str | None
+    #: Absolute path on the worker; None: a fresh, empty directory.
+    time_limit: float | None
+    #: Seconds of wall-clock time, then TERM, then `grace`, then KILL.
+    grace: float
+    cpus: float
+    memory: int
+    #: Bytes.
+    net: int
+    #: Bits per second.
+    labels: Sequence[str]
+    #: Of the worker, each ``key`` or ``key=value``.
+    priority: int
+    #: Higher first.
+    on_lost: str | OnLost
+    #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
+    name: str
+    steps: int
+    #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
+    files: FilesWanted
+    #: Paths here, or a mapping of names in the task's fresh directory to paths; there when it starts.
+    returns: Sequence[str]
+    #: Globs, relative to that directory: what they match at the end waits for `TaskFuture.fetch`.
+
+
+def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
+    """Make the specification of a command.
+
+    Raises:
+        InvalidTask: An option has the wrong type, or is none.
+    """
+    request = Request(
+        options.get("cpus", 1.0),
+        options.get("memory", 0),
+        options.get("net", 0),
+        tuple(options.get("labels", ())),
+    )
+    unknown = options.keys() - TaskOptions.__annotations__.keys()
+    if unknown:
+        raise InvalidTask("", f"there is no option {min(unknown)!r}")
+    try:
+        on_lost = OnLost(options.get("on_lost", OnLost.RERUN))
+    except ValueError:
+        raise InvalidTask("", f"on_lost is {options['on_lost']!r}; use 'rerun' or 'fail'") from None
+    return TaskSpec(
+        command=command if isinstance(command, str) else tuple(command),
+        env=dict(options.get("env", ())),
+        cwd=options.get("cwd"),
+        time_limit_s=options.get("time_limit"),
+        grace_s=options.get("grace", 5.0),
+        request=request,
+        priority=options.get("priority", 0),
+        on_lost=on_lost,
+        name=options.get("name", ""),
+        steps=options.get("steps", 0),
+        returns=_patterns(options.get("returns", ())),
+    )
+
+
+def _patterns(returns: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(returns, str):
+        raise InvalidTask("", "returns is one text; give a list of patterns")
+    return tuple(returns)

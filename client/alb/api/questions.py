@@ -1,0 +1,183 @@
+"""What a client asks the leader: tasks, workers, the cluster, history; and what operators tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from alb.api.stored import StoredData, checked
+from alb_core.messages import (
+    ClusterPage,
+    Done,
+    DrainWorkers,
+    DumpPage,
+    HistoryPage,
+    QueryCluster,
+    QueryDump,
+    QueryHistory,
+    QueryRows,
+    QueryTask,
+    QueryTasks,
+    QueryWorkers,
+    RowsPage,
+    SetPolicy,
+    TaskLine,
+    TaskPage,
+    TasksPage,
+    UndrainWorkers,
+    WorkerLine,
+    WorkersPage,
+)
+from alb_core.rows import AnyRow, FinishedTask
+from alb_core.tasks import TaskRecord, TaskState
+
+
+class Questions(StoredData):
+    """The part of a client that asks."""
+
+    def tasks(
+        self, *, ids: Sequence[str] = (), prefix: str = "", states: Sequence[TaskState] = (), user: str = ""
+    ) -> Iterator[TaskLine]:
+        """List tasks, in the order of their ids, which is that of their making.
+
+        Args:
+            ids: Only these; empty: all.
+            prefix: Only those whose id begins so.
+            states: Only those in one of these states; empty: all.
+            user: Only this user's.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        cursor = ""
+        while True:
+            query = QueryTasks(
+                seq=0, ids=tuple(ids), prefix=prefix, states=tuple(states), user=user, cursor=cursor
+            )
+            page = self._ask(query, TasksPage)
+            yield from page.tasks
+            cursor = page.cursor
+            if not cursor:
+                return
+
+    def task(self, task_id: str) -> TaskRecord:
+        """Return everything that the cluster knows of a task; raises TaskGone.
+
+        What has left the table comes from the results store, where there is one.
+        """
+        return self.task_page(task_id).task
+
+    def task_page(self, task_id: str) -> TaskPage:
+        """Return what `task` does, and where it comes from."""
+        return self._ask(QueryTask(seq=0, id=checked(task_id)), TaskPage)
+
+    def workers(self, names: Sequence[str] = ()) -> tuple[WorkerLine, ...]:
+        """Return the workers that the leader knows: all, or those of these names."""
+        return self.workers_page(names).workers
+
+    def workers_page(self, names: Sequence[str] = ()) -> WorkersPage:
+        """Return what `workers` does, and the drains of workers that the leader does not know now."""
+        return self._ask(QueryWorkers(seq=0, names=tuple(names)), WorkersPage)
+
+    def drain(self, workers: Sequence[str], *, reason: str = "", deadline: float | None = None) -> None:
+        """Give workers nothing new, until `undrain`. Returns once that is in the table.
+
+        Args:
+            workers: Their names.
+            reason: For people.
+            deadline: Seconds after which tasks that still run there are ended and run elsewhere, except for
+                those that must not run twice; None: everything may end there.
+
+        Raises:
+            InvalidTask: A name is not known, or something is out of bounds. Nobody is drained then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(DrainWorkers(seq=0, workers=tuple(workers), reason=reason, deadline_s=deadline), Done)
+
+    def undrain(self, workers: Sequence[str]) -> None:
+        """Give workers tasks again. Returns once that is in the table; raises as `drain` does."""
+        self._ask(UndrainWorkers(seq=0, workers=tuple(workers)), Done)
+
+    def cluster(self, *, timeout: float | None = None) -> ClusterPage:
+        """Return the state of the cluster as its leader sees it.
+
+        Args:
+            timeout: How long to wait for the answer, in seconds; None: as long as for other questions.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        return self._ask(QueryCluster(seq=0), ClusterPage, timeout)
+
+    def history(  # noqa: PLR0913 (one parameter a filter)
+        self,
+        *,
+        user: str = "",
+        states: Sequence[str] = (),
+        worker: str = "",
+        name: str = "",
+        since: float = 0.0,
+        until: float = 0.0,
+        prefix: str = "",
+    ) -> Iterator[FinishedTask]:
+        """List finished tasks from the results store, those that were made last first.
+
+        Args:
+            user: Only this user's.
+            states: Only those that ended in one of these states; empty: all.
+            worker: Only those whose result this worker delivered.
+            name: Only those of this name.
+            since: Only those that ended then or later, in cluster time (seconds since 1970); 0: all.
+            until: Only those that ended before; 0: all.
+            prefix: Only those whose id begins so.
+
+        Raises:
+            InvalidTask: The cluster has no results store.
+            CoordinationError: Nobody answered in time, or the store does not.
+        """
+        cursor = ""
+        while True:
+            query = QueryHistory(
+                seq=0,
+                user=user,
+                states=tuple(states),
+                worker=worker,
+                name=name,
+                since=since,
+                until=until,
+                cursor=cursor,
+                prefix=prefix,
+            )
+            page = self._ask(query, HistoryPage)
+            yield from page.tasks
+            cursor = page.cursor
+            if not cursor:
+                return
+
+    def rows(self, family: type[AnyRow], after: tuple[str | float, ...] = ()) -> tuple[list[AnyRow], bool]:
+        """Read a page of the results store's rows, in the order of their keys; raises as `history`.
+
+        Args:
+            family: Finished tasks, past attempts or load samples.
+            after: Only those whose key, cut to this length, sorts after it.
+
+        Returns:
+            The rows, and whether there are more.
+        """
+        page = self._ask(QueryRows(seq=0, family=family.family, after=after), RowsPage)
+        return msgspec.msgpack.decode(page.rows, type=list[family]), page.more  # type: ignore[valid-type]
+
+    def set_policy(self, policy: str) -> None:
+        """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
+        self._ask(SetPolicy(seq=0, policy=policy), Done)
+
+    def dump(self) -> bytes:
+        """Return the leader's whole state as JSON."""
+        data, cursor = bytearray(), 0
+        while True:
+            page = self._ask(QueryDump(seq=0, cursor=cursor), DumpPage)
+            data += page.data
+            cursor = page.cursor
+            if not cursor:
+                return bytes(data)

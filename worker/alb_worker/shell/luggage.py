@@ -1,0 +1,170 @@
+"""What attempts take along and bring back: one starts when its files are there, and ends when they left.
+
+It stands between the agent and its runner. To the core such an attempt is launching while its files are
+gathered, and running while they go back: its room is held, which is bounded by the courier's patience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from alb_core.io.clock import monotonic
+from alb_core.io.logs import Logger, write_note
+from alb_core.messages import AttemptId
+from alb_core.tasks import Cause, Outcome
+from alb_worker.core.actions import KillAttempt, LaunchAttempt
+from alb_worker.courier.messages import Collect, Collected, Noted, NotPrepared, Prepare, Prepared
+from alb_worker.runner.messages import Ended, Output, Started
+from alb_worker.shell.courier_link import CourierLink
+from alb_worker.shell.runner_link import RunnerLink
+
+_EXIT_NOT_STARTED: Final = 125
+_CALLED_OFF: Final = "it was ended while its files were on their way back"
+
+
+class Luggage:
+    """The files of all attempts that are under way.
+
+    Args:
+        start: Starts a command, in the directory that holds its files, if it has some.
+        runner: Runs commands.
+        courier: Moves files.
+        ring: Wakes the agent's loop: ``take`` has something.
+        logger: Takes the courier's notes.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[LaunchAttempt, str], None],
+        runner: RunnerLink,
+        courier: CourierLink,
+        ring: Callable[[], None],
+        logger: Logger,
+    ) -> None:
+        self.courier: Final = courier
+        self._start: Final = start
+        self._runner: Final = runner
+        self._ring: Final = ring
+        self._logger: Final = logger
+        self._launching: dict[AttemptId, LaunchAttempt] = {}
+        #: Attempts whose files are gathered.
+        self._patterns: dict[AttemptId, tuple[str, ...]] = {}
+        #: What attempts that were started will bring back.
+        self._returning: dict[AttemptId, Ended] = {}
+        #: Attempts that are over, whose files go back.
+        self._over: list[Ended] = []
+
+    def launch(self, action: LaunchAttempt) -> None:
+        """Start an attempt, once its files are there."""
+        if action.spec.returns:
+            self._patterns[action.attempt] = action.spec.returns
+        if action.spec.files:
+            self._launching[action.attempt] = action
+            order = Prepare(attempt=action.attempt, files=action.spec.files, ordered_at=monotonic())
+            self.courier.order(order)
+            self._ring_for_failures()
+        else:
+            self._start(action, "")
+
+    def kill(self, action: KillAttempt) -> None:
+        """End an attempt: its command, or what is done for it before or after."""
+        attempt = action.attempt
+        if attempt in self._launching:
+            del self._launching[attempt]
+            self._patterns.pop(attempt, None)
+            self.courier.call_off(attempt)
+            self._end(_not_started(attempt, Cause.KILLED, "it was ended while its files were fetched", None))
+        elif attempt in self._returning:
+            self.courier.call_off(attempt)
+            self._finish(Collected(attempt=attempt, files=(), unreturned=_CALLED_OFF))
+        else:
+            self._runner.kill(attempt, action.grace_s)
+
+    def unpack(self, messages: list[Started | Output | Ended]) -> list[Started | Output | Ended]:
+        """Take what the runner said, and keep back the ends of attempts that bring something back."""
+        if not self._patterns:
+            return messages
+        passed: list[Started | Output | Ended] = []
+        for message in messages:
+            if not isinstance(message, Ended):
+                passed.append(message)
+                continue
+            patterns = self._patterns.pop(message.attempt, ())
+            if patterns and message.kept:
+                self._returning[message.attempt] = message
+                self.courier.order(
+                    Collect(attempt=message.attempt, directory=message.kept, patterns=patterns)
+                )
+                self._ring_for_failures()
+            elif patterns and message.outcome.cause is not Cause.NOT_STARTED:
+                why = "its command removed the directory that its files were to come from"
+                outcome = msgspec.structs.replace(message.outcome, unreturned=why)
+                passed.append(msgspec.structs.replace(message, outcome=outcome))
+            else:
+                passed.append(message)
+        return passed
+
+    def hear(self) -> None:
+        """Take what the courier says; ``take`` returns what is over with that."""
+        for message in self.courier.receive():
+            match message:
+                case Noted():
+                    write_note(self._logger, message.note)
+                case Prepared():
+                    action = self._launching.pop(message.attempt)
+                    self._start(action, message.directory)
+                case NotPrepared():
+                    del self._launching[message.attempt]
+                    self._patterns.pop(message.attempt, None)
+                    self._end(
+                        _not_started(message.attempt, Cause.NOT_STARTED, message.why, _EXIT_NOT_STARTED)
+                    )
+                case Collected():
+                    self._finish(message)
+
+    def take(self) -> list[Ended]:
+        """Return the attempts that are over, with what came back of them."""
+        over, self._over = self._over, []
+        return over
+
+    def forget(self, attempt: AttemptId, prepared: str) -> None:
+        """An attempt could not be started, for a reason that has nothing to do with its files."""
+        self._patterns.pop(attempt, None)
+        if prepared:
+            self.courier.discard(prepared)
+
+    def abandon(self) -> None:
+        """The runner died: to the core everything that was under way is over."""
+        for attempt in (*self._launching, *self._returning):
+            self.courier.call_off(attempt)
+        self._launching.clear()
+        self._returning.clear()
+        self._patterns.clear()
+        self._over.clear()
+
+    # --- leaves -------------------------------------------------------------------------------------------
+
+    def _finish(self, collected: Collected) -> None:
+        ended = self._returning.pop(collected.attempt)
+        outcome = ended.outcome
+        why = "; ".join(text for text in (outcome.why, collected.unmatched) if text)
+        outcome = msgspec.structs.replace(
+            outcome, why=why, returned=collected.files, unreturned=collected.unreturned
+        )
+        self._end(msgspec.structs.replace(ended, outcome=outcome))
+
+    def _end(self, ended: Ended) -> None:
+        self._over.append(ended)
+        self._ring()
+
+    def _ring_for_failures(self) -> None:
+        if self.courier.has_news:
+            self._ring()
+
+
+def _not_started(attempt: AttemptId, cause: Cause, why: str, exit_code: int | None) -> Ended:
+    outcome = Outcome(cause=cause, exit_code=exit_code, why=why)
+    return Ended(attempt=attempt, outcome=outcome, stdout=b"", stderr=b"", stdout_size=0, stderr_size=0)

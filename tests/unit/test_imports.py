@@ -175,10 +175,10 @@ def test_an_impure_import_is_a_breach(module: str, name: str) -> None:
         ("alb_broker.core.queue", "alb_broker.shell.loop"),
         ("alb_broker.shell.loop", "alb_broker.__main__"),
         ("alb_broker.store.sql", "alb_broker.core.queue"),
+        ("alb_broker.depot.server", "alb_broker.core.queue"),
         ("alb.analysis.text", "alb_broker.store.opening.open_store"),
         ("alb.analysis.sources", "alb_broker.store.sql.SqlStore"),
         ("alb.analysis.core.workload", "alb.cli.out"),
-        ("alb_broker.depot.server", "alb_broker.core.queue"),
     ],
 )
 def test_a_sideways_or_upward_import_is_a_breach(module: str, name: str) -> None:

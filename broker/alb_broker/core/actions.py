@@ -79,6 +79,8 @@ class StoreRows(msgspec.Struct, frozen=True, gc=False):
     token: int
     epoch: int
     rows: tuple[Row, ...]
+    patient: bool = False
+    #: Nobody waits for them: they may be gathered with others.
 
 
 class ScanStore(msgspec.Struct, frozen=True, gc=False):

@@ -71,7 +71,7 @@ class Archive:
             made += works.values()
             if names:
                 table.archiving += len(names)
-                self._state.store.keep(tuple(made), partial(self._on_written, names))
+                self._state.store.keep(tuple(made), partial(self._on_written, names), patient=True)
 
     def tick(self) -> None:
         """Sample the workers' loads."""
@@ -81,7 +81,7 @@ class Archive:
             now = state.now()
             samples = tuple(_sample(worker, now) for worker in state.workers if worker.link)
             if samples:
-                state.store.keep(samples)
+                state.store.keep(samples, patient=True)
 
     def _on_written(self, names: list[str]) -> None:
         """The store has these tasks."""

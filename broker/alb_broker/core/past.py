@@ -199,7 +199,13 @@ def record_of(
         attempts=attempts,
         crashes=row.crashes,
         cancel=state is TaskState.CANCELLED,
-        result=Result(state=state, output_open=more.output_open, returned=more.returned, **told),
+        result=Result(
+            state=state,
+            output_open=more.output_open,
+            returned=more.returned,
+            unreturned=more.unreturned,
+            **told,
+        ),
     )
     return record, ""
 
@@ -211,6 +217,7 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     truncated: tuple[str, ...] = ()
     #: Names of streams.
     returned: tuple[FileRef, ...] = ()
+    unreturned: str = ""
     going: bool = False
     #: It is leaving the store: parts of it may be gone.
 
@@ -226,10 +233,11 @@ _TOLD: Final = tuple(
 def more_of(result: Result) -> str:
     """Return what a result says that no column shows, as JSON; empty: nothing."""
     stdout, stderr = result.stdout.truncated, result.stderr.truncated
-    if not (result.output_open or stdout or stderr or result.returned):
+    if not (result.output_open or stdout or stderr or result.returned or result.unreturned):
         return ""
     truncated = ("stdout",) * stdout + ("stderr",) * stderr
-    return msgspec.json.encode(More(result.output_open, truncated, result.returned)).decode()
+    more = More(result.output_open, truncated, result.returned, result.unreturned)
+    return msgspec.json.encode(more).decode()
 
 
 def is_going(row: rows.FinishedTask) -> bool:

@@ -48,18 +48,21 @@ class StoreDesk:
         if self.enabled:
             self._state.out.append(BeginStore(self._state.epoch))
 
-    def keep(self, rows: tuple[Row, ...], then: Callable[[], None] | None = None) -> None:
+    def keep(
+        self, rows: tuple[Row, ...], then: Callable[[], None] | None = None, *, patient: bool = False
+    ) -> None:
         """Hand rows over, to be kept all or none.
 
         Args:
             rows: None at all, too: then the answer means that everything before is durable.
             then: Called once they are durable.
+            patient: They may be gathered with others for a moment.
         """
         token = NOBODY
         if then is not None:
             token = self._state.tokens.next()
             self._writes[token] = then
-        self._state.out.append(StoreRows(token, self._state.epoch, rows))
+        self._state.out.append(StoreRows(token, self._state.epoch, rows, patient))
 
     def scan(
         self,

@@ -167,9 +167,10 @@ class Works:
         task, done = table.live.get(task_id), table.done.get(task_id)
         if task is not None:
             return None if task.cancel else task_line(task.record())
-        if done is None or done.record is None or done.record.state is not TaskState.SUCCEEDED:
+        record = done.record if done is not None else None
+        if record is None or record.result is None or record.state is not TaskState.SUCCEEDED:
             return None
-        return task_line(done.record)
+        return None if record.result.unreturned else task_line(record)  # its files did not come back
 
     def _on_works(
         self, client: Client, query: QueryWorks, found: dict[str, TaskLine], works: Sequence[Any], why: str

@@ -55,7 +55,7 @@ class Keeper:
     def keep(self, action: actions.StoreRows) -> None:
         """Hand rows over."""
         if self._thread is not None and action.epoch == self._epoch:
-            self._thread.put(action.token, action.rows)
+            self._thread.put(action.token, action.rows, patient=action.patient)
 
     def scan(self, action: actions.ScanStore) -> None:
         """Ask for rows."""

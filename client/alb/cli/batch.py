@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, TypeAlias
 
@@ -18,8 +19,9 @@ from alb.api.result import describe
 from alb.cli import out
 from alb.cli.attendance import BROKEN_PIPE_STATUS, POLL_S, SECOND_INTERRUPT_S, Patience, caught
 from alb.cli.forms import EarlierForm, LineForm, result_form
+from alb.cli.returns import bring_back
 from alb.core.notices import AnyNotice, TaskPlaced
-from alb_core.errors import CoordinationError, InvalidTask, TaskError
+from alb_core.errors import CoordinationError, InvalidTask, TaskError, TransferError
 from alb_core.limits import WORKS_MAX
 from alb_core.messages import StreamName
 from alb_core.tasks import TaskState
@@ -104,6 +106,7 @@ class Batch:
         incremental: Leave out lines that have a good result.
         detach: Leave tasks alone once they are accepted.
         as_json: Write a JSON line for each.
+        return_dir: Where files go that tasks bring back, each line's into a folder with its number.
         say: Takes what a person should hear.
     """
 
@@ -115,6 +118,7 @@ class Batch:
         incremental: bool,
         detach: bool,
         as_json: bool,
+        return_dir: str,
         say: Callable[[str], None],
     ) -> None:
         self._template: Final = template
@@ -122,6 +126,7 @@ class Batch:
         self._incremental: Final = incremental
         self._detach: Final = detach
         self._as_json: Final = as_json
+        self._return_dir: Final = return_dir
         self._say: Final = say
         self._news: Final[SimpleQueue[News]] = SimpleQueue()
         self._room: Final = threading.Semaphore(WINDOW)
@@ -227,7 +232,7 @@ class Batch:
         for line, found in zip(lines, earlier, strict=True):
             try:
                 self._start(client, line, found)
-            except InvalidTask as error:
+            except (InvalidTask, TransferError) as error:
                 self._explain(line, error)
                 self._settle(line, "refused", FAILED_STATUS)
 
@@ -299,7 +304,10 @@ class Batch:
         self._forget(job)
         record = job.future.record
         status = FAILED_STATUS if record is None else record.exit_status()
-        good = record is not None and record.state is TaskState.SUCCEEDED
+        if record is not None and record.returned and not self._broken:
+            folder = str(Path(self._return_dir) / str(job.lines[0].number))
+            status = bring_back(job.future, folder, status, quiet=True)
+        good = status == 0
         for index, line in enumerate(job.lines):
             kind = "skipped" if index and good else "succeeded" if good else "failed"
             self._settle(line, kind, status)

@@ -93,7 +93,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Bring back what matches (quote it: 'out/*.csv', '**/*.log').",
 )
-@click.option("--return-dir", default=".", help="Where that goes. Else the current directory.")
+@click.option("--return-dir", default=".", help="Where that goes; with --each-line below the line's number.")
 @click.option("--detach", is_flag=True, help="Print the id once the task is accepted, and leave.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @json_option
@@ -128,7 +128,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     if lines is not None:
         if task_id is not None:
             raise click.UsageError("--id names one task, and --each-line makes many")
-        how = {"incremental": incremental, "detach": detach, "as_json": as_json}
+        how = {"incremental": incremental, "detach": detach, "as_json": as_json, "return_dir": return_dir}
         return _run_lines(place, command, options, lines, say, how)
     if not command:
         raise click.UsageError("which COMMAND? give a shell command line, or a program and its arguments")
@@ -199,7 +199,7 @@ def _run_lines(  # noqa: PLR0913, PLR0917 (what was asked for)
     options: dict[str, Any],
     lines: BinaryIO,
     say: Callable[[str], None],
-    how: dict[str, bool],
+    how: dict[str, Any],
 ) -> int:
     from alb.cli.batch import CAPTURE_BYTES, Batch  # noqa: PLC0415 (a single task starts without it)
 

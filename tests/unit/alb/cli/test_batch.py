@@ -233,7 +233,9 @@ def test_lines_that_cannot_be_read_on_are_an_error(
         def readinto(self, _buffer: Any) -> int:
             raise OSError(5, "Input/output error")
 
-    made = batch.Batch(("make",), {}, incremental=False, detach=False, as_json=False, say=lambda _: None)
+    made = batch.Batch(
+        ("make",), {}, incremental=False, detach=False, as_json=False, return_dir=".", say=lambda _: None
+    )
     from alb.cli.options import Place  # noqa: PLC0415
 
     with Place("zk:2181", "u", 5.0).client(made.hear) as client:

@@ -17,7 +17,7 @@ from alb_broker.store import events
 from alb_core import rows
 from alb_core.files import FileRef
 from alb_core.messages import AttemptEnded, Error, Finished, QueryTask, Rejected, TaskPage
-from alb_core.tasks import Cause, Outcome, Stream, TaskRecord, TaskSpec
+from alb_core.tasks import Cause, Outcome, Result, Stream, TaskRecord, TaskSpec
 
 URL = "sqlite:////somewhere"
 BINARY = bytes(range(256)) * 40
@@ -82,7 +82,10 @@ class Shelf:
         Outcome(cause=Cause.SIGNALLED, signal=9, stderr=Stream.of(BINARY, len(BINARY))),
         Outcome(cause=Cause.TIMED_OUT, stdout=Stream.of(b"x" * 9000, 1 << 31, truncated=True)),
         Outcome(
-            cause=Cause.EXITED, exit_code=0, returned=(FileRef(name="a", sha256="0" * 64, size_bytes=5),)
+            cause=Cause.EXITED,
+            exit_code=0,
+            returned=(FileRef(name="a", sha256="0" * 64, size_bytes=5),),
+            unreturned="b is too large",
         ),
     ],
 )
@@ -94,6 +97,12 @@ def test_a_task_is_what_it_was(outcome: Outcome) -> None:
     page = shelf.ask(QueryTask(seq=5, id=task_id(1)))
     assert page == TaskPage(seq=5, task=record, stored=True)
     assert shelf.ask(attach(1)) == Finished(id=task_id(1), result=record.result)
+
+
+def test_nothing_that_a_result_says_is_forgotten() -> None:
+    """A new field of results needs a column, or a place in what else they say."""
+    columns = set(rows.FinishedTask.__struct_fields__) | {"stdout", "stderr"}
+    assert set(Result.__struct_fields__) <= columns | set(module.More.__struct_fields__)
 
 
 def test_what_nobody_holds_is_gone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.broker_parts import C1, Desks, ended, make_task, of_type, submit, task_id, to_client
+from tests.broker_parts import C1, Desks, attempt, ended, make_task, of_type, submit, task_id, to_client
 from tests.broker_parts import record as make_record
 from tests.store_rows import finished
 
@@ -14,8 +14,8 @@ from alb_broker.core.actions import Action, GetRows
 from alb_broker.core.table import DoneTask
 from alb_broker.store import events
 from alb_core import limits, rows
-from alb_core.messages import Cancel, Error, QueryWorks, WorksPage
-from alb_core.tasks import Result, TaskSpec, TaskState
+from alb_core.messages import AttemptEnded, Cancel, Error, QueryWorks, WorksPage
+from alb_core.tasks import Cause, Outcome, Result, TaskSpec, TaskState
 from alb_core.works import work_of
 
 URL = "sqlite:////somewhere"
@@ -114,6 +114,19 @@ def test_what_left_the_table_does_not_count_without_a_store() -> None:
     del each.state.table.done[task_id(1)]
     ask(each, "a", seq=2)
     assert found(heard(each)) == {}
+
+
+def test_what_did_not_come_back_does_not_count() -> None:
+    """Who runs it for its files would have none."""
+    each = desks()
+    for number, name, unreturned in ((1, "a", ""), (2, "b", "the depot was full")):
+        each.client(submit(number, spec(name)))
+        each.turn()
+        outcome = Outcome(cause=Cause.EXITED, exit_code=0, unreturned=unreturned)
+        each.worker(AttemptEnded(attempt=attempt(number), outcome=outcome))
+        each.commit()
+    ask(each, "a", "b")
+    assert found(heard(each)) == {"a": "1 SUCCEEDED"}
 
 
 def test_the_store_is_asked_for_the_others() -> None:

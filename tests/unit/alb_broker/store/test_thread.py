@@ -110,6 +110,29 @@ def test_errors_of_every_kind_are_outlasted(running: StoreThread, store: FakeSto
     assert store.opened == store.closed + 1 == 5
 
 
+def test_patient_rows_gather(
+    running: StoreThread, store: FakeStore, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until so many are there, their time has come, something comes that cannot wait, or the end does."""
+    monkeypatch.setattr(subject, "GATHER_S", 60.0)
+    monkeypatch.setattr(subject, "GATHER_ROWS", 3)
+    for token in (1, 2):
+        running.put(token, [output("a", token)], patient=True)
+    assert store.batches == []
+    running.put(3, [output("a", 3)], patient=True)
+    ear.wait(lambda: ear.tokens() == [1, 2, 3])
+    running.put(4, [output("a", 4)], patient=True)
+    running.put(5, [output("a", 5)])
+    ear.wait(lambda: ear.tokens() == [1, 2, 3, 4, 5])
+    monkeypatch.setattr(subject, "GATHER_S", 0.05)
+    running.put(6, [output("a", 6)], patient=True)
+    ear.wait(lambda: 6 in ear.tokens())
+    monkeypatch.setattr(subject, "GATHER_S", 60.0)
+    running.put(7, [output("a", 7)], patient=True)
+    assert running.stop(5)
+    assert store.batches == [3, 2, 1, 1]
+
+
 def test_batches_gather_and_are_bounded(
     running: StoreThread, store: FakeStore, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:

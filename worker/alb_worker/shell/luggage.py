@@ -78,8 +78,13 @@ class Luggage:
             self.courier.call_off(attempt)
             self._end(_not_started(attempt, Cause.KILLED, "it was ended while its files were fetched", None))
         elif attempt in self._returning:
+            # Its end was told to nobody: it counts as killed, and runs again elsewhere where that means so.
             self.courier.call_off(attempt)
-            self._finish(Collected(attempt=attempt, files=(), unreturned=_CALLED_OFF))
+            ended = self._returning.pop(attempt)
+            outcome = msgspec.structs.replace(
+                ended.outcome, cause=Cause.KILLED, exit_code=None, signal=None, why=_CALLED_OFF
+            )
+            self._end(msgspec.structs.replace(ended, outcome=outcome))
         else:
             self._runner.kill(attempt, action.grace_s)
 

@@ -1,0 +1,184 @@
+"""Between agent and runner: an attempt starts when its files are there, and ends when they left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.worker_parts import attempt
+
+from alb_core.files import FileRef
+from alb_core.io import logs
+from alb_core.tasks import Cause, Outcome, TaskSpec
+from alb_worker.core.actions import KillAttempt, LaunchAttempt
+from alb_worker.courier.messages import Collect, Collected, NotPrepared, Prepare, Prepared
+from alb_worker.runner.messages import Ended, Started
+from alb_worker.shell.luggage import Luggage
+
+A1 = attempt(1)
+FILE = FileRef(name="a", sha256="1" * 64, size_bytes=1)
+
+
+class Courier:
+    """A courier that does what the test says."""
+
+    def __init__(self) -> None:
+        self.orders: list[Prepare | Collect] = []
+        self.called_off: list[Any] = []
+        self.discarded: list[str] = []
+        self.said: list[Any] = []
+        self.has_news = False
+
+    def order(self, order: Prepare | Collect) -> None:
+        """Take an order."""
+        self.orders.append(order)
+
+    def call_off(self, of: Any) -> None:
+        """Forget it."""
+        self.called_off.append(of)
+
+    def discard(self, directory: str) -> None:
+        """Remove a directory."""
+        self.discarded.append(directory)
+
+    def receive(self) -> list[Any]:
+        """Answer."""
+        said, self.said = self.said, []
+        return said
+
+
+class Stage:
+    """A luggage between an agent and a runner that only remember."""
+
+    def __init__(self) -> None:
+        self.courier = Courier()
+        self.started: list[tuple[Any, str]] = []
+        self.killed: list[Any] = []
+        self.rings = 0
+        self.luggage = Luggage(
+            lambda action, prepared: self.started.append((action.attempt, prepared)),
+            self,  # type: ignore[arg-type]
+            self.courier,  # type: ignore[arg-type]
+            self.ring,
+            logs.configure("error"),
+        )
+
+    def ring(self) -> None:
+        """Wake the agent."""
+        self.rings += 1
+
+    def kill(self, of: Any, _grace_s: float) -> None:
+        """Be the runner."""
+        self.killed.append(of)
+
+    def launch(self, **spec: Any) -> None:
+        """Have an attempt launched."""
+        self.luggage.launch(LaunchAttempt(attempt=A1, spec=TaskSpec(command="true", **spec)))
+
+    def end(self, kept: str = "/kept", cause: Cause = Cause.EXITED) -> list[Any]:
+        """Have the runner say that it is over."""
+        outcome = Outcome(cause=cause, exit_code=0, why="w" if cause is Cause.TIMED_OUT else "")
+        ended = Ended(
+            attempt=A1, outcome=outcome, stdout=b"o", stderr=b"", stdout_size=1, stderr_size=0, kept=kept
+        )
+        return self.luggage.unpack([Started(attempt=A1, pid=1), ended])
+
+    def hear(self, *said: Any) -> list[Ended]:
+        """Have the courier say something; return what is over with that."""
+        self.courier.said += said
+        self.luggage.hear()
+        return self.luggage.take()
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_without_files_it_is_not_there(stage: Stage) -> None:
+    """The attempt starts at once, and its end passes."""
+    stage.launch()
+    assert stage.started == [(A1, "")]
+    assert len(stage.end()) == 2
+    stage.luggage.kill(KillAttempt(attempt=A1, grace_s=1.0))
+    assert stage.killed == [A1]
+    assert stage.courier.orders == []
+
+
+def test_it_starts_when_the_files_are_there(stage: Stage) -> None:
+    """In the directory that holds them."""
+    stage.launch(files=(FILE,))
+    assert stage.started == []
+    (order,) = stage.courier.orders
+    assert isinstance(order, Prepare)
+    assert order.files == (FILE,)
+    assert stage.hear(Prepared(attempt=A1, directory="/d")) == []
+    assert stage.started == [(A1, "/d")]
+
+
+def test_files_that_cannot_be_had_end_it(stage: Stage) -> None:
+    """With the courier's sentence."""
+    stage.launch(files=(FILE,), returns=("*",))
+    (over,) = stage.hear(NotPrepared(attempt=A1, why="the disk is full"))
+    assert (over.outcome.cause, over.outcome.exit_code, over.outcome.why) == (
+        Cause.NOT_STARTED,
+        125,
+        "the disk is full",
+    )
+    assert stage.rings
+
+
+def test_a_kill_ends_the_wait(stage: Stage) -> None:
+    """At once; the courier is told, and what it says later comes to nothing."""
+    stage.launch(files=(FILE,))
+    stage.luggage.kill(KillAttempt(attempt=A1, grace_s=60.0))
+    (over,) = stage.luggage.take()
+    assert over.outcome.cause is Cause.KILLED
+    assert (stage.courier.called_off, stage.killed) == ([A1], [])
+
+
+@pytest.mark.parametrize("cause", [Cause.EXITED, Cause.TIMED_OUT, Cause.KILLED, Cause.SIGNALLED])
+def test_its_end_waits_until_the_files_left(stage: Stage, cause: Cause) -> None:
+    """However it ended; its output and its reason stay."""
+    stage.launch(returns=("*",))
+    assert [type(message) for message in stage.end(cause=cause)] == [Started]
+    (order,) = stage.courier.orders
+    assert order == Collect(attempt=A1, directory="/kept", patterns=("*",))
+    (over,) = stage.hear(Collected(attempt=A1, files=(FILE,), unmatched="u", unreturned="r"))
+    assert (over.outcome.cause, over.outcome.returned, over.outcome.unreturned) == (cause, (FILE,), "r")
+    assert over.outcome.why == ("w; u" if cause is Cause.TIMED_OUT else "u")
+    assert over.stdout == b"o"
+
+
+def test_a_kill_while_files_go_back_counts_as_one(stage: Stage) -> None:
+    """Cancelled it is cancelled; evicted, or with its worker stopped, it runs again elsewhere."""
+    stage.launch(returns=("*",))
+    stage.end()
+    stage.luggage.kill(KillAttempt(attempt=A1, grace_s=1.0))
+    (over,) = stage.luggage.take()
+    assert (over.outcome.cause, over.outcome.exit_code, over.outcome.returned) == (Cause.KILLED, None, ())
+    assert stage.courier.called_off == [A1]
+
+
+def test_a_command_that_removed_its_directory_is_told_so(stage: Stage) -> None:
+    """Nothing can come back, and that is said."""
+    stage.launch(returns=("*",))
+    _, over = stage.end(kept="")
+    assert "removed the directory" in over.outcome.unreturned
+
+
+def test_a_lost_runner_ends_all_of_it(stage: Stage) -> None:
+    """The core has ended these attempts itself."""
+    stage.launch(files=(FILE,))
+    stage.luggage.abandon()
+    assert stage.courier.called_off == [A1]
+    assert stage.luggage.take() == []
+
+
+def test_what_could_not_be_started_leaves_nothing(stage: Stage) -> None:
+    """Its prepared directory goes, and its patterns are forgotten."""
+    stage.launch(files=(FILE,), returns=("*",))
+    stage.hear(Prepared(attempt=A1, directory="/d"))
+    stage.luggage.forget(A1, "/d")
+    assert stage.courier.discarded == ["/d"]
+    assert len(stage.end()) == 2

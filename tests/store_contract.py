@@ -15,7 +15,7 @@ from tests.store_rows import Ear, attempt, finished, increment, load, output, wo
 from tests.store_servers import Place
 
 from alb_broker.store.events import StoreFenced, StoreRemoved, StoreScanned, StoreWritten
-from alb_broker.store.interface import StaleTerm, Store, StoreUnusable
+from alb_broker.store.interface import StaleTerm, Store, StoreUnavailable, StoreUnusable
 from alb_broker.store.opening import open_store
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
@@ -344,10 +344,14 @@ class StoreContract:
         stale: list[int] = []
 
         def begin(epoch: int, store: Store) -> None:
-            try:
-                store.begin_term(epoch)
-            except StaleTerm:
-                stale.append(epoch)
+            while True:
+                try:
+                    store.begin_term(epoch)
+                except StaleTerm:
+                    stale.append(epoch)
+                except StoreUnavailable:  # a deadlock, say: it may be tried again
+                    continue
+                return
 
         threads = [threading.Thread(target=begin, args=each) for each in enumerate(stores, 1)]
         for thread in threads:

@@ -11,6 +11,7 @@ from tests.simulation.hosts import Host, Make, Source
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
 from tests.simulation.store_model import URL, StoreThread
+from tests.simulation.violations import demand
 
 from alb_broker.core import actions as acts
 from alb_broker.core import events
@@ -18,6 +19,7 @@ from alb_broker.core.broker import Broker
 from alb_broker.policies import least_loaded, uniform
 from alb_core import zk
 from alb_core.config import BrokerConfig
+from alb_core.files import Census
 from alb_core.messages import Follow
 from alb_core.notes import Note
 from alb_core.znodes import BrokerNode
@@ -65,7 +67,8 @@ class BrokerHost(Host):
             store_keep_s=knobs.store_keep_s,
             store_bytes=knobs.store_bytes,
         )
-        node = BrokerNode(broker=self.name, incarnation=self.incarnation, **endpoints)
+        depot = f"http://{self.name}:80"
+        node = BrokerNode(broker=self.name, incarnation=self.incarnation, depot=depot, **endpoints)
         self.core = Broker(config, node, POLICIES)
         self._store = StoreThread(self)
         self._following = None
@@ -73,6 +76,14 @@ class BrokerHost(Host):
         for queue in self._queues.values():
             queue.clear()
         self.session = SessionModel(self, self.cluster.ensemble, knobs.broker_session_s)
+
+    def _check_census(self, census: Census | None) -> None:
+        """What the depots are told not to remove: the files of all tasks without a result, counted anew."""
+        reign = self.core.reign if self.core is not None else None
+        if census is not None and reign is not None:
+            live = reign.state.table.live.values()
+            needed = {file.sha256: file.size_bytes for task in live for file in task.spec.files}
+            demand(census.used == needed, "the_census_names_what_tasks_need", f"{census.used}: {needed}")
 
     def end(self) -> None:
         """The process is gone."""
@@ -188,6 +199,8 @@ class BrokerHost(Host):
                 self._store.write(action)
             case acts.ScanStore() | acts.GetRows() | acts.MeasureStore():
                 self._store.read(action)
+            case acts.TellDepots():
+                self._check_census(action.census)
             case Note() | acts.WriteDump():
                 pass
             case zk.Multi() | zk.ReadNodes() | zk.ListChildren():

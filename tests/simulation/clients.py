@@ -20,7 +20,7 @@ from alb.core.notices import OutputRestarted
 from alb.core.session import ClientCore
 from alb_core import codec, znodes
 from alb_core.config import ClientConfig
-from alb_core.messages import Chunk, QueryTask, QueryTasks, QueryWorkers, QueryWorks, Suspect
+from alb_core.messages import Chunk, QueryRows, QueryTask, QueryTasks, QueryWorkers, QueryWorks, Suspect
 from alb_core.tasks import Result
 from alb_core.works import work_of
 from alb_core.znodes import BrokerNode, LeaderNode
@@ -128,6 +128,7 @@ class ClientHost(Host):
                 QueryTasks(seq=0),
                 QueryWorkers(seq=0),
                 QueryWorks(seq=0, works=works),
+                QueryRows(seq=0, family="attempts"),
             )
             self.query(self.draws.choice(questions))
 

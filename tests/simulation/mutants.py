@@ -218,6 +218,11 @@ def held_cleared() -> list[Patch]:
     return [(Clearance, "_is_held", lambda *_: False)]
 
 
+def cleared_unmarked() -> list[Patch]:
+    """A task that is being cleared is not marked: what is left of it may be taken for all of it."""
+    return [(clearance, "marked_as_going", lambda row: row)]
+
+
 def cleared_in_part() -> list[Patch]:
     """A task's own row goes, what belongs to it stays: nobody would find that again."""
     return [(clearance, "PARTS", clearance.PARTS[:2])]
@@ -299,6 +304,7 @@ MUTANTS: Final = (
     Mutant("finished task removed before it is archived", removed_unarchived),
     Mutant("what the table holds cleared from the results store", held_cleared),
     Mutant("a task cleared in part", cleared_in_part),
+    Mutant("a task cleared without a mark", cleared_unmarked),
     Mutant("an end reported before its output is stored", reported_unstored),
     Mutant("stored output with a gap", output_with_gaps),
     Mutant("an attempt that is not given what was reported before", resumes_blindly),

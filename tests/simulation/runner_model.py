@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 LAUNCH_S = 0.03
 DIE_S = 0.05
+FETCH_S = 3.0
+FETCH_FAILS = 0.05
+#: How long the files of a command take, and how often they cannot be had.
 
 
 class Process:
@@ -56,7 +59,13 @@ class RunnerModel:
         """Start a command."""
         process = self.processes[attempt] = Process(attempt, spec, resume)
         self.spool[attempt] = [0, 0]
-        self._timeline.after(self._host.draws.uniform(0.001, LAUNCH_S), self._start, process)
+        wait = self._host.draws.uniform(0.001, LAUNCH_S)
+        if spec.files:
+            wait += self._host.draws.uniform(0.0, FETCH_S)
+            if self._host.draws.random() < FETCH_FAILS:
+                self._timeline.after(wait, self._end, process, Cause.NOT_STARTED)
+                return
+        self._timeline.after(wait, self._start, process)
 
     def kill(self, attempt: AttemptId, grace_s: float) -> None:
         """End a command: TERM, a grace, KILL."""

@@ -9,6 +9,7 @@ import msgspec
 from tests.simulation.commands import Script
 
 from alb_core import codec, ids
+from alb_core.files import FileRef
 from alb_core.resources import Request
 from alb_core.tasks import OnLost, TaskSpec
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
     from tests.simulation.cluster import Cluster
 
+FILES: Final = tuple(FileRef(name=f"file {n}", sha256=f"{n:064x}", size_bytes=n) for n in range(2))
+#: That tasks take along.
 LATEST: Final = 0.9
 #: Part of the safety phase within which users act.
 
@@ -52,6 +55,7 @@ def draw_task(draws: random.Random, number: int, user: str) -> UserTask:
         priority=draws.choice((0, 0, 5)),
         on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),
         name=f"task {number}",
+        files=tuple(FILES[n] for n in range(draws.choice((0, 0, 0, 1, 2)))),
     )
     task_id = ids.uuid7(1_700_000_000_000 + number, draws.randbytes(10))
     return UserTask(task_id, spec, codec.encode_spec(spec), user, live=draws.random() < 0.3)

@@ -176,6 +176,9 @@ def test_an_impure_import_is_a_breach(module: str, name: str) -> None:
         ("alb_broker.shell.loop", "alb_broker.__main__"),
         ("alb_broker.store.sql", "alb_broker.core.queue"),
         ("alb_broker.depot.server", "alb_broker.core.queue"),
+        ("alb.analysis.text", "alb_broker.store.opening.open_store"),
+        ("alb.analysis.sources", "alb_broker.store.sql.SqlStore"),
+        ("alb.analysis.core.workload", "alb.cli.out"),
     ],
 )
 def test_a_sideways_or_upward_import_is_a_breach(module: str, name: str) -> None:
@@ -194,6 +197,8 @@ def test_a_sideways_or_upward_import_is_a_breach(module: str, name: str) -> None
         ("alb_broker.core.queue", "alb_core.rows.Output"),
         ("alb_broker.store.sql", "alb_core.rows.Output"),
         ("alb.cli.daemons", "alb_broker.__main__.main"),
+        ("alb.analysis.sources", "alb_broker.store.opening.open_store"),
+        ("alb.analysis.text", "alb.analysis.core.figures.Figures"),
     ],
 )
 def test_what_the_rule_allows_is_no_breach(module: str, name: str) -> None:

@@ -2,8 +2,9 @@
 
 A task may go when it ended more than ``store_keep_s`` ago, or while the store takes more than
 ``store_bytes``; never while the table holds it. What belongs to it goes first (output, increments, attempts)
-and its own row last: whoever begins anew after a failover finds the rest by that row. With it goes what names
-it as the task that did its work. Load samples go by their age, or with the tasks of their time. A step is
+and its own row last: whoever begins anew after a failover finds the rest by that row. Before, that row is
+marked, lest somebody takes what is left of a task for all of it. With it goes what names it as the task that
+did its work. Load samples go by their age, or with the tasks of their time. A step is
 bounded, and is followed by a rest as long as it took, so that the store has at least half of its time for
 writes.
 
@@ -19,6 +20,7 @@ from typing import Final, ParamSpec
 
 import msgspec
 
+from alb_broker.core.past import is_going, marked_as_going
 from alb_broker.core.state import State
 from alb_core import ids
 from alb_core.notes import Level
@@ -67,6 +69,7 @@ class Stage(enum.Enum):
     RESTING = "resting"  #: For its time.
     MEASURING = "measuring"  #: For the size of the store.
     FINDING = "finding"  #: For a page of tasks.
+    MARKING = "marking"  #: For the marks of a step's tasks.
     PARTING = "parting"  #: For the removal of what belongs to a step's tasks.
     ENDING = "ending"  #: For the removal of their own rows.
     SAMPLING = "sampling"  #: For the oldest sample of the next worker.
@@ -77,6 +80,7 @@ class Stage(enum.Enum):
 class _Step(msgspec.Struct, frozen=True):
     """Some tasks that go together."""
 
+    rows: tuple[FinishedTask, ...]
     tasks: frozenset[str]
     spans: tuple[Span, ...]
     works: tuple[str, ...]
@@ -104,6 +108,7 @@ class Clearance:
         self._step_began = 0.0  #: Own clock.
         self._round = 0  #: Rises with every round's end: answers to an earlier one are nobody's.
         self._open = 0  #: How many answers the stage waits for.
+        self._looked = False  #: For what an earlier leader began to remove.
         self._repeat = False  #: The step has parts left.
         self._done_works: tuple[Span, ...] = ()  #: Rows that name a task of the step.
         self._share = 1.0  #: Of a full step: halved by every error, doubled by every success.
@@ -155,10 +160,12 @@ class Clearance:
         """Look at the next tasks: all of them while room is wanted, else those that are old enough."""
         before: tuple[str, ...] = ()
         if not self._wants_room:
-            if self._keep_s <= 0:
+            if self._keep_s > 0:
+                before = (ids.first_of(self._cutoff),)
+            elif self._looked:
                 self._sample("")
                 return
-            before = (ids.first_of(self._cutoff),)
+        self._looked = True
         after = (self._cursor,) if self._cursor else ()
         self._wait_for(Stage.FINDING)
         span = Span(after=after, before=before)
@@ -175,7 +182,8 @@ class Clearance:
         for row in rows:
             assert isinstance(row, FinishedTask)  # noqa: S101 (what was asked for)
             self._cursor = row.task
-            if self._is_held(row) or not (self._wants_room or row.finished < self._cutoff):
+            due = self._wants_room or row.finished < self._cutoff or is_going(row)
+            if self._is_held(row) or not due:
                 continue
             room = _room(row)
             if chosen and (
@@ -204,13 +212,21 @@ class Clearance:
         if self._steps:
             self._step_began = self._state.at
             self._done_works = ()
-            # It leaves when all that was written before is in the table, and this leader still leads: the
-            # table may yet hold what this memory has let go.
-            self._part(after_commit=True)
+            marked = tuple(marked_as_going(row) for row in self._steps[0].rows if not is_going(row))
+            self._wait_for(Stage.MARKING)
+            self._state.store.keep(marked, self._then(self._on_marked))
         elif self._more:
             self._find()
         else:
             self._sample("")
+
+    def _on_marked(self) -> None:
+        """Nobody takes what is left of these tasks for all of them any more: remove it.
+
+        It leaves when all that was written before is in the table, and this leader still leads: the table may
+        yet hold what this memory has let go.
+        """
+        self._part(after_commit=True)
 
     def _part(self, *, after_commit: bool) -> None:
         """Remove what belongs to the tasks of the first step."""
@@ -356,6 +372,7 @@ class Clearance:
 
 def _step(rows: list[FinishedTask]) -> _Step:
     return _Step(
+        rows=tuple(rows),
         tasks=frozenset(row.task for row in rows),
         spans=tuple(Span(prefix=(row.task,)) for row in rows),
         works=tuple(dict.fromkeys(work for row in rows if (work := _work(row)))),

@@ -51,6 +51,7 @@ class _Recall:
         self.streams: Final[dict[str, Stream]] = {}
         self.missing: Final[set[str]] = {"task", "attempts"}
         #: Parts without an answer.
+        self.whole = False  #: The task was still there after its parts were read.
 
 
 class Past:
@@ -101,7 +102,7 @@ class Past:
 
     def _on_task(self, recall: _Recall, found: Sequence[rows.Row], why: str) -> None:
         row = found[0] if found else None
-        if isinstance(row, rows.FinishedTask) and not why:
+        if isinstance(row, rows.FinishedTask) and not why and not is_going(row):
             recall.row = row
             for stream, size in (("stdout", row.stdout_bytes), ("stderr", row.stderr_bytes)):
                 if size:
@@ -124,6 +125,14 @@ class Past:
         recall.attempts = tuple(_attempt(row) for row in reversed(found) if isinstance(row, rows.PastAttempt))
         self._on_part(recall, "attempts", why)
 
+    def _on_again(self, recall: _Recall, found: Sequence[rows.Row], why: str) -> None:
+        """Parts that were read while the task began to leave the store may not have been all of it."""
+        row = found[0] if found else None
+        if not (isinstance(row, rows.FinishedTask) and not is_going(row)):
+            recall.row = None
+        recall.whole = True
+        self._on_part(recall, "task", why)
+
     def _on_part(self, recall: _Recall, part: str, why: str) -> None:
         """A part is here: answer when it was the last one, or at once where nothing will come of it."""
         if self._recalls.get(recall.task) is not recall:
@@ -135,6 +144,10 @@ class Past:
         elif part == "task" and recall.row is None:
             code, why = "gone", "neither the table nor the results store holds this task"
         elif recall.missing or recall.row is None:
+            return
+        elif not recall.whole:
+            then = partial(self._on_again, recall)
+            self._state.store.get(rows.FinishedTask, [(recall.task,)], then)
             return
         else:
             record, why = record_of(recall.row, recall.attempts, recall.streams)
@@ -205,6 +218,8 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: Names of streams.
     returned: tuple[FileRef, ...] = ()
     unreturned: str = ""
+    going: bool = False
+    #: It is leaving the store: parts of it may be gone.
 
 
 _TOLD: Final = tuple(
@@ -223,6 +238,24 @@ def more_of(result: Result) -> str:
     truncated = ("stdout",) * stdout + ("stderr",) * stderr
     more = More(result.output_open, truncated, result.returned, result.unreturned)
     return msgspec.json.encode(more).decode()
+
+
+def is_going(row: rows.FinishedTask) -> bool:
+    """Tell whether a task is leaving the store; one that cannot be read is not known to."""
+    try:
+        return bool(row.more) and msgspec.json.decode(row.more, type=More).going
+    except (ValueError, msgspec.MsgspecError):
+        return False
+
+
+def marked_as_going(row: rows.FinishedTask) -> rows.FinishedTask:
+    """Return a task's row with the mark that it is leaving the store."""
+    try:
+        more = msgspec.json.decode(row.more, type=More) if row.more else More()
+    except (ValueError, msgspec.MsgspecError):
+        more = More()
+    more = msgspec.structs.replace(more, going=True)
+    return msgspec.structs.replace(row, more=msgspec.json.encode(more).decode())
 
 
 def tail_of(pieces: Sequence[rows.Output], size_bytes: int) -> bytes:

@@ -67,7 +67,8 @@ class Resumption:
         if why:
             return  # its order to run is due again soon
         task = self._state.table.live.get(attempt_id.task)
-        if task is not None:
+        newest = task.newest() if task is not None else None
+        if task is not None and newest is not None and newest.n == attempt_id.n:
             reported = [row for row in found if isinstance(row, Increment)]
             task.resume = (attempt_id.n, resume_of(reported))
             self._read.append(attempt_id)

@@ -34,7 +34,11 @@ NOT_WANTED: Final = 2**62
 @click.option("--stdout", "only", flag_value="stdout", help="Standard output only.")
 @click.option("--stderr", "only", flag_value="stderr", help="Standard error only.")
 @click.option(
-    "--since", "--offset", "since", type=click.IntRange(min=0), help="From this byte of each stream on."
+    "--since",
+    "--offset",
+    "since",
+    type=click.IntRange(min=0),
+    help="From this byte on; needs --stdout or --stderr.",
 )
 @click.option("-n", "--lines", type=click.IntRange(min=0), help="From the last so many lines of each on.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt; else of the last one.")
@@ -58,6 +62,8 @@ def logs(  # noqa: PLR0913 (one parameter an option)
     """
     if since is not None and lines is not None:
         raise click.UsageError("--since and -n exclude each other: each says where to begin")
+    if since is not None and only is None:
+        raise click.UsageError("--since needs --stdout or --stderr: each stream has its own bytes")
     names = [name for name in StreamName if only in (None, name.name.lower())]
     story = Story(out.say, time.monotonic)
     with place.client(story.tell) as client:

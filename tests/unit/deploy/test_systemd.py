@@ -80,16 +80,21 @@ def test_the_command_line_is_accepted(
     name, _, source = settings["LoadCredential"].partition(":")
     assert source == f"/etc/alb/{role}.toml"
     shutil.copy(FOLDER / f"{role}.toml", tmp_path / name)
-    variable, _, value = settings["Environment"].partition("=")
+    lines = (FOLDER / f"alb-{role}.service").read_text().splitlines()
+    places = dict(
+        line.removeprefix("Environment=").split("=") for line in lines if line.startswith("Environment=")
+    )
     for own in [name for name in os.environ if name.startswith("ALB_")]:
         monkeypatch.delenv(own)
-    monkeypatch.setenv(variable, value)
+    for variable, value in places.items():
+        monkeypatch.setenv(variable, value)
     program, *words = _expanded(settings["ExecStart"], tmp_path)
     assert Path(program).name == "alb"
     assert run([*words, "--json"]) == 0
     told = msgspec.json.decode(capfd.readouterr().out, type=ROLES[role])
     assert (told.zk, told.name) == ("zk1:2181,zk2:2181,zk3:2181", "host-1.example")  # type: ignore[attr-defined]
-    assert value in (getattr(told, "dump_dir", ""), getattr(told, "work_dir", ""))
+    for variable, value in places.items():
+        assert getattr(told, variable.removeprefix("ALB_").lower()) == value
 
 
 @roles

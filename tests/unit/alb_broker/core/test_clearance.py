@@ -9,7 +9,8 @@ from tests.broker_parts import C1, C2, CLAIMED_S, Desks, notes, of_type, submit,
 from tests.store_rows import finished, load
 
 from alb_broker.core import clearance as module
-from alb_broker.core.actions import Action, ClearStore, GetRows, MeasureStore, ScanStore
+from alb_broker.core.actions import Action, ClearStore, GetRows, MeasureStore, ScanStore, StoreRows
+from alb_broker.core.past import is_going, marked_as_going
 from alb_broker.core.table import DoneTask
 from alb_broker.store import events
 from alb_core import ids
@@ -30,13 +31,14 @@ class Stage:
         self.desks = Desks(store=URL, **fields)
         self.clearance = self.desks.clearance
         self.now = 0.0
+        self.marked: list[str] = []
 
     def tick(self, seconds: float = 0.0) -> list[Action]:
         """Let time pass; returns what is asked, after a commit."""
         self.now += seconds
         self.desks.at(self.now)
         self.clearance.tick()
-        return self.asked()
+        return self.mark(self.asked())
 
     def asked(self) -> list[Action]:
         """Return what is asked, after a commit."""
@@ -51,6 +53,17 @@ class Stage:
         """Answer a scan; returns what is asked next."""
         event = events.StoreScanned(at=0.0, epoch=1, token=question.token, rows=found, error=error)
         self.desks.state.store.on_event(event)
+        return self.mark(self.asked())
+
+    def mark(self, asked: list[Action]) -> list[Action]:
+        """Where tasks are marked, answer that; returns what is asked next."""
+        marks = of_type(StoreRows, asked)
+        if not marks:
+            return asked
+        (marking,) = marks
+        assert all(isinstance(row, FinishedTask) and is_going(row) for row in marking.rows)
+        self.marked += [row.task for row in marking.rows if isinstance(row, FinishedTask)]
+        self.desks.state.store.on_event(events.StoreWritten(at=0.0, epoch=1, tokens=(marking.token,)))
         return self.asked()
 
     def measure(self, question: Any, size_bytes: int) -> list[Action]:
@@ -157,6 +170,8 @@ def test_it_waits_for_the_commit_of_what_left_the_table() -> None:
     scan = stage.begin()
     event = events.StoreScanned(at=0.0, epoch=1, token=scan.token, rows=(old(1),))
     stage.desks.state.store.on_event(event)
+    (marking,) = of_type(StoreRows, stage.desks.state.take_out())
+    stage.desks.state.store.on_event(events.StoreWritten(at=0.0, epoch=1, tokens=(marking.token,)))
     assert of_type(ClearStore, stage.desks.state.take_out()) == []
     assert len(of_type(ClearStore, stage.desks.commit())) == 3
 
@@ -181,6 +196,7 @@ def test_a_store_that_is_too_large_loses_its_oldest_tasks_and_no_more() -> None:
     stage.find(more)
     (again,) = stage.tick(module.AGAIN_S)
     assert stage.measure(again, 90 * MIB) == []
+    assert stage.marked == [task_id(number) for number in (1, 2, 3, 4)]
     assert stage.tick(module.REST_S - 1) == []
 
 
@@ -341,3 +357,15 @@ def test_what_names_a_task_as_the_one_that_did_a_work_goes_with_it() -> None:
     unnamed, ending = of_type(ClearStore, said)
     assert (unnamed.family, unnamed.spans) == (Work, (Span(prefix=(works[0],)),))
     assert (ending.family, ending.spans) == (FinishedTask, spans(1, 2))
+
+
+def test_what_an_earlier_leader_began_to_remove_goes_even_if_there_is_room_now() -> None:
+    """Half of it is gone: the first round looks for such tasks, the next ones need not."""
+    stage = Stage(store_bytes=100 * MIB)
+    (scan,) = stage.measure(stage.begin(), 10 * MIB)
+    parts = stage.find(scan, marked_as_going(old(1)), old(2))
+    assert {each.spans for each in of_type(ClearStore, parts)} == {spans(1)}
+    assert stage.marked == []
+    assert notes(stage.remove_step(parts), "store_cleared") == [{"tasks": 1, "samples": 0}]
+    (again,) = stage.tick(module.REST_S)
+    assert stage.measure(again, 10 * MIB) == []

@@ -12,7 +12,7 @@ from tests.store_rows import finished, output
 from alb_broker.core import past as module
 from alb_broker.core.actions import Action, GetRows, ScanStore
 from alb_broker.core.archive import rows_of
-from alb_broker.core.past import more_of, tail_of
+from alb_broker.core.past import is_going, marked_as_going, more_of, tail_of
 from alb_broker.store import events
 from alb_core import rows
 from alb_core.files import FileRef
@@ -114,6 +114,33 @@ def test_what_nobody_holds_is_gone() -> None:
     rejected = shelf.ask(attach(1))
     assert isinstance(rejected, Rejected)
     assert (rejected.code, "not run again" in rejected.why) == ("gone", True)
+
+
+def test_a_task_that_is_leaving_the_store_is_gone() -> None:
+    """Parts of it may be; also where it begins to leave while they are read."""
+    shelf = Shelf()
+    shelf.run(1, Outcome(cause=Cause.EXITED, exit_code=0, output_open=True), TaskSpec(command=("true",)))
+    (row,) = (each for each in shelf.rows if isinstance(each, rows.FinishedTask))
+    marked = marked_as_going(row)
+    assert (is_going(row), is_going(marked), "output_open" in marked.more) == (False, True, True)
+    others = [each for each in shelf.rows if each is not row]
+    shelf.rows = [*others, marked]
+    error = shelf.ask(QueryTask(seq=5, id=task_id(1)))
+    assert isinstance(error, Error)
+    assert error.code == "gone"
+    shelf.rows = [*others, row]
+    actions = shelf.desks.client(QueryTask(seq=6, id=task_id(1)))
+    for action in actions:
+        if isinstance(action, GetRows | ScanStore):
+            found = tuple(shelf._found(action))
+            shelf.desks.state.store.on_event(
+                events.StoreScanned(at=0.0, epoch=1, token=action.token, rows=found)
+            )
+    shelf.rows = [*others, marked]
+    shelf.answer(shelf.desks.state.take_out())
+    (error,) = to_client(C1, shelf.desks.commit())
+    assert isinstance(error, Error)
+    assert (error.code, error.seq) == ("gone", 6)
 
 
 def test_a_store_that_does_not_answer_is_no_reason_to_say_gone() -> None:

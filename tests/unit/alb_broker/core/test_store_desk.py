@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.broker_parts import make_state, notes, of_type
 from tests.store_rows import finished
 
-from alb_broker.core.actions import BeginStore, GetRows, ScanStore, StoreRows
+from alb_broker.core.actions import BeginStore, ClearStore, GetRows, MeasureStore, ScanStore, StoreRows
 from alb_broker.core.state import State
 from alb_broker.core.store_desk import NOBODY
 from alb_broker.store import events
@@ -102,3 +102,31 @@ def test_a_store_that_is_away_is_said_and_remembered() -> None:
     state.store.on_event(events.StoreBack(at=0.0, epoch=1, seconds=2.0))
     assert state.store.away == ""
     assert notes(state.take_out(), "store_back") == [{"seconds": 2.0, "waiting": 0}]
+
+
+def test_how_much_went_or_is_there_is_told_to_who_asked() -> None:
+    """Once; or why that is not known."""
+    state = make_state(store=URL)
+    heard: list[tuple[str, int, str]] = []
+    spans = (Span(prefix=("a",)),)
+    state.store.remove(rows.Output, spans, 7, lambda count, why: heard.append(("gone", count, why)))
+    state.store.measure(lambda size, why: heard.append(("size", size, why)))
+    out = state.take_out()
+    (clear,), (measure,) = of_type(ClearStore, out), of_type(MeasureStore, out)
+    assert (clear.family, clear.spans, clear.limit, clear.epoch) == (rows.Output, spans, 7, 1)
+    for answer in (
+        events.StoreMeasured(at=0.0, epoch=1, token=measure.token, error="locked"),
+        events.StoreRemoved(at=0.0, epoch=1, token=clear.token, count=3),
+        events.StoreRemoved(at=0.0, epoch=1, token=clear.token, count=3),
+        events.StoreMeasured(at=0.0, epoch=0, token=measure.token, size_bytes=5),
+    ):
+        assert state.store.on_event(answer)
+    assert heard == [("size", 0, "locked"), ("gone", 3, "")]
+
+
+def test_a_removal_may_wait_for_a_commit() -> None:
+    """What memory let go the table may yet hold; and only who commits still leads."""
+    state = make_state(store=URL)
+    state.store.remove(rows.Output, (), 1, lambda *_: None, after_commit=True)
+    assert of_type(ClearStore, state.take_out()) == []
+    assert state.ledger.wants_commit()

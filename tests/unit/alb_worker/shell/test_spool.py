@@ -244,3 +244,31 @@ def test_no_file_name_leaves_the_spool(tmp_path: Path) -> None:
     spool.append(evil, OUT, b"x" * (MEMORY_STREAM_BYTES + 1))
     assert files(tmp_path) == [".._.._evil.1.stdout"]
     spool.close()
+
+
+def test_what_the_store_must_have_stays(tmp_path: Path) -> None:
+    """Neither age nor number nor size drop it; what is not owed goes in its place, the oldest first."""
+    clock = Clock()
+    spool = make(tmp_path, clock, spool_kept_s=10, spool_bytes_max=25)
+    for number in (1, 2, 3, 4):
+        spool.append(attempt(number), OUT, b"x" * 10)
+        spool.finish(attempt(number))
+    assert spool.expire(0.0, {attempt(1), attempt(3)}.__contains__) == [attempt(2), attempt(4)]
+    clock.now = 100.0
+    assert spool.expire(100.0, {attempt(1), attempt(3)}.__contains__) == []
+    assert spool.length(attempt(1), OUT) == spool.length(attempt(3), OUT) == 10
+    assert spool.expire(100.0, {attempt(3)}.__contains__) == [attempt(1)]
+    assert spool.expire(100.0, lambda _: False) == [attempt(3)]
+    spool.close()
+
+
+def test_no_more_is_dropped_than_must_be(tmp_path: Path) -> None:
+    """Once the others fit, they stay, though something older is owed."""
+    spool = make(tmp_path, spool_bytes_max=20)
+    for number in (1, 2, 3):
+        spool.append(attempt(number), OUT, b"x" * 10)
+        spool.finish(attempt(number))
+    assert spool.expire(0.0, {attempt(1)}.__contains__) == [attempt(2)]
+    assert spool.expire(0.0, {attempt(1)}.__contains__) == []
+    assert spool.length(attempt(3), OUT) == 10
+    spool.close()

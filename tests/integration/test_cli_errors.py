@@ -46,7 +46,11 @@ def alb(*arguments: str, stdin: str = "", **environ: str) -> subprocess.Complete
         (["submit", "--zk", NOBODY, "-D", "relative", "true"], 2, "not an absolute path"),
         (["submit", "--zk", NOBODY, ""], 2, "the command is empty"),
         (["submit", "--zk", NOBODY, "--user", "u" * 100, "true"], 2, "user name"),
-        (["logs", "--zk", NOBODY, "--since", "5", "-n", "1", "a" * 32], 2, "--since and -n exclude each other"),
+        (
+            ["logs", "--zk", NOBODY, "--since", "5", "-n", "1", "a" * 32],
+            2,
+            "--since and -n exclude each other",
+        ),
         (["increment", "k", "1"], 2, "ALB_INCREMENTS is not set"),
         (["increments", "--zk", NOBODY, "not-an-id"], 2, "no task id"),
         (["wait", "--zk", NOBODY], 2, "Missing argument"),

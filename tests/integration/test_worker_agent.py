@@ -16,6 +16,7 @@ from tests.worker_parts import TABLE, attempt, leader_node, of_kind, run
 
 from alb_core import codec, zk, znodes
 from alb_core.config import WorkerConfig
+from alb_core.increments import Line, Resume
 from alb_core.io import logs
 from alb_core.io.clock import monotonic
 from alb_core.io.sockets import Router
@@ -39,7 +40,6 @@ from alb_core.messages import (
     StreamName,
     ToWorker,
 )
-from alb_core.increments import Line, Resume
 from alb_core.resources import Capacity
 from alb_core.tasks import Cause, TaskSpec
 from alb_worker.core.events import StopRequested
@@ -314,7 +314,7 @@ def test_a_leader_at_an_impossible_address_is_survived(tmp_path: Path) -> None:
         stage.close()
 
 
-# --- what the results store is to have ------------------------------------------------------------------------
+# --- what the results store is to have --------------------------------------------------------------------
 
 
 @pytest.fixture

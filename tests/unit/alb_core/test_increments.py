@@ -48,12 +48,13 @@ def text(line: bytes) -> str:
     ],
 )
 def test_a_line_is_an_increment(line: bytes, key: str, value: str) -> None:
-    """With a key and a value as JSON; any other line is the value, as JSON where it is that, else as a text."""
+    """With a key and a value as JSON; any other line is the value: as JSON where it is that, or a text."""
     assert parse_line(line) == Line(key, value)
 
 
 @pytest.mark.parametrize(
-    "line", [b'{"key":"k"}', b'{"value":1,"more":2}', b'{"key":3,"value":1}', b'{"key":null,"value":1}', b"{}"]
+    "line",
+    [b'{"key":"k"}', b'{"value":1,"more":2}', b'{"key":3,"value":1}', b'{"key":null,"value":1}', b"{}"],
 )
 def test_an_object_of_another_form_is_a_value(line: bytes) -> None:
     """The whole of it, unknown fields and all: nothing is dropped."""
@@ -152,7 +153,9 @@ def rows(*lines: Line) -> list[Increment]:
 
 def test_an_attempt_is_given_the_newest_of_each_key() -> None:
     """In the order of their numbers, so that the last is the newest of all."""
-    found = rows(Line("a", "1"), Line("b", "1"), Line("", "0"), Line("a", "2"), Line("b", "2"), Line("a", "3"))
+    found = rows(
+        Line("a", "1"), Line("b", "1"), Line("", "0"), Line("a", "2"), Line("b", "2"), Line("a", "3")
+    )
     assert resume_of(found) == Resume(seq=6, lines=(Line("", "0"), Line("b", "2"), Line("a", "3")))
     assert resume_of([]) == Resume()
 

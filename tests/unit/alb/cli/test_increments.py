@@ -1,4 +1,4 @@
-"""``alb increment`` within a task; ``alb increments``, ``status`` and ``submit --increments`` outside of it."""
+"""``alb increment`` in a task; ``alb increments``, ``status`` and ``submit --increments`` outside of it."""
 
 from __future__ import annotations
 
@@ -159,7 +159,13 @@ def test_a_channel_that_is_gone_is_an_error(
 
 @pytest.mark.parametrize(
     ("arguments", "numbers"),
-    [([], [1, 2, 3]), (["--after", "1"], [2, 3]), (["-n", "1"], [3]), (["-n", "2"], [2, 3]), (["--after", "3"], [])],
+    [
+        ([], [1, 2, 3]),
+        (["--after", "1"], [2, 3]),
+        (["-n", "1"], [3]),
+        (["-n", "2"], [2, 3]),
+        (["--after", "3"], []),
+    ],
 )
 def test_increments_are_listed(
     broker: FakeBroker, capfd: pytest.CaptureFixture[str], arguments: list[str], numbers: list[int]
@@ -243,7 +249,9 @@ def test_status_shows_the_rest_where_the_store_does_not_answer(
     assert ("RUNNING" in told.out, "what it reported cannot be read: it is away" in told.err) == (True, True)
 
 
-def test_submit_tells_increments_while_it_waits(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+def test_submit_tells_increments_while_it_waits(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+) -> None:
     """On standard error, to the last, once each: standard output is the command's."""
     assert broker
     assert run(["submit", *ZK, "--increments", "-q", "train"]) == 0

@@ -1,4 +1,4 @@
-"""What is read back from the store: increments in pages, streams in pieces, and every way in which there is none."""
+"""What is read back from the store: increments in pages, streams in pieces, and what is said of gaps."""
 
 from __future__ import annotations
 
@@ -155,7 +155,9 @@ def whole(pages: Sequence[OutputPage]) -> bytes:
 # --- output -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "by"), [(10, 3), (BLOCK, BLOCK), (2 * BLOCK + 9, BLOCK), (2 * BLOCK, 70_000)])
+@pytest.mark.parametrize(
+    ("size", "by"), [(10, 3), (BLOCK, BLOCK), (2 * BLOCK + 9, BLOCK), (2 * BLOCK, 70_000)]
+)
 @pytest.mark.parametrize("begin", [0, 1, BLOCK - 1, BLOCK])
 def test_a_stream_is_read_from_any_offset(size: int, by: int, begin: int) -> None:
     """However it was cut; of a task that runs the last page is the one that finds nothing."""
@@ -179,7 +181,9 @@ def test_many_tiny_pieces_are_read_in_bounded_steps(monkeypatch: pytest.MonkeyPa
 def test_pieces_may_overlap() -> None:
     """After a failover; where they do they say the same."""
     data = pattern(100)
-    library = _Library(piece(0, data[:40]), piece(20, data[20:30]), piece(30, data[30:100]), piece(40, data[40:50]))
+    library = _Library(
+        piece(0, data[:40]), piece(20, data[20:30]), piece(30, data[30:100]), piece(40, data[40:50])
+    )
     assert whole(library.run().read()) == data
     assert whole(library.read(25)) == data[25:]
 
@@ -221,7 +225,13 @@ def test_the_end_of_nothing_is_its_beginning() -> None:
 def test_short_output_is_answered_from_the_result() -> None:
     """The whole stream rides in it: the store need not be there."""
     library = _Library(store=False).run(11, tail=b"hello world")
-    for offset, data in ((0, b"hello world"), (6, b"world"), (-5, b"world"), (-50, b"hello world"), (50, b"")):
+    for offset, data in (
+        (0, b"hello world"),
+        (6, b"world"),
+        (-5, b"world"),
+        (-50, b"hello world"),
+        (50, b""),
+    ):
         (page,) = library.read(offset)
         assert (page.data, page.end, page.lost) == (data, True, "")
     assert library.read(-5)[0].offset == 6
@@ -382,7 +392,9 @@ def test_a_page_of_increments_is_bounded_whatever_is_asked(monkeypatch: pytest.M
     assert listed(library, limit=-1) == ([1], True)
     assert listed(library, limit=0) == ([1], True)
     monkeypatch.setattr(module, "PAGE_BYTES", 1200)
-    library = _Library(increment(1, "x" * 5000), increment(2), increment(3, "x" * 600), increment(4, "x" * 600))
+    library = _Library(
+        increment(1, "x" * 5000), increment(2), increment(3, "x" * 600), increment(4, "x" * 600)
+    )
     assert listed(library) == ([1], True)
     assert listed(library, after=1) == ([2, 3], True)
     assert listed(library, after=3) == ([4], False)

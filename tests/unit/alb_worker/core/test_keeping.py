@@ -205,7 +205,7 @@ def test_an_attempt_that_is_expected_anew_owes_nothing_of_before() -> None:
 
 
 def test_a_part_of_what_was_sent_may_be_stored() -> None:
-    """What is not confirmed keeps its number, and stays on its way; earlier answers that come late count nothing."""
+    """What is not confirmed keeps its number, and stays on its way; late answers count nothing."""
     desk = _Desk()
     desk.report(ONE, TWO, ONE)
     assert desk.stored(increments=2) == []

@@ -1,4 +1,4 @@
-"""The files to which commands append increments: what is read of them, whatever a command makes of its own."""
+"""The files to which commands append increments: what is read of them, whatever a command makes of it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,11 @@ def test_commands_do_not_mix(files: IncrementFiles) -> None:
     paths = [Path(files.open(each, None)["ALB_INCREMENTS"]) for each in (A1, A2, LATER)]
     for number, path in enumerate(paths):
         append(path, b"%d\n" % number)
-    assert [(each, values(lines)) for each, lines in files.poll()] == [(A1, ["0"]), (A2, ["1"]), (LATER, ["2"])]
+    assert [(each, values(lines)) for each, lines in files.poll()] == [
+        (A1, ["0"]),
+        (A2, ["1"]),
+        (LATER, ["2"]),
+    ]
 
 
 def test_what_nobody_expects_is_not_read(files: IncrementFiles) -> None:
@@ -103,7 +107,9 @@ def test_a_poll_reads_a_bounded_amount(files: IncrementFiles, monkeypatch: pytes
 # --- bounds -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pieces", [(b"11\n22\n33\n44",), (b"11\n22\n", b"33\n44"), (b"1", b"1\n22\n3", b"3\n44")])
+@pytest.mark.parametrize(
+    "pieces", [(b"11\n22\n33\n44",), (b"11\n22\n", b"33\n44"), (b"1", b"1\n22\n3", b"3\n44")]
+)
 def test_a_file_is_read_up_to_a_bound(
     files: IncrementFiles, monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]
 ) -> None:
@@ -117,7 +123,9 @@ def test_a_file_is_read_up_to_a_bound(
     assert found + values(files.finish(A1)) == ["11", "22", "33"]
 
 
-@pytest.mark.parametrize("pieces", [(b"1\n2\n3\n4\n5",), (b"1\n2\n", b"3\n4\n5\n"), (b"1\n2\n3\n", b"4\n", b"5")])
+@pytest.mark.parametrize(
+    "pieces", [(b"1\n2\n3\n4\n5",), (b"1\n2\n", b"3\n4\n5\n"), (b"1\n2\n3\n", b"4\n", b"5")]
+)
 def test_a_file_has_a_bounded_number_of_lines(
     files: IncrementFiles, monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]
 ) -> None:

@@ -49,6 +49,7 @@ def alb(*arguments: str, stdin: str = "", **environ: str) -> subprocess.Complete
         (["logs", "--zk", NOBODY, "--offset", "5", "a" * 32], 2, "--since needs --stdout or --stderr"),
         (["logs", "--zk", NOBODY, "-n", "5", "--since", "1", "a" * 32], 2, "exclude each other"),
         (["increment", "k", "v"], 2, "ALB_INCREMENTS is not set"),
+        (["increments", "--zk", NOBODY, "not-an-id"], 2, "no task id"),
         (["submit", "--zk", NOBODY, "--steps", "-1", "true"], 2, "--steps"),
         (["wait", "--zk", NOBODY], 2, "Missing argument"),
         (["status", "--zk", NOBODY, "not-an-id"], 2, "no task id"),

@@ -16,22 +16,27 @@ from tests.worker_parts import TABLE, attempt, leader_node, of_kind, run
 
 from alb_core import codec, zk, znodes
 from alb_core.config import WorkerConfig
+from alb_core.increments import Line, Resume
 from alb_core.io import logs
 from alb_core.io.clock import monotonic
 from alb_core.io.sockets import Router
 from alb_core.messages import (
     AttemptAck,
     AttemptEnded,
+    AttemptExited,
     AttemptId,
     AttemptStarted,
     Beat,
     Chunk,
     Grant,
+    Increments,
     Kill,
     Leaving,
     Reader,
     Register,
     Registered,
+    Run,
+    Stored,
     StreamName,
     ToWorker,
 )
@@ -120,10 +125,10 @@ class Stage:
         self.exits.append(self.agent.run())
         self.agent.close()
 
-    def register(self) -> Stage:
-        """Be the leader that registers the worker."""
+    def register(self, *, stores: bool = False) -> Stage:
+        """Be the leader that registers the worker, with a results store or without."""
         self.wait(Register)
-        self.send(Registered(broker="b1", output=self.bulk.endpoint))
+        self.send(Registered(broker="b1", output=self.bulk.endpoint, stores=stores))
         return self
 
     def send(self, *messages: ToWorker) -> None:
@@ -309,3 +314,109 @@ def test_a_leader_at_an_impossible_address_is_survived(tmp_path: Path) -> None:
         stage.wait(Register)
     finally:
         stage.close()
+
+
+# --- what the results store is to have --------------------------------------------------------------------
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Stage]:
+    """An agent whose leader has a results store."""
+    made = Stage(tmp_path / "w1")
+    try:
+        yield made.register(stores=True)
+    finally:
+        made.close()
+
+
+def test_increments_arrive_before_the_end(keeper: Stage, tmp_path: Path) -> None:
+    """While the command runs; the end is told when the last of them is stored, and its file is gone then."""
+    go_on = tmp_path / "go-on"
+    os.mkfifo(go_on)
+    report = """echo '{"key":"epoch","value":%d}' >>"$ALB_INCREMENTS"; """
+    keeper.run(A1, f"{report % 1}cat {go_on}; {report % 2}printf last >>$ALB_INCREMENTS")
+    first = keeper.wait(Increments)
+    assert (first.attempt, first.first, first.lines) == (A1, 1, (Line("epoch", "1"),))
+    assert not of_kind(AttemptExited, keeper.heard)
+    keeper.send(Stored(attempt=A1, increments=1))
+    go_on.write_text("")
+    rest = keeper.wait(Increments, lambda message: message.first == 2)
+    assert rest.lines == (Line("epoch", "2"), Line("", '"last"'))
+    keeper.wait(AttemptExited)
+    assert not of_kind(AttemptEnded, keeper.heard)
+    keeper.send(Stored(attempt=A1, increments=3))
+    assert keeper.ended(A1).outcome.exit_code == 0
+    assert list((tmp_path / "w1" / "increments").iterdir()) == []
+
+
+def test_a_command_goes_on_where_another_attempt_stopped(keeper: Stage) -> None:
+    """It finds the newest value, and all of them; what it reports gets the numbers behind theirs."""
+    spec = TaskSpec(command='echo "$ALB_RESUME"; cat "$ALB_RESUME_FILE"; echo 8 >"$ALB_INCREMENTS"')
+    resume = Resume(seq=41, lines=(Line("loss", "0.5"), Line("epoch", "7")))
+    order = Run(attempt=attempt(1, 2), spec=msgspec.Raw(codec.encode_spec(spec)), resume=resume)
+    keeper.send(order)
+    assert keeper.wait(Increments).first == 42
+    keeper.send(Stored(attempt=order.attempt, increments=42))
+    printed = keeper.ended(order.attempt).outcome.stdout.tail()
+    assert printed == b'7\n{"key":"loss","value":0.5}\n{"key":"epoch","value":7}\n'
+
+
+def test_steps_go_on_where_another_attempt_stopped(keeper: Stage) -> None:
+    """The first that runs is the one behind the newest that is stored; each is reported when it is over."""
+    spec = TaskSpec(command='echo "$ALB_STEP of $ALB_STEPS"', steps=4)
+    resume = Resume(seq=2, lines=(Line("step", "2"),))
+    order = Run(attempt=attempt(1, 2), spec=msgspec.Raw(codec.encode_spec(spec)), resume=resume)
+    keeper.send(order)
+    reported: list[Line] = []
+    while len(reported) < 2:
+        first = 3 + len(reported)
+        reported += keeper.wait(Increments, lambda message, first=first: message.first == first).lines  # type: ignore[misc]
+        keeper.send(Stored(attempt=order.attempt, increments=2 + len(reported)))
+    assert reported == [Line("step", "3"), Line("step", "4")]
+    assert keeper.ended(order.attempt).outcome.stdout.tail() == b"3 of 4\n4 of 4\n"
+
+
+def test_long_output_goes_to_the_store_before_the_end(keeper: Stage) -> None:
+    """Byte for byte, without a reader; the end waits for it."""
+    keeper.run(A1, "seq 200000")
+    whole = "".join(f"{number}\n" for number in range(1, 200_001)).encode()
+    received = b""
+    for chunk in keeper.chunks():
+        assert (chunk.reader, chunk.stream, chunk.offset) == (b"", StreamName.STDOUT, len(received))
+        received += chunk.data
+        if len(received) == len(whole):
+            break
+        assert not of_kind(AttemptEnded, keeper.heard)
+    assert received == whole
+    keeper.wait(AttemptExited)
+    keeper.send(Stored(attempt=A1, stdout=len(whole)))
+    assert keeper.ended(A1).outcome.stdout.size_bytes == len(whole)
+
+
+def test_what_a_dead_runner_s_commands_reported_is_not_lost(keeper: Stage) -> None:
+    """Also the line whose end was not written, and what was written since the last look."""
+    keeper.run(A1, 'printf "1\n2" >"$ALB_INCREMENTS"; echo there; sleep 60')
+    keeper.wait(Increments)
+    pid = keeper.runner.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    keeper.wait(AttemptExited)
+    keeper.send(Stored(attempt=A1, increments=1))
+    assert keeper.wait(Increments, lambda message: message.first == 2).lines == (Line("", "2"),)
+    keeper.send(Stored(attempt=A1, increments=2))
+    assert keeper.ended(A1).outcome.cause is Cause.INTERRUPTED
+
+
+def test_a_resume_file_that_cannot_be_written_ends_the_attempt_and_not_the_worker(
+    keeper: Stage, tmp_path: Path
+) -> None:
+    """The report says why; the next command runs."""
+    later = attempt(1, 2)
+    (tmp_path / "w1" / "increments" / f"{later.task}.2.resume").mkdir()
+    spec = msgspec.Raw(codec.encode_spec(TaskSpec(command="true")))
+    keeper.send(Run(attempt=later, spec=spec, resume=Resume(seq=1, lines=(Line("k", "1"),))))
+    outcome = keeper.ended(later).outcome
+    assert (outcome.cause, outcome.exit_code) == (Cause.NOT_STARTED, 125)
+    assert "what earlier attempts reported could not be written for it" in outcome.why
+    keeper.run(A2, "true")
+    assert keeper.ended(A2).outcome.exit_code == 0

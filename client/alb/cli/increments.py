@@ -40,7 +40,7 @@ def increment(key: str, value: str, *, as_json: bool) -> int:
         raise click.UsageError(f"{CHANNEL} is not set: this is for commands that alb runs, within their task")
     try:
         encoded = msgspec.json.encode(msgspec.json.decode(value))
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         encoded = msgspec.json.encode(value.encode(errors="surrogateescape").decode(errors="replace"))
     if len(key) > KEY_LENGTH_MAX or len(encoded) > VALUE_BYTES_MAX:
         limits = f"{KEY_LENGTH_MAX} characters and {VALUE_BYTES_MAX} bytes"

@@ -48,7 +48,7 @@ def text(line: bytes) -> str:
     ],
 )
 def test_a_line_is_an_increment(line: bytes, key: str, value: str) -> None:
-    """With a key and a value as JSON; any other line is the value, as JSON where it is that, else as a text."""
+    """With a key and a value as JSON; any other line is the value: as JSON where it is that, or a text."""
     assert parse_line(line) == Line(key, value)
 
 

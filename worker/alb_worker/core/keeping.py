@@ -66,6 +66,13 @@ class Kept(msgspec.Struct):
         """Bytes of output that were sent and are not stored."""
         return sum(self.sent) - sum(self.stored)
 
+    def ripe(self, at: float, stream: int) -> bool:
+        """Tell whether what is not sent of a stream has waited long enough, or is enough.
+
+        An increment that leaves takes none of it along: the store would have a row for each line.
+        """
+        return self.over or at >= self.send_at or self.sizes[stream] - self.sent[stream] >= SEND_BYTES
+
     def overdue(self, at: float) -> bool:
         """Tell whether something is on its way for so long that it may be lost."""
         ways = (self.sent[0] > self.stored[0], self.sent[1] > self.stored[1], self.lines_sent > 0)
@@ -230,6 +237,7 @@ class Keeping:
         self._on_their_way -= kept.on_their_way
         kept.sent[:] = kept.stored
         kept.lines_sent = 0
+        kept.send_at = float("-inf")
         self._due[attempt] = None
 
     def _pump(self, at: float) -> list[WorkerAction]:
@@ -242,7 +250,8 @@ class Keeping:
             kept = self._kept[attempt]
             action = self._next(at, attempt, kept)
             if action is None:
-                kept.send_at = float("inf")
+                if at >= kept.send_at:
+                    kept.send_at = float("inf")
                 continue
             actions.append(action)
             self._due[attempt] = None
@@ -258,7 +267,7 @@ class Keeping:
         for stream in StreamName:
             index = stream - 1
             begin = kept.sent[index]
-            if begin >= kept.sizes[index] or not kept.owed(index):
+            if begin >= kept.sizes[index] or not kept.owed(index) or not kept.ripe(at, index):
                 continue
             # Pieces end at multiples of their greatest size: readers know where to look.
             block = limits.CHUNK_BYTES_MAX - begin % limits.CHUNK_BYTES_MAX

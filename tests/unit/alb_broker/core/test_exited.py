@@ -1,4 +1,4 @@
-"""Attempts that are over but for what must be stored of them: their room is free, their report is still to come."""
+"""Attempts that are over but for what must be stored of them: room is free, the report is still to come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attempts hand over to the store while they run: what is taken, what is refused, what workers are told."""
+"""What attempts hand over to the store while they run: what is taken and refused, what workers are told."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_a_task_is_marked_before_its_first_increment_is_stored() -> None:
 
 
 def test_while_the_mark_is_on_its_way_nothing_is_stored_and_nothing_marked_again() -> None:
-    """What comes meanwhile comes again; a mark that was refused is tried again, for it is not in the table."""
+    """What comes meanwhile comes again; a mark that was refused is tried again: it is not in the table."""
     each = desks(incremental=False)
     say(each, 1, ONE)
     (marked,) = of_type(IncrementsMarked, each.commit())

@@ -82,7 +82,7 @@ def orders(actions: list[Action], peer: bytes = W2) -> list[Run]:
 
 
 def test_a_later_attempt_runs_with_what_the_store_has() -> None:
-    """First everything that was handed over must be durable; then it is read, the newest first; then it runs."""
+    """First all that was handed over must be durable; then it is read, the newest first; then it runs."""
     each = desks()
     barrier = want(each)
     assert barrier.rows == ()
@@ -128,7 +128,7 @@ def test_without_a_store_nothing_is_waited_for() -> None:
 
 
 def test_it_is_asked_once_at_a_time() -> None:
-    """Orders that are due again while the store is slow ask nothing again; after an error the next one does."""
+    """Orders that are due again while the store is slow ask nothing; after an error the next one does."""
     each = desks()
     barrier = want(each)
     assert of_type(StoreRows, each.tick(1.5 * limits.RESEND_S)) == []
@@ -163,7 +163,7 @@ def test_what_was_read_for_an_earlier_attempt_is_not_given_to_a_later_one() -> N
     task = each.task(1)
     task.attempts = (*task.attempts[:-1], make_attempt(2, "w2", AttemptState.OVER), make_attempt(3, "w2"))
     answer(each, scan, found())
-    assert each.resumption.awaited(task)
+    assert task.resume is None
     task.resume = (3, Resume(seq=20))
     each.resumption.want(A2)
     (barrier,) = of_type(StoreRows, each.state.take_out())

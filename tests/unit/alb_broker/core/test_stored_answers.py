@@ -1,4 +1,4 @@
-"""What is read back from the store: increments in pages, streams in pieces, and every way in which there is none."""
+"""What is read back from the store: increments in pages, streams in pieces, and what is said of gaps."""
 
 from __future__ import annotations
 

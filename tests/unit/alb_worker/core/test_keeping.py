@@ -157,6 +157,18 @@ def test_increments_go_first() -> None:
     assert (numbers(actions[:1]), spans(actions[1:])) == ([(1, 1)], [(0, SEND_BYTES)])
 
 
+def test_an_increment_takes_no_output_along() -> None:
+    """Of a command that reports after each line the store would have a row for each; it keeps its second."""
+    desk = _Desk()
+    desk.grew(10)
+    assert spans(desk.report(ONE, at=0.1)) == []
+    assert spans(desk.stored(increments=1, at=0.2)) == []
+    assert spans(desk.tick(SEND_S)) == [(0, 10)]
+    desk.grew(20, at=SEND_S)
+    assert spans(desk.report(TWO, at=SEND_S)) == []
+    assert spans(desk.tick(2 * SEND_S)) == [(10, 10)]
+
+
 # --- increments ---------------------------------------------------------------------------------------------
 
 
@@ -193,7 +205,7 @@ def test_an_attempt_that_is_expected_anew_owes_nothing_of_before() -> None:
 
 
 def test_a_part_of_what_was_sent_may_be_stored() -> None:
-    """What is not confirmed keeps its number, and stays on its way; answers that come late count nothing."""
+    """What is not confirmed keeps its number, and stays on its way; late answers count nothing."""
     desk = _Desk()
     desk.report(ONE, TWO, ONE)
     assert desk.stored(increments=2) == []

@@ -1,4 +1,4 @@
-"""The files to which commands append increments: what is read of them, whatever a command makes of its own."""
+"""The files to which commands append increments: what is read of them, whatever a command makes of it."""
 
 from __future__ import annotations
 

@@ -391,7 +391,7 @@ def test_a_page_of_increments_is_bounded_whatever_is_asked(monkeypatch: pytest.M
     assert listed(library, limit=10**9) == ([1, 2, 3], True)
     assert listed(library, limit=-1) == ([1], True)
     assert listed(library, limit=0) == ([1], True)
-    monkeypatch.setattr(module, "PAGE_BYTES", 1200)
+    monkeypatch.setattr(module, "PAGE_BYTES", 1500)
     library = _Library(
         increment(1, "x" * 5000), increment(2), increment(3, "x" * 600), increment(4, "x" * 600)
     )

@@ -23,7 +23,7 @@ Value: TypeAlias = str | int | float | bytes | None
 
 USER_LENGTH_MAX: Final = 255
 #: Users are part of an index, whose entries are bounded.
-ROW_BYTES: Final = 400
+ROW_BYTES: Final = 200
 #: About what a row takes beyond its long texts and data.
 
 

@@ -92,6 +92,10 @@ def test_longer_output_is_owed_from_its_first_byte() -> None:
     assert desk.owes()
     desk.stored(stdout=SMALL + 1)
     assert not desk.owes()
+    assert spans(desk.ended(0, SMALL + 1, of=A2)) == [(0, SMALL + 1)]
+    assert desk.owes(A2)
+    desk.stored(A2, stderr=SMALL + 1)
+    assert not desk.owes(A2)
 
 
 def test_output_of_a_command_that_runs_is_sent_after_a_second() -> None:

@@ -23,7 +23,8 @@ from alb_core.messages import (
 )
 from alb_core.resources import Request
 from alb_core.tasks import Cause, TaskSpec
-from alb_worker.core.actions import LaunchAttempt, SendChunk, WorkerAction
+from alb_worker.core import streams as streams_module
+from alb_worker.core.actions import DropSpool, LaunchAttempt, SendChunk, WorkerAction
 from alb_worker.core.events import (
     AttemptLaunched,
     LinkClosed,
@@ -35,7 +36,7 @@ from alb_worker.core.events import (
     StopRequested,
     Tick,
 )
-from alb_worker.core.keeping import SEND_BYTES
+from alb_worker.core.keeping import SEND_BYTES, SEND_S
 from alb_worker.core.streams import FINISHED_KEPT_MAX, Streams
 
 A1, A2 = attempt(1), attempt(2)
@@ -79,6 +80,7 @@ def test_an_end_is_reported_when_its_output_is_stored() -> None:
     assert not of_kind(AttemptEnded, each.handle(said(Stored(attempt=A1, stdout=5))))
     actions = each.handle(said(Stored(attempt=A1, stdout=len(LONG))))
     assert only(AttemptEnded, actions).outcome.stdout.size_bytes == len(LONG)
+    assert each.handle(said(Stored(attempt=A1, stdout=len(LONG)))) == []  # once; then the clock repeats it
     each.handle(said(AttemptAck(attempt=A1)))
     assert each.core.attempts.idle
 
@@ -217,12 +219,34 @@ def test_a_worker_that_stops_waits_for_the_store() -> None:
 
 
 def test_while_nobody_leads_nothing_is_sent_by_the_clock() -> None:
-    """It waits for the next leader."""
+    """It waits for the next leader; while there is one it is sent after its second."""
+    for leads in (True, False):
+        each = bench()
+        start(each)
+        each.handle(OutputGrew(at=1.0, attempt=A1, stream=StreamName.STDOUT, size_bytes=10))
+        if not leads:
+            each.handle(LinkClosed(at=1.0, endpoint=ENDPOINT))
+        assert len(of_kind(SendChunk, each.handle(Tick(at=1.0 + SEND_S)))) == leads
+
+
+def test_an_acknowledged_attempt_owes_nothing() -> None:
+    """It was superseded: its leader wants none of it, and its output need not stay for the store."""
     each = bench()
-    start(each)
-    each.handle(OutputGrew(at=1.0, attempt=A1, stream=StreamName.STDOUT, size_bytes=10))
-    each.handle(LinkClosed(at=1.0, endpoint=ENDPOINT))
-    assert of_kind(SendChunk, each.handle(Tick(at=3.0))) == []
+    end_long(each)
+    each.handle(said(AttemptAck(attempt=A1)))
+    assert each.core.attempts.idle
+    assert not each.core.keeping.owes(A1)
+    assert of_kind(SendChunk, each.handle(Tick(at=20.0))) == []
+
+
+def test_what_is_owed_stays_in_the_spool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much ends after it."""
+    monkeypatch.setattr(streams_module, "FINISHED_KEPT_MAX", 1)
+    each = bench()
+    end_long(each)
+    end_long(each, A2)
+    start(each, attempt(3))
+    assert only(DropSpool, each.handle(ended(attempt(3)))).attempt == attempt(3)
 
 
 def test_output_for_the_store_needs_no_reader() -> None:

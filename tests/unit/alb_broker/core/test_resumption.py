@@ -164,6 +164,8 @@ def test_what_was_read_for_an_earlier_attempt_is_not_given_to_a_later_one() -> N
     task.attempts = (*task.attempts[:-1], make_attempt(2, "w2", AttemptState.OVER), make_attempt(3, "w2"))
     answer(each, scan, found())
     assert task.resume is None
+    task.resume = (2, Resume(seq=9))
+    assert (each.resumption.awaited(task), each.book.run_message(task, attempt(1, 3))) == (True, None)
     task.resume = (3, Resume(seq=20))
     each.resumption.want(A2)
     (barrier,) = of_type(StoreRows, each.state.take_out())

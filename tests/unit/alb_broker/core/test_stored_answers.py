@@ -465,6 +465,14 @@ def test_what_its_worker_lost_is_served_from_the_store() -> None:
     assert (chunk.attempt, chunk.offset, chunk.lost) == (7, 1_000, "not kept")
 
 
+def test_what_a_worker_has_is_not_read_from_the_store() -> None:
+    """It is passed on as it comes."""
+    library = _Library().run()
+    chunk = Chunk(task=T1, attempt=1, stream=OUT, offset=5, data=b"x", reader=C1)
+    library.desks.relay.chunk(chunk)
+    assert library.desks.state.take_out() == [SendChunk(C1, msgspec.structs.replace(chunk, reader=b""))]
+
+
 def test_a_loss_is_passed_on_where_there_is_no_store() -> None:
     """As before there was any."""
     library = _Library(store=False).run()

@@ -255,6 +255,18 @@ def test_what_is_not_stored_in_time_is_sent_again() -> None:
     assert numbers(desk.tick(2 * AGAIN_S)) == [(1, 1)]
 
 
+def test_what_gets_on_is_not_sent_again() -> None:
+    """A store that is slow is no loss: every answer gives the rest its time anew."""
+    desk = _Desk()
+    desk.ended(2 * BLOCK)
+    desk.report(*[ONE] * 3, of=A2)
+    desk.stored(stdout=BLOCK, at=AGAIN_S - 1)
+    desk.stored(A2, increments=1, at=AGAIN_S - 1)
+    assert desk.tick(2 * AGAIN_S - 1.1) == []
+    actions = desk.tick(2 * AGAIN_S - 1)
+    assert (spans(actions), numbers(actions)) == ([(BLOCK, BLOCK)], [(2, 2)])
+
+
 def test_a_lost_piece_comes_again_while_its_command_writes_on() -> None:
     """The pieces behind it leave every second, and none of them can be taken before it."""
     desk = _Desk()

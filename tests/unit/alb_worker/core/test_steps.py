@@ -64,7 +64,9 @@ def test_a_vector_keeps_its_words(tmp_path: Path) -> None:
     assert execute(tmp_path, ("printf", "[%s]", *words), 1) == (0, "".join(f"[{word}]" for word in words))
 
 
-@pytest.mark.parametrize(("command", "status"), [(("no-such-program",), 127), (("/etc/passwd",), 126)])
+@pytest.mark.parametrize(
+    ("command", "status"), [(("no-such-program",), 127), (("/etc/passwd",), 126), (("exit", "0"), 127)]
+)
 def test_a_program_that_cannot_be_run_ends_the_task(
     tmp_path: Path, command: tuple[str, ...], status: int
 ) -> None:

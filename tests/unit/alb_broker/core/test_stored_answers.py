@@ -234,7 +234,7 @@ def test_short_output_is_answered_from_the_result() -> None:
     ):
         (page,) = library.read(offset)
         assert (page.data, page.end, page.lost) == (data, True, "")
-    assert library.read(-5)[0].offset == 6
+    assert [library.read(offset)[0].offset for offset in (-5, -50)] == [6, 0]
 
 
 def test_longer_output_of_a_finished_task_is_read_from_the_store() -> None:
@@ -244,6 +244,7 @@ def test_longer_output_of_a_finished_task_is_read_from_the_store() -> None:
     pages = library.read()
     assert (whole(pages), len(pages), pages[-1].lost) == (data, 2, "")
     assert whole(library.read(-600)) == data[-600:]
+    assert library.read(-(2**40))[0].offset == 0
 
 
 @pytest.mark.parametrize("stored", [0, 10_000])

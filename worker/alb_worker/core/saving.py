@@ -183,10 +183,10 @@ class Saving:
         """Return the last save of an attempt that is over.
 
         Returns:
-            The order; or how it ends, where none is needed; None: first the one under way must end.
+            The order; or how it ends, where none is needed; None: the one under way must end first.
         """
         known = self._attempts[attempt]
-        if known.saving:
+        if known.saving and known.wanted:
             return None
         needed = known.wanted and bool(known.resumes or known.waiting or known.covered)
         if needed and known.directory:

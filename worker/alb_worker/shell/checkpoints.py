@@ -144,6 +144,7 @@ class Checkpoints:
         if isinstance(step, SaveOrder):
             self._order(step)
         elif step is not None:
+            self._courier.call_off(attempt)
             self._conclude(attempt, step)
 
     def _order(self, order: SaveOrder) -> None:

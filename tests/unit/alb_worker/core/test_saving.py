@@ -1,4 +1,4 @@
-"""Checkpoints: increments leave behind the save that began after them; saves are rare; the last one counts."""
+"""Checkpoints: increments leave behind the save that began after them; saves are rare; the last counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alb_worker.core.saving import REPEAT_LINES, SaveOrder, Saving, Seen, Verdic
 
 A1 = attempt(1)
 EVERY = limits.CHECKPOINT_S
-ONE, TWO, THREE = (Line("n", str(number)) for number in (1, 2, 3))
+ONE, TWO = (Line("n", str(number)) for number in (1, 2))
 
 
 def file(version: int) -> FileRef:
@@ -159,7 +159,9 @@ def test_a_cancelled_attempt_saves_nothing() -> None:
     saving = running()
     saving.on_reported(A1, [ONE])
     saving.on_killed(A1, resumes=False)
-    assert end(saving, killed=True) == Verdict(lines=(ONE,))
+    saving.due(5.0)
+    saving.on_reported(A1, [TWO])
+    assert end(saving, killed=True) == Verdict(lines=(ONE, TWO)), "nor does it wait for the save under way"
 
 
 def test_a_command_without_a_directory_cannot_be_saved() -> None:

@@ -119,9 +119,9 @@ def test_a_large_file_is_saved_and_restored(cluster: LocalCluster, client: Clien
     sha256sum < state; cat deep/file
     """
     path = tmp_path / "sum"
-    future = client.submit(
-        command % {"sum": path}, files=[tmp_path / "state"], checkpoints=["state", "deep/*"], output=False
-    )
+    what = ("--file", str(tmp_path / "state"), "--checkpoint", "state", "--checkpoint", "deep/*")
+    submitted = alb(cluster, "submit", "--detach", *what, command % {"sum": path})
+    future = client.attach(submitted.stdout.strip())
     wait_for(lambda: reported(client, future.id), "the first increment")
     (row,) = checkpoints(client, future.id)
     assert {file.name: file.size_bytes for file in checkpoint_of(row) or ()} == {

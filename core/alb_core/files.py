@@ -7,7 +7,7 @@ what a task says of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -44,25 +44,49 @@ def is_sha256(text: str) -> bool:
     return _SHA256.match(text) is not None
 
 
-def check_files(files: tuple[FileRef, ...], returns: tuple[str, ...], cwd: str | None) -> str | None:
-    """Find what is wrong with what a task takes along and wants back.
+def check_files(
+    files: tuple[FileRef, ...], returns: tuple[str, ...], checkpoints: tuple[str, ...], cwd: str | None
+) -> str | None:
+    """Find what is wrong with what a task takes along, saves and wants back.
 
     Args:
         files: What it takes along.
         returns: Patterns of what it wants back.
+        checkpoints: Patterns of what is saved while it runs.
         cwd: The directory on the worker that it asked for, if any.
 
     Returns:
         A sentence that says what is wrong and what to do, or None.
     """
-    if not files and not returns:
+    if not files and not returns and not checkpoints:
         return None
     if cwd is not None:
         return (
             "files travel to and from the fresh directory of a task, and this one asks for another "
             "(--cwd); leave --cwd out, or let the command itself copy"
         )
-    return wrong_references(files, limits.FILES_MAX) or _wrong_patterns(returns)
+    return (
+        wrong_references(files, limits.FILES_MAX)
+        or _wrong_patterns(returns, "return")
+        or _wrong_patterns(checkpoints, "checkpoint")
+    )
+
+
+def restored(files: tuple[FileRef, ...], saved: tuple[FileRef, ...]) -> tuple[FileRef, ...]:
+    """Return what the directory of an attempt that goes on holds when it starts.
+
+    Args:
+        files: What its task takes along.
+        saved: Its newest checkpoint, which replaces whatever stands in its way.
+    """
+    taken = {file.name for file in saved}
+    folders = {folder for name in taken for folder in _folders(name)}
+    kept = (
+        file
+        for file in files
+        if file.name not in taken and file.name not in folders and taken.isdisjoint(_folders(file.name))
+    )
+    return (*kept, *saved)
 
 
 def wrong_references(files: tuple[FileRef, ...], files_max: int) -> str | None:
@@ -112,19 +136,24 @@ def _collision(names: Iterable[str]) -> str | None:
         if name in taken:
             return f"two files have the name {name[:80]!r}; give one another with --file PATH:NAME"
         taken.add(name)
-        parts = name.split("/")
-        folders.update("/".join(parts[:end]) for end in range(1, len(parts)))
+        folders.update(_folders(name))
     clash = min(taken & folders, default=None)
     return None if clash is None else f"{clash[:80]!r} is the name of a file and of a folder"
 
 
-def _wrong_patterns(patterns: tuple[str, ...]) -> str | None:
+def _folders(name: str) -> Iterator[str]:
+    """Yield the folders that a name lies in."""
+    parts = name.split("/")
+    return ("/".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def _wrong_patterns(patterns: tuple[str, ...], kind: str) -> str | None:
     if len(patterns) > limits.RETURN_PATTERNS_MAX:
-        return f"there are {len(patterns)} return patterns, more than {limits.RETURN_PATTERNS_MAX}"
+        return f"there are {len(patterns)} {kind} patterns, more than {limits.RETURN_PATTERNS_MAX}"
     for pattern in patterns:
         if wrong_name(pattern) is not None:
             return (
-                f"the return pattern {pattern[:80]!r} does not name files in the task's directory: a path or "
+                f"the {kind} pattern {pattern[:80]!r} does not name files in the task's directory: a path or "
                 "glob relative to it, without '..', for example 'out/*.csv'"
             )
     return None

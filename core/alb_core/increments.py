@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from alb_core import limits
+from alb_core.files import FileRef, wrong_references
 from alb_core.rows import Increment
 
 KEY_LENGTH_MAX: Final = 256
@@ -23,6 +25,8 @@ LINES_BYTES_MAX: Final = 512 * 1024
 #: As above, all lines together.
 STEP_KEY: Final = "step"
 #: Under this key the steps of ``--steps`` report themselves.
+CHECKPOINT_KEY: Final = "alb.checkpoint"
+#: Under this key the worker reports which files it saved; no command can.
 
 
 class Line(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -39,7 +43,9 @@ class Resume(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     seq: int = 0
     #: Number of the newest increment that is stored; the attempt's first gets the next.
     lines: tuple[Line, ...] = ()
-    #: The newest of each key, the oldest first; the last one is the newest of all.
+    #: The newest of each key, the oldest first; the last one is the newest of all. Checkpoints are no part.
+    files: tuple[FileRef, ...] = ()
+    #: The newest checkpoint.
 
 
 class _Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +55,7 @@ class _Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _REPORTS: Final = msgspec.json.Decoder(_Report)
 _ANYTHING: Final = msgspec.json.Decoder()
+_CHECKPOINTS: Final = msgspec.json.Decoder(tuple[FileRef, ...])
 _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -59,7 +66,8 @@ def parse_line(line: bytes) -> Line | None:
         line: Without its newline.
 
     Returns:
-        The increment; None for a blank line. What is too long is cut, and is then a text.
+        The increment; None for a blank line. What is too long is cut, and is then a text. What claims to be a
+        checkpoint is a value without a key.
     """
     line = line.strip()
     if not line:
@@ -72,7 +80,8 @@ def parse_line(line: bytes) -> Line | None:
             pass
         else:
             value = bytes(report.value)
-            if len(report.key) <= KEY_LENGTH_MAX and len(value) <= VALUE_BYTES_MAX:
+            fits = len(report.key) <= KEY_LENGTH_MAX and len(value) <= VALUE_BYTES_MAX
+            if fits and report.key != CHECKPOINT_KEY:
                 return Line(report.key, value.decode())
     return Line("", _as_value(line))
 
@@ -97,6 +106,34 @@ def shown(value: str) -> str:
     return decoded if isinstance(decoded, str) else value
 
 
+def checkpoint_line(files: tuple[FileRef, ...]) -> Line:
+    """Return the increment that records a checkpoint."""
+    return Line(CHECKPOINT_KEY, msgspec.json.encode(files).decode())
+
+
+def wrong_checkpoint(files: tuple[FileRef, ...]) -> str | None:
+    """Return why files cannot be one checkpoint, as a sentence, or None."""
+    if len(files) > limits.CHECKPOINT_FILES_MAX:
+        most = limits.CHECKPOINT_FILES_MAX
+        return f"{len(files)} files match its checkpoint patterns, more than {most}; save one archive instead"
+    if len(checkpoint_line(files).value.encode()) > VALUE_BYTES_MAX:
+        return (
+            "the names of the files that match its checkpoint patterns are too long; save one archive instead"
+        )
+    return wrong_references(files, limits.CHECKPOINT_FILES_MAX)
+
+
+def checkpoint_of(line: Line | Increment) -> tuple[FileRef, ...] | None:
+    """Return the files of a checkpoint; None: it is another increment."""
+    if line.key != CHECKPOINT_KEY:
+        return None
+    try:
+        files = _CHECKPOINTS.decode(line.value)
+    except _INVALID:
+        return None
+    return files if wrong_checkpoint(files) is None else None
+
+
 def size_bytes(line: Line) -> int:
     """Return about how many bytes an increment takes on its way."""
     return len(line.key) + len(line.value) + 32
@@ -110,13 +147,19 @@ def resume_of(newest_first: Iterable[Increment]) -> Resume:
     """
     seq, room = 0, LINES_BYTES_MAX
     lines: dict[str, Line] = {}
+    files: tuple[FileRef, ...] | None = None
+    full = False
     for row in newest_first:
         seq = max(seq, row.seq)
         line = Line(row.key, row.value)
-        if row.key in lines or len(lines) >= LINES_MAX:
+        saved = checkpoint_of(line)
+        if saved is not None:
+            files = saved if files is None else files
+            continue
+        if full or row.key in lines or len(lines) >= LINES_MAX:
             continue
         room -= size_bytes(line)
-        if room < 0 and lines:
-            break
-        lines[row.key] = line
-    return Resume(seq=seq, lines=tuple(reversed(lines.values())))
+        full = room < 0 and bool(lines)
+        if not full:
+            lines[row.key] = line
+    return Resume(seq=seq, lines=tuple(reversed(lines.values())), files=files or ())

@@ -32,6 +32,11 @@ CACHE_BYTES_MAX: Final = 16 * 1024**3
 #: What one depot, and one worker, keeps of files unless told otherwise.
 FILE_NAME_BYTES_MAX: Final = 255
 RETURN_PATTERNS_MAX: Final = 100
+#: Of one task, and as many checkpoint patterns.
+CHECKPOINT_FILES_MAX: Final = 40
+#: That one checkpoint holds: with names of 255 bytes their list fits into the value of an increment.
+CHECKPOINT_S: Final = 5.0
+#: Between the beginnings of two saves of an attempt: what is lost with its worker is little more.
 FILE_BYTES_MAX: Final = 1024**4
 #: No disk of a worker holds more; what there is room for, each depot and each worker says itself.
 TASK_FILES_BYTES_MAX: Final = 2 * FILE_BYTES_MAX

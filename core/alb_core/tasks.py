@@ -73,6 +73,8 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     #: Put into its fresh directory before it starts.
     returns: tuple[str, ...] = ()
     #: Globs, relative to that directory: what they match when the command is over goes back.
+    checkpoints: tuple[str, ...] = ()
+    #: Globs, relative to that directory: what they match is saved while it runs, for the next attempt.
 
 
 class AttemptState(enum.Enum):
@@ -292,7 +294,11 @@ def check_spec(spec: TaskSpec, encoded_bytes: int) -> str | None:
     """
     if encoded_bytes > limits.SPEC_BYTES_MAX:
         return too_large(encoded_bytes)
-    return _check_words(spec) or _check_numbers(spec) or check_files(spec.files, spec.returns, spec.cwd)
+    return (
+        _check_words(spec)
+        or _check_numbers(spec)
+        or check_files(spec.files, spec.returns, spec.checkpoints, spec.cwd)
+    )
 
 
 def too_large(encoded_bytes: int) -> str:

@@ -52,6 +52,10 @@ FINISHED_RESEND_MAX: Final = 200
 #: Results sent again to one client in one tick.
 RECORD_BYTES: Final = 256
 #: Of a task's record, about so many besides its specification.
+_NO_STORE: Final = (
+    "the cluster has no results store, and checkpoints are found again through it; "
+    "leave --checkpoint out, or start the brokers with --store"
+)
 
 
 class ClientDesk:
@@ -207,6 +211,8 @@ class ClientDesk:
         except RemoteProtocolError as error:
             return str(error)
         why = tasks.check_spec(spec, len(wire))
+        if why is None and spec.checkpoints and not state.store.enabled:
+            why = _NO_STORE
         if why is not None:
             return why
         if not state.table.admits(client.user, len(wire)):

@@ -18,6 +18,7 @@ from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core import increments, limits, rows
+from alb_core.files import FileRef
 from alb_core.messages import AttemptId, Chunk, Increments, Stored
 from alb_core.tasks import AttemptState
 
@@ -157,9 +158,16 @@ class Inflow:
         handed.lines_taken = last
         handed.under_way += 1
         self._state.counters["increments_stored"] += len(made)
-        self._state.store.keep(made, partial(self._on_lines, attempt_id, handed, last))
+        saved = next(
+            (saved for row in reversed(made) if (saved := increments.checkpoint_of(row)) is not None), None
+        )
+        self._state.store.keep(made, partial(self._on_lines, attempt_id, handed, last, saved))
 
-    def _on_lines(self, attempt_id: AttemptId, handed: _Handed, last: int) -> None:
+    def _on_lines(
+        self, attempt_id: AttemptId, handed: _Handed, last: int, saved: tuple[FileRef, ...] | None
+    ) -> None:
+        if saved is not None and attempt_id.task in self._state.table.live:
+            self._state.table.files.save(attempt_id.task, saved)  # not before: until now the older one counts
         handed.under_way -= 1
         handed.lines_stored = last
         self._news.setdefault(attempt_id, False)

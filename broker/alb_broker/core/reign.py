@@ -314,6 +314,7 @@ class Reign:
             self._drains.tick()
             self._archive.tick()
             self._inflow.tick()
+            self._resumption.tick()
             self._files.tick()
             self._clearance.tick()
             self._watch_progress()

@@ -6,6 +6,7 @@ superseded by then, and this reign's term has begun in the store.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -16,7 +17,10 @@ from alb_core.messages import AttemptId
 from alb_core.rows import Increment, Row, Span
 
 ROWS: Final = 2 * LINES_MAX
-#: The newest increments among which the newest of each key is looked for.
+#: The newest increments among which the newest of each key is looked for, and the newest checkpoint: a worker
+#: repeats it before there are more than half as many after it.
+SEEK_MAX: Final = 8
+#: Checkpoints looked up at once after a takeover.
 
 
 class Resumption:
@@ -30,6 +34,7 @@ class Resumption:
         self._state: Final = state
         self._reading: Final[set[AttemptId]] = set()
         self._read: Final[list[AttemptId]] = []  #: Attempts for which it is known now.
+        self._seeking = 0  #: Checkpoints that are being looked up.
 
     def awaited(self, task: Task) -> bool:
         """Tell whether the newest attempt of a task cannot run yet, for the store must be asked first."""
@@ -58,9 +63,30 @@ class Resumption:
         self._read.clear()
         return read
 
+    def tick(self) -> None:
+        """Look up the checkpoints that earlier leaders knew, some at a time: depots must keep their files."""
+        sought = self._state.table.files.sought
+        while sought and self._seeking < SEEK_MAX:
+            task_id = next(iter(sought))
+            del sought[task_id]
+            self._seeking += 1
+            self._scan(task_id, partial(self._on_sought, task_id))
+
+    def _on_sought(self, task_id: str, found: tuple[Row, ...], why: str) -> None:
+        self._seeking -= 1
+        files = self._state.table.files
+        if task_id not in self._state.table.live or files.knows(task_id):
+            return
+        if why:
+            files.sought[task_id] = None
+        else:
+            files.save(task_id, resume_of(row for row in found if isinstance(row, Increment)).files)
+
     def _ask(self, attempt_id: AttemptId) -> None:
-        span = Span(prefix=(attempt_id.task,))
-        self._state.store.scan(Increment, span, ROWS, partial(self._on_rows, attempt_id), newest_first=True)
+        self._scan(attempt_id.task, partial(self._on_rows, attempt_id))
+
+    def _scan(self, task_id: str, then: Callable[[tuple[Row, ...], str], None]) -> None:
+        self._state.store.scan(Increment, Span(prefix=(task_id,)), ROWS, then, newest_first=True)
 
     def _on_rows(self, attempt_id: AttemptId, found: tuple[Row, ...], why: str) -> None:
         self._reading.discard(attempt_id)
@@ -70,5 +96,7 @@ class Resumption:
         newest = task.newest() if task is not None else None
         if task is not None and newest is not None and newest.n == attempt_id.n:
             reported = [row for row in found if isinstance(row, Increment)]
-            task.resume = (attempt_id.n, resume_of(reported))
+            resume = resume_of(reported)
+            task.resume = (attempt_id.n, resume)
+            self._state.table.files.save(task.id, resume.files)
             self._read.append(attempt_id)

@@ -113,6 +113,8 @@ class Table:
         pending.tasks += 1
         pending.bytes += task.size_bytes
         self.files.add(task.spec.files)
+        if task.spec.checkpoints and task.attempts:
+            self.files.sought[task.id] = None
 
     def moved(self, task: Task, before: TaskState) -> None:
         """A live task changed its state."""
@@ -128,6 +130,7 @@ class Table:
         self._pending_bytes -= task.size_bytes
         pending = self._pending[task.user]
         self.files.remove(task.spec.files)
+        self.files.forget(task.id)
         pending.tasks -= 1
         pending.bytes -= task.size_bytes
         if not pending.tasks:

@@ -119,7 +119,7 @@ class Task:
         self.crashes = record.crashes
         self.cancel = record.cancel
         self.result = record.result
-        self.incremental = record.incremental or record.spec.steps > 0
+        self.incremental = record.incremental or record.spec.steps > 0 or bool(record.spec.checkpoints)
         #: A later attempt is given what the results store has of its increments.
         self.resume: tuple[int, Resume] | None = None  #: What was read for which attempt.
         self.queued_since = record.submitted  #: Cluster time from which it waits for a worker.

@@ -43,6 +43,8 @@ class TaskOptions(TypedDict, total=False):
     #: Paths here, or a mapping of names in the task's fresh directory to paths; there when it starts.
     returns: Sequence[str]
     #: Globs, relative to that directory: what they match at the end waits for `TaskFuture.fetch`.
+    checkpoints: Sequence[str]
+    #: Globs, relative to that directory: what they match is saved, and there again where the task goes on.
 
 
 def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
@@ -75,11 +77,12 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         on_lost=on_lost,
         name=options.get("name", ""),
         steps=options.get("steps", 0),
-        returns=_patterns(options.get("returns", ())),
+        returns=_patterns("returns", options.get("returns", ())),
+        checkpoints=_patterns("checkpoints", options.get("checkpoints", ())),
     )
 
 
-def _patterns(returns: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(returns, str):
-        raise InvalidTask("", "returns is one text; give a list of patterns")
-    return tuple(returns)
+def _patterns(name: str, patterns: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(patterns, str):
+        raise InvalidTask("", f"{name} is one text; give a list of patterns")
+    return tuple(patterns)

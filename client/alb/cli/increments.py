@@ -69,7 +69,8 @@ def increments(  # noqa: PLR0913 (one parameter an option)
 ) -> int:
     """Show what task ID reported while it ran: number, key, value.
 
-    Each was stored once, in this order. With --json a line each.
+    Each was stored once, in this order. With --json a line each. Under the key alb.checkpoint the worker
+    tells which files it saved (alb submit --checkpoint).
     """
     with place.client() as client:
         task_id = resolve(client, id_)
@@ -98,7 +99,19 @@ def _show(row: Increment, *, as_json: bool) -> None:
             {"seq": row.seq, "key": row.key, "value": value, "attempt": row.attempt, "time": row.time}
         )
     else:
-        out.echo(f"{row.seq}\t{row.key}\t{shown(row.value)}")
+        out.echo(f"{row.seq}\t{row.key}\t{told_checkpoint(row) or shown(row.value)}")
+
+
+def told_checkpoint(row: Increment) -> str:
+    """Return what a checkpoint holds, for people; empty: it is another increment."""
+    from alb.cli.values import format_size  # noqa: PLC0415
+    from alb_core.increments import checkpoint_of  # noqa: PLC0415
+
+    files = checkpoint_of(row)
+    if files is None:
+        return ""
+    size = format_size(sum(file.size_bytes for file in files))
+    return f"{len(files)} file{'' if len(files) == 1 else 's'}, {size}"
 
 
 class Reporter:
@@ -143,6 +156,6 @@ class Reporter:
         for row in self._client.increments(self._task_id, after=self._after):
             self._after = row.seq
             clock = time.strftime("%H:%M:%S", time.localtime(row.time))
-            value = shown(row.value)
+            value = told_checkpoint(row) or shown(row.value)
             told = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
             out.say(f"{clock} {f'{row.key} = ' if row.key else ''}{told}")

@@ -102,7 +102,7 @@ def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
         for each in found:
             _show_task(each.task, stored=each.stored)
             if each.task.incremental or each.stored:
-                _show_increments(client, each.task.id)
+                _show_increments(client, each.task)
     return 0
 
 
@@ -160,18 +160,23 @@ def _show_task(record: TaskRecord, *, stored: bool) -> None:
     out.echo(f"output    {stdout} bytes stdout, {stderr} bytes stderr (alb logs {record.id})")
 
 
-def _show_increments(client: Client, task_id: str) -> None:
-    """Show what a task reported last."""
-    from alb_core.increments import shown  # noqa: PLC0415
+def _show_increments(client: Client, record: TaskRecord) -> None:
+    """Show what a task reported last, and its newest checkpoint."""
+    from alb.cli.increments import told_checkpoint  # noqa: PLC0415
+    from alb_core.increments import LINES_MAX, checkpoint_of, shown  # noqa: PLC0415
 
+    # A checkpoint is recorded again before there are more increments after it.
+    count = LINES_MAX + 1 if record.spec.checkpoints else 1
     try:
-        found = client.newest_increments(task_id, 1)
+        found = client.newest_increments(record.id, count)[::-1]
     except AlbError as error:
         out.say(f"what it reported cannot be read: {error}")
         return
-    for row in found:
+    for row in [row for row in found if checkpoint_of(row) is None][:1]:
         told = f"{row.key} = {shown(row.value)[:200]}" if row.key else shown(row.value)[:200]
         out.echo(f"reported  {row.seq} increments, the last at {_clock(row.time)}: {told}")
+    for row in [row for row in found if checkpoint_of(row) is not None][:1]:
+        out.echo(f"saved     {told_checkpoint(row)}, at {_clock(row.time)}")
 
 
 def _is_ending(record: TaskRecord) -> bool:

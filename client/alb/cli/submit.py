@@ -94,6 +94,13 @@ if TYPE_CHECKING:
     help="Bring back what matches (quote it: 'out/*.csv', '**/*.log').",
 )
 @click.option("--return-dir", default=".", help="Where that goes; with --each-line below the line's number.")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    metavar="PATTERN",
+    multiple=True,
+    help="Save what matches when it changes; if the worker dies, the next one starts with it (quote it).",
+)
 @click.option("--detach", is_flag=True, help="Print the id once the task is accepted, and leave.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @json_option

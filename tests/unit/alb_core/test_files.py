@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from alb_core import limits
-from alb_core.files import FileRef, is_sha256, wrong_name
+from alb_core.files import FileRef, is_sha256, restored, wrong_name
 from alb_core.tasks import Cause, Outcome, TaskSpec, bounded, check_spec
 
 SHA = "0123456789abcdef" * 4
@@ -79,3 +79,23 @@ def test_a_result_keeps_no_reference_that_is_wrong() -> None:
     good = Outcome(cause=Cause.EXITED, exit_code=0, returned=(ref(),))
     assert bounded(good).returned == (ref(),)
     assert bounded(msgspec.structs.replace(good, returned=(ref("../x"),))).returned == ()
+
+
+def test_a_checkpoint_replaces_what_is_in_its_way() -> None:
+    """A file of the same name, one where it has a folder, one in a folder where it has a file."""
+    shipped = tuple(FileRef(name=name, sha256="0" * 64, size_bytes=1) for name in ("a", "b", "c/d", "e"))
+    saved = tuple(FileRef(name=name, sha256="1" * 64, size_bytes=1) for name in ("a", "b/x", "c"))
+    assert restored(shipped, saved) == (shipped[3], *saved)
+    assert restored(shipped, ()) == shipped
+
+
+def test_checkpoint_patterns_are_checked_as_return_patterns_are() -> None:
+    """They name files in the fresh directory, and there must be one."""
+    says = check_spec(TaskSpec(command="true", checkpoints=("../a",)), 0)
+    assert "checkpoint pattern '../a'" in (says or "")
+    assert "--cwd" in (check_spec(TaskSpec(command="true", checkpoints=("a",), cwd="/"), 0) or "")
+    many = ("a",) * (limits.RETURN_PATTERNS_MAX + 1)
+    assert "checkpoint patterns, more than" in (
+        check_spec(TaskSpec(command="true", checkpoints=many), 0) or ""
+    )
+    assert check_spec(TaskSpec(command="true", checkpoints=("a", "**/*.state")), 0) is None

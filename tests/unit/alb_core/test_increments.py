@@ -9,17 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alb_core import limits
+from alb_core.files import FileRef
 from alb_core.increments import (
+    CHECKPOINT_KEY,
     KEY_LENGTH_MAX,
     LINES_BYTES_MAX,
     LINES_MAX,
     VALUE_BYTES_MAX,
     Line,
     Resume,
+    checkpoint_line,
+    checkpoint_of,
     parse_line,
     resume_of,
     shown,
     size_bytes,
+    wrong_checkpoint,
 )
 from alb_core.rows import Increment
 
@@ -177,3 +183,55 @@ def test_an_attempt_is_given_a_bounded_number_of_bytes() -> None:
     assert given_.seq == 100
     one = Line("k", "x" * (LINES_BYTES_MAX + 1))
     assert resume_of(rows(one)).lines == (one,)
+
+
+STATE = FileRef(name="state", sha256="0" * 64, size_bytes=1)
+
+
+def test_no_command_can_report_a_checkpoint() -> None:
+    """What claims to be one is a value."""
+    line = b'{"key":"alb.checkpoint","value":[]}'
+    parsed = parse_line(line)
+    assert parsed == Line("", line.decode())
+
+
+def test_a_checkpoint_comes_back_as_it_was() -> None:
+    """Under its key; anything else is another increment."""
+    line = checkpoint_line((STATE,))
+    assert (line.key, checkpoint_of(line)) == (CHECKPOINT_KEY, (STATE,))
+    assert checkpoint_of(checkpoint_line(())) == ()
+    assert checkpoint_of(Line("state", line.value)) is None
+    outside = FileRef(name="../state", sha256="0" * 64, size_bytes=1)
+    for value in ("[", "3", '[{"name":"a"}]', checkpoint_line((outside,)).value):
+        assert checkpoint_of(Line(CHECKPOINT_KEY, value)) is None
+
+
+def test_the_files_of_a_checkpoint_fit_into_an_increment() -> None:
+    """As many as there may be, with the longest names; more, or what is longer as JSON, is refused."""
+    most = limits.CHECKPOINT_FILES_MAX
+    files = tuple(
+        FileRef(name=f"{number:x>255}", sha256="0" * 64, size_bytes=10**10, executable=True)
+        for number in range(most)
+    )
+    assert wrong_checkpoint(files) is None
+    assert len(checkpoint_line(files).value) <= VALUE_BYTES_MAX
+    more = (*files, STATE)
+    assert f"{most + 1} files match" in (wrong_checkpoint(more) or "")
+    quotes = tuple(msgspec.structs.replace(file, name=file.name.replace("x", '"')) for file in files)
+    assert "names of the files" in (wrong_checkpoint(quotes) or "")
+
+
+def test_an_attempt_is_given_the_newest_checkpoint() -> None:
+    """However many increments and keys came after it; and never as a line."""
+    old = msgspec.structs.replace(STATE, size_bytes=2)
+    lines = [checkpoint_line((old,)), checkpoint_line((STATE,))]
+    lines += [Line(str(number), '"' + "v" * 5000 + '"') for number in range(LINES_MAX + 9)]
+    rows = [
+        Increment(task="t", seq=seq, attempt=1, key=line.key, value=line.value, time=0.0)
+        for seq, line in enumerate(lines, 1)
+    ]
+    resume = resume_of(reversed(rows))
+    assert (resume.seq, resume.files) == (len(rows), (STATE,))
+    assert resume.lines[-1].key == str(LINES_MAX + 8)
+    assert CHECKPOINT_KEY not in {line.key for line in resume.lines}
+    assert resume_of(rows[:1]) == Resume(seq=1, files=(old,))

@@ -25,6 +25,7 @@ OTHERS: dict[str, Any] = {
     "name": "tuesday",
     "files": (FileRef(name="in", sha256="0" * 64, size_bytes=1),),
     "returns": ("*.pdf",),
+    "checkpoints": ("state",),
     "steps": 7,
 }
 

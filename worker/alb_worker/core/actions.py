@@ -70,6 +70,8 @@ class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
     attempt: AttemptId
     grace_s: float
+    resumes: bool = False
+    #: Its task goes on elsewhere: its checkpoint is wanted. Else nobody goes on with it.
 
 
 class UseDepots(msgspec.Struct, frozen=True, kw_only=True):

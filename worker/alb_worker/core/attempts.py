@@ -163,6 +163,14 @@ class Attempts:
         return len(self._waiting)
 
     @property
+    def saves(self) -> bool:
+        """Whether something that runs has checkpoints: its end takes as long as the last save."""
+        return any(
+            record.spec is not None and record.spec.checkpoints
+            for record in map(self.records.__getitem__, self._of_task.values())
+        )
+
+    @property
     def idle(self) -> bool:
         """Whether nothing runs and nothing is unacknowledged."""
         return not self.records
@@ -363,7 +371,8 @@ class Attempts:
             return []
         record.killed = True
         assert record.spec is not None
-        return [KillAttempt(attempt=record.attempt, grace_s=record.spec.grace_s)]
+        resumes = record.ends_as is Cause.EVICTED
+        return [KillAttempt(attempt=record.attempt, grace_s=record.spec.grace_s, resumes=resumes)]
 
     def _stop(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
         assert isinstance(stimulus, WorkerStops)
@@ -371,7 +380,9 @@ class Attempts:
             record.ends_as = Cause.INTERRUPTED
         record.killed = True
         assert record.spec is not None
-        return [KillAttempt(attempt=record.attempt, grace_s=min(record.spec.grace_s, stimulus.grace_s))]
+        grace_s = min(record.spec.grace_s, stimulus.grace_s)
+        resumes = stimulus.grace_s > 0 and record.ends_as is not Cause.KILLED
+        return [KillAttempt(attempt=record.attempt, grace_s=grace_s, resumes=resumes)]
 
     def _end_as_told(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         assert isinstance(stimulus, RunnerEnded)

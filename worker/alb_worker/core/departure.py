@@ -9,6 +9,8 @@ from alb_worker.core.attempts import STOP_GRACE_S
 
 KILL_S_MAX: Final = STOP_GRACE_S + 2.0
 #: The last command must be gone by then; what cannot be killed is left to the end of the runner.
+SAVE_S_MAX: Final = 20.0
+#: So much later where the last checkpoints of commands are being saved; systemd waits for 60 s in all.
 REPORT_S_MAX: Final = 5.0
 #: For the leader to acknowledge the reports of what was interrupted.
 DELETE_S_MAX: Final = 1.0
@@ -51,11 +53,17 @@ class Departure:
         """Whether nothing of the leader is heard or answered any more."""
         return self.stage in (Stage.REPLACED, Stage.GONE)
 
-    def enter(self, at: float, stage: Stage) -> None:
-        """Begin a stage."""
+    def enter(self, at: float, stage: Stage, *, saves: bool = False) -> None:
+        """Begin a stage.
+
+        Args:
+            at: Monotonic seconds.
+            stage: Which.
+            saves: Something that is being killed has checkpoints.
+        """
         self.stage = stage
         bounds = {Stage.KILLING: KILL_S_MAX, Stage.REPORTING: REPORT_S_MAX, Stage.DELETING: DELETE_S_MAX}
-        self._deadline = at + bounds.get(stage, KILL_S_MAX)
+        self._deadline = at + bounds.get(stage, KILL_S_MAX) + (SAVE_S_MAX if saves else 0.0)
 
     def due(self, at: float, *, live: int, idle: bool, deleting: bool) -> Stage | None:
         """Return the next stage where this one is over, else None.

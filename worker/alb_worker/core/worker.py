@@ -363,7 +363,7 @@ class WorkerCore:
             replaced = self._departure.stage is Stage.REPLACED
             self._departure.enter(event.at, Stage.GONE)
             return [_REPLACED if replaced else Exit(code=EXIT_STOPPED_TWICE, why="asked twice to stop")]
-        self._departure.enter(event.at, Stage.KILLING)
+        self._departure.enter(event.at, Stage.KILLING, saves=self.attempts.saves)
         stop = WorkerStops(at=event.at, grace_s=STOP_GRACE_S)
         note = Note("worker_stopping", {"running": self.attempts.live})
         leaving = SendToLeader(message=Leaving())

@@ -78,8 +78,15 @@ class Depots:
                 f"the file {content.sha256[:12]}… cannot be had", patience, MISSING_S, UNREACHABLE_S, goes_on
             )
 
-    def store(self, content: Content, descriptor: int, goes_on: GoesOn) -> None:
-        """Bring a file to whichever depot takes it; raises as `fetch` does."""
+    def store(self, content: Content, descriptor: int, goes_on: GoesOn, within_s: float = RETURN_S) -> None:
+        """Bring a file to whichever depot takes it; raises as `fetch` does, and WrongContent.
+
+        Args:
+            content: What the file holds.
+            descriptor: Open for reading.
+            goes_on: Asked between pieces.
+            within_s: How long to try while no depot takes it.
+        """
         patience = _Patience()
         while True:
             depots = self._known
@@ -92,7 +99,7 @@ class Depots:
                     patience.failed(error, moved=False)
                 else:
                     return
-            self._wait("no depot takes the file", patience, RETURN_S, RETURN_S, goes_on)
+            self._wait("no depot takes the file", patience, within_s, within_s, goes_on)
 
     def _wait(
         self, what: str, patience: _Patience, refused_s: float, silent_s: float, goes_on: GoesOn

@@ -28,10 +28,12 @@ from alb_worker.courier.messages import (
     Discard,
     Noted,
     Prepare,
+    Save,
     Settings,
     ToCourier,
     UseDepots,
 )
+from alb_worker.courier.saving import Saver
 from alb_worker.runner.link import FrameLink
 
 ERRANDS_MAX: Final = 128
@@ -52,6 +54,7 @@ class Courier:
         self._answers: deque[msgspec.Struct] = deque()
         self._depots = Depots(self._note)
         self._errands = Errands(Path(settings.home), settings.cache_bytes_max, self._depots, self._note)
+        self._saver = Saver(self._depots)
         self._threads = ThreadPoolExecutor(ERRANDS_MAX, "errand")
         self._called_off: dict[AttemptId, threading.Event] = {}
         #: Errands under way, and what calls them off.
@@ -82,17 +85,20 @@ class Courier:
                     self._called_off[attempt].set()
             case Discard(directory=directory):
                 self._threads.submit(discard, directory)
-            case Prepare() | Collect():
+            case Prepare() | Collect() | Save():
                 called_off = self._called_off[message.attempt] = threading.Event()
                 self._threads.submit(self._carry_out, message, called_off)
 
-    def _carry_out(self, order: Prepare | Collect, called_off: threading.Event) -> None:
+    def _carry_out(self, order: Prepare | Collect | Save, called_off: threading.Event) -> None:
         goes_on = partial(_not_set, called_off)
         try:
-            if isinstance(order, Prepare):
-                self._say(self._errands.prepare(order, goes_on))
-            else:
-                self._say(self._errands.collect(order, goes_on))
+            match order:
+                case Prepare():
+                    self._say(self._errands.prepare(order, goes_on))
+                case Collect():
+                    self._say(self._errands.collect(order, goes_on))
+                case Save():
+                    self._say(self._saver.save(order, goes_on))
         except TransferStopped:
             pass
         except BaseException:  # noqa: BLE001 (a thread's defect ends the process, as it would in any other)

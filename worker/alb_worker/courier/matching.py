@@ -2,8 +2,8 @@
 
 Patterns are globs relative to the directory: ``*``, ``?`` and ``[…]`` within a name, ``**`` for any folders.
 As in a shell, a wildcard does not match a leading dot. Only regular files count, and no symbolic link is
-followed: nothing outside the directory comes back. The command and all its processes are over, so nothing
-moves meanwhile.
+followed: nothing outside the directory comes back. While a checkpoint is looked for, the command runs and may
+move files: what is found is looked at again afterwards.
 """
 
 from __future__ import annotations

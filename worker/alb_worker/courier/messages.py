@@ -12,6 +12,7 @@ import msgspec
 from alb_core.files import FileRef
 from alb_core.messages import AttemptId
 from alb_core.notes import Note
+from alb_worker.core.saving import Seen
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,21 @@ class Collect(CourierMessage, frozen=True, kw_only=True):
     patterns: tuple[str, ...]
 
 
+class Save(CourierMessage, frozen=True, kw_only=True):
+    """Bring what a running attempt has to a depot, as far as it changed. Answer: Saved, unless Abandon comes.
+
+    The directory stays. One order of an attempt is answered before the next one is given.
+    """
+
+    attempt: AttemptId
+    directory: str
+    patterns: tuple[str, ...]
+    seen: tuple[Seen, ...]
+    #: What the last save found.
+    last: bool
+    #: The command is over, and its end waits for this.
+
+
 class Abandon(CourierMessage, frozen=True, kw_only=True):
     """Nobody wants this attempt's files any more: stop, and remove what is there. No answer."""
 
@@ -61,7 +77,7 @@ class Discard(CourierMessage, frozen=True, kw_only=True):
     directory: str
 
 
-ToCourier: TypeAlias = UseDepots | Prepare | Collect | Abandon | Discard
+ToCourier: TypeAlias = UseDepots | Prepare | Collect | Save | Abandon | Discard
 
 
 class Prepared(CourierMessage, frozen=True, kw_only=True):
@@ -89,10 +105,19 @@ class Collected(CourierMessage, frozen=True, kw_only=True):
     #: Why something that matched is not there, as a sentence.
 
 
+class Saved(CourierMessage, frozen=True, kw_only=True):
+    """Depots have all of these files, or there was trouble and they do not make a checkpoint."""
+
+    attempt: AttemptId
+    files: tuple[FileRef, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    trouble: str = ""
+
+
 class Noted(CourierMessage, frozen=True, kw_only=True):
     """Something for the agent's log."""
 
     note: Note
 
 
-FromCourier: TypeAlias = Prepared | NotPrepared | Collected | Noted
+FromCourier: TypeAlias = Prepared | NotPrepared | Collected | Saved | Noted

@@ -79,6 +79,8 @@ class Started(RunnerMessage, frozen=True, kw_only=True):
     attempt: AttemptId
     pid: int
     #: The leader of the attempt's session.
+    directory: str = ""
+    #: Its fresh directory, where Start asked to keep it; it moves away before Ended.
 
 
 class Output(RunnerMessage, frozen=True, kw_only=True):

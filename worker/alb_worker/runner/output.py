@@ -138,7 +138,8 @@ class OutputFlow:
         """Tell the agent that an attempt runs, if it was not told."""
         if not attempt.announced:
             attempt.announced = True
-            self._link.send(Started(attempt=attempt.id, pid=attempt.pid))
+            directory = attempt.directory.path if attempt.keep and attempt.directory is not None else ""
+            self._link.send(Started(attempt=attempt.id, pid=attempt.pid, directory=directory))
 
     def _send_output(self, attempt: RunningAttempt, pipe: OutputPipe) -> None:
         if pipe.held_bytes:

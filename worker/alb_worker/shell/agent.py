@@ -51,6 +51,7 @@ from alb_worker.core.events import (
 from alb_worker.core.steps import first_step
 from alb_worker.core.worker import WorkerCore
 from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started
+from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.links import LeaderSocket, OutputSocket, Source, Wanted
@@ -125,7 +126,8 @@ class Agent:
         self._spool = spool
         self._increments = increments
         self._news = RunnerNews(spool)
-        self._luggage = Luggage(self._launch, runner, courier, inbox.bell.ring, logger)
+        self._checkpoints = Checkpoints(courier, increments, logger)
+        self._luggage = Luggage(self._launch, runner, courier, inbox.bell.ring, logger, self._checkpoints)
         self._meter = meter
         self._logger = logger
         self._leader = LeaderSocket(identity)
@@ -244,13 +246,16 @@ class Agent:
                     self._logger.info(
                         "runner_started", pid=message.pid, cgroup=message.cgroup, dyed=message.dyed
                     )
-        self._take_in(self._luggage.unpack(pieces))
+        unpacked = self._luggage.unpack(pieces)
+        self._report_saved()
+        self._take_in(unpacked)
         if death is not None:
             self._replace_runner(death)
 
     def _hear_courier(self, ready: set[Source]) -> None:
         if self._luggage.courier.fileno() in ready or self._luggage.courier.has_news:
             self._luggage.hear()
+        self._report_saved()
         over = self._luggage.take()
         if over:
             self._take_in(over)
@@ -272,9 +277,9 @@ class Agent:
         for leftover in self._runner.restart():
             self._logger.warning("leftover_killed", pid=leftover.pid, task=leftover.task, gone=leftover.gone)
         self._news.abandon()
+        self._luggage.abandon()
         for attempt, lines in self._increments.abandon():
             self._report(attempt, lines)
-        self._luggage.abandon()
         self._handle(RunnerLost(at=monotonic()))
 
     def _tick(self, at: float) -> None:
@@ -285,7 +290,9 @@ class Agent:
             for attempt in self._spool.expire(at, self._core.keeping.owes):
                 self._handle(SpoolDropped(at=at, attempt=attempt))
         for attempt, lines in self._increments.poll():
-            self._report(attempt, lines)
+            if not self._checkpoints.hold(attempt, lines):
+                self._report(attempt, lines)
+        self._checkpoints.tick()
         self._handle(Tick(at=at))
 
     # --- the core -----------------------------------------------------------------------------------------
@@ -308,6 +315,11 @@ class Agent:
             return
         first = first_step(resume.lines) if resume is not None else 1
         self._runner.start_attempt(action.attempt, action.spec, marks, first, prepared)
+
+    def _report_saved(self) -> None:
+        """Report the increments whose checkpoint is safe."""
+        for attempt, lines in self._checkpoints.take_lines():
+            self._report(attempt, lines)
 
     def _report(self, attempt: AttemptId, lines: tuple[Line, ...]) -> None:
         if lines:

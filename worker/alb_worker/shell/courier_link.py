@@ -26,6 +26,8 @@ from alb_worker.courier.messages import (
     NotPrepared,
     Prepare,
     Prepared,
+    Save,
+    Saved,
     Settings,
     UseDepots,
 )
@@ -36,7 +38,9 @@ TRIES_MAX: Final = 3
 #: Couriers that may die over one order: it may be what kills them.
 _DIED: Final = f"the worker's courier died {TRIES_MAX} times over its files"
 
-Order = Prepare | Collect
+Order = Prepare | Collect | Save
+
+_ANSWERS: Final = {Prepare: (Prepared, NotPrepared), Collect: (Collected,), Save: (Saved,)}
 
 
 class CourierLink:
@@ -56,7 +60,7 @@ class CourierLink:
         #: Those without an answer, and how many couriers had them.
         self._link: FrameLink[FromCourier] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._failed: list[NotPrepared | Collected] = []
+        self._failed: list[NotPrepared | Collected | Saved] = []
         #: Answers that no courier gave.
 
     def fileno(self) -> int:
@@ -92,8 +96,9 @@ class CourierLink:
             self._link.send(Abandon(attempt=attempt))
 
     def discard(self, directory: str) -> None:
-        """Nobody wants the files in a prepared directory any more."""
-        if self._link is not None:
+        """Nobody wants the files in a directory any more, prepared or left by a command."""
+        if self._ready():
+            assert self._link is not None  # noqa: S101 (narrows the type)
             self._link.send(Discard(directory=directory))
 
     def flush(self) -> None:
@@ -108,7 +113,7 @@ class CourierLink:
         if self._link is None:
             return received
         for message in self._link.receive():
-            if isinstance(message, Noted) or self._orders.pop(message.attempt, None) is not None:
+            if isinstance(message, Noted) or self._answers(message):
                 received.append(message)
             elif isinstance(message, Prepared):
                 self.discard(message.directory)  # called off when it was done
@@ -176,6 +181,14 @@ class CourierLink:
             for order in again:
                 self._link.send(order)
 
+    def _answers(self, message: Prepared | NotPrepared | Collected | Saved) -> bool:
+        """Take an answer; False: it is to an order that was called off, perhaps for another one."""
+        order, _ = self._orders.get(message.attempt, (None, 0))
+        if order is None or not isinstance(message, _ANSWERS[type(order)]):
+            return False
+        del self._orders[message.attempt]
+        return True
+
     def _fail_all(self, why: str) -> None:
         for order, _ in list(self._orders.values()):
             self._fail(order, why)
@@ -184,6 +197,8 @@ class CourierLink:
         del self._orders[order.attempt]
         if isinstance(order, Prepare):
             self._failed.append(NotPrepared(attempt=order.attempt, why=why))
+        elif isinstance(order, Save):
+            self._failed.append(Saved(attempt=order.attempt, trouble=why))
         else:
             self._failed.append(Collected(attempt=order.attempt, files=(), unreturned=why))
 

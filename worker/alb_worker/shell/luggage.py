@@ -11,13 +11,15 @@ from typing import Final
 
 import msgspec
 
+from alb_core.files import FileRef, restored
 from alb_core.io.clock import monotonic
 from alb_core.io.logs import Logger, write_note
 from alb_core.messages import AttemptId
 from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import KillAttempt, LaunchAttempt
-from alb_worker.courier.messages import Collect, Collected, Noted, NotPrepared, Prepare, Prepared
+from alb_worker.courier.messages import Collect, Collected, Noted, NotPrepared, Prepare, Prepared, Saved
 from alb_worker.runner.messages import Ended, Output, Started
+from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.runner_link import RunnerLink
 
@@ -34,17 +36,20 @@ class Luggage:
         courier: Moves files.
         ring: Wakes the agent's loop: ``take`` has something.
         logger: Takes the courier's notes.
+        checkpoints: Has saved what commands are to go on from.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 (those it stands between)
         self,
         start: Callable[[LaunchAttempt, str], None],
         runner: RunnerLink,
         courier: CourierLink,
         ring: Callable[[], None],
         logger: Logger,
+        checkpoints: Checkpoints,
     ) -> None:
         self.courier: Final = courier
+        self.checkpoints: Final = checkpoints
         self._start: Final = start
         self._runner: Final = runner
         self._ring: Final = ring
@@ -61,9 +66,11 @@ class Luggage:
         """Start an attempt, once its files are there."""
         if action.spec.returns:
             self._patterns[action.attempt] = action.spec.returns
-        if action.spec.files:
+        self.checkpoints.begin(action)
+        files = restored(action.spec.files, _saved(action))
+        if files:
             self._launching[action.attempt] = action
-            order = Prepare(attempt=action.attempt, files=action.spec.files, ordered_at=monotonic())
+            order = Prepare(attempt=action.attempt, files=files, ordered_at=monotonic())
             self.courier.order(order)
             self._ring_for_failures()
         else:
@@ -72,9 +79,11 @@ class Luggage:
     def kill(self, action: KillAttempt) -> None:
         """End an attempt: its command, or what is done for it before or after."""
         attempt = action.attempt
+        self.checkpoints.on_killed(action)
         if attempt in self._launching:
             del self._launching[attempt]
             self._patterns.pop(attempt, None)
+            self.checkpoints.forget(attempt)
             self.courier.call_off(attempt)
             self._end(_not_started(attempt, Cause.KILLED, "it was ended while its files were fetched", None))
         elif attempt in self._returning:
@@ -85,31 +94,28 @@ class Luggage:
                 ended.outcome, cause=Cause.KILLED, exit_code=None, signal=None, why=_CALLED_OFF
             )
             self._end(msgspec.structs.replace(ended, outcome=outcome))
+        elif self.checkpoints.ends(attempt):
+            if not action.resumes:
+                self._patterns.pop(attempt, None)
+            self._ring()  # its command is over; what is done for it may be over now, too
         else:
             self._runner.kill(attempt, action.grace_s)
 
     def unpack(self, messages: list[Started | Output | Ended]) -> list[Started | Output | Ended]:
-        """Take what the runner said, and keep back the ends of attempts that bring something back."""
-        if not self._patterns:
+        """Take what the runner said, and keep back the ends of attempts that save or bring something back."""
+        if not self._patterns and not self.checkpoints:
             return messages
         passed: list[Started | Output | Ended] = []
         for message in messages:
+            if isinstance(message, Started):
+                self.checkpoints.on_started(message)
             if not isinstance(message, Ended):
                 passed.append(message)
-                continue
-            patterns = self._patterns.pop(message.attempt, ())
-            if patterns and message.kept:
-                self._returning[message.attempt] = message
-                self.courier.order(
-                    Collect(attempt=message.attempt, directory=message.kept, patterns=patterns)
-                )
-                self._ring_for_failures()
-            elif patterns and message.outcome.cause is not Cause.NOT_STARTED:
-                why = "its command removed the directory that its files were to come from"
-                outcome = msgspec.structs.replace(message.outcome, unreturned=why)
-                passed.append(msgspec.structs.replace(message, outcome=outcome))
+            elif message.attempt in self.checkpoints:
+                self.checkpoints.on_ended(message)
+                self._ring()
             else:
-                passed.append(message)
+                passed += self._bring_back(message)
         return passed
 
     def hear(self) -> None:
@@ -122,22 +128,23 @@ class Luggage:
                     action = self._launching.pop(message.attempt)
                     self._start(action, message.directory)
                 case NotPrepared():
-                    del self._launching[message.attempt]
-                    self._patterns.pop(message.attempt, None)
-                    self._end(
-                        _not_started(message.attempt, Cause.NOT_STARTED, message.why, _EXIT_NOT_STARTED)
-                    )
+                    self._give_up(self._launching.pop(message.attempt), message.why)
                 case Collected():
                     self._finish(message)
+                case Saved():
+                    self.checkpoints.on_saved(message)
 
     def take(self) -> list[Ended]:
-        """Return the attempts that are over, with what came back of them."""
+        """Return the attempts that are over, with what came back; after ``checkpoints.take_lines``."""
+        for ended in self.checkpoints.take_over():
+            self._over += self._bring_back(ended)
         over, self._over = self._over, []
         return over
 
     def forget(self, attempt: AttemptId, prepared: str) -> None:
         """An attempt could not be started, for a reason that has nothing to do with its files."""
         self._patterns.pop(attempt, None)
+        self.checkpoints.forget(attempt)
         if prepared:
             self.courier.discard(prepared)
 
@@ -149,8 +156,34 @@ class Luggage:
         self._returning.clear()
         self._patterns.clear()
         self._over.clear()
+        self.checkpoints.abandon()
 
     # --- leaves -------------------------------------------------------------------------------------------
+
+    def _bring_back(self, ended: Ended) -> list[Ended]:
+        """Have brought back what is wanted of an attempt; return it where nothing is, or nothing is left."""
+        patterns = self._patterns.pop(ended.attempt, ())
+        if patterns and ended.kept:
+            self._returning[ended.attempt] = ended
+            self.courier.order(Collect(attempt=ended.attempt, directory=ended.kept, patterns=patterns))
+            self._ring_for_failures()
+            return []
+        if patterns and ended.outcome.cause is not Cause.NOT_STARTED:
+            why = "its command removed the directory that its files were to come from"
+            ended = msgspec.structs.replace(
+                ended, outcome=msgspec.structs.replace(ended.outcome, unreturned=why)
+            )
+        if ended.kept:
+            self.courier.discard(ended.kept)
+        return [ended]
+
+    def _give_up(self, action: LaunchAttempt, why: str) -> None:
+        """The files of an attempt cannot be had. It is not run without its checkpoint."""
+        self._patterns.pop(action.attempt, None)
+        self.checkpoints.forget(action.attempt)
+        if _saved(action):
+            why = f"what it was to go on from cannot be restored, submit it again to begin anew: {why}"
+        self._end(_not_started(action.attempt, Cause.NOT_STARTED, why, _EXIT_NOT_STARTED))
 
     def _finish(self, collected: Collected) -> None:
         ended = self._returning.pop(collected.attempt)
@@ -168,6 +201,11 @@ class Luggage:
     def _ring_for_failures(self) -> None:
         if self.courier.has_news:
             self._ring()
+
+
+def _saved(action: LaunchAttempt) -> tuple[FileRef, ...]:
+    """Return the files of the checkpoint that an attempt goes on from."""
+    return action.resume.files if action.resume is not None else ()
 
 
 def _not_started(attempt: AttemptId, cause: Cause, why: str, exit_code: int | None) -> Ended:

@@ -142,7 +142,7 @@ class RunnerLink:
                 memory_bytes=spec.request.memory_bytes,
                 marks=dict(marks),
                 prepared=prepared,
-                keep=bool(spec.returns),
+                keep=bool(spec.returns or spec.checkpoints),
             )
         )
 

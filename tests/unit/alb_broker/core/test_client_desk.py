@@ -228,6 +228,7 @@ def test_the_same_id_for_something_else_is_a_conflict(again: Submit, peer: bytes
         (submit(1, TaskSpec(command=())), "empty"),
         (submit(1, TaskSpec(command="x", env={"A": "y" * limits.SPEC_BYTES_MAX})), "large environments"),
         (submit(1, TaskSpec(command="x", request=Request(cpus=0))), "cpus"),
+        (submit(1, TaskSpec(command="x", checkpoints=("a",))), "start the brokers with --store"),
     ],
 )
 def test_a_wrong_submission_is_rejected_with_a_sentence(message: Submit, part: str) -> None:

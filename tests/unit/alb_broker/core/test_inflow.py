@@ -24,7 +24,8 @@ from alb_broker.core import inflow as module
 from alb_broker.core.actions import Action, IncrementsMarked, StoreRows
 from alb_broker.store import events
 from alb_core import limits, rows, znodes
-from alb_core.increments import KEY_LENGTH_MAX, LINES_MAX, VALUE_BYTES_MAX, Line
+from alb_core.files import FileRef
+from alb_core.increments import KEY_LENGTH_MAX, LINES_MAX, VALUE_BYTES_MAX, Line, checkpoint_line
 from alb_core.messages import AttemptEnded, AttemptId, Chunk, Goodbye, Increments, Stored, StreamName
 from alb_core.tasks import AttemptState, Cause, TaskRecord, TaskState
 
@@ -401,3 +402,14 @@ def test_what_runs_is_not_forgotten() -> None:
     each.inflow.tick()
     assert each.task(1).state is TaskState.RUNNING
     assert pieces(hand(each, chunk(b"hello more"))) == [(5, b" more")]
+
+
+def test_the_depots_hear_of_a_checkpoint_when_it_is_stored() -> None:
+    """Until then the one before counts: that is what an attempt would be given."""
+    each = desks()
+    old, new = (FileRef(name="state", sha256=digit * 64, size_bytes=7) for digit in "12")
+    each.state.table.files.save(task_id(1), (old,))
+    (handed,) = of_type(StoreRows, say(each, 1, checkpoint_line((old,)), checkpoint_line((new,)), ONE))
+    assert each.state.table.files.used(()) == {old.sha256: 7}
+    each.state.store.on_event(events.StoreWritten(at=0.0, epoch=1, tokens=(handed.token,)))
+    assert each.state.table.files.used(()) == {new.sha256: 7}

@@ -53,3 +53,18 @@ def test_it_knows_whether_something_changed() -> None:
     assert not inventory.changed
     inventory.remove((ref(1),))
     assert inventory.changed
+
+
+def test_the_newest_checkpoint_of_a_live_task_is_used() -> None:
+    """The one before is not, nor is any when the task is live no more."""
+    inventory = Inventory()
+    old, new = (FileRef(name="state", sha256=digit * 64, size_bytes=7) for digit in "12")
+    inventory.sought["t"] = None
+    inventory.save("t", (old,))
+    assert (inventory.changed, inventory.knows("t"), inventory.sought) == (True, True, {})
+    inventory.save("t", (new,))
+    assert inventory.used(()) == {new.sha256: 7}
+    inventory.save("t", (new,))
+    assert not inventory.changed
+    inventory.forget("t")
+    assert (inventory.changed, inventory.used(())) == (True, {})

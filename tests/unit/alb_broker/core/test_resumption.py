@@ -11,7 +11,8 @@ from alb_broker.core.actions import Action, ResumeWanted, ScanStore, StoreRows
 from alb_broker.core.resumption import ROWS
 from alb_broker.store import events
 from alb_core import limits
-from alb_core.increments import Line, Resume
+from alb_core.files import FileRef
+from alb_core.increments import Line, Resume, checkpoint_line
 from alb_core.messages import AttemptStarted, Goodbye, Run
 from alb_core.rows import Increment, Row, Span
 from alb_core.tasks import AttemptState
@@ -214,3 +215,41 @@ def test_nothing_is_ordered_twice_for_one_answer() -> None:
     assert each.resumption.take_read() == []
     each.workers.send_resumed()
     assert orders(each.commit(), W1) == []
+
+
+SAVED = (FileRef(name="state", sha256="1" * 64, size_bytes=7),)
+
+
+def checkpoint_row(seq: int = 1) -> Increment:
+    """Return a checkpoint as it is stored."""
+    line = checkpoint_line(SAVED)
+    return Increment(task=task_id(1), seq=seq, attempt=1, key=line.key, value=line.value, time=0.0)
+
+
+def scanned(each: Desks, scan: ScanStore, *rows: Row, error: str | None = None) -> None:
+    """Let the store answer."""
+    each.state.store.on_event(events.StoreScanned(at=0.0, epoch=1, token=scan.token, rows=rows, error=error))
+
+
+def test_the_checkpoint_that_is_given_is_used() -> None:
+    """The depots must not remove what the next attempt starts with."""
+    each = desks()
+    scanned(each, pass_barrier(each, want(each)), checkpoint_row())
+    assert each.task(1).resume == (2, Resume(seq=1, files=SAVED))
+    assert each.state.table.files.used(()) == {"1" * 64: 7}
+
+
+def test_after_a_takeover_checkpoints_are_looked_up() -> None:
+    """Of tasks that an earlier leader placed; again where the store does not answer; each once."""
+    each = desks()
+    files = each.state.table.files
+    files.sought[task_id(1)] = None
+    for error, rows in (("away", ()), (None, (checkpoint_row(),))):
+        each.resumption.tick()
+        (scan,) = of_type(ScanStore, each.state.take_out())
+        assert scan.span == Span(prefix=(task_id(1),))
+        scanned(each, scan, *rows, error=error)
+        assert files.knows(task_id(1)) is (error is None)
+    each.resumption.tick()
+    assert of_type(ScanStore, each.state.take_out()) == []
+    assert files.used(()) == {"1" * 64: 7}

@@ -483,3 +483,20 @@ def test_who_wanted_the_end_last_decides_what_it_counts_as() -> None:
     yard.stop()
     yard.ended(ended(A1, cause=Cause.KILLED))
     assert yard.cause(A1) is Cause.EVICTED
+
+
+def test_only_what_goes_on_elsewhere_saves_at_its_end() -> None:
+    """Evicted or stopped it does; not cancelled, and not where a newer incarnation has the worker's name."""
+    ways: list[tuple[Callable[[_Yard], list[WorkerAction]], bool]] = [
+        (lambda yard: yard.evict(A1), True),
+        (lambda yard: yard.stop(), True),
+        (lambda yard: yard.kill(A1), False),
+        (lambda yard: yard.stop(grace_s=0.0), False),
+    ]
+    for way, resumes in ways:
+        yard = _Yard()
+        yard.run(run(A1, TaskSpec(command="x", checkpoints=("a",))))
+        assert yard.attempts.saves
+        (killed,) = [action for action in way(yard) if isinstance(action, KillAttempt)]
+        assert killed.resumes is resumes
+    assert not _Yard().attempts.saves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alb_worker.core.departure import DELETE_S_MAX, KILL_S_MAX, REPORT_S_MAX, Departure, Stage
+from alb_worker.core.departure import DELETE_S_MAX, KILL_S_MAX, REPORT_S_MAX, SAVE_S_MAX, Departure, Stage
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,12 @@ def test_a_worker_that_stays_has_nothing_due() -> None:
     assert not departure.silent
     departure.enter(0.0, Stage.REPLACED)
     assert departure.silent
+
+
+def test_the_last_checkpoints_get_more_time() -> None:
+    """Killing is over later where something is being saved."""
+    departure = Departure()
+    departure.enter(0.0, Stage.KILLING, saves=True)
+    busy = {"live": 1, "idle": False, "deleting": False}
+    assert departure.due(KILL_S_MAX, **busy) is None  # type: ignore[arg-type]
+    assert departure.due(KILL_S_MAX + SAVE_S_MAX, **busy) is Stage.REPORTING  # type: ignore[arg-type]

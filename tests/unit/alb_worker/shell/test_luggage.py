@@ -8,11 +8,13 @@ import pytest
 from tests.worker_parts import attempt
 
 from alb_core.files import FileRef
+from alb_core.increments import Line, Resume, checkpoint_line
 from alb_core.io import logs
 from alb_core.tasks import Cause, Outcome, TaskSpec
 from alb_worker.core.actions import KillAttempt, LaunchAttempt
-from alb_worker.courier.messages import Collect, Collected, NotPrepared, Prepare, Prepared
+from alb_worker.courier.messages import Collect, Collected, NotPrepared, Prepare, Prepared, Save, Saved
 from alb_worker.runner.messages import Ended, Started
+from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.luggage import Luggage
 
 A1 = attempt(1)
@@ -23,13 +25,13 @@ class Courier:
     """A courier that does what the test says."""
 
     def __init__(self) -> None:
-        self.orders: list[Prepare | Collect] = []
+        self.orders: list[Prepare | Collect | Save] = []
         self.called_off: list[Any] = []
         self.discarded: list[str] = []
         self.said: list[Any] = []
         self.has_news = False
 
-    def order(self, order: Prepare | Collect) -> None:
+    def order(self, order: Prepare | Collect | Save) -> None:
         """Take an order."""
         self.orders.append(order)
 
@@ -55,25 +57,36 @@ class Stage:
         self.started: list[tuple[Any, str]] = []
         self.killed: list[Any] = []
         self.rings = 0
+        self.reported: tuple[Line, ...] = ()
         self.luggage = Luggage(
             lambda action, prepared: self.started.append((action.attempt, prepared)),
             self,  # type: ignore[arg-type]
             self.courier,  # type: ignore[arg-type]
             self.ring,
             logs.configure("error"),
+            Checkpoints(self.courier, self, logs.configure("error")),  # type: ignore[arg-type]
         )
 
     def ring(self) -> None:
         """Wake the agent."""
         self.rings += 1
 
+    def finish(self, _of: Any) -> tuple[Line, ...]:
+        """Be the file of increments."""
+        reported, self.reported = self.reported, ()
+        return reported
+
+    def told(self) -> list[Line]:
+        """Return the increments that may be told now."""
+        return [line for _, lines in self.luggage.checkpoints.take_lines() for line in lines]
+
     def kill(self, of: Any, _grace_s: float) -> None:
         """Be the runner."""
         self.killed.append(of)
 
-    def launch(self, **spec: Any) -> None:
+    def launch(self, resume: Resume | None = None, **spec: Any) -> None:
         """Have an attempt launched."""
-        self.luggage.launch(LaunchAttempt(attempt=A1, spec=TaskSpec(command="true", **spec)))
+        self.luggage.launch(LaunchAttempt(attempt=A1, spec=TaskSpec(command="true", **spec), resume=resume))
 
     def end(self, kept: str = "/kept", cause: Cause = Cause.EXITED) -> list[Any]:
         """Have the runner say that it is over."""
@@ -182,3 +195,73 @@ def test_what_could_not_be_started_leaves_nothing(stage: Stage) -> None:
     stage.luggage.forget(A1, "/d")
     assert stage.courier.discarded == ["/d"]
     assert len(stage.end()) == 2
+
+
+def test_an_attempt_starts_with_its_checkpoint(stage: Stage) -> None:
+    """Which replaces what the task takes along; without it, it does not start at all."""
+    saved = FileRef(name="a", sha256="2" * 64, size_bytes=2)
+    stage.launch(files=(FILE,), checkpoints=("a",), resume=Resume(seq=1, files=(saved,)))
+    (order,) = stage.courier.orders
+    assert isinstance(order, Prepare)
+    assert order.files == (saved,)
+    (over,) = stage.hear(NotPrepared(attempt=A1, why="no depot has it"))
+    assert over.outcome.cause is Cause.NOT_STARTED
+    assert "cannot be restored, submit it again to begin anew: no depot has it" in over.outcome.why
+    assert A1 not in stage.luggage.checkpoints
+
+
+def test_the_last_save_comes_before_the_files_that_return(stage: Stage) -> None:
+    """The increments are told between both, and the end after them."""
+    stage.launch(checkpoints=("a",), returns=("*",))
+    stage.reported = (Line("n", "1"),)
+    assert [type(message) for message in stage.end()] == [Started]
+    (save,) = stage.courier.orders
+    assert save == Save(attempt=A1, directory="/kept", patterns=("a",), seen=(), last=True)
+    assert stage.hear(Saved(attempt=A1, files=(FILE,))) == []
+    assert stage.told() == [checkpoint_line((FILE,)), Line("n", "1")]
+    assert stage.courier.orders[1] == Collect(attempt=A1, directory="/kept", patterns=("*",))
+    (over,) = stage.hear(Collected(attempt=A1, files=(FILE,)))
+    assert over.outcome.returned == (FILE,)
+
+
+def test_a_directory_that_nobody_wants_is_removed(stage: Stage) -> None:
+    """It was kept for the last save, and nothing is to be saved."""
+    stage.launch(checkpoints=("a",))
+    stage.end()
+    assert len(stage.luggage.take()) == 1
+    assert stage.courier.discarded == ["/kept"]
+
+
+def test_a_failed_last_save_is_said(stage: Stage) -> None:
+    """Beside what else there is to say; the task has its result, so its increments are told."""
+    stage.launch(checkpoints=("a",))
+    stage.reported = (Line("n", "1"),)
+    stage.end(cause=Cause.TIMED_OUT)
+    (over,) = stage.hear(Saved(attempt=A1, trouble="no depot"))
+    assert over.outcome.why == "w; its last checkpoint was not saved: no depot"
+    assert stage.told() == [Line("n", "1")]
+
+
+def test_a_cancelled_task_does_not_wait_for_its_last_save(stage: Stage) -> None:
+    """Evicted it does: somebody goes on with it."""
+    stage.launch(checkpoints=("a",), returns=("*",))
+    stage.reported = (Line("n", "1"),)
+    stage.end()
+    stage.luggage.kill(KillAttempt(attempt=A1, grace_s=1.0, resumes=True))
+    assert stage.luggage.take() == []
+    stage.luggage.kill(KillAttempt(attempt=A1, grace_s=1.0))
+    (over,) = stage.luggage.take()
+    assert (over.outcome.cause, over.outcome.exit_code) == (Cause.KILLED, None)
+    assert (stage.courier.called_off, stage.courier.discarded) == ([A1], ["/kept"])
+    assert stage.told() == [Line("n", "1")]
+    assert stage.killed == []
+
+
+def test_a_lost_runner_takes_the_increments_along(stage: Stage) -> None:
+    """What was not saved is done again."""
+    stage.launch(checkpoints=("a",))
+    stage.reported = (Line("n", "1"),)
+    assert stage.luggage.checkpoints.hold(A1, (Line("n", "0"),))
+    stage.luggage.abandon()
+    assert (stage.told(), stage.reported) == ([], ())
+    assert not stage.luggage.checkpoints.hold(A1, (Line("n", "0"),))

@@ -23,6 +23,8 @@ LINES_MAX: Final = 256
 #: In one message, and given back to an attempt that resumes.
 LINES_BYTES_MAX: Final = 512 * 1024
 #: As above, all lines together.
+DROPPED_KEY: Final = "alb.dropped"
+#: Under this key a worker says that it reads no more of an attempt's increments.
 STEP_KEY: Final = "step"
 #: Under this key the steps of ``--steps`` report themselves.
 CHECKPOINT_KEY: Final = "alb.checkpoint"

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from alb_core.increments import Line, Resume, parse_line, shown
+from alb_core.increments import DROPPED_KEY, Line, Resume, parse_line, shown
 from alb_core.messages import AttemptId
 
 READ_BYTES: Final = 1024 * 1024
@@ -25,6 +25,9 @@ FILE_LINES_MAX: Final = 250_000
 #: As above: an increment a second for almost three days. All of them at once keep the agent busy for a second
 #: or two; many more, and its leader would think it lost.
 _DIRECTORY: Final = "increments"
+_FULL: Final = Line(
+    DROPPED_KEY, f'"of one attempt {FILE_BYTES_MAX >> 20} MiB or {FILE_LINES_MAX} lines are read, no more"'
+)
 
 
 class _File:
@@ -111,6 +114,8 @@ class IncrementFiles:
         if file is None:
             return ()
         lines = _lines(file, FILE_BYTES_MAX, last=True)
+        if file.offset >= FILE_BYTES_MAX:
+            lines = (*lines, _FULL)
         for path in (file.path, f"{file.path}.resume") if file.exists or attempt.n > 1 else ():
             with suppress(OSError):
                 os.unlink(path)  # noqa: PTH108 (a path as text)

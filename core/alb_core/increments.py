@@ -8,7 +8,7 @@ task, and is stored once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -46,6 +46,8 @@ class Resume(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     #: Number of the newest increment that is stored; the attempt's first gets the next.
     lines: tuple[Line, ...] = ()
     #: The newest of each key, the oldest first; the last one is the newest of all. Checkpoints are no part.
+    step: int = 0
+    #: Of a task of steps, the newest that is over.
     files: tuple[FileRef, ...] = ()
     #: The newest checkpoint.
 
@@ -57,6 +59,8 @@ class _Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _REPORTS: Final = msgspec.json.Decoder(_Report)
 _ANYTHING: Final = msgspec.json.Decoder()
+_STEPS: Final = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=limits.STEPS_MAX)])
+#: Beyond, the shell could not count, and would take the task for finished.
 _CHECKPOINTS: Final = msgspec.json.Decoder(tuple[FileRef, ...])
 _INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -136,6 +140,17 @@ def checkpoint_of(line: Line | Increment) -> tuple[FileRef, ...] | None:
     return files if wrong_checkpoint(files) is None else None
 
 
+def step_of(line: Line | Increment) -> int:
+    """Return which step an increment reports to be over; 0: none, or what it says is no step."""
+    if line.key != STEP_KEY:
+        return 0
+    try:
+        step: int = _STEPS.decode(line.value)
+    except _INVALID:
+        return 0
+    return step
+
+
 def size_bytes(line: Line) -> int:
     """Return about how many bytes an increment takes on its way."""
     return len(line.key) + len(line.value) + 32
@@ -150,6 +165,7 @@ def resume_of(newest_first: Iterable[Increment]) -> Resume:
     seq, room = 0, LINES_BYTES_MAX
     lines: dict[str, Line] = {}
     files: tuple[FileRef, ...] | None = None
+    step = 0
     full = False
     for row in newest_first:
         seq = max(seq, row.seq)
@@ -158,10 +174,11 @@ def resume_of(newest_first: Iterable[Increment]) -> Resume:
         if saved is not None:
             files = saved if files is None else files
             continue
+        step = step or step_of(line)
         if full or row.key in lines or len(lines) >= LINES_MAX:
             continue
         room -= size_bytes(line)
         full = room < 0 and bool(lines)
         if not full:
             lines[row.key] = line
-    return Resume(seq=seq, lines=tuple(reversed(lines.values())), files=files or ())
+    return Resume(seq=seq, lines=tuple(reversed(lines.values())), step=step, files=files or ())

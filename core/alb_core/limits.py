@@ -19,7 +19,8 @@ LABELS_MAX: Final = 64
 #: Of one worker, and of one request.
 NAME_LENGTH_MAX: Final = 128
 USER_LENGTH_MAX: Final = 64
-STEPS_MAX: Final = 1_000_000
+STEPS_MAX: Final = 200_000
+#: Each reports itself, and of one attempt a worker reads 250,000 increments.
 TIME_LIMIT_S_MAX: Final = 366 * 86_400.0
 GRACE_S_MAX: Final = 3600.0
 

@@ -54,7 +54,7 @@ class Inflow:
         self._state: Final = state
         self._book: Final = book
         self._handed: Final[dict[AttemptId, _Handed]] = {}
-        self._bytes = 0  #: Of output that was handed to the store and is not durable yet.
+        self._bytes = 0  #: That were handed to the store and are not durable yet.
         self._starved: Final[set[AttemptId]] = set()  #: Something of theirs was dropped for want of room.
         self._marking: Final[dict[str, float]] = {}
         #: Tasks whose mark as incremental is not in the table yet, and since when (own clock).
@@ -147,6 +147,9 @@ class Inflow:
             if last <= handed.lines_stored:
                 self._news.setdefault(attempt_id, False)
             return
+        if self._bytes >= limits.STORE_WAITING_BYTES:
+            self._starved.add(attempt_id)
+            return
         now = self._state.now()
         made = tuple(
             rows.Increment(
@@ -161,11 +164,19 @@ class Inflow:
         saved = next(
             (saved for row in reversed(made) if (saved := increments.checkpoint_of(row)) is not None), None
         )
-        self._state.store.keep(made, partial(self._on_lines, attempt_id, handed, last, saved))
+        size_bytes = sum(map(rows.weight, made))
+        self._bytes += size_bytes
+        self._state.store.keep(made, partial(self._on_lines, attempt_id, handed, last, saved, size_bytes))
 
     def _on_lines(
-        self, attempt_id: AttemptId, handed: _Handed, last: int, saved: tuple[FileRef, ...] | None
+        self,
+        attempt_id: AttemptId,
+        handed: _Handed,
+        last: int,
+        saved: tuple[FileRef, ...] | None,
+        size_bytes: int,
     ) -> None:
+        self._bytes -= size_bytes
         if saved is not None and attempt_id.task in self._state.table.live:
             self._state.table.files.save(attempt_id.task, saved)  # not before: until now the older one counts
         handed.under_way -= 1

@@ -59,10 +59,23 @@ class WaitingGroup:
 
 
 class Queue:
-    """All waiting tasks."""
+    """All waiting tasks.
 
-    def __init__(self) -> None:
+    Args:
+        held_back: Tells whether a task cannot be placed now, whatever room there is; see `release_held`.
+    """
+
+    def __init__(self, held_back: Callable[[Task], bool] = lambda _task: False) -> None:
         self._groups: dict[Key, WaitingGroup] = {}
+        self._held_back = held_back
+        self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
+
+    def release_held(self) -> None:
+        """Offer what was held back."""
+        held, self._held = self._held, []
+        for task, first in held:
+            if task.state is TaskState.QUEUED:
+                self.add(task, first=first)
 
     def add(self, task: Task, *, first: bool = False) -> None:
         """Let a task wait.
@@ -71,6 +84,9 @@ class Queue:
             task: In state QUEUED.
             first: Before its likes: it had its turn already and lost its worker.
         """
+        if self._held_back(task):
+            self._held.append((task, first))
+            return
         key = (task.user, task.spec.priority, task.spec.request)
         group = self._groups.get(key)
         if group is None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_core.increments import LINES_MAX, Resume, resume_of
@@ -95,8 +97,33 @@ class Resumption:
         task = self._state.table.live.get(attempt_id.task)
         newest = task.newest() if task is not None else None
         if task is not None and newest is not None and newest.n == attempt_id.n:
-            reported = [row for row in found if isinstance(row, Increment)]
-            resume = resume_of(reported)
-            task.resume = (attempt_id.n, resume)
-            self._state.table.files.save(task.id, resume.files)
-            self._read.append(attempt_id)
+            resume = resume_of(row for row in found if isinstance(row, Increment))
+            if task.spec.steps and not resume.step and len(found) == ROWS:
+                self._seek_step(attempt_id, resume, found[-1])
+            else:
+                self._give(task, attempt_id, resume)
+
+    def _seek_step(self, attempt_id: AttemptId, resume: Resume, oldest: Row) -> None:
+        """A step reported more than what is looked at: look further back for the one before it."""
+        assert isinstance(oldest, Increment)  # noqa: S101 (narrows the type)
+        self._reading.add(attempt_id)
+        span = Span(prefix=(attempt_id.task,), before=(attempt_id.task, oldest.seq))
+        then = partial(self._on_step_rows, attempt_id, resume)
+        self._state.store.scan(Increment, span, ROWS, then, newest_first=True)
+
+    def _on_step_rows(self, attempt_id: AttemptId, resume: Resume, found: tuple[Row, ...], why: str) -> None:
+        self._reading.discard(attempt_id)
+        task = self._state.table.live.get(attempt_id.task)
+        newest = task.newest() if task is not None else None
+        if why or task is None or newest is None or newest.n != attempt_id.n:
+            return
+        step = resume_of(row for row in found if isinstance(row, Increment)).step
+        if not step and len(found) == ROWS:
+            self._seek_step(attempt_id, resume, found[-1])
+        else:
+            self._give(task, attempt_id, msgspec.structs.replace(resume, step=step))
+
+    def _give(self, task: Task, attempt_id: AttemptId, resume: Resume) -> None:
+        task.resume = (attempt_id.n, resume)
+        self._state.table.files.save(task.id, resume.files)
+        self._read.append(attempt_id)

@@ -103,7 +103,7 @@ class State:
             archives=bool(config.store),
         )
         self.store: Final = StoreDesk(self, enabled=bool(config.store))
-        self.queue: Final = Queue()
+        self.queue: Final = Queue(self.store.holds_back)
         self.workers: Final = Workers()
         self.clients: Final = Clients()
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))

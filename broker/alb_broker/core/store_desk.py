@@ -16,6 +16,7 @@ from alb_core.rows import Key, Row, Span
 
 if TYPE_CHECKING:
     from alb_broker.core.state import State
+    from alb_broker.core.task import Task
 
 Found: TypeAlias = Callable[[tuple[Row, ...], str], None]
 #: Takes rows; or none, and why they cannot be had now.
@@ -39,6 +40,7 @@ class StoreDesk:
         self._state: Final = state
         self.enabled: Final = enabled
         self.away = ""  #: Why the store does not take anything; empty: it does.
+        self._answers = True  #: It has answered in this term, and is not away since.
         self._writes: Final[dict[int, Callable[[], None]]] = {}  #: Who waits, by token.
         self._reads: Final[dict[int, Found]] = {}  #: As above.
         self._counts: Final[dict[int, Counted]] = {}  #: As above.
@@ -46,7 +48,16 @@ class StoreDesk:
     def begin(self) -> None:
         """Begin this reign's term in the store."""
         if self.enabled:
+            self._answers = False
             self._state.out.append(BeginStore(self._state.epoch))
+            self.keep((), lambda: None)  # answered once the term has begun
+
+    def holds_back(self, task: Task) -> bool:
+        """Tell whether a task cannot be placed now: where it goes on, only the store knows, which is away.
+
+        Placed, it would hold its room until the store is back, and others could not use it.
+        """
+        return task.incremental and bool(task.attempts) and self.enabled and not self._answers
 
     def keep(
         self, rows: tuple[Row, ...], then: Callable[[], None] | None = None, *, patient: bool = False
@@ -131,6 +142,7 @@ class StoreDesk:
             return True  # it was asked by an earlier reign of this broker
         match event:
             case events.StoreWritten():
+                self._hear()
                 self._on_written(event.tokens)
             case events.StoreScanned():
                 self._on_scanned(event)
@@ -139,16 +151,23 @@ class StoreDesk:
             case events.StoreMeasured():
                 self._on_counted(event.token, event.size_bytes, event.error)
             case events.StoreAway():
+                self._answers = False
                 self.away = event.why
                 waiting = self._state.table.unarchived
                 self._state.note("store_away", Level.WARNING, why=event.why, waiting=waiting)
             case events.StoreBack():
                 self.away = ""
+                self._hear()
                 waiting = self._state.table.unarchived
                 self._state.note("store_back", seconds=round(event.seconds, 1), waiting=waiting)
             case events.StoreFenced():
                 return False
         return True
+
+    def _hear(self) -> None:
+        if not self._answers:
+            self._answers = True
+            self._state.queue.release_held()
 
     def _on_written(self, tokens: tuple[int, ...]) -> None:
         for token in tokens:

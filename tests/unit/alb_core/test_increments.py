@@ -16,6 +16,7 @@ from alb_core.increments import (
     KEY_LENGTH_MAX,
     LINES_BYTES_MAX,
     LINES_MAX,
+    STEP_KEY,
     VALUE_BYTES_MAX,
     Line,
     Resume,
@@ -25,6 +26,7 @@ from alb_core.increments import (
     resume_of,
     shown,
     size_bytes,
+    step_of,
     wrong_checkpoint,
 )
 from alb_core.rows import Increment
@@ -235,3 +237,21 @@ def test_an_attempt_is_given_the_newest_checkpoint() -> None:
     assert resume.lines[-1].key == str(LINES_MAX + 8)
     assert CHECKPOINT_KEY not in {line.key for line in resume.lines}
     assert resume_of(rows[:1]) == Resume(seq=1, files=(old,))
+
+
+def test_the_newest_step_is_found_among_everything() -> None:
+    """Whatever else was reported since, and however many keys there are; what is no step counts as none."""
+    assert resume_of([]).step == 0
+    assert resume_of(rows(Line(STEP_KEY, "3"), Line(STEP_KEY, "4"), Line("loss", "1"))).step == 4
+    many = [Line(f"k{number}", "1") for number in range(LINES_MAX + 10)]
+    assert resume_of(rows(Line(STEP_KEY, "7"), *many)).step == 7
+    assert resume_of(rows(Line(STEP_KEY, "2"), Line(STEP_KEY, '"x"'))).step == 2
+
+
+@pytest.mark.parametrize(
+    "value", ['"4"', "null", "[]", "-3", "4.5", str(limits.STEPS_MAX + 1), "9" * 30, "9" * 4000, "1e30"]
+)
+def test_what_is_no_step_counts_as_none(value: str) -> None:
+    """A command may report anything under this key; the shell could not count beyond its numbers."""
+    assert step_of(Line(STEP_KEY, value)) == 0
+    assert step_of(Line("other", "4")) == 0

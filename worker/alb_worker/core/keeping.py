@@ -28,6 +28,8 @@ SEND_BYTES: Final = 64 * 1024
 #: … or until there is so much of a stream.
 AGAIN_S: Final = 5.0
 #: What was not stored for so long is sent again: it may be lost.
+AGAIN_S_MAX: Final = 60.0
+#: Each time it takes twice as long, up to this: a store that is away is no reason to send and send.
 _LINES: Final = 2
 #: The place of increments behind the two streams.
 
@@ -48,6 +50,8 @@ class Kept(msgspec.Struct):
     #: time: what is lost of one must come again also while the others get on.
     lines_sent: int = 0
     #: How many of them are on their way.
+    again_s: float = AGAIN_S
+    #: Patience until what is on its way is sent again.
     send_at: float = float("inf")
     #: When what is not sent has waited long enough.
     over: bool = False
@@ -76,7 +80,7 @@ class Kept(msgspec.Struct):
     def overdue(self, at: float) -> bool:
         """Tell whether something is on its way for so long that it may be lost."""
         ways = (self.sent[0] > self.stored[0], self.sent[1] > self.stored[1], self.lines_sent > 0)
-        return any(way and at - since >= AGAIN_S for way, since in zip(ways, self.since, strict=True))
+        return any(way and at - since >= self.again_s for way, since in zip(ways, self.since, strict=True))
 
     @property
     def settled(self) -> bool:
@@ -112,6 +116,7 @@ class Keeping:
             self._forget_all()
             return [_no_store(lost)] if lost else []
         for attempt, kept in self._kept.items():
+            kept.again_s = AGAIN_S
             self._send_again(attempt, kept)
         return self._pump(at)
 
@@ -125,6 +130,7 @@ class Keeping:
         """Let go of what is stored, and send on."""
         kept = self._kept.get(message.attempt)
         if kept is not None:
+            kept.again_s = AGAIN_S
             self._on_their_way -= kept.on_their_way
             for stream, offset in enumerate((message.stdout, message.stderr)):
                 reached = min(offset, kept.sizes[stream])
@@ -149,6 +155,16 @@ class Keeping:
         kept = self._kept.get(attempt)
         if kept is not None and kept.over:
             self.forget(attempt)
+
+    def give_up_output(self, at: float, attempt: AttemptId) -> list[WorkerAction]:
+        """The spool lost an attempt's output: what is not stored of it never will be; increments will."""
+        kept = self._kept.get(attempt)
+        if kept is None:
+            return []
+        self._on_their_way -= kept.on_their_way
+        kept.sizes[:] = kept.stored
+        kept.sent[:] = kept.stored
+        return self._pump(at)
 
     def forget(self, attempt: AttemptId) -> None:
         """The leader has the attempt's report, or the attempt begins."""
@@ -212,6 +228,7 @@ class Keeping:
         """Send what waited long enough, and again what may be lost."""
         for attempt, kept in self._kept.items():
             if kept.overdue(at):
+                kept.again_s = min(2 * kept.again_s, AGAIN_S_MAX)
                 self._send_again(attempt, kept)
             if at >= kept.send_at:
                 self._due[attempt] = None
@@ -229,6 +246,8 @@ class Keeping:
         return kept
 
     def _forget_all(self) -> None:
+        """Owe nothing to anybody; a leader with a store may come again, and counts on from what is there."""
+        self._bases.update({attempt: kept.seq for attempt, kept in self._kept.items() if kept.seq})
         self._kept.clear()
         self._due.clear()
         self._on_their_way = 0

@@ -6,13 +6,9 @@ fails ends the task with its status. An attempt that goes on begins after the ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Final
 
-import msgspec
-
-from alb_core import limits
-from alb_core.increments import STEP_KEY, Line
+from alb_core.increments import STEP_KEY
 
 _LOOP: Final = f"""\
 step=$1 last=$2
@@ -25,22 +21,7 @@ done
 """
 
 
-_Done = Annotated[int, msgspec.Meta(ge=0, le=limits.STEPS_MAX)]
-#: Beyond, the shell could not count, and would take the task for finished.
-
-
 def command_of_steps(command: str | tuple[str, ...], steps: int, first: int) -> tuple[str, ...]:
     """Return the command that runs a command for each step from `first` to `steps`."""
     words = ("/bin/sh", "-c", command) if isinstance(command, str) else command
     return ("/bin/sh", "-c", _LOOP, "steps", str(first), str(steps), *words)
-
-
-def first_step(lines: Sequence[Line]) -> int:
-    """Return which step is the next, by what earlier attempts reported; what is no step counts as none."""
-    for line in reversed(lines):
-        if line.key == STEP_KEY:
-            try:
-                return msgspec.json.decode(line.value, type=_Done) + 1
-            except msgspec.DecodeError:
-                return 1
-    return 1

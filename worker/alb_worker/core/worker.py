@@ -323,8 +323,10 @@ class WorkerCore:
         self.streams.on_dropped(event.attempt)
         if not self.keeping.owes(event.attempt):
             return []
-        self.keeping.waive(event.attempt)
-        return self._settle(self.attempts.report(event.at, event.attempt))
+        actions = self.keeping.give_up_output(event.at, event.attempt)
+        if not self.keeping.owes(event.attempt):
+            actions += self.attempts.report(event.at, event.attempt)
+        return self._settle(actions)
 
     # --- the machine and the clock ------------------------------------------------------------------------
 

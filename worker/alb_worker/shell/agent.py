@@ -48,7 +48,6 @@ from alb_worker.core.events import (
     Tick,
     WorkerEvent,
 )
-from alb_worker.core.steps import first_step
 from alb_worker.core.worker import WorkerCore
 from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started
 from alb_worker.shell.checkpoints import Checkpoints
@@ -264,7 +263,8 @@ class Agent:
         """Keep the output of what the runner said, and tell the core the rest."""
         for event in self._news.translate(monotonic(), pieces):
             if isinstance(event, RunnerEnded):
-                self._report(event.attempt, self._increments.finish(event.attempt))
+                whole = event.outcome.cause is Cause.EXITED
+                self._report(event.attempt, self._increments.finish(event.attempt, whole=whole))
             self._handle(event)
 
     def _replace_runner(self, death: RunnerDied) -> None:
@@ -313,7 +313,7 @@ class Agent:
             self._inbox.post(RunnerEnded(at=monotonic(), attempt=action.attempt, outcome=outcome))
             self._luggage.forget(action.attempt, prepared)
             return
-        first = first_step(resume.lines) if resume is not None else 1
+        first = resume.step + 1 if resume is not None else 1
         self._runner.start_attempt(action.attempt, action.spec, marks, first, prepared)
 
     def _report_saved(self) -> None:

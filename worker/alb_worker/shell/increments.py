@@ -108,12 +108,18 @@ class IncrementFiles:
             (attempt, lines) for attempt, file in self._files.items() if (lines := _lines(file, READ_BYTES))
         ]
 
-    def finish(self, attempt: AttemptId) -> tuple[Line, ...]:
-        """Return the last increments of an attempt that is over, and remove its files."""
+    def finish(self, attempt: AttemptId, *, whole: bool = False) -> tuple[Line, ...]:
+        """Return the last increments of an attempt that is over, and remove its files.
+
+        Args:
+            attempt: Which.
+            whole: Its command came to its own end: a last line without its newline is one. That of a command
+                that was killed may be half of one.
+        """
         file = self._files.pop(attempt, None)
         if file is None:
             return ()
-        lines = _lines(file, FILE_BYTES_MAX, last=True)
+        lines = _lines(file, FILE_BYTES_MAX, last=whole and file.offset < FILE_BYTES_MAX)
         if file.offset >= FILE_BYTES_MAX:
             lines = (*lines, _FULL)
         for path in (file.path, f"{file.path}.resume") if file.exists or attempt.n > 1 else ():

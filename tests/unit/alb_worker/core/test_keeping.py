@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -243,7 +244,7 @@ def test_an_end_is_held_back_for_increments() -> None:
 
 
 def test_what_is_not_stored_in_time_is_sent_again() -> None:
-    """From where the store has it."""
+    """From where the store has it; the next time after twice as long, for the store may be away."""
     desk = _Desk()
     desk.report(ONE)
     desk.ended(2 * BLOCK)
@@ -252,7 +253,40 @@ def test_what_is_not_stored_in_time_is_sent_again() -> None:
     actions = desk.tick(AGAIN_S)  # the increments were sent at 0.0
     assert (numbers(actions), spans(actions)) == ([(1, 1)], [(BLOCK, BLOCK)])
     assert desk.tick(AGAIN_S + 1) == []
-    assert numbers(desk.tick(2 * AGAIN_S)) == [(1, 1)]
+    assert desk.tick(3 * AGAIN_S - 0.1) == []
+    assert numbers(desk.tick(3 * AGAIN_S)) == [(1, 1)]
+
+
+def test_patience_has_an_end_and_begins_anew() -> None:
+    """At most a minute passes; an answer, or another leader, makes it short again."""
+    desk = _Desk()
+    desk.report(ONE, TWO)
+    sent = [at for at in range(1, 600) if numbers(desk.tick(float(at)))]
+    assert sent[:4] == [5, 15, 35, 75]
+    assert {later - earlier for earlier, later in itertools.pairwise(sent[3:])} == {60}
+    desk.stored(increments=1, at=600.0)
+    assert numbers(desk.tick(605.0)) == [(2, 1)]
+
+
+def test_output_that_the_spool_lost_is_owed_no_more_but_increments_are() -> None:
+    """They never were in the spool."""
+    desk = _Desk()
+    desk.report(ONE)
+    desk.ended(2 * BLOCK)
+    desk.keeping.give_up_output(1.0, A1)
+    assert desk.keeping.owes(A1)
+    desk.stored(increments=1, at=1.0)
+    assert not desk.keeping.owes(A1)
+
+
+def test_numbers_go_on_after_a_leader_without_a_store() -> None:
+    """Else the next increment would have the number of one that is stored, and be dropped as known."""
+    desk = _Desk()
+    desk.report(ONE, TWO)
+    desk.stored(increments=2)
+    desk.keeping.on_registered(1.0, stores=False)
+    desk.keeping.on_registered(2.0, stores=True)
+    assert numbers(desk.report(ONE, at=3.0)) == [(3, 1)]
 
 
 def test_what_gets_on_is_not_sent_again() -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from alb_core import limits
 from alb_core.increments import STEP_KEY, Line, parse_line
-from alb_worker.core.steps import command_of_steps, first_step
+from alb_worker.core.steps import command_of_steps
 
 
 def execute(home: Path, command: str | tuple[str, ...], steps: int, first: int = 1) -> tuple[int, str]:
@@ -80,20 +79,3 @@ def test_a_step_that_cannot_be_reported_ends_the_task(tmp_path: Path) -> None:
     (tmp_path / "reported").mkdir()
     status, printed = execute(tmp_path, "echo $ALB_STEP", 3)
     assert (status != 0, printed) == (True, "1\n")
-
-
-def test_the_first_step_is_behind_the_newest_that_was_reported() -> None:
-    """Whatever else was reported before and since."""
-    assert first_step(()) == 1
-    assert first_step((Line("loss", "0.5"),)) == 1
-    assert first_step((Line(STEP_KEY, "4"), Line("loss", "0.5"))) == 5
-    assert first_step((Line(STEP_KEY, "4"), Line(STEP_KEY, "9"))) == 10
-    assert first_step((Line(STEP_KEY, str(limits.STEPS_MAX)),)) == limits.STEPS_MAX + 1
-
-
-@pytest.mark.parametrize(
-    "value", ['"4"', "null", "[]", "-3", "4.5", str(limits.STEPS_MAX + 1), "9" * 30, "9" * 4000, "1e30"]
-)
-def test_what_is_no_step_counts_as_none(value: str) -> None:
-    """A command may report anything under this key; the shell could not count beyond its numbers."""
-    assert first_step((Line(STEP_KEY, value),)) == 1

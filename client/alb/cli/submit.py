@@ -154,7 +154,9 @@ def submit(  # noqa: PLR0913 (one parameter an option)
                 future = client.attach(earlier.id)
             else:
                 future = client.submit(what, id=task_id, moves=True, **options)
-            status = Attendance(client, future, patience, story).attend()
+            status = Attendance(client, future, patience, story, joined=earlier is not None).attend()
+            if not future.done():  # we leave, and it goes on
+                return status
             status = bring_back(future, return_dir, status, quiet=True)
             out.emit_json(result_form(future, skipped=earlier is not None))
             return status
@@ -163,7 +165,8 @@ def submit(  # noqa: PLR0913 (one parameter an option)
         else:
             stream = client.stream(what, id=task_id, moves=True, **options)
         with _reporting(client, stream.id, wanted=increments):
-            status = Attendance(client, stream, patience, story, Pump(stream, out.DESCRIPTORS)).attend()
+            pump = Pump(stream, out.DESCRIPTORS)
+            status = Attendance(client, stream, patience, story, pump, joined=earlier is not None).attend()
         if earlier is not None and stream.record is not None and stream.missing:
             from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
 

@@ -239,6 +239,25 @@ def test_a_reader_that_leaves_ends_the_task(broker: FakeBroker, capfd: pytest.Ca
     assert task.cancelled
 
 
+def test_a_full_disk_leaves_the_task_alone(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """Output that cannot be written is said, with the way back to it; what runs goes on."""
+    task = Interrupter(broker)
+    broker.output = b"y\n" * 1000
+    saved = os.dup(1)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, 1)
+    try:
+        assert run(["submit", *ZK, "yes"]) == 125
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(full)
+    err = capfd.readouterr().err
+    assert "the output cannot be written: No space left on device; task" in err
+    assert "goes on; attach again with: alb logs -f" in err
+    assert not task.cancelled
+
+
 # --- the other verbs --------------------------------------------------------------------------------------
 
 

@@ -61,19 +61,28 @@ class Pump:
     Args:
         stream: The task.
         descriptors: Where each of its streams goes; one that is missing is dropped.
+        attempt: Only output of this attempt is copied; 0: of whichever runs.
     """
 
-    def __init__(self, stream: TaskStream, descriptors: Mapping[StreamName, int]) -> None:
+    def __init__(
+        self, stream: TaskStream, descriptors: Mapping[StreamName, int], *, attempt: int = 0
+    ) -> None:
         self.stream = stream
         self.broken = False
         #: Whether somebody closed the other end of a descriptor.
         self.failure: OSError | None = None
         #: Why a descriptor takes no more, though somebody is there: a full disk. Nothing is copied any more.
-        self.written = 0
-        #: Bytes so far.
+        self.copied: Final = dict.fromkeys(StreamName, 0)
+        #: Bytes so far, of each stream.
+        self._attempt = attempt
         self._descriptors = dict(descriptors)
         self._writing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="output", daemon=True)
+
+    @property
+    def written(self) -> int:
+        """Bytes so far."""
+        return sum(self.copied.values())
 
     def start(self) -> None:
         """Begin."""
@@ -92,7 +101,7 @@ class Pump:
     def _run(self) -> None:
         for stream, data in self.stream:
             descriptor = self._descriptors.get(stream)
-            if descriptor is None:
+            if descriptor is None or self._attempt not in {0, self.stream.attempt}:
                 continue
             self._writing_since = time.monotonic()
             try:
@@ -105,7 +114,7 @@ class Pump:
                 self.failure = error
                 return
             self._writing_since = None
-            self.written += len(data)
+            self.copied[stream] += len(data)
 
 
 class Attendance:

@@ -155,11 +155,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
             else:
                 future = client.submit(what, id=task_id, moves=True, **options)
             status = Attendance(client, future, patience, story, joined=earlier is not None).attend()
-            if not future.done():  # we leave, and it goes on
-                return status
-            status = bring_back(future, return_dir, status, quiet=True)
-            out.emit_json(result_form(future, skipped=earlier is not None))
-            return status
+            return _give_json(future, return_dir, status, skipped=earlier is not None)
         if earlier is not None:
             stream = client.attach_stream(earlier.id, moves=True)
         else:
@@ -234,6 +230,15 @@ def _leave(client: Client, future: TaskFuture, patience: Patience, story: Story,
         future.result()
     client.detach(future)
     return _print_id(future.id, as_json=as_json)
+
+
+def _give_json(future: TaskFuture, return_dir: str, status: int, *, skipped: bool) -> int:
+    """Write a task's result, unless we leave before it is there."""
+    if not future.done():
+        return status
+    status = bring_back(future, return_dir, status, quiet=True)
+    out.emit_json(result_form(future, skipped=skipped))
+    return status
 
 
 def _print_id(task_id: str, *, as_json: bool) -> int:

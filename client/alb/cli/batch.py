@@ -171,6 +171,10 @@ class Batch:
                         self._submit(client)
                     except out.ReaderGone:
                         self._on_broken_pipe(client)
+        except OSError as error:  # our output has no room: no reason to throw away what runs
+            where = f": {error.filename}" if error.filename else ""
+            out.say(f"leaving: {error.strerror or error}{where}; {self._goes_on()}")
+            return FAILED_STATUS
         finally:
             self._stopping = True
         self._say(self._summary())
@@ -378,7 +382,7 @@ class Batch:
         """Act on what was caught; returns the exit status if that means to leave."""
         while self._signals:
             number = self._signals.pop(0)
-            goes_on = f"{len(self._jobs)} tasks are under way and go on"
+            goes_on = self._goes_on()
             if number != signal.SIGINT:
                 out.say(f"leaving; {goes_on}")
                 return 128 + number
@@ -393,6 +397,9 @@ class Batch:
                 self._interrupted_at = now
                 out.say(f"{goes_on}. Ctrl-C again within 2 s cancels {self._ours(them=True)}")
         return None
+
+    def _goes_on(self) -> str:
+        return f"{len(self._jobs)} tasks are under way and go on"
 
     def _on_broken_pipe(self, client: Client) -> None:
         """End everything, as SIGPIPE would end commands that ran here."""

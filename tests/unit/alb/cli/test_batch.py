@@ -271,6 +271,23 @@ def test_ctrl_c_twice_cancels_everything(
     assert told.err.count("CANCELLED") == 3
 
 
+def test_a_full_disk_leaves_the_tasks_alone(
+    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is under way goes on, and that is said with the reason."""
+    saved = os.dup(1)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, 1)
+    try:
+        assert each_line("sleep 1\ntrue\n") == 125
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(full)
+    assert "leaving: No space left on device; 1 tasks are under way and go on" in capfd.readouterr().err
+    assert cancelled(broker) == []
+
+
 # --- what was joined ----------------------------------------------------------------------------------------
 
 

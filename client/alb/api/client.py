@@ -22,7 +22,7 @@ from alb.api.future import TaskFuture
 from alb.api.options import Command, TaskOptions, make_spec
 from alb.api.questions import Questions
 from alb.api.result import TaskResult
-from alb.api.stored import checked
+from alb.api.stored import bounded, checked
 from alb.api.stream import TaskStream
 from alb.api.works import Prepared, Works
 from alb.core import events, notices
@@ -249,7 +249,13 @@ class Client(Questions):
     def attach_stream(
         self, task_id: str, *, stdout: int = 0, stderr: int = 0, moves: bool = False
     ) -> TaskStream:
-        """Read the output of a task that was submitted before, from these offsets in bytes on."""
+        """Read the output of a task that was submitted before, from these offsets in bytes on.
+
+        Raises:
+            InvalidTask: This is no task id, or no such offset can be.
+        """
+        bounded("an offset", stdout, 0)
+        bounded("an offset", stderr, 0)
         future = TaskStream(task_id, self._cancel, self._engine.post, self._bring)
         self._desk.expect(future)
         self._engine.post(
@@ -260,8 +266,10 @@ class Client(Questions):
         return future
 
     def detach(self, future: TaskFuture) -> None:
-        """Stop to follow a task. It goes on; the future never ends."""
+        """Stop to follow a task. It goes on; the future never ends, and a stream yields only what is here."""
         self._desk.forget(future.id)
+        if isinstance(future, TaskStream):
+            future.stop()
         self._engine.post(events.TaskAbandoned(at=monotonic(), id=future.id))
 
     def cancel(self, task_id: str) -> None:

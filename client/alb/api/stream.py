@@ -66,6 +66,10 @@ class TaskStream(TaskFuture):
             self._pieces.append(action)
             self._arrived.notify()
 
+    def stop(self) -> None:
+        """End the iteration behind what has arrived: nobody follows the task any more."""
+        self._end(self)
+
     def _end(self, _future: object) -> None:
         with self._arrived:
             self._over = True

@@ -29,6 +29,8 @@ SECOND_INTERRUPT_S: Final = 2.0
 STUCK_S: Final = 1.0
 #: After a cancellation, a reader of our output that takes nothing for so long is not waited for.
 BROKEN_PIPE_STATUS: Final = 141
+UNWRITTEN_STATUS: Final = 125
+#: alb itself failed: it cannot hand the output on.
 
 
 class Patience:
@@ -59,17 +61,28 @@ class Pump:
     Args:
         stream: The task.
         descriptors: Where each of its streams goes; one that is missing is dropped.
+        attempt: Only output of this attempt is copied; 0: of whichever runs.
     """
 
-    def __init__(self, stream: TaskStream, descriptors: Mapping[StreamName, int]) -> None:
+    def __init__(
+        self, stream: TaskStream, descriptors: Mapping[StreamName, int], *, attempt: int = 0
+    ) -> None:
         self.stream = stream
         self.broken = False
         #: Whether somebody closed the other end of a descriptor.
-        self.written = 0
-        #: Bytes so far.
+        self.failure: OSError | None = None
+        #: Why a descriptor takes no more, though somebody is there: a full disk. Nothing is copied any more.
+        self.copied: Final = dict.fromkeys(StreamName, 0)
+        #: Bytes so far, of each stream.
+        self._attempt = attempt
         self._descriptors = dict(descriptors)
         self._writing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="output", daemon=True)
+
+    @property
+    def written(self) -> int:
+        """Bytes so far."""
+        return sum(self.copied.values())
 
     def start(self) -> None:
         """Begin."""
@@ -88,17 +101,20 @@ class Pump:
     def _run(self) -> None:
         for stream, data in self.stream:
             descriptor = self._descriptors.get(stream)
-            if descriptor is None:
+            if descriptor is None or self._attempt not in {0, self.stream.attempt}:
                 continue
             self._writing_since = time.monotonic()
             try:
                 out.write_all(descriptor, data)
-            except (OSError, out.ReaderGone):
+            except out.ReaderGone:
                 # Go on reading: the task's end comes behind its output.
                 self.broken = True
                 del self._descriptors[stream]
+            except OSError as error:
+                self.failure = error
+                return
             self._writing_since = None
-            self.written += len(data)
+            self.copied[stream] += len(data)
 
 
 class Attendance:
@@ -110,16 +126,25 @@ class Attendance:
         patience: Bounds the wait for a cluster that is not there.
         story: Knows where the task is.
         pump: Copies its output, if it is wanted.
+        joined: Somebody else submitted the task: leave it alone, whatever happens here.
     """
 
-    def __init__(
-        self, client: Client, future: TaskFuture, patience: Patience, story: Story, pump: Pump | None = None
+    def __init__(  # noqa: PLR0913 (what a wait at the terminal needs)
+        self,
+        client: Client,
+        future: TaskFuture,
+        patience: Patience,
+        story: Story,
+        pump: Pump | None = None,
+        *,
+        joined: bool = False,
     ) -> None:
         self._client = client
         self._future = future
         self._patience = patience
         self._story = story
         self._pump = pump
+        self._joined = joined
         self._signals: list[int] = []
         #: Caught and not yet acted upon.
         self._interrupted_at = -SECOND_INTERRUPT_S - 1
@@ -127,6 +152,9 @@ class Attendance:
 
     def attend(self) -> int:
         """Wait for the end; where nobody reads the output any more, bring it about, as SIGPIPE would here.
+
+        A task that was joined is never ended, and output that cannot be written ends none either: a full disk
+        here is no reason to throw away what runs there.
 
         Returns:
             The exit status to leave with.
@@ -140,7 +168,12 @@ class Attendance:
                     left = self._on_signal(number)
                     if left is not None:
                         return left
+                if self._pump is not None and self._pump.failure is not None:
+                    break
                 if self._pump is not None and self._pump.broken:
+                    if self._joined:
+                        out.say(f"nobody reads the output any more: leaving; {self._whereabouts()}")
+                        return BROKEN_PIPE_STATUS
                     self._on_broken_pipe()
             return self._conclude()
 
@@ -173,16 +206,25 @@ class Attendance:
         if self._cancelling is not None:
             out.say(f"leaving without waiting for the end; {self._whereabouts()}")
             return 130
-        if now - self._interrupted_at <= SECOND_INTERRUPT_S:
+        again = now - self._interrupted_at <= SECOND_INTERRUPT_S
+        if again and self._joined:
+            out.say(f"leaving; {self._whereabouts()}")
+            return 130
+        if again:
             out.say(f"cancelling task {self._future.id}")
             self._cancelling = self._client.start_cancel(self._future.id)
         else:
             self._interrupted_at = now
-            out.say(f"{self._whereabouts()}. Ctrl-C again within 2 s cancels it")
+            what = "leaves it alone: it was under way before" if self._joined else "cancels it"
+            out.say(f"{self._whereabouts()}. Ctrl-C again within 2 s {what}")
         return None
 
     def _whereabouts(self) -> str:
         placed = self._story.placed
+        if self._future.done():
+            return f"task {self._future.id} has ended; its output: alb logs {self._future.id}"
+        if placed is None and self._joined:
+            return f"task {self._future.id} goes on; attach again with: alb logs -f {self._future.id}"
         if placed is None:
             return f"task {self._future.id} is not accepted yet"
         where = f"runs on {placed.worker}" if placed.state is TaskState.RUNNING else "is queued"
@@ -194,6 +236,10 @@ class Attendance:
             self._cancelling = self._client.start_cancel(self._future.id)
 
     def _conclude(self) -> int:
+        if self._pump is not None and self._pump.failure is not None:
+            why = self._pump.failure.strerror or self._pump.failure
+            out.say(f"the output cannot be written: {why}; {self._whereabouts()}")
+            return UNWRITTEN_STATUS
         if self._pump is not None and self._pump.broken:
             return BROKEN_PIPE_STATUS
         if self._cancelling is not None:

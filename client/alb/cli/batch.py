@@ -66,10 +66,17 @@ class Accepted(NamedTuple):
 
 
 class Job:
-    """A task, and the lines that wait for it."""
+    """A task, and the lines that wait for it.
 
-    def __init__(self, future: TaskFuture, line: Line) -> None:
+    Args:
+        future: The task.
+        line: The first of its lines.
+        joined: It was under way before: it is not ours to cancel.
+    """
+
+    def __init__(self, future: TaskFuture, line: Line, *, joined: bool) -> None:
         self.future: Final = future
+        self.joined: Final = joined
         self.lines: Final = [line]
         self.over = False
 
@@ -164,6 +171,10 @@ class Batch:
                         self._submit(client)
                     except out.ReaderGone:
                         self._on_broken_pipe(client)
+        except OSError as error:  # our output has no room: no reason to throw away what runs
+            where = f": {error.filename}" if error.filename else ""
+            out.say(f"leaving: {error.strerror or error}{where}; {self._goes_on()}")
+            return FAILED_STATUS
         finally:
             self._stopping = True
         self._say(self._summary())
@@ -280,7 +291,8 @@ class Batch:
                 self._counts["joined"] += 1
             else:
                 future = client.submit(command, output=not self._detach, moves=self._detach, **self._options)
-            job = self._jobs[future.id] = self._doing[command] = Job(future, line)
+            job = Job(future, line, joined=found is not None)
+            self._jobs[future.id] = self._doing[command] = job
             future.add_done_callback(lambda _: self._news.put(job))
 
     def _skip(self, line: Line, found: TaskLine) -> None:
@@ -370,7 +382,7 @@ class Batch:
         """Act on what was caught; returns the exit status if that means to leave."""
         while self._signals:
             number = self._signals.pop(0)
-            goes_on = f"{len(self._jobs)} tasks are under way and go on"
+            goes_on = self._goes_on()
             if number != signal.SIGINT:
                 out.say(f"leaving; {goes_on}")
                 return 128 + number
@@ -379,24 +391,41 @@ class Batch:
                 out.say("leaving without waiting for the end")
                 return INTERRUPTED_STATUS
             if now - self._interrupted_at <= SECOND_INTERRUPT_S:
-                out.say(f"cancelling {len(self._jobs)} tasks; no more are submitted")
+                out.say(f"cancelling {self._ours()}; no more are submitted")
                 self._cancel(client)
             else:
                 self._interrupted_at = now
-                out.say(f"{goes_on}. Ctrl-C again within 2 s cancels them")
+                out.say(f"{goes_on}. Ctrl-C again within 2 s cancels {self._ours(them=True)}")
         return None
+
+    def _goes_on(self) -> str:
+        return f"{len(self._jobs)} tasks are under way and go on"
 
     def _on_broken_pipe(self, client: Client) -> None:
         """End everything, as SIGPIPE would end commands that ran here."""
         if not self._broken:
             self._broken = True
-            out.say(f"nobody reads the output any more: cancelling {len(self._jobs)} tasks")
+            out.say(f"nobody reads the output any more: cancelling {self._ours()}")
             self._cancel(client)
 
     def _cancel(self, client: Client) -> None:
         self._cancelling = self._stopping = self._read_all = True
-        for task in self._jobs:
-            client.start_cancel(task)
+        for job in list(self._jobs.values()):
+            if job.joined:
+                client.detach(job.future)
+                self._forget(job)
+                for line in job.lines:
+                    self._settle(line, "left", 0)
+            else:
+                client.start_cancel(job.future.id)
+
+    def _ours(self, *, them: bool = False) -> str:
+        """Word which of the tasks under way a cancellation ends."""
+        joined = sum(job.joined for job in self._jobs.values())
+        ours = len(self._jobs) - joined
+        if joined:
+            return f"{ours} tasks; {joined} that were under way before go on in any case"
+        return "them" if them else f"{ours} tasks"
 
     def _summary(self) -> str:
         counts = self._counts
@@ -411,5 +440,7 @@ class Batch:
         parts += [f"{counts[kind]} {kind}" for kind in ("failed", "refused") if counts[kind]]
         if counts["joined"]:
             parts.append(f"{counts['joined']} were under way already")
-        lines = ran + counts["submitted"] + counts["skipped"] + counts["refused"]
+        if counts["left"]:
+            parts.append(f"{counts['left']} left alone (their tasks go on)")
+        lines = ran + sum(counts[kind] for kind in ("submitted", "skipped", "refused", "left"))
         return f"{lines} lines: {', '.join(parts)}"

@@ -60,18 +60,21 @@ def increment(key: str, value: str, *, as_json: bool) -> int:
 @click.command()
 @click.argument("id_", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Only those with a greater number.")
+@click.option("--after", type=click.IntRange(0, 2**62), help="Only those with a greater number.")
 @click.option("-n", "newest", type=click.IntRange(min=1, max=500), help="Only the last so many.")
 @json_option
 @cluster_options
 def increments(  # noqa: PLR0913 (one parameter an option)
-    place: Place, id_: str, *, follow: bool, after: int, newest: int | None, as_json: bool
+    place: Place, id_: str, *, follow: bool, after: int | None, newest: int | None, as_json: bool
 ) -> int:
     """Show what task ID reported while it ran: number, key, value.
 
     Each was stored once, in this order. With --json a line each. Under the key alb.checkpoint the worker
     tells which files it saved (alb submit --checkpoint).
     """
+    if newest is not None and after is not None:
+        raise click.UsageError("-n and --after exclude each other: each says where to begin")
+    after = after or 0
     with place.client() as client:
         task_id = resolve(client, id_)
         if newest is not None:

@@ -14,8 +14,9 @@ from alb.cli.attendance import POLL_S, Patience, Pump
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.story import Story
-from alb_core.errors import InvalidTask
+from alb_core.errors import InvalidTask, TaskError
 from alb_core.messages import StreamName
+from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
     from alb.api.client import Client
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 QUIET_S: Final = 0.7
 #: Without --follow, a running task's output is shown until nothing came for so long.
+STORED_QUIET_S: Final = 20.0
+#: The same while less came than the results store has: a worker looks for the new leader that long at most,
+#: and a worker that died takes its attempt along.
+NUMBER_MAX: Final = 2**62
 NOT_WANTED: Final = 2**62
 #: An offset behind every stream: nothing is sent of a stream that is read from here on.
 
@@ -37,11 +42,13 @@ NOT_WANTED: Final = 2**62
     "--since",
     "--offset",
     "since",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, NUMBER_MAX),
     help="From this byte on; needs --stdout or --stderr.",
 )
-@click.option("-n", "--lines", type=click.IntRange(min=0), help="From the last so many lines of each on.")
-@click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt; else of the last one.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(0, NUMBER_MAX), help="From the last so many lines of each on."
+)
+@click.option("--attempt", type=click.IntRange(1, NUMBER_MAX), help="Of this attempt; else of the last one.")
 @json_option
 @cluster_options
 def logs(  # noqa: PLR0913 (one parameter an option)
@@ -64,6 +71,8 @@ def logs(  # noqa: PLR0913 (one parameter an option)
         raise click.UsageError("--since and -n exclude each other: each says where to begin")
     if since is not None and only is None:
         raise click.UsageError("--since needs --stdout or --stderr: each stream has its own bytes")
+    if as_json and (only, since, lines, attempt) != (None, None, None, None):
+        raise click.UsageError("--json shows the whole result: no --stdout, --stderr, --since, -n, --attempt")
     names = [name for name in StreamName if only in (None, name.name.lower())]
     story = Story(out.say, time.monotonic)
     with place.client(story.tell) as client:
@@ -83,7 +92,8 @@ def logs(  # noqa: PLR0913 (one parameter an option)
                     out.say(f"task {record.id}: {describe(record.result)}")
                 return 0
         starts = _starts(client, record, names, since=since, lines=lines)
-        _show_live(client, task_id, starts, patience, story, follow=follow)
+        live = _Live(client, record, starts, attempt or 0)
+        live.show(patience, story, follow=follow)
     return 0
 
 
@@ -95,9 +105,15 @@ def _starts(
         return dict.fromkeys(names, since or 0)
     n = record.attempts[-1].n
     try:
-        return {name: client.last_lines(record.id, name, lines, attempt=n) for name in names}
+        return {
+            name: client.last_lines(record.id, name, lines, attempt=n, on_bound=_say_bound) for name in names
+        }
     except InvalidTask as error:
         raise click.UsageError(f"-n cannot count back here: {error}; use --since") from error
+
+
+def _say_bound(looked_bytes: int) -> None:
+    out.say(f"these lines begin more than {looked_bytes} bytes before the end; shown from there on")
 
 
 def _show_stored(  # noqa: PLR0913 (as above)
@@ -136,37 +152,115 @@ def _copy_stored(  # noqa: PLR0913 (as above)
 ) -> None:
     offset = since or 0
     if lines is not None:
-        offset = client.last_lines(record.id, name, lines, attempt=attempt)
-    for page in client.stored_output(record.id, name, attempt=attempt, offset=offset):
+        offset = client.last_lines(record.id, name, lines, attempt=attempt, on_bound=_say_bound)
+    _copy_pages(client, record.id, name, attempt=attempt, offset=offset)
+
+
+def _copy_pages(client: Client, task_id: str, name: StreamName, *, attempt: int, offset: int) -> None:
+    for page in client.stored_output(task_id, name, attempt=attempt, offset=offset):
         out.write_all(out.DESCRIPTORS[name], page.data)
         if page.lost:
             reached = page.offset + len(page.data)
             out.say(f"{name.name.lower()}: output lost from byte {reached} ({page.lost})")
 
 
-def _show_live(  # noqa: PLR0913 (what a wait at the terminal needs)
-    client: Client,
-    task_id: str,
-    starts: dict[StreamName, int],
-    patience: Patience,
-    story: Story,
-    *,
-    follow: bool,
-) -> None:
-    """Copy output as it comes."""
-    stream = client.attach_stream(
-        task_id,
-        stdout=starts.get(StreamName.STDOUT, NOT_WANTED),
-        stderr=starts.get(StreamName.STDERR, NOT_WANTED),
-        moves=True,
-    )
-    wanted = {name: out.DESCRIPTORS[name] for name in starts}
-    pump = Pump(stream, wanted)
-    _read(pump, patience, story, follow=follow)
-    if pump.broken:
-        raise out.ReaderGone
-    if stream.done():
-        _show_end(stream, wanted)
+class _Live:
+    """Copies the output of a task that runs, as it comes.
+
+    Args:
+        client: Brings it.
+        record: The task as it was when we began.
+        starts: From which byte on each stream is wanted.
+        attempt: Only of this attempt; 0: of whichever runs.
+    """
+
+    def __init__(
+        self, client: Client, record: TaskRecord, starts: dict[StreamName, int], attempt: int
+    ) -> None:
+        self._client = client
+        self._id = record.id
+        self._starts = starts
+        self._attempt = attempt
+        self._newest = record.attempts[-1].n if record.attempts else 0
+        self._wanted = {name: out.DESCRIPTORS[name] for name in starts}
+
+    def show(self, patience: Patience, story: Story, *, follow: bool) -> None:
+        """Copy to the end; without `follow` as far as there is something now."""
+        stored_bytes = 0 if follow else self._measure()
+        stream = self._client.attach_stream(
+            self._id,
+            stdout=self._starts.get(StreamName.STDOUT, NOT_WANTED),
+            stderr=self._starts.get(StreamName.STDERR, NOT_WANTED),
+            moves=True,
+        )
+        pump = Pump(stream, self._wanted, attempt=self._attempt)
+        self._read(pump, patience, story, follow=follow, stored_bytes=stored_bytes)
+        if pump.failure is not None:
+            raise pump.failure
+        if pump.broken:
+            raise out.ReaderGone
+        if self._is_superseded(pump, story) or (
+            stream.record is not None and self._is_other(stream.record.attempt)
+        ):
+            self._show_rest(pump)
+        elif stream.done():
+            _show_end(stream, self._wanted)
+
+    def _measure(self) -> int:
+        """Return how many of the wanted bytes are stored: the worker has them, too, and will send them."""
+        if not self._newest:
+            return 0
+        try:
+            ends = {
+                name: self._client.last_lines(self._id, name, 0, attempt=self._newest)
+                for name in self._starts
+            }
+        except TaskError:  # no store, or it is away: then quiet alone has to tell
+            return 0
+        return sum(max(0, end - self._starts[name]) for name, end in ends.items())
+
+    def _read(self, pump: Pump, patience: Patience, story: Story, *, follow: bool, stored_bytes: int) -> None:
+        pump.start()
+        written, since = -1, time.monotonic()
+        while not pump.join(POLL_S) and not pump.broken:
+            patience.check()
+            if self._is_superseded(pump, story):
+                return
+            now = time.monotonic()
+            placed = story.placed
+            if pump.written != written or pump.stuck() or placed is None or story.searching:
+                written, since = pump.written, now
+                continue
+            here = placed.state is TaskState.RUNNING and placed.attempt == self._newest
+            behind = here and written < stored_bytes
+            if not follow and now - since > (STORED_QUIET_S if behind else QUIET_S):
+                if behind:
+                    out.say(f"{stored_bytes - written} bytes that are stored did not come; -f waits for them")
+                out.say(f"task {placed.id} is {placed.state.value}; -f goes on until its end")
+                return
+
+    def _is_superseded(self, pump: Pump, story: Story) -> bool:
+        """Tell whether another attempt has begun in place of the one that is wanted."""
+        placed = 0 if story.placed is None else story.placed.attempt
+        return self._is_other(placed) or self._is_other(pump.stream.attempt)
+
+    def _is_other(self, attempt: int) -> bool:
+        return 0 < self._attempt < attempt
+
+    def _show_rest(self, pump: Pump) -> None:
+        """Copy what the store has of an attempt that is over, behind what came from its worker."""
+        self._client.detach(pump.stream)
+        while not pump.join(POLL_S):
+            pass  # what has arrived is written first
+        if pump.failure is not None:
+            raise pump.failure
+        for name, start in self._starts.items():
+            reached = start + pump.copied[name]
+            try:
+                _copy_pages(self._client, self._id, name, attempt=self._attempt, offset=reached)
+            except InvalidTask as error:
+                out.say(f"{name.name.lower()}: what may follow byte {reached} cannot be read: {error}")
+        out.say(f"attempt {self._attempt} of task {self._id} is over: another one was begun")
 
 
 def _logs_json(client: Client, task_id: str, patience: Patience) -> int:
@@ -176,20 +270,6 @@ def _logs_json(client: Client, task_id: str, patience: Patience) -> int:
         wait_futures({future}, POLL_S)
     out.emit_json(result_form(future))
     return 0
-
-
-def _read(pump: Pump, patience: Patience, story: Story, *, follow: bool) -> None:
-    """Copy the output to its end, or (without `follow`) of a running task until nothing more comes."""
-    pump.start()
-    written, since = -1, time.monotonic()
-    while not pump.join(POLL_S) and not pump.broken:
-        patience.check()
-        now = time.monotonic()
-        if pump.written != written or pump.stuck() or story.placed is None:
-            written, since = pump.written, now
-        elif not follow and now - since > QUIET_S:
-            out.say(f"task {story.placed.id} is {story.placed.state.value}; -f goes on until its end")
-            return
 
 
 def _show_end(future: TaskFuture, wanted: dict[StreamName, int]) -> None:

@@ -36,6 +36,8 @@ class Story:
         #: Why there is no leader.
         self.hopeless = False
         #: Whether the trouble is such that waiting in front of a terminal makes no sense.
+        self.searching = False
+        #: Whether the leader was lost, and no other has welcomed us yet.
         self.placed: notices.TaskPlaced | None = None
         #: Where the task is, as last heard.
         self._since = now()
@@ -52,6 +54,7 @@ class Story:
             match notice:
                 case notices.LeaderLost():
                     self._lost, self._lost_told, self._greeted = notice, False, None
+                    self.searching = True
                     self._turn()
                 case notices.LeaderGreeted():
                     self._on_greeted(notice)
@@ -76,7 +79,7 @@ class Story:
     def _on_greeted(self, notice: notices.LeaderGreeted) -> None:
         self.connected = self.reached = True
         self.trouble = ""
-        self.hopeless = False
+        self.hopeless = self.searching = False
         if notice.again:
             self._greeted = notice
             if self.placed is None:

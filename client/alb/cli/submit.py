@@ -154,16 +154,15 @@ def submit(  # noqa: PLR0913 (one parameter an option)
                 future = client.attach(earlier.id)
             else:
                 future = client.submit(what, id=task_id, moves=True, **options)
-            status = Attendance(client, future, patience, story).attend()
-            status = bring_back(future, return_dir, status, quiet=True)
-            out.emit_json(result_form(future, skipped=earlier is not None))
-            return status
+            status = Attendance(client, future, patience, story, joined=earlier is not None).attend()
+            return _give_json(future, return_dir, status, skipped=earlier is not None)
         if earlier is not None:
             stream = client.attach_stream(earlier.id, moves=True)
         else:
             stream = client.stream(what, id=task_id, moves=True, **options)
         with _reporting(client, stream.id, wanted=increments):
-            status = Attendance(client, stream, patience, story, Pump(stream, out.DESCRIPTORS)).attend()
+            pump = Pump(stream, out.DESCRIPTORS)
+            status = Attendance(client, stream, patience, story, pump, joined=earlier is not None).attend()
         if earlier is not None and stream.record is not None and stream.missing:
             from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
 
@@ -231,6 +230,15 @@ def _leave(client: Client, future: TaskFuture, patience: Patience, story: Story,
         future.result()
     client.detach(future)
     return _print_id(future.id, as_json=as_json)
+
+
+def _give_json(future: TaskFuture, return_dir: str, status: int, *, skipped: bool) -> int:
+    """Write a task's result, unless we leave before it is there."""
+    if not future.done():
+        return status
+    status = bring_back(future, return_dir, status, quiet=True)
+    out.emit_json(result_form(future, skipped=skipped))
+    return status
 
 
 def _print_id(task_id: str, *, as_json: bool) -> int:

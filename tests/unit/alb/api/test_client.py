@@ -247,6 +247,15 @@ def test_a_stream_yields_output_at_the_pace_of_its_reader(client: alb.Client, br
     assert stream.result(5).exit_status == 0
 
 
+@pytest.mark.parametrize("offset", [-1, 2**62 + 1, 2**64])
+def test_an_offset_that_cannot_be_is_refused(client: alb.Client, offset: int) -> None:
+    """At once: it would end the client's thread. The client goes on to work."""
+    for streams in ({"stdout": offset}, {"stderr": offset}):
+        with pytest.raises(alb.InvalidTask, match="an offset must be between"):
+            client.attach_stream("a" * 32, **streams)
+    assert client.submit("true").result(5).record.exit_code == 0
+
+
 def test_large_output_is_fetched_and_its_capture_is_bounded(
     broker: FakeBroker, name_leader: NameLeader
 ) -> None:

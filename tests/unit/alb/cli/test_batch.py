@@ -19,6 +19,7 @@ from tests.unit.alb.remembering_broker import RememberingBroker
 from alb.cli import batch
 from alb.cli.batch import command_of
 from alb.cli.main import run
+from alb_core.messages import Attach, Cancel
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 
@@ -268,3 +269,101 @@ def test_ctrl_c_twice_cancels_everything(
     assert "3 tasks are under way and go on. Ctrl-C again within 2 s cancels them" in told.err
     assert "cancelling 3 tasks" in told.err
     assert told.err.count("CANCELLED") == 3
+
+
+def test_a_full_disk_leaves_the_tasks_alone(
+    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is under way goes on, and that is said with the reason."""
+    saved = os.dup(1)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, 1)
+    try:
+        assert each_line("sleep 1\ntrue\n") == 125
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(full)
+    assert "leaving: No space left on device; 1 tasks are under way and go on" in capfd.readouterr().err
+    assert cancelled(broker) == []
+
+
+# --- what was joined ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def joinable(broker: RememberingBroker) -> str:
+    """A task of before, that sleeps; its id."""
+    assert run(["submit", *ZK, "--detach", "sleep 1"]) == 0
+    (task,) = broker.commands
+    return task
+
+
+def interrupt_when(ready: Callable[[], bool]) -> None:
+    """Press Ctrl-C twice once something is so."""
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 5
+        while not ready() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for _ in range(2):
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+
+
+def attached(broker: RememberingBroker) -> bool:
+    """Tell whether somebody follows a task of before."""
+    return any(isinstance(message, Attach) for message in broker.received)
+
+
+def cancelled(broker: RememberingBroker) -> list[str]:
+    """Return the commands that somebody cancelled."""
+    return [broker.commands[message.id] for message in broker.received if isinstance(message, Cancel)]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_ctrl_c_twice_leaves_a_joined_task_alone(
+    broker: RememberingBroker, joinable: str, capfd: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """Somebody else submitted it: it is left, and said to go on."""
+    interrupt_when(lambda: attached(broker))
+    assert run(["submit", *ZK, "--incremental", *options, "sleep 1"]) == 130
+    err = capfd.readouterr().err
+    assert "Ctrl-C again within 2 s leaves it alone" in err
+    assert f"leaving; task {joinable}" in err
+    assert f"goes on; attach again with: alb logs -f {joinable}" in err
+    assert cancelled(broker) == []
+
+
+def test_a_reader_that_leaves_leaves_a_joined_task_alone(
+    broker: RememberingBroker, joinable: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As before: status 141, and nothing is cancelled."""
+    broker.output = b"y\n" * 1000
+    saved = os.dup(1)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    os.dup2(write_end, 1)
+    try:
+        assert run(["submit", *ZK, "--incremental", "sleep 1"]) == 141
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(write_end)
+    assert f"nobody reads the output any more: leaving; task {joinable}" in capfd.readouterr().err
+    assert cancelled(broker) == []
+
+
+def test_of_many_lines_only_our_tasks_are_cancelled(
+    broker: RememberingBroker, joinable: str, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The joined one goes on, and the command does not wait for it."""
+    interrupt_when(lambda: attached(broker) and len(broker.commands) == 3)
+    assert each_line("sleep 1\nsleep 2\nsleep 3\n", "--incremental") == 130
+    err = capfd.readouterr().err
+    assert "cancelling 2 tasks; 1 that were under way before go on in any case" in err
+    assert "1 left alone (their tasks go on)" in err
+    assert sorted(cancelled(broker)) == ["sleep 2", "sleep 3"]
+    assert joinable in broker.commands

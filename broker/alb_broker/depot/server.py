@@ -202,7 +202,7 @@ class DepotServer:
     # --- the census -----------------------------------------------------------------------------------------
 
     async def _census(self, request: web.Request) -> web.Response:
-        """Take the leader's word; of whoever cannot seal it not one byte of the body is read."""
+        """Take the leader's word; of whoever cannot seal it nothing is kept or decoded."""
         digest = request.headers.get(DIGEST, "")
         if not is_sealed(self._key, digest, request.headers.get(SEAL, "")):
             why = f"only brokers of this cluster may send a census: {SEAL} is missing, or not of this depot"

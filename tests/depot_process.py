@@ -14,7 +14,7 @@ from typing import Any, Self
 import msgspec
 
 from alb_broker.depot.census import Order
-from alb_broker.depot.settings import Settings
+from alb_broker.depot.settings import KEY_VARIABLE, Settings
 from alb_core.files import Census
 from alb_core.io.transfer import Content
 
@@ -34,6 +34,7 @@ class DepotProcess:
         self._settings = Settings(
             broker=directory.name, endpoint=self.endpoint, directory=str(directory), bytes_max=bytes_max
         )
+        self.key = f"key of {directory.name}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -46,14 +47,15 @@ class DepotProcess:
             ],
             stdin=subprocess.PIPE,
             pass_fds=(descriptor,),
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            env={**os.environ, "PYTHONWARNINGS": "ignore", KEY_VARIABLE: self.key},
         )
         return self
 
     def lead(self, *others: DepotProcess, used: dict[str, int] | None = None, epoch: int = 1) -> None:
         """Tell it, as its broker would, that it leads, who the others are, and what tasks need."""
         depots = (self.endpoint, *(other.endpoint for other in others))
-        self.order(Order(census=Census(table="t", epoch=epoch, depots=depots, used=used or {})))
+        keys = {other.endpoint: other.key for other in others}
+        self.order(Order(census=Census(table="t", epoch=epoch, depots=depots, used=used or {}), keys=keys))
 
     def order(self, order: Any) -> None:
         """Send it an order of its broker."""

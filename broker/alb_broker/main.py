@@ -57,6 +57,7 @@ def _run(config: BrokerConfig, log: logs.Logger) -> int:
         workers=links["workers"].endpoint,
         worker_output=links["worker_output"].endpoint,
         depot=depot.endpoint,
+        depot_key=depot.key,
     )
     process = BrokerProcess(config, node, meta, links, depot, policies, log)
     for number in (signal.SIGTERM, signal.SIGINT):

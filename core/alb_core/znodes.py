@@ -67,6 +67,8 @@ class BrokerNode(msgspec.Struct, frozen=True, kw_only=True):
     worker_output: str
     depot: str = ""
     #: ``http://host:port`` of its depot, where files lie; empty: it has none.
+    depot_key: str = ""
+    #: Seals what the leader's depot tells that depot, so that it believes nobody else.
     host: str = ""
     pid: int = 0
     version: str = ""

@@ -122,6 +122,7 @@ def test_workers_and_brokers_are_listed(cluster: LocalCluster) -> None:
     brokers = alb(cluster, "brokers")
     assert brokers.returncode == 0
     assert {"b1", "b2"} <= set(re.findall(r"\bb\d\b", brokers.stdout))
+    assert all("depot" in line and "depot_key" not in line for line in alb_json(cluster, "brokers"))
 
 
 def test_dump_is_the_whole_state(cluster: LocalCluster, tmp_path: Path) -> None:

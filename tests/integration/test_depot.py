@@ -15,6 +15,7 @@ import pytest
 from tests.depot_process import DepotProcess, content
 from tests.harness import wait_for
 
+from alb_broker.depot.census import DIGEST, SEAL, digest_of, seal_of
 from alb_core.errors import DepotRefused, DepotUnreachable, TransferStopped, WrongContent
 from alb_core.io import transfer
 from alb_core.io.transfer import Content
@@ -164,7 +165,8 @@ def test_two_at_once_bring_a_file_once(depot: DepotProcess, tmp_path: Path) -> N
         (f"/files/{'0' * 64}", {"Content_Range": "bytes */9"}, 404, "0 of 9 bytes are here"),
         (f"/files/{'0' * 64}", {"Content_Range": f"bytes */{2**40 + 1}"}, 413, "1099511627776"),
         (f"/files/{'0' * 64}", {"Content_Range": f"bytes */{2**40}"}, 507, "the depot is full"),
-        ("/census", {}, 400, "this is no census"),
+        ("/census", {}, 403, "only brokers of this cluster may send a census"),
+        ("/census", {"X_Alb_Digest": "0" * 64, "X_Alb_Seal": "ü"}, 403, "X-Alb-Seal is missing, or not of"),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_sentence(
@@ -253,10 +255,27 @@ def test_a_deposed_leader_is_not_believed(depot: DepotProcess) -> None:
     assert _census(depot, 8)[0] == 204
 
 
-def _census(depot: DepotProcess, epoch: int) -> tuple[int, str]:
+def test_nobody_but_a_broker_is_believed(depot: DepotProcess) -> None:
+    """Who reaches the port cannot depose the leader, or name himself as a depot: he does not have the key."""
+    status, why = _census(depot, 2**60, key="a guess")
+    assert (status, "only brokers" in why) == (403, True)
+    assert _census(depot, 2)[0] == 204
+
+
+def test_a_sealed_census_is_looked_at_nevertheless(depot: DepotProcess) -> None:
+    """The bytes are those that were sealed, and the depots can be spoken to."""
+    assert _census(depot, 2, sealed=b"{}") == (400, "the 45 bytes that came are not those of X-Alb-Digest")
+    assert "is no address of a depot" in _census(depot, 2, depots='"file:///etc"')[1]
+    assert _census(depot, 2)[0] == 204
+
+
+def _census(
+    depot: DepotProcess, epoch: int, *, key: str = "", depots: str = "", sealed: bytes | None = None
+) -> tuple[int, str]:
     connection = http.client.HTTPConnection(depot.endpoint.removeprefix("http://"), timeout=10)
-    body = f'{{"table":"t","epoch":{epoch},"depots":[],"used":{{}}}}'
-    connection.request("PUT", "/census", body)
+    body = f'{{"table":"t","epoch":{epoch},"depots":[{depots}],"used":{{}}}}'.encode()
+    digest = digest_of(body if sealed is None else sealed)
+    connection.request("PUT", "/census", body, {DIGEST: digest, SEAL: seal_of(key or depot.key, digest)})
     answer = connection.getresponse()
     found = answer.status, answer.read().decode()
     connection.close()

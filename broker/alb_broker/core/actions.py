@@ -6,6 +6,7 @@ here are the others. The shell carries actions out in the order in which they we
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -108,6 +109,8 @@ class TellDepots(msgspec.Struct, frozen=True, gc=False):
     """Tell this broker's depot what the leader knows of files, for all depots; None: it leads no more."""
 
     census: Census | None
+    keys: Mapping[str, str] = {}
+    #: Of the depots, by their addresses.
 
 
 class ClearStore(msgspec.Struct, frozen=True, gc=False):

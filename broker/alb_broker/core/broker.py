@@ -110,7 +110,7 @@ class Broker:
             actions += self._election.on_node_changed(event.path, event.at)
         self._know_session(event)
         reign.state.brokers = self._membership.endpoints
-        reign.state.depots = self._membership.depots
+        reign.state.depots, reign.state.depot_keys = self._membership.depots, self._membership.depot_keys
         return actions
 
     def _step_down(self, event: BrokerEvent) -> list[Action]:
@@ -180,7 +180,7 @@ class Broker:
         state = State(self.config, self.node, claim, self._policies, self._tokens, event.at)
         state.session_timeout_s = self._session_timeout_s
         state.brokers = self._membership.endpoints
-        state.depots = self._membership.depots
+        state.depots, state.depot_keys = self._membership.depots, self._membership.depot_keys
         self.reign = Reign(state)
         return [Note("leader_began", {"epoch": claim.epoch, "table": claim.table}), *self.reign.begin()]
 

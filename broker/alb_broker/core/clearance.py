@@ -9,11 +9,16 @@ bounded, and is followed by a rest as long as it took, so that the store has at 
 writes.
 
 A round: measure, walk over the tasks, walk over the samples, rest. An error ends it; the next begins anew.
+
+What a task takes nobody knows beforehand: its row tells nothing of its increments, nor of the output of
+earlier attempts. So where the store is too large, one task goes first, then the store is measured again, and
+so on with up to twice as many, but never with more than seem to be needed by what went before.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, ParamSpec
@@ -48,9 +53,12 @@ LOW_WATER: Final = 0.95
 FIRST_S: Final = 5.0
 #: After a takeover, which has enough to do.
 TASKS_AT_ONCE: Final = 200
-#: Looked at by one scan, each with its specification.
+#: Looked at by one scan, each with its specification; at most so many go between two measurements.
+ROUND_TASKS: Final = 10_000
+#: As many go in a round because of the store's size: what is measured may lag behind, or be others' data.
 STEP_BYTES: Final = 32 * 1024 * 1024
-#: About what one step removes: well within the time of a transaction.
+#: What one step removes, by the tasks' rows, or a single task: well within the time of a transaction.
+#: Increments and earlier attempts come on top; `PART_ROWS` bounds what a call takes of them.
 PART_ROWS: Final = 1_000
 #: Of one family and task in one step: the largest pieces of output are 250 MiB then.
 SAMPLES_AT_ONCE: Final = 5_000
@@ -117,7 +125,9 @@ class Clearance:
         self._more = False  #: There may be tasks beyond it.
         self._cutoff = 0.0  #: Tasks that ended before go by their age.
         self._wanted_bytes = 0  #: How much should go because of the store's size.
-        self._freed_bytes = 0  #: About how much went; an overestimate, so that never too much goes.
+        self._freed_bytes = 0  #: How much went at least, by the tasks' rows.
+        self._quota = 1  #: Tasks that may go until the store is measured again.
+        self._unmeasured = False  #: Some went because of the store's size since that was measured.
         self._horizon = 0.0  #: Samples before it go.
         self._gone_tasks = 0
         self._gone_samples = 0
@@ -138,13 +148,17 @@ class Clearance:
         self._cutoff = self._state.now() - self._keep_s if self._keep_s > 0 else 0.0
         self._horizon = self._cutoff
         self._wanted_bytes = self._freed_bytes = 0
+        self._quota, self._unmeasured = 1, False
         self._gone_tasks = self._gone_samples = 0
         self._cursor = ""
         if self._bound_bytes:
-            self._wait_for(Stage.MEASURING)
-            self._state.store.measure(self._then(self._on_measured))
+            self._measure(self._on_measured)
         else:
             self._find()
+
+    def _measure(self, then: Callable[[int, str], None]) -> None:
+        self._wait_for(Stage.MEASURING)
+        self._state.store.measure(self._then(then))
 
     def _on_measured(self, size_bytes: int, why: str) -> None:
         """The size is known: make room if it is too large."""
@@ -153,8 +167,28 @@ class Clearance:
             return
         self.size_bytes = size_bytes
         if size_bytes > self._bound_bytes:
-            self._wanted_bytes = size_bytes - int(LOW_WATER * self._bound_bytes)
+            self._wanted_bytes = size_bytes - self._low_bytes
         self._find()
+
+    def _on_measured_again(self, size_bytes: int, why: str) -> None:
+        """Some tasks went: end there, or let as many go as seem to be needed."""
+        if why:
+            self._fail(why)
+            return
+        self._unmeasured = False
+        before = self._low_bytes + self._wanted_bytes
+        self.size_bytes = size_bytes
+        lacking, fell = size_bytes - self._low_bytes, before - size_bytes
+        if lacking <= 0 or self._gone_tasks >= ROUND_TASKS:
+            self._freed_bytes = max(self._freed_bytes, self._wanted_bytes)
+        self._quota = min(2 * self._quota, TASKS_AT_ONCE)
+        if lacking > 0 and fell > 0:  # else others wrote as much meanwhile, or what is measured lags behind
+            self._quota = min(self._quota, math.ceil(lacking * self._gone_tasks / fell) or 1)
+        self._go_on()
+
+    @property
+    def _low_bytes(self) -> int:
+        return int(LOW_WATER * self._bound_bytes)
 
     def _find(self) -> None:
         """Look at the next tasks: all of them while room is wanted, else those that are old enough."""
@@ -178,13 +212,18 @@ class Clearance:
             return
         self._more = len(rows) == TASKS_AT_ONCE
         chosen: list[FinishedTask] = []
-        size_bytes = 0
+        size_bytes = count = 0
         for row in rows:
+            if self._wants_room and count >= self._quota:
+                self._more = True  # they are looked at again when the store was measured
+                break
             assert isinstance(row, FinishedTask)  # noqa: S101 (what was asked for)
             self._cursor = row.task
             due = self._wants_room or row.finished < self._cutoff or is_going(row)
             if self._is_held(row) or not due:
                 continue
+            count += 1
+            self._unmeasured = self._unmeasured or self._wants_room
             room = _room(row)
             if chosen and (
                 size_bytes + room > STEP_BYTES * self._share or len(chosen) >= TASKS_AT_ONCE * self._share
@@ -200,7 +239,7 @@ class Clearance:
 
     @property
     def _wants_room(self) -> bool:
-        """Whether more must go because of the store's size."""
+        """Whether more must go because of the store's size, as far as is known without measuring."""
         return self._freed_bytes < self._wanted_bytes
 
     def _is_held(self, row: FinishedTask) -> bool:
@@ -215,6 +254,8 @@ class Clearance:
             marked = tuple(marked_as_going(row) for row in self._steps[0].rows if not is_going(row))
             self._wait_for(Stage.MARKING)
             self._state.store.keep(marked, self._then(self._on_marked))
+        elif self._unmeasured and self._wants_room:
+            self._measure(self._on_measured_again)
         elif self._more:
             self._find()
         else:
@@ -391,6 +432,9 @@ def _work(row: FinishedTask) -> str:
 
 
 def _room(row: FinishedTask) -> int:
-    """Return about what a task takes with all that belongs to it; rather too much than too little."""
+    """Return what a task takes at least: its rows, and the output of the attempt that counts.
+
+    Its increments, and the output of other attempts, are not known from its row.
+    """
     attempts = max(row.attempt, row.crashes + 1)
     return weight(row) + 2 * ROW_BYTES * (attempts + 1) + row.stdout_bytes + row.stderr_bytes

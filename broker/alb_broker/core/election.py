@@ -391,7 +391,8 @@ class Election:
             commit_version: Version of ``/commit`` that a deposition must still find, or -1.
         """
         epoch = view.epoch.epoch + 1
-        leader = LeaderNode(**_fields(self.node), epoch=epoch, table=view.meta.table)
+        node = msgspec.structs.replace(self.node, depot_key="")  # its own node has that, once
+        leader = LeaderNode(**_fields(node), epoch=epoch, table=view.meta.table)
         commit = CommitNode(epoch=epoch, batch=0, time=view.commit.time)
         removal: tuple[zk.Operation, ...] = (zk.Delete(znodes.LEADER),) if view.leader_exists else ()
         return (

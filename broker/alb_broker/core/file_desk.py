@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from alb_broker.core.actions import TellDepots
@@ -24,7 +25,7 @@ class FileDesk:
     def __init__(self, state: State) -> None:
         self._state: Final = state
         self._told_at = float("-inf")  #: Own clock of the newest census.
-        self._depots: tuple[str, ...] = ()  #: That it named.
+        self._told: tuple[tuple[str, ...], Mapping[str, str]] = ((), {})  #: Depots and keys that it named.
 
     def tick(self) -> None:
         """Take a census when it is due."""
@@ -32,11 +33,11 @@ class FileDesk:
         if not state.depots:
             return
         age = state.at - self._told_at
-        changed = state.table.files.changed or state.depots != self._depots
+        changed = state.table.files.changed or (state.depots, state.depot_keys) != self._told
         if age < (CENSUS_SOON_S if changed else CENSUS_EVERY_S):
             return
         self._told_at = state.at
-        self._depots = state.depots
+        self._told = (state.depots, state.depot_keys)
         used = state.table.files.used(state.table.done)
         census = Census(table=state.claim.table, epoch=state.epoch, depots=state.depots, used=used)
-        state.out.append(TellDepots(census))
+        state.out.append(TellDepots(census, state.depot_keys))

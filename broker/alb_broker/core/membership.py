@@ -27,6 +27,7 @@ class Membership:
         self.node: Final = node
         self.endpoints: tuple[str, ...] = (node.clients,)  #: For requests, of all brokers.
         self.depots: tuple[str, ...] = _depots(node)  #: Of all brokers that have one, the own one first.
+        self.depot_keys: dict[str, str] = _depot_keys(node)  #: By which each of those believes a leader.
         self._tokens: Final = tokens
         self._online = False
         self._registered = False  #: The own node was read with this incarnation once.
@@ -80,6 +81,7 @@ class Membership:
         self.endpoints = (self.node.clients, *others)
         known = [node for name, node in found.items() if node and name != self.node.broker]
         self.depots = _depots(self.node, *known)
+        self.depot_keys = _depot_keys(self.node, *known)
         return self._own(nodes[self.node.broker], found[self.node.broker])
 
     def _own(self, read: zk.NodeRead | None, node: BrokerNode | None) -> list[Action]:
@@ -109,6 +111,10 @@ class Membership:
 
 def _depots(*nodes: BrokerNode) -> tuple[str, ...]:
     return tuple(node.depot for node in nodes if node.depot)
+
+
+def _depot_keys(*nodes: BrokerNode) -> dict[str, str]:
+    return {node.depot: node.depot_key for node in nodes if node.depot}
 
 
 def _decode(read: zk.NodeRead | None) -> BrokerNode | None:

@@ -110,6 +110,7 @@ class State:
         self.counters: Counter[str] = Counter()  #: What happened in this reign.
         self.brokers: tuple[str, ...] = ()  #: Request endpoints of all brokers.
         self.depots: tuple[str, ...] = ()  #: Of all brokers, the own one first.
+        self.depot_keys: Mapping[str, str] = {}  #: By which each of those believes a leader.
         self.recollected = False  #: The records of finished tasks were read after the takeover.
         self.placed_at = 0.0  #: Cluster time of the newest placement.
         self.out: list[Action] = []  #: Actions that wait for no commit.

@@ -15,6 +15,7 @@ import msgspec
 
 from alb_broker.core.actions import SendChunk
 from alb_broker.core.clients import Client
+from alb_broker.core.past import is_going
 from alb_broker.core.state import State
 from alb_core import ids, limits
 from alb_core.messages import (
@@ -155,7 +156,7 @@ class StoredAnswers:
         row = rows[0] if rows else None
         if why:
             self._refuse(client, query.seq, "error", why)
-        elif not isinstance(row, FinishedTask):
+        elif not isinstance(row, FinishedTask) or is_going(row):  # what is left of it is not all of it
             why = "neither the table nor the results store holds this task, or not any more"
             self._refuse(client, query.seq, "gone", why)
         else:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from alb_broker.core.answers import COMMAND_SHOWN, task_line
 from alb_broker.core.clients import Client
+from alb_broker.core.past import is_going
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task
@@ -199,7 +200,7 @@ class Works:
             self._refuse(client, query, "error", why)
             return
         for row in tasks:
-            if row.state == TaskState.SUCCEEDED.value:
+            if row.state == TaskState.SUCCEEDED.value and not is_going(row):  # parts of it may be gone
                 found[did[row.task]] = _line(row)
         self._tell(client, query, found)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from aiohttp import web
 from alb_broker.depot.census import Order
 from alb_broker.depot.exchange import Exchange
 from alb_broker.depot.server import CENSUS_BYTES_MAX, READ_BYTES, DepotServer
-from alb_broker.depot.settings import EXIT_REFUSED, Settings
+from alb_broker.depot.settings import EXIT_REFUSED, KEY_VARIABLE, Settings
 from alb_broker.depot.shelf import Shelf
 from alb_core.errors import ConfigError
 from alb_core.io import logs
@@ -29,12 +30,13 @@ LEAVE_S: Final = 0.5
 #: Requests under way get so long when the broker is gone; their uploads can be resumed elsewhere.
 
 
-async def serve(listener: socket.socket, settings: Settings, log: logs.Logger) -> None:
+async def serve(listener: socket.socket, settings: Settings, key: str, log: logs.Logger) -> None:
     """Serve until the broker is gone.
 
     Args:
         listener: Bound and listening.
         settings: Whose depot this is.
+        key: By which it believes a leader.
         log: Where it writes what happens.
 
     Raises:
@@ -43,7 +45,7 @@ async def serve(listener: socket.socket, settings: Settings, log: logs.Logger) -
     shelf = Shelf(Path(settings.directory), settings.bytes_max)
     exchange = Exchange(shelf, settings.endpoint, log)
     runner = web.AppRunner(
-        DepotServer(shelf, exchange, log).application(), access_log=None, read_bufsize=READ_BYTES
+        DepotServer(shelf, exchange, key, log).application(), access_log=None, read_bufsize=READ_BYTES
     )
     await runner.setup()
     await web.SockSite(runner, listener, shutdown_timeout=LEAVE_S).start()
@@ -76,15 +78,16 @@ async def _obey(exchange: Exchange, log: logs.Logger, upkeep: asyncio.Task[None]
         if not line:
             log.info("depot_ends", why="its broker is gone")
             return
-        exchange.obey(msgspec.json.decode(line, type=Order).census)
+        exchange.obey(msgspec.json.decode(line, type=Order))
 
 
-def main(descriptor: int, settings: Settings) -> int:
+def main(descriptor: int, settings: Settings, key: str) -> int:
     """Run a depot.
 
     Args:
         descriptor: The socket to listen on.
         settings: Whose depot this is.
+        key: By which it believes a leader; empty: it believes only its own broker.
 
     Returns:
         The exit code.
@@ -93,7 +96,7 @@ def main(descriptor: int, settings: Settings) -> int:
     allow_open_files()
     listener = socket.socket(fileno=descriptor)
     try:
-        asyncio.run(serve(listener, settings, log))
+        asyncio.run(serve(listener, settings, key, log))
     except ConfigError as error:
         log.critical("depot_refused", why=str(error))
         return EXIT_REFUSED
@@ -101,4 +104,5 @@ def main(descriptor: int, settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Settings)))
+    known = msgspec.json.decode(sys.argv[2], type=Settings)
+    sys.exit(main(int(sys.argv[1]), known, os.environ.get(KEY_VARIABLE, "")))

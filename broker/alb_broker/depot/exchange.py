@@ -18,9 +18,9 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from alb_broker.depot.census import Knowledge
+from alb_broker.depot.census import DIGEST, SEAL, Knowledge, Order, StaleCensus, digest_of, seal_of
 from alb_broker.depot.shelf import NoRoom, Shelf, Taken
-from alb_core.errors import AlbError, DepotRefused, TransferError
+from alb_core.errors import DepotRefused, TransferError
 from alb_core.files import Census
 from alb_core.io import transfer
 from alb_core.io.logs import Logger
@@ -60,6 +60,8 @@ class Exchange:
         #: What was lacking and could not be had, and when that was found.
         self._leads: Census | None = None
         #: What our own broker said: only while it leads.
+        self._keys: dict[str, str] = {}
+        #: Of the depots that it tells, by their addresses.
         self._spread_at = float("-inf")
         self._ends = False
 
@@ -75,12 +77,14 @@ class Exchange:
         """Take a census that another depot passed on; raises StaleCensus."""
         self.knowledge.hear(census, time.monotonic())
 
-    def obey(self, census: Census | None) -> None:
-        """Take what our own broker says: as the leader, or (None) that it leads no more."""
-        self._leads = census
-        if census is not None:
-            with contextlib.suppress(AlbError):  # our broker will hear itself that it is deposed
-                self.hear(census)
+    def obey(self, order: Order) -> None:
+        """Take what our own broker says: as the leader, or that it leads no more."""
+        self._leads, self._keys = order.census, order.keys
+        if order.census is not None:
+            try:
+                self.hear(order.census)
+            except StaleCensus as error:  # our broker will hear itself that it is deposed
+                self._log.warning("census_refused", sender="our broker", why=str(error))
             self._spread_at = float("-inf")
 
     # --- handing on -----------------------------------------------------------------------------------------
@@ -196,16 +200,18 @@ class Exchange:
             return
         self._spread_at = time.monotonic()
         self.knowledge.refresh(census, self._spread_at)
-        data = msgspec.json.encode(census)
+        data = await asyncio.to_thread(msgspec.json.encode, census)
+        digest = await asyncio.to_thread(digest_of, data)
         timeout = aiohttp.ClientTimeout(total=SPREAD_WITHIN_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            await asyncio.gather(*(self._tell(session, depot, data) for depot in self.others()))
+            await asyncio.gather(*(self._tell(session, depot, data, digest) for depot in self.others()))
 
-    async def _tell(self, session: aiohttp.ClientSession, depot: str, data: bytes) -> None:
+    async def _tell(self, session: aiohttp.ClientSession, depot: str, data: bytes, digest: str) -> None:
+        headers = {DIGEST: digest, SEAL: seal_of(self._keys.get(depot, ""), digest)}
         try:
-            async with session.put(f"{depot}/census", data=data) as answer:
+            async with session.put(f"{depot}/census", data=data, headers=headers) as answer:
                 if answer.status >= 400:
-                    self._log.info("census_refused", depot=depot, why=await answer.text())
+                    self._log.warning("census_not_taken", depot=depot, why=await answer.text())
         except (aiohttp.ClientError, TimeoutError) as error:
             self._log.info("census_not_heard", depot=depot, why=str(error) or type(error).__name__)
 

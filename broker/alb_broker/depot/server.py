@@ -16,12 +16,12 @@ from typing import Final
 import msgspec
 from aiohttp import ClientError, web
 
-from alb_broker.depot.census import StaleCensus
+from alb_broker.depot.census import DIGEST, SEAL, BadCensus, StaleCensus, is_sealed, read_census
 from alb_broker.depot.exchange import Exchange
 from alb_broker.depot.shelf import Arrival, NoRoom, Shelf, Taken
 from alb_core import limits
 from alb_core.errors import TransferError, WrongContent
-from alb_core.files import Census, is_sha256
+from alb_core.files import is_sha256
 from alb_core.io.logs import Logger
 from alb_core.io.transfer import COPY, OFFSET, SILENT_S, Content
 
@@ -51,12 +51,14 @@ class DepotServer:
     Args:
         shelf: Its files.
         exchange: The other depots.
+        key: By which a leader is believed.
         log: Where it writes what happened.
     """
 
-    def __init__(self, shelf: Shelf, exchange: Exchange, log: Logger) -> None:
+    def __init__(self, shelf: Shelf, exchange: Exchange, key: str, log: Logger) -> None:
         self._shelf: Final = shelf
         self._exchange: Final = exchange
+        self._key: Final = key
         self._log: Final = log
 
     def application(self) -> web.Application:
@@ -200,15 +202,22 @@ class DepotServer:
     # --- the census -----------------------------------------------------------------------------------------
 
     async def _census(self, request: web.Request) -> web.Response:
+        """Take the leader's word; of whoever cannot seal it nothing is kept or decoded."""
+        digest = request.headers.get(DIGEST, "")
+        if not is_sealed(self._key, digest, request.headers.get(SEAL, "")):
+            why = f"only brokers of this cluster may send a census: {SEAL} is missing, or not of this depot"
+            raise self._refusal(request, web.HTTPForbidden, why)
         try:
-            census = msgspec.json.decode(await request.read(), type=Census)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise web.HTTPBadRequest(text=f"this is no census: {error}") from error
-        try:
-            self._exchange.hear(census)
+            self._exchange.hear(await asyncio.to_thread(read_census, await request.read(), digest))
+        except BadCensus as error:
+            raise self._refusal(request, web.HTTPBadRequest, str(error)) from error
         except StaleCensus as error:
-            raise web.HTTPConflict(text=str(error)) from error
+            raise self._refusal(request, web.HTTPConflict, str(error)) from error
         return web.Response(status=204)
+
+    def _refusal(self, request: web.Request, kind: type[web.HTTPException], why: str) -> web.HTTPException:
+        self._log.warning("census_refused", sender=request.remote, why=why)
+        return kind(text=why)
 
     @staticmethod
     @web.middleware

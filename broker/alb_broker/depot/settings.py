@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+KEY_VARIABLE: Final = "ALB_DEPOT_KEY"
+#: Of its environment: the key by which it believes a leader. Everybody can see a process's arguments.
 EXIT_REFUSED: Final = 78
 #: Its directory cannot be used; as in sysexits.h.
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,7 @@ import msgspec
 
 from alb_broker.core.actions import TellDepots
 from alb_broker.depot.census import Order
-from alb_broker.depot.settings import Settings
+from alb_broker.depot.settings import KEY_VARIABLE, Settings
 from alb_core.config import BrokerConfig
 from alb_core.errors import ConfigError
 from alb_core.files import Census
@@ -61,11 +63,15 @@ class DepotLink:
         address = bracketed(numeric(config.address()))
         self.endpoint: Final = f"http://{address}:{self._listener.getsockname()[1]}"
         #: As others know it.
+        self.key: Final = secrets.token_hex(32)
+        #: By which the depot believes a leader: the brokers read it in this one's node.
         self._process: subprocess.Popen[bytes] | None = None
         self._unsent = bytearray()
         #: Orders that its pipe did not take yet.
         self._census: Census | None = None
         #: While this broker leads: what the depot is told when it starts.
+        self._keys: Mapping[str, str] = {}
+        #: Of the depots that it tells then.
         self._started_at = float("-inf")
 
     def fileno(self) -> int:
@@ -84,7 +90,7 @@ class DepotLink:
 
     def tell(self, action: TellDepots) -> None:
         """Pass the leader's word on; where tasks need files the depot has to be there."""
-        self._census = action.census
+        self._census, self._keys = action.census, action.keys
         if self._process is not None:
             self._order()
         elif action.census is not None and action.census.used:
@@ -134,6 +140,7 @@ class DepotLink:
                 stdin=subprocess.PIPE,
                 pass_fds=(self._listener.fileno(),),
                 start_new_session=True,  # a Ctrl-C is the broker's
+                env={**os.environ, KEY_VARIABLE: self.key},
             )
         except OSError as error:
             self._log.error("depot_not_started", why=str(error))
@@ -146,7 +153,7 @@ class DepotLink:
     def _order(self) -> None:
         """Say what is true now; of several censuses that wait only the newest counts, but none is cut."""
         if len(self._unsent) == 0 or self._census is None:
-            self._unsent += msgspec.json.encode(Order(census=self._census)) + b"\n"
+            self._unsent += msgspec.json.encode(Order(census=self._census, keys=dict(self._keys))) + b"\n"
         self._flush()
 
     def _flush(self) -> None:

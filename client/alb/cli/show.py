@@ -313,7 +313,7 @@ def _page_of(client: Client, leader: LeaderNode | None) -> ClusterPage | None:
 def _broker_form(node: BrokerNode, leader: LeaderNode | None, page: ClusterPage | None) -> dict[str, Any]:
     leads = leader is not None and leader.incarnation == node.incarnation
     epoch = leader.epoch if leads and leader is not None else None
-    fields = {name: getattr(node, name) for name in node.__struct_fields__}
+    fields = {name: getattr(node, name) for name in node.__struct_fields__ if name != "depot_key"}
     fields |= {"leads": leads, "epoch": epoch}
     if page is not None and page.broker == node.broker:
         fields |= {"store": page.store, "unarchived": page.unarchived}

@@ -45,7 +45,7 @@ class Cache:
 
     Args:
         directory: Where they lie; made where it is missing.
-        bytes_max: For all of them.
+        bytes_max: For all of them, with what broke off on its way here.
     """
 
     def __init__(self, directory: Path, bytes_max: int) -> None:
@@ -133,7 +133,7 @@ class Cache:
             raise TransferStopped(content.sha256)
 
     def _make_room(self, content: Content, goes_on: GoesOn) -> bool:
-        """Remove the longest unused until a file has room; where others hold it, wait for them.
+        """Remove what broke off, then the longest unused, until a file has room; where others hold it, wait.
 
         Returns:
             Whether there is room now; False: the file is here, or on its way.
@@ -147,7 +147,14 @@ class Cache:
             if content.sha256 in self._files or content.sha256 in self._loading:
                 return False
             reserved = sum(loading.size_bytes for loading in self._loading.values())
+            parts = self._abandoned(content.sha256)
             lacking = self._bytes + reserved + content.size_bytes - self._bytes_max
+            lacking += sum(size for size, _ in parts)
+            while lacking > 0 and parts:
+                size, part = parts.pop()
+                with contextlib.suppress(OSError):
+                    part.unlink()
+                    lacking -= size
             for sha256 in [name for name in self._files if name not in self._pins]:
                 if lacking <= 0:
                     break
@@ -189,6 +196,16 @@ class Cache:
 
     def _part(self, content: Content) -> Path:
         return self._directory / "parts" / content.sha256
+
+    def _abandoned(self, besides: str) -> list[tuple[int, Path]]:
+        """Return what broke off and nobody goes on with now, with the sizes; the oldest last."""
+        found: list[tuple[float, int, Path]] = []
+        for part in (self._directory / "parts").iterdir():
+            if part.name not in self._loading and part.name != besides:
+                with contextlib.suppress(OSError):
+                    stat = part.stat()
+                    found.append((stat.st_mtime, stat.st_size, part))
+        return [(size, part) for _, size, part in sorted(found, reverse=True)]
 
     def _remove(self, sha256: str) -> None:
         self._bytes -= self._files.pop(sha256)

@@ -176,16 +176,32 @@ def test_it_waits_for_the_commit_of_what_left_the_table() -> None:
     assert len(of_type(ClearStore, stage.desks.commit())) == 3
 
 
+def gone_in(step: list[Action]) -> tuple[Span, ...]:
+    """Return whose parts a step removes."""
+    (found,) = {each.spans for each in of_type(ClearStore, step)}
+    return found
+
+
 def test_a_store_that_is_too_large_loses_its_oldest_tasks_and_no_more() -> None:
-    """Down to a little below the bound, by an estimate that is never too low; then it is measured again."""
+    """Down to a little below the bound: measured again after one task, then after two, and so on."""
     stage = Stage(store_bytes=100 * MIB)
     scan, *_ = stage.measure(stage.begin(), 110 * MIB)  # 15 MiB are wanted
     assert isinstance(scan, ScanStore)
     assert scan.span.before == ()
     found = [old(number, 1.0, stdout_bytes=4 * MIB) for number in range(1, 9)]
-    parts = stage.find(scan, *found)
-    assert {each.spans for each in of_type(ClearStore, parts)} == {spans(1, 2, 3, 4)}
-    (samples,) = stage.remove_step(parts)
+    first = stage.find(scan, *found)
+    assert gone_in(first) == spans(1)
+    (measuring,) = stage.remove_step(first)
+    (scan,) = stage.measure(measuring, 106 * MIB)
+    assert isinstance(scan, ScanStore)
+    assert scan.span.after == (task_id(1),)
+    second = stage.find(scan, *found[1:])
+    assert gone_in(second) == spans(2, 3)
+    (measuring,) = stage.remove_step(second)
+    (scan,) = stage.measure(measuring, 98 * MIB)
+    third = stage.find(scan, *found[3:])
+    assert gone_in(third) == spans(4)
+    (samples,) = stage.remove_step(third)  # 16 MiB went by the tasks' rows: measured after a rest
     assert isinstance(samples, ScanStore)
     (trim,) = stage.find(samples, load("w1", CLAIMED_S - 100.0))
     assert isinstance(trim, ClearStore)
@@ -198,6 +214,44 @@ def test_a_store_that_is_too_large_loses_its_oldest_tasks_and_no_more() -> None:
     assert stage.measure(again, 90 * MIB) == []
     assert stage.marked == [task_id(number) for number in (1, 2, 3, 4)]
     assert stage.tick(module.REST_S - 1) == []
+
+
+def clear_down(stage: Stage, size_bytes: int, weight_bytes: int, tasks: int) -> int:
+    """Play a store whose tasks take much more than their rows tell; returns how large it is after a round."""
+    (asked,) = stage.measure(stage.begin(), size_bytes)
+    gone = 0
+    while not (isinstance(asked, ScanStore) and asked.family is LoadSample):
+        if isinstance(asked, MeasureStore):
+            (asked,) = stage.measure(asked, size_bytes)
+            continue
+        assert isinstance(asked, ScanStore)
+        rows = [old(number, 1.0) for number in range(gone + 1, tasks + 1)][: asked.limit]
+        step = stage.find(asked, *rows)
+        if any(isinstance(each, ClearStore) for each in step):
+            went = len(gone_in(step))
+            gone += went
+            size_bytes -= went * weight_bytes
+            step = stage.remove_step(step)
+        (asked,) = step
+    return size_bytes
+
+
+@pytest.mark.parametrize("weight_mib", [1, 16])
+def test_tasks_with_large_increments_go_no_further_than_needed(weight_mib: int) -> None:
+    """Their rows tell nothing of those: what is measured ends the round, at most one task too late."""
+    stage = Stage(store_bytes=1000 * MIB)
+    left = clear_down(stage, 1600 * MIB, weight_mib * MIB, 1600 // weight_mib)
+    assert 950 - weight_mib < left / MIB <= 950
+
+
+def test_a_store_that_does_not_become_smaller_loses_a_bounded_number_of_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others may fill the same database: the round ends, and the next one begins with a single task."""
+    monkeypatch.setattr(module, "ROUND_TASKS", 20)
+    stage = Stage(store_bytes=1000 * MIB)
+    assert clear_down(stage, 1600 * MIB, 0, 500) == 1600 * MIB
+    assert len(stage.marked) == 1 + 2 + 4 + 8 + 16
 
 
 def test_the_size_is_shown_to_clients() -> None:

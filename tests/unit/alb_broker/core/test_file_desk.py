@@ -18,6 +18,7 @@ class Stage:
     def __init__(self, *depots: str) -> None:
         self.state = Desks().state
         self.state.depots = depots
+        self.state.depot_keys = {depot: f"key of {depot}" for depot in depots}
         self.desk = FileDesk(self.state)
 
     def after(self, seconds: float) -> list[TellDepots]:
@@ -34,6 +35,7 @@ def test_it_is_told_at_once_and_now_and_then() -> None:
     assert told.census is not None
     assert (told.census.epoch, told.census.table) == (stage.state.epoch, stage.state.claim.table)
     assert (told.census.depots, told.census.used) == ((OWN, OTHER), {})
+    assert told.keys == {OWN: f"key of {OWN}", OTHER: f"key of {OTHER}"}
     assert stage.after(CENSUS_EVERY_S - 1) == []
     assert len(stage.after(1.0)) == 1
 
@@ -51,6 +53,15 @@ def test_a_change_is_told_soon() -> None:
     (told,) = stage.after(CENSUS_SOON_S)
     assert told.census is not None
     assert told.census.depots == (OWN, OTHER)
+
+
+def test_a_depot_with_another_key_is_told_soon() -> None:
+    """Its broker was started again at the same address."""
+    stage = Stage(OWN, OTHER)
+    stage.after(0.0)
+    stage.state.depot_keys = {OWN: f"key of {OWN}", OTHER: "another"}
+    (told,) = stage.after(CENSUS_SOON_S)
+    assert told.keys[OTHER] == "another"
 
 
 def test_brokers_without_depots_are_told_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from tests.broker_parts import broker_node, notes, of_type, read
 
 from alb_broker.core.actions import Action, Exit
@@ -78,6 +79,16 @@ def test_everybodys_endpoint_is_known() -> None:
     found = (read(PATH, each.node), read(znodes.broker_path("b2"), b"garbage"))
     each.on_nodes(zk.NodesRead(at=0.0, token=reading.token, nodes=found))
     assert each.endpoints == ("tcp://b1:7000",)
+
+
+def test_the_keys_of_all_depots_are_known() -> None:
+    """By their addresses; a depot without a key is one of an earlier version."""
+    own = msgspec.structs.replace(broker_node("b1"), depot="http://b1:1", depot_key="one")
+    other = msgspec.structs.replace(broker_node("b2"), depot="http://b2:1", depot_key="two")
+    each = Membership(own, Tokens())
+    assert each.depot_keys == {"http://b1:1": "one"}
+    look(each, each.on_connected(0.0), own, other, broker_node("b3"))
+    assert each.depot_keys == {"http://b1:1": "one", "http://b2:1": "two"}
 
 
 def test_lost_answers_are_asked_for_again() -> None:

@@ -12,6 +12,7 @@ from tests.store_rows import finished
 
 from alb_broker.core import stored_answers as module
 from alb_broker.core.actions import Action, ScanStore, SendChunk
+from alb_broker.core.past import marked_as_going
 from alb_broker.core.stored_answers import NO_STORE, PLACE_MAX, joined
 from alb_broker.store import events
 from alb_core import limits
@@ -283,6 +284,15 @@ def test_a_task_that_left_the_table_is_read_from_the_store() -> None:
     assert whole(library.read(stream=ERR)) == b"err"
     pages = library.read(n=1)
     assert (whole(pages), pages[-1].lost) == (b"first", "")
+
+
+def test_a_task_that_leaves_the_store_is_gone() -> None:
+    """Pieces of its output may be gone already: what is left is not told for all of it."""
+    data = pattern(20_000)
+    row = marked_as_going(finished(T1, stdout_bytes=len(data)))
+    error = _Library(row, *pieces(data, BLOCK)).ask(QueryOutput(seq=3, id=T1, stream=OUT))
+    assert isinstance(error, Error)
+    assert (error.code, error.seq) == ("gone", 3)
 
 
 def test_a_task_that_nobody_knows_is_gone() -> None:

@@ -11,6 +11,7 @@ from tests.store_rows import finished
 
 from alb_broker.core import works as module
 from alb_broker.core.actions import Action, GetRows
+from alb_broker.core.past import marked_as_going
 from alb_broker.core.table import DoneTask
 from alb_broker.store import events
 from alb_core import limits, rows
@@ -142,6 +143,17 @@ def test_the_store_is_asked_for_the_others() -> None:
     answer(each, second, finished(task_id(8)))
     page = heard(each)
     assert (found(page), page.stored) == ({"a": "1 SUCCEEDED", "b": "8 SUCCEEDED"}, True)
+
+
+def test_what_leaves_the_store_does_not_count() -> None:
+    """Its output may be gone already: who wants the result has it made again."""
+    each = desks(store=URL)
+    (first,) = of_type(GetRows, ask(each, "b", "c"))
+    did = [rows.Work(work=work("b"), task=task_id(8)), rows.Work(work=work("c"), task=task_id(9))]
+    answer(each, first, *did)
+    (second,) = of_type(GetRows, each.state.take_out())
+    answer(each, second, marked_as_going(finished(task_id(8))), finished(task_id(9)))
+    assert found(heard(each)) == {"c": "9 SUCCEEDED"}
 
 
 def answer(each: Desks, asked: GetRows, *found: rows.Row, error: str | None = None) -> None:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from alb_broker.depot.census import VALID_S, Knowledge, StaleCensus
+from alb_broker.depot.census import (
+    DEPOTS_MAX,
+    VALID_S,
+    BadCensus,
+    Knowledge,
+    StaleCensus,
+    digest_of,
+    is_sealed,
+    read_census,
+    seal_of,
+)
 from alb_core.files import Census
 
 
@@ -47,3 +58,49 @@ def test_who_leads_still_says_the_same() -> None:
     knowledge.hear(census(2), 101.0)
     knowledge.refresh(mine, 300.0)
     assert knowledge.used(300.0) is None
+
+
+def test_only_who_has_the_key_can_seal() -> None:
+    """And only what was sealed; a depot without a key believes nobody on the network."""
+    digest = digest_of(b"a census")
+    seal = seal_of("key", digest)
+    assert is_sealed("key", digest, seal)
+    assert not is_sealed("another", digest, seal)
+    assert not is_sealed("key", digest_of(b"another"), seal)
+    assert not is_sealed("", digest, seal_of("", digest))
+    for strange in ("\u00fc", "\udcfc"):
+        assert not is_sealed("key", digest, strange)
+        assert not is_sealed("key", strange, seal)
+
+
+def test_what_was_sealed_is_read() -> None:
+    """With its depots, as they are."""
+    told = Census(table="t", epoch=1, depots=("http://b1:1", "http://[::1]:2"), used={"a": 1})
+    data = msgspec.json.encode(told)
+    assert read_census(data, digest_of(data)) == told
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"{", "this is no census"),
+        (b"\xff", "this is no census"),
+        (b'{"table":"t","epoch":1,"depots":["ftp://b"],"used":{}}', "'ftp://b' is no address of a depot"),
+        (b'{"table":"t","epoch":1,"depots":["http://b/x"],"used":{}}', "is no address of a depot"),
+        (
+            msgspec.json.encode(Census(table="t", epoch=1, depots=("http://b:1",) * 65, used={})),
+            f"it names 65 depots; a cluster has {DEPOTS_MAX} at most",
+        ),
+    ],
+)
+def test_what_is_no_census_is_refused(data: bytes, says: str) -> None:
+    """With a sentence."""
+    with pytest.raises(BadCensus, match=says):
+        read_census(data, digest_of(data))
+
+
+def test_what_was_not_sealed_is_no_census() -> None:
+    """The body is another one than that of the seal."""
+    data = msgspec.json.encode(census())
+    with pytest.raises(BadCensus, match="are not those of X-Alb-Digest"):
+        read_census(data + b" ", digest_of(data))

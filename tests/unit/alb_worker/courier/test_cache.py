@@ -113,6 +113,47 @@ def test_the_longest_unused_gives_way(cache: Cache, source: Source) -> None:
     assert not cache.path(file("b").sha256).exists()
 
 
+def break_off(cache: Cache, directory: Path, letter: str, size: int, at: float) -> Path:
+    """Let a download of so many bytes break off at a time."""
+
+    def load(_content: Content, descriptor: int) -> None:
+        os.pwrite(descriptor, b"?" * size, 0)
+        raise TransferStopped
+
+    wanted = file(letter, size + 1)
+    with pytest.raises(TransferStopped), cache.holding(wanted, load, always):
+        pass
+    part = directory / "parts" / wanted.sha256
+    os.utime(part, (at, at))
+    return part
+
+
+def test_what_broke_off_counts_and_goes_first(cache: Cache, source: Source, tmp_path: Path) -> None:
+    """The oldest first, and no more than is needed; whole files stay as long as that is enough."""
+    read(cache, source, file("a"))
+    newer, older = (break_off(cache, tmp_path, letter, 25, at) for letter, at in (("n", 2.0), ("o", 1.0)))
+    assert newer.exists()
+    assert older.exists()
+    read(cache, source, file("b", 30))
+    assert (newer.exists(), older.exists()) == (True, False)
+    read(cache, source, file("c", 30))
+    assert not newer.exists()
+    assert cache.path(file("a").sha256).exists()
+    used = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert used <= BOUND
+
+
+def test_what_broke_off_is_gone_on_with_where_its_file_is_wanted_again(
+    cache: Cache, source: Source, tmp_path: Path
+) -> None:
+    """Its own part is no obstacle: it is inside what the file is to take."""
+    part = break_off(cache, tmp_path, "n", 70, 1.0)
+    inode = part.stat().st_ino
+    wanted = file("n", 71)
+    read(cache, source, wanted)
+    assert cache.path(wanted.sha256).stat().st_ino == inode
+
+
 def test_what_is_held_is_not_removed(cache: Cache, source: Source) -> None:
     """Who finds no room because of it waits; who is called off meanwhile does not."""
     with ThreadPoolExecutor(1) as threads:

@@ -14,6 +14,7 @@ from alb.cli.attendance import POLL_S, Patience, Pump
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.story import Story
+from alb.core.notices import OutputRestarted
 from alb_core.errors import InvalidTask, TaskError
 from alb_core.messages import StreamName
 from alb_core.tasks import TaskState
@@ -21,6 +22,7 @@ from alb_core.tasks import TaskState
 if TYPE_CHECKING:
     from alb.api.client import Client
     from alb.api.future import TaskFuture
+    from alb.core.notices import AnyNotice
     from alb_core.tasks import Result, TaskRecord
 
 QUIET_S: Final = 0.7
@@ -75,7 +77,12 @@ def logs(  # noqa: PLR0913 (one parameter an option)
         raise click.UsageError("--json shows the whole result: no --stdout, --stderr, --since, -n, --attempt")
     names = [name for name in StreamName if only in (None, name.name.lower())]
     story = Story(out.say, time.monotonic)
-    with place.client(story.tell) as client:
+
+    def hear(notice: AnyNotice) -> None:
+        if attempt is None or not isinstance(notice, OutputRestarted):  # of one attempt, none starts again
+            story.tell(notice)
+
+    with place.client(hear) as client:
         patience = Patience(client, story, place.connect_timeout)
         task_id = resolve(client, id_)
         if as_json:

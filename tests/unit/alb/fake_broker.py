@@ -12,7 +12,9 @@ from alb_core import codec
 from alb_core.io.sockets import Doorbell, Router
 from alb_core.messages import (
     Accepted,
+    Attach,
     Chunk,
+    Error,
     Finished,
     Grant,
     Heartbeat,
@@ -21,10 +23,13 @@ from alb_core.messages import (
     Ping,
     Pong,
     Pulse,
+    QueryOutput,
+    QueryTask,
     Submit,
+    TaskPage,
     Welcome,
 )
-from alb_core.tasks import Result, Stream, TaskState
+from alb_core.tasks import Attempt, AttemptState, Result, Stream, TaskRecord, TaskSpec, TaskState
 from alb_core.znodes import LeaderNode
 
 TABLE = "t" * 32
@@ -158,3 +163,38 @@ class FakeBroker:
             offset += len(piece)
             if offset >= end:
                 return
+
+
+def finish_with(what: Result) -> Callable[[Message], Sequence[Message]]:
+    """Answer every submission and attachment with this result."""
+
+    def answer(message: Message) -> Sequence[Message]:
+        if isinstance(message, Submit):
+            running = Accepted(id=message.id, state=TaskState.RUNNING, attempt=1, worker="w1")
+            return (running, Finished(id=message.id, result=what))
+        if isinstance(message, Attach):
+            return (Finished(id=message.id, result=what),)
+        if isinstance(message, QueryTask):
+            return (TaskPage(seq=message.seq, task=record_with(message.id, what)),)
+        if isinstance(message, QueryOutput):
+            return (Error(code="invalid", why="there is no store", seq=message.seq),)
+        return ()
+
+    return answer
+
+
+def record_with(task: str, result: Result | None, attempts: int = 1) -> TaskRecord:
+    """Return a task as the table holds it."""
+    return TaskRecord(
+        id=task,
+        state=TaskState.RUNNING if result is None else result.state,
+        user="u",
+        digest="d",
+        spec=TaskSpec(command="true"),
+        submitted=0.0,
+        attempts=tuple(
+            Attempt(n=n, worker="w1", incarnation="i", epoch=1, state=AttemptState.OVER)
+            for n in range(1, attempts + 1)
+        ),
+        result=result,
+    )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from tests.unit.alb.fake_broker import FakeBroker, succeed
+from tests.unit.alb.fake_broker import FakeBroker, finish_with, record_with, succeed
 
 from alb.api.client import Client
 from alb.cli import logs
@@ -17,20 +17,17 @@ from alb.cli.main import run
 from alb.core import output
 from alb.core.actions import DeliverOutput
 from alb_core.messages import (
-    Accepted,
     Attach,
     Error,
-    Finished,
     Message,
     OutputPage,
     QueryOutput,
     QueryTask,
     StreamName,
-    Submit,
     TaskMoved,
     TaskPage,
 )
-from alb_core.tasks import Attempt, AttemptState, Result, Stream, TaskRecord, TaskSpec, TaskState
+from alb_core.tasks import Result, Stream, TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 TASK = "a" * 32
@@ -42,41 +39,6 @@ def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBro
     with FakeBroker() as leader:
         name_leader(leader)
         yield leader
-
-
-def finish_with(what: Result) -> Callable[[Message], Sequence[Message]]:
-    """Answer every submission and attachment with this result."""
-
-    def answer(message: Message) -> Sequence[Message]:
-        if isinstance(message, Submit):
-            running = Accepted(id=message.id, state=TaskState.RUNNING, attempt=1, worker="w1")
-            return (running, Finished(id=message.id, result=what))
-        if isinstance(message, Attach):
-            return (Finished(id=message.id, result=what),)
-        if isinstance(message, QueryTask):
-            return (TaskPage(seq=message.seq, task=record_with(message.id, what)),)
-        if isinstance(message, QueryOutput):
-            return (Error(code="invalid", why="there is no store", seq=message.seq),)
-        return ()
-
-    return answer
-
-
-def record_with(task: str, result: Result | None, attempts: int = 1) -> TaskRecord:
-    """Return a task as the table holds it."""
-    return TaskRecord(
-        id=task,
-        state=TaskState.RUNNING if result is None else result.state,
-        user="u",
-        digest="d",
-        spec=TaskSpec(command="true"),
-        submitted=0.0,
-        attempts=tuple(
-            Attempt(n=n, worker="w1", incarnation="i", epoch=1, state=AttemptState.OVER)
-            for n in range(1, attempts + 1)
-        ),
-        result=result,
-    )
 
 
 def test_logs_show_one_stream_from_an_offset(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
@@ -288,6 +250,7 @@ def test_following_an_attempt_ends_with_it(broker: FakeBroker, capfd: pytest.Cap
     told = capfd.readouterr()
     assert told.out == "23456789"
     assert f"attempt 1 of task {TASK} is over: another one was begun" in told.err
+    assert "starts again" not in told.err
 
 
 def test_a_pump_copies_one_attempt_if_it_is_told_to(name_leader: Callable[[FakeBroker | None], None]) -> None:

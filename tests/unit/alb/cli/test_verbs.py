@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.store_rows import finished
-from tests.unit.alb.fake_broker import FakeBroker, succeed
+from tests.unit.alb.fake_broker import FakeBroker, finish_with, succeed
 
 from alb.cli import daemons
 from alb.cli.main import VERBS, cli, run
@@ -30,7 +30,6 @@ from alb_core.messages import (
     HistoryPage,
     Message,
     QueryHistory,
-    QueryOutput,
     QueryTask,
     QueryTasks,
     Submit,
@@ -39,7 +38,7 @@ from alb_core.messages import (
     TaskPage,
     TasksPage,
 )
-from alb_core.tasks import Attempt, AttemptState, Result, Stream, TaskRecord, TaskSpec, TaskState
+from alb_core.tasks import Result, Stream, TaskRecord, TaskSpec, TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 TASK = "a" * 32
@@ -51,41 +50,6 @@ def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBro
     with FakeBroker() as leader:
         name_leader(leader)
         yield leader
-
-
-def finish_with(what: Result) -> Callable[[Message], Sequence[Message]]:
-    """Answer every submission and attachment with this result."""
-
-    def answer(message: Message) -> Sequence[Message]:
-        if isinstance(message, Submit):
-            running = Accepted(id=message.id, state=TaskState.RUNNING, attempt=1, worker="w1")
-            return (running, Finished(id=message.id, result=what))
-        if isinstance(message, Attach):
-            return (Finished(id=message.id, result=what),)
-        if isinstance(message, QueryTask):
-            return (TaskPage(seq=message.seq, task=record_with(message.id, what)),)
-        if isinstance(message, QueryOutput):
-            return (Error(code="invalid", why="there is no store", seq=message.seq),)
-        return ()
-
-    return answer
-
-
-def record_with(task: str, result: Result | None, attempts: int = 1) -> TaskRecord:
-    """Return a task as the table holds it."""
-    return TaskRecord(
-        id=task,
-        state=TaskState.RUNNING if result is None else result.state,
-        user="u",
-        digest="d",
-        spec=TaskSpec(command="true"),
-        submitted=0.0,
-        attempts=tuple(
-            Attempt(n=n, worker="w1", incarnation="i", epoch=1, state=AttemptState.OVER)
-            for n in range(1, attempts + 1)
-        ),
-        result=result,
-    )
 
 
 def spec_of(broker: FakeBroker) -> TaskSpec:

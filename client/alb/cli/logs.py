@@ -69,12 +69,7 @@ def logs(  # noqa: PLR0913 (one parameter an option)
     It comes from the worker while it is there, and from the results store afterwards. Exit status: 0, also
     where the task failed (that is said on standard error).
     """
-    if since is not None and lines is not None:
-        raise click.UsageError("--since and -n exclude each other: each says where to begin")
-    if since is not None and only is None:
-        raise click.UsageError("--since needs --stdout or --stderr: each stream has its own bytes")
-    if as_json and (only, since, lines, attempt) != (None, None, None, None):
-        raise click.UsageError("--json shows the whole result: no --stdout, --stderr, --since, -n, --attempt")
+    _check(only, since, lines, attempt, as_json=as_json)
     names = [name for name in StreamName if only in (None, name.name.lower())]
     story = Story(out.say, time.monotonic)
 
@@ -102,6 +97,18 @@ def logs(  # noqa: PLR0913 (one parameter an option)
         live = _Live(client, record, starts, attempt or 0)
         live.show(patience, story, follow=follow)
     return 0
+
+
+def _check(
+    only: str | None, since: int | None, lines: int | None, attempt: int | None, *, as_json: bool
+) -> None:
+    """Refuse options that contradict each other."""
+    if since is not None and lines is not None:
+        raise click.UsageError("--since and -n exclude each other: each says where to begin")
+    if since is not None and only is None:
+        raise click.UsageError("--since needs --stdout or --stderr: each stream has its own bytes")
+    if as_json and (only, since, lines, attempt) != (None, None, None, None):
+        raise click.UsageError("--json shows the whole result: no --stdout, --stderr, --since, -n, --attempt")
 
 
 def _starts(

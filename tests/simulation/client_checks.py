@@ -85,6 +85,9 @@ class ClientChecks:
                 demand(task.id in self._cluster.cancels, "nothing_is_cancelled_unasked", name)
             case "unknown":
                 pass
+            case "error":
+                away = self._cluster.knobs.store and "the results store does not answer" in why
+                demand(away, "failures_have_a_reason", name)
             case _:
                 demand(False, "failures_have_a_reason", name)
 

@@ -56,14 +56,20 @@ class Kept(msgspec.Struct):
     #: When what is not sent has waited long enough.
     over: bool = False
     #: Nothing will be added.
+    rides: tuple[bool, bool] = (False, False)
+    #: Whether stdout and stderr ride in the result: they were short, and not begun to be sent, at the end.
 
-    def inline(self, stream: int) -> bool:
-        """Tell whether a stream of an attempt that is over rides in the result."""
+    def end(self) -> None:
+        """Nothing will be added: decide, once, what rides in the result."""
+        self.over = True
+        self.rides = (self._short(0), self._short(1))
+
+    def _short(self, stream: int) -> bool:
         return not self.sent[stream] and self.sizes[stream] <= limits.INLINE_OUTPUT_BYTES
 
     def owed(self, stream: int) -> bool:
         """Tell whether the store must have more of a stream."""
-        return self.stored[stream] < self.sizes[stream] and not (self.over and self.inline(stream))
+        return self.stored[stream] < self.sizes[stream] and not self.rides[stream]
 
     @property
     def on_their_way(self) -> int:
@@ -217,7 +223,7 @@ class Keeping:
         kept = self._kept.get(attempt)
         if kept is None or kept.over:
             return []
-        kept.over = True
+        kept.end()
         if kept.settled:
             self.forget(attempt)
             return []

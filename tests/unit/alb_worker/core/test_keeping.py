@@ -257,6 +257,21 @@ def test_what_is_not_stored_in_time_is_sent_again() -> None:
     assert numbers(desk.tick(3 * AGAIN_S)) == [(1, 1)]
 
 
+def test_what_was_begun_is_sent_to_its_end_also_after_a_late_answer() -> None:
+    """Another leader registers, so all is sent again; then an answer to what was sent before comes late."""
+    desk = _Desk()
+    desk.grew(5)
+    assert spans(desk.tick(SEND_S)) == [(0, 5)]
+    desk.ended(10, at=2.0)
+    assert desk.owes()
+    desk.register(3.0)
+    assert desk.owes(), "it was begun: it does not ride in the result"
+    desk.stored(stdout=5, at=4.0)
+    assert desk.owes()
+    assert desk.stored(stdout=10, at=5.0) == []
+    assert not desk.owes()
+
+
 def test_patience_has_an_end_and_begins_anew() -> None:
     """At most a minute passes; an answer, or another leader, makes it short again."""
     desk = _Desk()

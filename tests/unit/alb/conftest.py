@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.unit.alb.fake_broker import FakeBroker
@@ -26,3 +26,11 @@ def name_leader(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeBroker | None]
         monkeypatch.setattr(engine, "look", look)
 
     return name
+
+
+@pytest.fixture
+def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBroker]:
+    """A leader that everybody finds."""
+    with FakeBroker() as leader:
+        name_leader(leader)
+        yield leader

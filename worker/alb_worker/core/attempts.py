@@ -261,10 +261,7 @@ class Attempts:
 
     def report(self, at: float, attempt: AttemptId) -> Actions:
         """Give the report of an attempt, if it has one: what held it back is over."""
-        record = self.records.get(attempt)
-        if record is None or record.phase is not Phase.ENDED:
-            return []
-        return [self._report(at, record)]
+        return [self._report(at, self.records[attempt])] if self.ended(attempt) else []
 
     def ended(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt is over and its report not acknowledged."""

@@ -43,14 +43,6 @@ NameLeader = Callable[[FakeBroker | None], None]
 
 
 @pytest.fixture
-def broker(name_leader: NameLeader) -> Iterator[FakeBroker]:
-    """A leader that everybody finds."""
-    with FakeBroker() as leader:
-        name_leader(leader)
-        yield leader
-
-
-@pytest.fixture
 def client(broker: FakeBroker) -> Iterator[alb.Client]:
     """A client of that leader."""
     assert broker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.unit.alb.fake_broker import FakeBroker
@@ -43,14 +43,6 @@ def line(running: int, *, drained: bool = True, link: bool = True) -> WorkerLine
         running=running,
         drain=Drain(by="u", reason="new disk", since=1.0, deadline_s=90.0) if drained else None,
     )
-
-
-@pytest.fixture
-def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBroker]:
-    """A leader that everybody finds."""
-    with FakeBroker() as leader:
-        name_leader(leader)
-        yield leader
 
 
 def listing(*lines: WorkerLine | None) -> Callable[[Message], Sequence[Message]]:

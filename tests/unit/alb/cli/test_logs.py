@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.unit.alb.fake_broker import FakeBroker, finish_with, record_with, succeed
@@ -31,14 +31,6 @@ from alb_core.tasks import Result, Stream, TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 TASK = "a" * 32
-
-
-@pytest.fixture
-def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBroker]:
-    """A leader that everybody finds."""
-    with FakeBroker() as leader:
-        name_leader(leader)
-        yield leader
 
 
 def test_logs_show_one_stream_from_an_offset(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,14 +42,6 @@ from alb_core.tasks import Result, Stream, TaskRecord, TaskSpec, TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 TASK = "a" * 32
-
-
-@pytest.fixture
-def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBroker]:
-    """A leader that everybody finds."""
-    with FakeBroker() as leader:
-        name_leader(leader)
-        yield leader
 
 
 def spec_of(broker: FakeBroker) -> TaskSpec:

@@ -18,7 +18,8 @@ from alb_core.io import clock, logs
 from alb_core.io.session import Session
 from alb_core.io.sockets import Doorbell
 from alb_core.messages import AttemptId
-from alb_core.tasks import Cause, Outcome, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause, Outcome
 from alb_core.znodes import WorkerNode
 from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore

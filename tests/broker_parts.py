@@ -28,7 +28,7 @@ from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker
 from alb_broker.core.works import Works
 from alb_broker.policies import least_loaded, uniform
-from alb_core import codec, tasks, zk, znodes
+from alb_core import codec, zk, znodes
 from alb_core.config import BrokerConfig
 from alb_core.messages import (
     Attach,
@@ -42,7 +42,8 @@ from alb_core.messages import (
 )
 from alb_core.notes import Note
 from alb_core.resources import Capacity, Request
-from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskRecord, TaskSpec, TaskState
+from alb_core.spec import TaskSpec, digest
+from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskRecord, TaskState
 from alb_core.znodes import BrokerNode, WorkerNode
 
 POLICIES = {"least-loaded": least_loaded.choose, "uniform": uniform.choose}
@@ -99,7 +100,7 @@ def record(number: int, *attempts: Attempt, spec: TaskSpec = TRUE, **fields: Any
         "id": task_id(number),
         "state": TaskState.RUNNING if runs else TaskState.QUEUED,
         "user": "ann",
-        "digest": tasks.digest(codec.encode_spec(spec)),
+        "digest": digest(codec.encode_spec(spec)),
         "spec": spec,
         "submitted": CLAIMED_S - 100.0 + number,
         "attempts": attempts,

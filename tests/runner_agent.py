@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alb_core.messages import AttemptId, StreamName
-from alb_core.tasks import Outcome, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Outcome
 from alb_worker.runner.messages import Ended, Output
 from alb_worker.shell.runner_link import Received, RunnerLink
 

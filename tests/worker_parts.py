@@ -10,7 +10,8 @@ import msgspec
 from alb_core import codec, zk, znodes
 from alb_core.messages import AttemptId, Reader, Registered, Run, ToWorker
 from alb_core.resources import Capacity
-from alb_core.tasks import Cause, Outcome, Stream, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause, Outcome, Stream
 from alb_worker.core.actions import SendToLeader, WorkerAction
 from alb_worker.core.events import LeaderSaid, LinkOpened, RunnerEnded
 from alb_worker.core.worker import WorkerCore

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
         ZooKeeperUnreachable,
     )
     from alb_core.messages import StreamName
-    from alb_core.tasks import OnLost, TaskState
+    from alb_core.spec import OnLost
+    from alb_core.tasks import TaskState
 
 __all__ = [
     "AlbError",
@@ -80,7 +81,7 @@ _HOMES = {
     "Piece": "alb.api.stream",
     "TaskStream": "alb.api.stream",
     "StreamName": "alb_core.messages",
-    "OnLost": "alb_core.tasks",
+    "OnLost": "alb_core.spec",
     "TaskState": "alb_core.tasks",
 }
 #: Where each name lives; all others are errors.

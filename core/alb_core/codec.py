@@ -10,7 +10,7 @@ import msgspec
 from alb_core import limits
 from alb_core.errors import LocalProtocolError, RemoteProtocolError
 from alb_core.messages import ClientMessage, Message, OutputMessage, ToClient, ToWorker, WorkerMessage
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 M = TypeVar("M", bound=Message)
 

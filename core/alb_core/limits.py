@@ -111,3 +111,38 @@ AHEAD_KEPT_S: Final = 0.3
 # --- worker -----------------------------------------------------------------------------------------------
 SPOOL_KEPT_S: Final = 3600.0
 SPOOL_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
+
+# --- what an attempt may be bounded to -------------------------------------------------------------------
+BOUND_MEMORY_BYTES_MIN: Final = 1024 * 1024
+#: No command starts in less.
+BOUND_OPEN_FILES_MIN: Final = 8
+#: Its three streams, what the loader opens, and a few of its own.
+STDIN_BYTES_MAX: Final = 32 * 1024
+#: That ride in a specification; more is a file that the task takes along.
+PAYLOAD_BYTES_MAX: Final = 48 * 1024
+#: Of a kind's own, in a specification.
+BINARIES_MAX: Final = 16
+#: Architectures of one task's program.
+VALUE_BYTES_MAX: Final = 32 * 1024
+#: That a kind of task returns with the result; more comes back as a file.
+
+# --- retries and dependencies ----------------------------------------------------------------------------
+RETRIES_MAX: Final = 1000
+RETRY_DELAY_S_MAX: Final = 86_400.0
+DEPENDENCIES_MAX: Final = 100
+#: Of one task, direct ones.
+
+# --- arrays ----------------------------------------------------------------------------------------------
+ARRAY_TASKS_MAX: Final = 10_000_000
+ARRAY_STRIDES_MAX: Final = 1000
+#: Ranges that one array's indexes are written with; more is a file of inputs.
+ARRAY_WINDOW: Final = 2000
+#: Children of one array that are in the table without a result.
+ARRAY_CHUNK: Final = 1000
+#: Positions whose states, and whose inputs, share a node.
+ARRAY_INPUT_BYTES_MAX: Final = 16 * 1024
+#: Of one input line.
+ARRAY_INPUTS_BYTES_MAX: Final = 64 * 1024 * 1024
+#: Of one array's inputs; ZooKeeper holds them until the array is over.
+ARRAYS_MAX: Final = 10_000
+#: Arrays in the table.

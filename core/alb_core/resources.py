@@ -21,6 +21,14 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: Network bandwidth in bits per second; 0 reserves none.
     labels: tuple[str, ...] = ()
     #: Labels that the worker must carry, each ``key`` or ``key=value``.
+    archs: tuple[str, ...] = ()
+    #: The worker's architecture must be one of these; empty: any.
+
+    def suits(self, capacity: Capacity) -> bool:
+        """Tell whether a worker is of the right kind, whatever amounts it has."""
+        return (not self.labels or set(self.labels) <= set(capacity.labels)) and (
+            not self.archs or capacity.arch in self.archs
+        )
 
     def exceeds(self, other: Request) -> bool:
         """Tell whether it asks for more of anything than another does; labels are no amounts."""
@@ -93,5 +101,5 @@ def fits(request: Request, capacity: Capacity) -> bool:
         request.cpus <= capacity.cpus
         and request.memory_bytes <= capacity.memory_bytes
         and request.net_bps <= capacity.net_bps
-        and (not request.labels or set(request.labels) <= set(capacity.labels))
+        and request.suits(capacity)
     )

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import base64
 import enum
-import hashlib
 from typing import Final
 
 import msgspec
 
 from alb_core import limits
-from alb_core.files import FileRef, check_files, wrong_references
-from alb_core.resources import Request
+from alb_core.files import FileRef, wrong_references
+from alb_core.spec import TaskSpec
 
 WHY_LENGTH_MAX: Final = 1000
+WORD_LENGTH_MAX: Final = 32
 SIGNAL_MAX: Final = 64
 EXIT_CODE_MAX: Final = 255
 
@@ -25,12 +25,14 @@ EXIT_CODE_MAX: Final = 255
 class TaskState(enum.Enum):
     """Where a task stands."""
 
+    HELD = "HELD"  #: Accepted and durable; something of its `Start`, or somebody, keeps it back.
     QUEUED = "QUEUED"  #: Accepted and durable; waits for room on a worker.
     RUNNING = "RUNNING"  #: At least one live attempt; see ``TaskRecord.attempts``.
     SUCCEEDED = "SUCCEEDED"  #: The command exited with 0.
     FAILED = "FAILED"  #: The command exited with another status, by a signal, or could not be executed.
-    TIMEOUT = "TIMEOUT"  #: Killed at its time limit.
-    OOM = "OOM"  #: Killed because memory ran out.
+    TIMEOUT = "TIMEOUT"  #: Killed at its limit of wall-clock or processor time.
+    OOM = "OOM"  #: Killed because memory ran out, its own or the machine's.
+    LIMIT = "LIMIT"  #: Killed because it used more than it may of something else.
     CANCELLED = "CANCELLED"  #: Somebody cancelled it.
     LOST = "LOST"  #: Its worker was lost, and it must not, or must no longer, run again.
 
@@ -39,42 +41,7 @@ class TaskState(enum.Enum):
     @property
     def terminal(self) -> bool:
         """Whether the task has its one result."""
-        return self not in (TaskState.QUEUED, TaskState.RUNNING)
-
-
-class OnLost(enum.Enum):
-    """What becomes of a task whose worker is lost."""
-
-    RERUN = "rerun"  #: It is queued again; the lost copy may still run for a while.
-    FAIL = "fail"  #: It ends LOST: it must not run twice.
-
-
-class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One UNIX command and how to run it."""
-
-    command: str | tuple[str, ...]
-    #: A string runs under ``/bin/sh -c``; a vector is executed as it is.
-    env: dict[str, str] = {}
-    #: Added to the worker's clean environment.
-    cwd: str | None = None
-    #: Working directory on the worker; None: a fresh one.
-    time_limit_s: float | None = None
-    #: Wall-clock limit, measured by the worker.
-    grace_s: float = 5.0
-    #: Between TERM and KILL.
-    request: Request = Request()
-    priority: int = 0
-    #: Higher first.
-    on_lost: OnLost = OnLost.RERUN
-    name: str = ""
-    steps: int = 0
-    #: Run the command once for each step from 1 to this; 0: it is no task of steps.
-    files: tuple[FileRef, ...] = ()
-    #: Put into its fresh directory before it starts.
-    returns: tuple[str, ...] = ()
-    #: Globs, relative to that directory: what they match when the command is over goes back.
-    checkpoints: tuple[str, ...] = ()
-    #: Globs, relative to that directory: what they match is saved while it runs, for the next attempt.
+        return self not in (TaskState.HELD, TaskState.QUEUED, TaskState.RUNNING)
 
 
 class AttemptState(enum.Enum):
@@ -166,9 +133,10 @@ class Cause(enum.Enum):
 
     EXITED = "exited"  #: By itself, with ``exit_code``.
     SIGNALLED = "signalled"  #: By ``signal``, which the worker did not send.
-    TIMED_OUT = "timed_out"  #: Killed by the worker at its time limit.
+    TIMED_OUT = "timed_out"  #: Killed by the worker at its limit of time; `limit` says which.
     KILLED = "killed"  #: Killed by the worker because the leader said so.
     OUT_OF_MEMORY = "out_of_memory"  #: Killed because memory ran out.
+    OVER_LIMIT = "over_limit"  #: Killed by the worker because it used too much of what `limit` says.
     NOT_EXECUTABLE = "not_executable"  #: Found, but could not be executed: exit code 126.
     NOT_FOUND = "not_found"  #: No such command: exit code 127.
     NOT_STARTED = "not_started"  #: The worker could not start it: exit code 125; ``why`` says the reason.
@@ -205,6 +173,17 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     #: What the return patterns matched; each file is in a depot.
     unreturned: str = ""
     #: Why files that should have come back did not, as a sentence; empty: all did.
+    limit: str = ""
+    #: The bound that it broke, as `Bounds` calls it; ``time_limit_s`` for wall-clock time.
+    mechanism: str = ""
+    #: What held it to its bounds: ``cgroup2``, ``cgroup1`` or ``sampling``; empty: nothing had to.
+    waited_s: float = 0.0
+    #: On the worker, from the order to run it to its start.
+    read_bytes: int = 0
+    #: From storage, by its processes.
+    written_bytes: int = 0
+    value: bytes = b""
+    #: What its kind returns.
 
 
 def bounded(outcome: Outcome) -> Outcome:
@@ -217,6 +196,11 @@ def bounded(outcome: Outcome) -> Outcome:
         outcome = msgspec.structs.replace(outcome, why=outcome.why[:WHY_LENGTH_MAX])
     if len(outcome.unreturned) > WHY_LENGTH_MAX:
         outcome = msgspec.structs.replace(outcome, unreturned=outcome.unreturned[:WHY_LENGTH_MAX])
+    if len(outcome.limit) > WORD_LENGTH_MAX or len(outcome.mechanism) > WORD_LENGTH_MAX:
+        words = {"limit": outcome.limit[:WORD_LENGTH_MAX], "mechanism": outcome.mechanism[:WORD_LENGTH_MAX]}
+        outcome = msgspec.structs.replace(outcome, **words)
+    if len(outcome.value) > limits.VALUE_BYTES_MAX:
+        outcome = msgspec.structs.replace(outcome, value=b"")
     if outcome.stdout.oversize or outcome.stderr.oversize:
         streams = {"stdout": outcome.stdout.bounded(), "stderr": outcome.stderr.bounded()}
         outcome = msgspec.structs.replace(outcome, **streams)
@@ -247,11 +231,23 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     #: Files that came back; the depots keep them as long as the table keeps the result.
     unreturned: str = ""
     #: Why files that should have come back did not.
+    limit: str = ""
+    #: The bound that it broke, as `Bounds` calls it; ``time_limit_s`` for wall-clock time.
+    mechanism: str = ""
+    #: What held it to its bounds.
+    started: float = 0.0
+    #: Cluster time; 0: it never was. It ended `wall_s` later.
+    read_bytes: int = 0
+    written_bytes: int = 0
+    value: bytes = b""
+    #: What its kind returned.
 
     def exit_status(self) -> int:
         """Return what a shell would: the command's own status, 128 + signal, 124 time limit, 125 alb."""
         if self.state is TaskState.TIMEOUT:
             return 124
+        if self.state in (TaskState.OOM, TaskState.LIMIT):
+            return 137
         if self.signal is not None:
             return 128 + self.signal
         return 125 if self.exit_code is None else self.exit_code
@@ -270,74 +266,18 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     attempts: tuple[Attempt, ...] = ()
     crashes: int = 0
     #: Attempts that the infrastructure lost.
+    failures: int = 0
+    #: Attempts that failed by themselves, and after which it was tried again.
+    memory_bytes: int = 0
+    #: What it reserves and may use since it ran out of memory; 0: what its specification says.
+    not_before: float = 0.0
+    #: Cluster time until which it waits after a failure, or for its beginning.
+    held_by: str = ""
+    #: Who holds it, apart from its `Start`; empty: nobody.
+    released: bool = False
+    #: The hold of its `Start` was lifted.
     cancel: bool = False
     #: Somebody cancelled it while it ran; it is never placed again.
     incremental: bool = False
     #: It reported increments: a later attempt is given what the results store has of them.
     result: Result | None = None
-
-
-def digest(spec: bytes) -> str:
-    """Return the digest of a specification as it was sent: tells a resubmission from a conflict."""
-    return hashlib.blake2b(spec, digest_size=12).hexdigest()
-
-
-def check_spec(spec: TaskSpec, encoded_bytes: int) -> str | None:
-    """Find what is wrong with a specification.
-
-    Args:
-        spec: The specification, decoded (its types are right already).
-        encoded_bytes: Its size on the wire.
-
-    Returns:
-        A sentence that says what is wrong and what to do, or None.
-    """
-    if encoded_bytes > limits.SPEC_BYTES_MAX:
-        return too_large(encoded_bytes)
-    return (
-        _check_words(spec)
-        or _check_numbers(spec)
-        or check_files(spec.files, spec.returns, spec.checkpoints, spec.cwd)
-    )
-
-
-def too_large(encoded_bytes: int) -> str:
-    """Return the sentence for a specification above the limit."""
-    return (
-        f"the specification has {encoded_bytes} bytes, more than {limits.SPEC_BYTES_MAX}; "
-        "put large environments or inputs into a file that the workers can read"
-    )
-
-
-def _check_words(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a rule)
-    words = (spec.command,) if isinstance(spec.command, str) else spec.command
-    if not words or not words[0]:
-        return "the command is empty; give a program to run"
-    if len(words) > limits.ARGUMENTS_MAX:
-        return f"the command has {len(words)} arguments, more than {limits.ARGUMENTS_MAX}"
-    if any("\0" in word for word in words):
-        return "the command contains a NUL character, which no UNIX program can receive"
-    for key, value in spec.env.items():
-        if not key or "=" in key or "\0" in key or "\0" in value:
-            return f"the environment variable {key[:40]!r} cannot exist: empty name, '=' or NUL"
-    if spec.cwd is not None and (not spec.cwd.startswith("/") or "\0" in spec.cwd):
-        return f"the directory {spec.cwd[:80]!r} is not an absolute path"
-    if len(spec.name) > limits.NAME_LENGTH_MAX or not spec.name.isprintable():
-        return f"the name is longer than {limits.NAME_LENGTH_MAX} characters or not printable"
-    return None
-
-
-def _check_numbers(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a rule)
-    if spec.time_limit_s is not None and not 0 < spec.time_limit_s <= limits.TIME_LIMIT_S_MAX:
-        return f"the time limit of {spec.time_limit_s} s is not between 0 and a year"
-    if not 0 <= spec.grace_s <= limits.GRACE_S_MAX:
-        return f"the grace of {spec.grace_s} s is not between 0 and {limits.GRACE_S_MAX:.0f}"
-    if not 0 < spec.request.cpus <= 1e6:
-        return f"{spec.request.cpus} cpus cannot be reserved; ask for more than 0"
-    if not 0 <= spec.request.memory_bytes < 2**62 or not 0 <= spec.request.net_bps < 2**62:
-        return "memory and bandwidth cannot be negative or absurdly large"
-    if not 0 <= spec.steps <= limits.STEPS_MAX:
-        return f"{spec.steps} steps are not between 0 and {limits.STEPS_MAX}"
-    if not -(2**31) <= spec.priority < 2**31:
-        return f"the priority {spec.priority} is not a 32-bit number"
-    return None

@@ -13,12 +13,26 @@ from typing import Final
 
 import msgspec
 
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
-APART: Final = frozenset({"name", "priority", "time_limit_s", "grace_s", "on_lost", "request"})
+APART: Final = frozenset(
+    {
+        "name",
+        "priority",
+        "time_limit_s",
+        "grace_s",
+        "on_lost",
+        "request",
+        "bounds",
+        "retry",
+        "start",
+        "nice",
+    }
+)
 #: Fields of a specification that are no part of its work; of the request, the labels are.
 
 _PARTS: Final = tuple(name for name in TaskSpec.__struct_fields__ if name not in APART)
+_PLAIN: Final = TaskSpec(command="")
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
@@ -29,7 +43,9 @@ def work_of(user: str, spec: TaskSpec) -> str:
         user: Whose task it is: nobody is given what others ran.
         spec: What is to run. A field at its default counts for nothing, so that later ones change no name.
     """
-    parts = {name: value for name in _PARTS if (value := getattr(spec, name))}
+    parts = {name: value for name in _PARTS if (value := getattr(spec, name)) != getattr(_PLAIN, name)}
+    if spec.request.archs:
+        parts["archs"] = sorted(spec.request.archs)
     return hashlib.blake2b(
         _ENCODER.encode((user, sorted(spec.request.labels), parts)), digest_size=16
     ).hexdigest()

@@ -13,7 +13,8 @@ from alb.local.cluster import LocalCluster
 from alb_core import codec, limits
 from alb_core.ids import uuid7
 from alb_core.messages import Error, Hello, Message, Rejected, Submit, Welcome
-from alb_core.tasks import TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskState
 
 ANSWER_MS = 10_000
 

@@ -18,7 +18,8 @@ from alb_core import codec
 from alb_core.errors import TransferError
 from alb_core.files import FileRef
 from alb_core.io.clock import new_id
-from alb_core.tasks import TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskState
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ import pytest
 from tests.runner_agent import PATIENCE_S, Agent, is_gone, read_pid, wait_until
 
 from alb_core.messages import AttemptId
-from alb_core.tasks import Cause, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause
 from alb_worker.runner import cgroup
 from alb_worker.runner.messages import Ended, Output, Ready, Started
 from alb_worker.shell.leftovers import kill_leftovers, lock_work_dir

@@ -41,7 +41,8 @@ from alb_core.messages import (
     ToWorker,
 )
 from alb_core.resources import Capacity
-from alb_core.tasks import Cause, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause
 from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
 from alb_worker.shell import leftovers

@@ -48,7 +48,8 @@ from alb_core.messages import (
 )
 from alb_core.notes import Level, Note
 from alb_core.resources import Request
-from alb_core.tasks import AttemptState, Cause, OnLost, TaskSpec
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import AttemptState, Cause
 from alb_core.znodes import UnreadableNode
 
 SILENT_NOTES = {"leader_seen", "leader_ready", "table_loaded", "task_finished", "worker_registered"}

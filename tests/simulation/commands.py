@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from alb_core.messages import AttemptId, StreamName
-from alb_core.tasks import Cause, Outcome, Stream, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause, Outcome, Stream
 
 BLOCK_BYTES = 64
 

@@ -9,7 +9,8 @@ from tests.simulation.violations import demand
 
 from alb_core.messages import AttemptId
 from alb_core.resources import Capacity, Request
-from alb_core.tasks import Attempt, Cause, OnLost, Outcome, Result, TaskSpec, TaskState
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import Attempt, Cause, Outcome, Result, TaskState
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster

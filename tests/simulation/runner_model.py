@@ -12,7 +12,8 @@ from tests.simulation.hosts import Source
 
 from alb_core.increments import Line, Resume
 from alb_core.messages import AttemptId, StreamName
-from alb_core.tasks import Cause, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause
 from alb_worker.core import events
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from tests.simulation.violations import Violation, demand
 from alb_core import limits, zk, znodes
 from alb_core.drains import Drain
 from alb_core.messages import AttemptId, StreamName
-from alb_core.tasks import Attempt, AttemptState, OnLost, Result, TaskRecord, TaskState
+from alb_core.spec import OnLost
+from alb_core.tasks import Attempt, AttemptState, Result, TaskRecord, TaskState
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster

@@ -11,7 +11,7 @@ from tests.simulation.commands import Script
 from alb_core import codec, ids
 from alb_core.files import FileRef
 from alb_core.resources import Request
-from alb_core.tasks import OnLost, TaskSpec
+from alb_core.spec import OnLost, TaskSpec
 
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost

@@ -41,7 +41,8 @@ from alb_core.rows import (
     Work,
     weight,
 )
-from alb_core.tasks import TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskState
 from alb_core.works import work_of
 
 REST_S: Final = 60.0

@@ -19,7 +19,7 @@ from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
 from alb_broker.core.task import Task, Watcher
 from alb_broker.core.works import Works
-from alb_core import codec, ids, limits, tasks, zk, znodes
+from alb_core import codec, ids, limits, zk, znodes
 from alb_core.errors import RemoteProtocolError
 from alb_core.messages import (
     Accepted,
@@ -45,6 +45,7 @@ from alb_core.messages import (
     Welcome,
 )
 from alb_core.notes import Level
+from alb_core.spec import check_spec, digest, too_large
 from alb_core.tasks import TaskRecord, TaskState
 
 FINISHED_RESEND_S: Final = 2.0
@@ -205,12 +206,12 @@ class ClientDesk:
         if not ids.is_task_id(message.id):
             return "a task id has 32 lower-case hex digits (a UUIDv7), for an array element then .INDEX"
         if len(wire) > limits.SPEC_BYTES_MAX:
-            return tasks.too_large(len(wire))
+            return too_large(len(wire))
         try:
             spec = codec.decode_spec(wire)
         except RemoteProtocolError as error:
             return str(error)
-        why = tasks.check_spec(spec, len(wire))
+        why = check_spec(spec, len(wire))
         if why is None and spec.checkpoints and not state.store.enabled:
             why = _NO_STORE
         if why is not None:
@@ -223,7 +224,7 @@ class ClientDesk:
             id=message.id,
             state=TaskState.QUEUED,
             user=client.user,
-            digest=tasks.digest(wire),
+            digest=digest(wire),
             spec=spec,
             submitted=state.now(),
         )
@@ -236,7 +237,7 @@ class ClientDesk:
     def _meet_again(self, client: Client, message: Submit, task: Task) -> None:
         """The same id again: the same task, or a conflict."""
         state = self._state
-        if task.user != client.user or task.digest != tasks.digest(bytes(message.spec)):
+        if task.user != client.user or task.digest != digest(bytes(message.spec)):
             self._reject_conflict(client, message.id)
             return
         if task.submitter != client.peer:
@@ -246,7 +247,7 @@ class ClientDesk:
         state.tell(client.peer, Accepted(id=task.id, state=task.state, attempt=n, worker=worker))
 
     def _submit_again_done(self, client: Client, message: Submit, record: TaskRecord) -> None:
-        if record.user != client.user or record.digest != tasks.digest(bytes(message.spec)):
+        if record.user != client.user or record.digest != digest(bytes(message.spec)):
             self._reject_conflict(client, message.id)
             return
         done = self._state.table.done.get(message.id)

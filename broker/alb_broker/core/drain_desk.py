@@ -24,7 +24,8 @@ from alb_core import drains, zk, znodes
 from alb_core.drains import Drain
 from alb_core.messages import Done, DrainWorkers, Error, Kill, Message, UndrainWorkers
 from alb_core.notes import Level
-from alb_core.tasks import OnLost, TaskState
+from alb_core.spec import OnLost
+from alb_core.tasks import TaskState
 from alb_core.znodes import DrainedNode
 
 NODE_BYTES_MAX: Final = 256 * 1024

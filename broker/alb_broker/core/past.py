@@ -15,16 +15,8 @@ from alb_core import limits, rows
 from alb_core.files import FileRef
 from alb_core.messages import Error, Message, QueryTask, Rejected
 from alb_core.rows import Span
-from alb_core.tasks import (
-    EMPTY_STREAM,
-    Attempt,
-    AttemptState,
-    Result,
-    Stream,
-    TaskRecord,
-    TaskSpec,
-    TaskState,
-)
+from alb_core.spec import TaskSpec
+from alb_core.tasks import EMPTY_STREAM, Attempt, AttemptState, Result, Stream, TaskRecord, TaskState
 
 AT_ONCE: Final = 100
 #: Tasks that are read at once: each takes some reads, and holds the ends of its streams in memory.
@@ -201,9 +193,7 @@ def record_of(
         cancel=state is TaskState.CANCELLED,
         result=Result(
             state=state,
-            output_open=more.output_open,
-            returned=more.returned,
-            unreturned=more.unreturned,
+            **{name: getattr(more, name) for name in _MORE},
             **told,
         ),
     )
@@ -218,10 +208,18 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: Names of streams.
     returned: tuple[FileRef, ...] = ()
     unreturned: str = ""
+    limit: str = ""
+    mechanism: str = ""
+    started: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    value: bytes = b""
     going: bool = False
     #: It is leaving the store: parts of it may be gone.
 
 
+_NOTHING_MORE: Final = More()
+_MORE: Final = tuple(name for name in More.__struct_fields__ if name in Result.__struct_fields__)
 _TOLD: Final = tuple(
     name
     for name in Result.__struct_fields__
@@ -232,12 +230,10 @@ _TOLD: Final = tuple(
 
 def more_of(result: Result) -> str:
     """Return what a result says that no column shows, as JSON; empty: nothing."""
-    stdout, stderr = result.stdout.truncated, result.stderr.truncated
-    if not (result.output_open or stdout or stderr or result.returned or result.unreturned):
-        return ""
-    truncated = ("stdout",) * stdout + ("stderr",) * stderr
-    more = More(result.output_open, truncated, result.returned, result.unreturned)
-    return msgspec.json.encode(more).decode()
+    same = {name: getattr(result, name) for name in _MORE}
+    truncated = ("stdout",) * result.stdout.truncated + ("stderr",) * result.stderr.truncated
+    more = More(truncated=truncated, **same)
+    return "" if more == _NOTHING_MORE else msgspec.json.encode(more).decode()
 
 
 def is_going(row: rows.FinishedTask) -> bool:

@@ -16,7 +16,7 @@ from alb_broker.policies import Candidate, Context, Policy
 from alb_core.draws import Draws
 from alb_core.notes import Level, Note
 from alb_core.resources import Request, fits
-from alb_core.tasks import OnLost
+from alb_core.spec import OnLost
 
 CANDIDATES_MAX: Final = 4
 #: A policy sees at most so many workers: the cost of a placement does not grow with the cluster, and a few
@@ -186,7 +186,11 @@ class _Failures:
 
 def _asks_for_more(request: Request, other: Request) -> bool:
     """Tell whether the request asks for at least as much of everything."""
-    return not other.exceeds(request) and (not other.labels or set(other.labels) <= set(request.labels))
+    return (
+        not other.exceeds(request)
+        and (not other.labels or set(other.labels) <= set(request.labels))
+        and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
+    )
 
 
 def _fits_one(workers: list[Worker], request: Request) -> bool:

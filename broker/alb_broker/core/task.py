@@ -15,17 +15,8 @@ from alb_core import codec
 from alb_core.errors import InvalidTransition
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId
-from alb_core.tasks import (
-    Attempt,
-    AttemptState,
-    Cause,
-    OnLost,
-    Outcome,
-    Result,
-    TaskRecord,
-    TaskSpec,
-    TaskState,
-)
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, Result, TaskRecord, TaskState
 
 STORY_LENGTH: Final = 12
 ATTEMPTS_KEPT: Final = 16
@@ -324,6 +315,12 @@ def _result(attempt: Attempt, outcome: Outcome, at: float) -> Result:
         output_open=outcome.output_open,
         returned=outcome.returned,
         unreturned=outcome.unreturned,
+        limit=outcome.limit,
+        mechanism=outcome.mechanism,
+        started=attempt.placed + outcome.waited_s if outcome.wall_s else 0.0,
+        read_bytes=outcome.read_bytes,
+        written_bytes=outcome.written_bytes,
+        value=outcome.value,
     )
 
 
@@ -335,6 +332,8 @@ def _final_state(outcome: Outcome) -> TaskState:
             return TaskState.TIMEOUT
         case Cause.OUT_OF_MEMORY:
             return TaskState.OOM
+        case Cause.OVER_LIMIT:
+            return TaskState.LIMIT
         case Cause.KILLED:
             return TaskState.CANCELLED
         case _:

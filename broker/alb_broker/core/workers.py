@@ -86,11 +86,7 @@ class Worker:
 
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
-        return (
-            not self.ahead
-            and self.room.holds(request)
-            and (not request.labels or set(request.labels) <= set(self.capacity.labels))
-        )
+        return not self.ahead and self.room.holds(request) and request.suits(self.capacity)
 
     def fits_ahead(self, request: Request) -> bool:
         """Tell whether the worker may be given the request ahead of its room.

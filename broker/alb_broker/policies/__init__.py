@@ -15,7 +15,7 @@ import msgspec
 
 from alb_core.draws import Draws
 from alb_core.resources import Capacity, Load
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 
 class Candidate(msgspec.Struct, frozen=True):

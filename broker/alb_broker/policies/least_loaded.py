@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from alb_broker.policies import Candidate, Context
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 WEIGHTS: Final = (0.6, 0.25, 0.15)
 #: Of the most, the second and the least used of CPU, memory and network.

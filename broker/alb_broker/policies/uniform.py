@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alb_broker.policies import Candidate, Context
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 
 def choose(_task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from alb_broker.core.placement import DEFAULT_POLICY
 from alb_broker.policies import Candidate, Context, Policy
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 PASS_S: Final = 0.05
 #: All calls of one pass together: less than a tick, so that heartbeats and commits are not late.

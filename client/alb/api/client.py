@@ -38,7 +38,8 @@ from alb_core.messages import (
     ToClient,
     WorksPage,
 )
-from alb_core.tasks import Result, check_spec
+from alb_core.spec import check_spec
+from alb_core.tasks import Result
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 if TYPE_CHECKING:

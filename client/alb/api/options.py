@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from alb_core.errors import InvalidTask
 from alb_core.resources import Request
-from alb_core.tasks import OnLost, TaskSpec
+from alb_core.spec import OnLost, TaskSpec
 
 if TYPE_CHECKING:
     from alb.api.files import FilesWanted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from alb.api.future import TaskFuture
 from alb_core.limits import WORKS_MAX
 from alb_core.messages import QueryWorks, TaskLine, WorksPage
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 from alb_core.works import work_of
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from alb_core.messages import (
     TaskPage,
     Welcome,
 )
-from alb_core.tasks import Attempt, AttemptState, Result, Stream, TaskRecord, TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Attempt, AttemptState, Result, Stream, TaskRecord, TaskState
 from alb_core.znodes import LeaderNode
 
 TABLE = "t" * 32

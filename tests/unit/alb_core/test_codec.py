@@ -27,7 +27,8 @@ from alb_core.messages import (
     Submit,
 )
 from alb_core.resources import Load, Request
-from alb_core.tasks import OnLost, Result, Stream, TaskSpec, TaskState
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import Result, Stream, TaskState
 
 TEXT = st.text(max_size=20)
 SPECS = st.builds(

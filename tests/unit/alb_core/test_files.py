@@ -9,7 +9,8 @@ import pytest
 
 from alb_core import limits
 from alb_core.files import FileRef, is_sha256, restored, wrong_name
-from alb_core.tasks import Cause, Outcome, TaskSpec, bounded, check_spec
+from alb_core.spec import TaskSpec, check_spec
+from alb_core.tasks import Cause, Outcome, bounded
 
 SHA = "0123456789abcdef" * 4
 

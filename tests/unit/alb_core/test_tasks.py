@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 
 from alb_core import limits
 from alb_core.resources import Request
-from alb_core.tasks import (
-    EMPTY_STREAM,
-    Cause,
-    Outcome,
-    Result,
-    Stream,
-    TaskSpec,
-    TaskState,
-    check_spec,
-    digest,
-)
+from alb_core.spec import TaskSpec, check_spec, digest
+from alb_core.tasks import EMPTY_STREAM, Cause, Outcome, Result, Stream, TaskState
 
 
 @given(st.binary(max_size=300))
@@ -67,8 +58,9 @@ def test_the_exit_status_is_a_shells(result: Result, status: int) -> None:
 
 
 def test_terminal_states_are_those_with_a_result() -> None:
-    """All but the two in which something is still to come."""
-    assert {state for state in TaskState if not state.terminal} == {TaskState.QUEUED, TaskState.RUNNING}
+    """All but those in which something is still to come."""
+    open_states = {TaskState.HELD, TaskState.QUEUED, TaskState.RUNNING}
+    assert {state for state in TaskState if not state.terminal} == open_states
 
 
 def test_digests_tell_specifications_apart() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from alb_core.bounds import Bounds
 from alb_core.files import FileRef
 from alb_core.resources import Request
-from alb_core.tasks import OnLost, TaskSpec
+from alb_core.spec import OnLost, Retry, Start, TaskSpec
 from alb_core.works import APART, work_of
 
 PLAIN = TaskSpec(command="make report")
@@ -27,6 +28,17 @@ OTHERS: dict[str, Any] = {
     "returns": ("*.pdf",),
     "checkpoints": ("state",),
     "steps": 7,
+    "bounds": Bounds(processes=9),
+    "retry": Retry(times=3),
+    "start": Start(hold=True),
+    "stdin": b"yes",
+    "stdin_file": "in",
+    "umask": 0o77,
+    "nice": 5,
+    "run_as": "ann",
+    "kind": "python",
+    "payload": b"f",
+    "binaries": {"x86_64": FileRef(name="prog", sha256="0" * 64, size_bytes=1)},
 }
 
 
@@ -44,6 +56,8 @@ def test_labels_and_users_count() -> None:
     again = msgspec.structs.replace(PLAIN, request=Request(cpus=4.0, labels=("eu", "gpu")))
     assert work_of("ann", labelled) != work_of("ann", PLAIN)
     assert work_of("ann", labelled) == work_of("ann", again)
+    elsewhere = msgspec.structs.replace(PLAIN, request=Request(archs=("riscv64",)))
+    assert work_of("ann", elsewhere) != work_of("ann", PLAIN)
     assert work_of("bob", PLAIN) != work_of("ann", PLAIN)
 
 

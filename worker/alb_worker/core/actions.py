@@ -13,7 +13,7 @@ from alb_core import zk
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId, StreamName, WorkerMessage
 from alb_core.notes import Note
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 
 class ConnectLeader(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,8 @@ from alb_core.increments import Resume
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
 from alb_core.notes import Level, Note
 from alb_core.resources import Capacity, Request, Room
-from alb_core.tasks import Cause, Outcome, TaskSpec, check_spec
+from alb_core.spec import TaskSpec, check_spec
+from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
 from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
 

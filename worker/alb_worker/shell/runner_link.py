@@ -19,7 +19,7 @@ import msgspec
 
 from alb_core.errors import ConfigError
 from alb_core.messages import AttemptId
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 from alb_worker.core.steps import command_of_steps
 from alb_worker.runner import cgroup
 from alb_worker.runner.link import FrameLink

@@ -13,7 +13,8 @@ from alb.api.stored import StoredData
 from alb_core.errors import InvalidTask, TaskError, TaskGone
 from alb_core.messages import IncrementsPage, OutputPage, QueryIncrements, QueryOutput, StreamName
 from alb_core.rows import Increment
-from alb_core.tasks import TaskRecord, TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskRecord, TaskState
 
 TASK = "a" * 32
 OUT = StreamName.STDOUT

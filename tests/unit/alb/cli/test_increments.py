@@ -25,7 +25,8 @@ from alb_core.messages import (
     TaskPage,
 )
 from alb_core.rows import Increment
-from alb_core.tasks import TaskRecord, TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskRecord, TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 TASK = "a" * 32

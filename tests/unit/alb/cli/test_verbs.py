@@ -38,7 +38,8 @@ from alb_core.messages import (
     TaskPage,
     TasksPage,
 )
-from alb_core.tasks import Result, Stream, TaskRecord, TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Result, Stream, TaskRecord, TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 TASK = "a" * 32
@@ -300,7 +301,10 @@ def test_tasks_are_listed_as_a_table_and_as_json(
     table = capfd.readouterr().out.splitlines()
     assert table[0].split() == ["ID", "STATE", "EXIT", "USER", "WORKER", "NAME", "COMMAND"]
     assert table[1].split() == [TASK, "RUNNING", "u", "w1", "sleep", "9"]
-    assert (set(asked[0].states), asked[0].user) == ({TaskState.QUEUED, TaskState.RUNNING}, "u")
+    assert (set(asked[0].states), asked[0].user) == (
+        {TaskState.HELD, TaskState.QUEUED, TaskState.RUNNING},
+        "u",
+    )
     assert run(["tasks", *ZK, "--json", "-a"]) == 0
     assert json.loads(capfd.readouterr().out)[0]["id"] == TASK
     assert asked[1].states == ()

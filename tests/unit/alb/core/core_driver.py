@@ -10,7 +10,8 @@ from alb.core.session import ClientCore
 from alb_core import codec
 from alb_core.config import ClientConfig
 from alb_core.messages import Accepted, Finished, Message, Welcome
-from alb_core.tasks import Result, Stream, TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Result, Stream, TaskState
 from alb_core.znodes import BrokerNode, LeaderNode
 
 TABLE = "t" * 32

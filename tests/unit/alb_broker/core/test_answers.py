@@ -28,7 +28,8 @@ from alb_core.messages import (
     TasksPage,
     WorkersPage,
 )
-from alb_core.tasks import TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskState
 
 
 def desks(*numbers: int) -> Desks:

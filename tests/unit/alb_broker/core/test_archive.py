@@ -14,7 +14,8 @@ from alb_broker.core.store_desk import NOBODY
 from alb_broker.store import events
 from alb_core import rows
 from alb_core.messages import ClusterPage, Error, HistoryPage, QueryCluster, QueryHistory
-from alb_core.tasks import Cause, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause
 from alb_core.works import work_of
 
 URL = "sqlite:////somewhere"

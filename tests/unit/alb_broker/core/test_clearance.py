@@ -16,7 +16,7 @@ from alb_broker.store import events
 from alb_core import ids
 from alb_core.messages import ClusterPage, QueryCluster
 from alb_core.rows import FinishedTask, Increment, LoadSample, Output, PastAttempt, Row, Span, Work
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 from alb_core.works import work_of
 
 URL = "sqlite:////somewhere"

@@ -24,7 +24,7 @@ from tests.broker_parts import (
 from alb_broker.core.client_desk import FINISHED_RESEND_MAX, FINISHED_RESEND_S
 from alb_broker.core.clients import SILENT_S
 from alb_broker.core.table import DoneTask
-from alb_core import limits, tasks, zk, znodes
+from alb_core import limits, zk, znodes
 from alb_core.messages import (
     Accepted,
     Ack,
@@ -51,7 +51,8 @@ from alb_core.messages import (
     Welcome,
 )
 from alb_core.resources import Request
-from alb_core.tasks import OnLost, Result, TaskSpec, TaskState
+from alb_core.spec import OnLost, TaskSpec, digest
+from alb_core.tasks import Result, TaskState
 
 
 def desks(**settings: object) -> Desks:
@@ -457,7 +458,7 @@ def test_digests_are_those_of_the_bytes_as_sent() -> None:
     """Other bytes of an equal specification are a conflict: only the same bytes are surely the same wish."""
     each = desks()
     told(each, submit(1))
-    assert each.task(1).digest == tasks.digest(bytes(submit(1).spec))
+    assert each.task(1).digest == digest(bytes(submit(1).spec))
     other = msgspec.msgpack.encode({"on_lost": OnLost.RERUN, "command": TRUE.command})
     (refused,) = told(each, Submit(id=task_id(1), spec=msgspec.Raw(other)))
     assert isinstance(refused, Rejected)

@@ -38,7 +38,8 @@ from alb_core.messages import (
     WorkersPage,
 )
 from alb_core.resources import Request
-from alb_core.tasks import Cause, OnLost, TaskSpec, TaskState
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import Cause, TaskState
 from alb_core.znodes import DrainedNode
 
 ONCE = TaskSpec(command="x", on_lost=OnLost.FAIL)

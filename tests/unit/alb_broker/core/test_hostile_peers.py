@@ -10,7 +10,8 @@ from alb_core import codec, limits, znodes
 from alb_core.errors import RemoteProtocolError
 from alb_core.messages import Accepted, Ack, AttemptEnded, Busy, Error, Finished, Register, TaskMoved
 from alb_core.resources import Capacity, Request
-from alb_core.tasks import Stream, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Stream
 
 DEPTH = 100_000
 

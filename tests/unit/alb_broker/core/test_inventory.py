@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alb_broker.core.inventory import Inventory
 from alb_core.files import FileRef
-from alb_core.tasks import Result, TaskRecord, TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Result, TaskRecord, TaskState
 
 
 def ref(number: int) -> FileRef:

@@ -17,7 +17,8 @@ from alb_broker.store import events
 from alb_core import rows
 from alb_core.files import FileRef
 from alb_core.messages import AttemptEnded, Error, Finished, QueryTask, Rejected, TaskPage
-from alb_core.tasks import Cause, Outcome, Result, Stream, TaskRecord, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause, Outcome, Result, Stream, TaskRecord
 
 URL = "sqlite:////somewhere"
 BINARY = bytes(range(256)) * 40

@@ -14,7 +14,8 @@ from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Candidate, Context, Policy
 from alb_core.resources import Request
-from alb_core.tasks import OnLost, TaskSpec, TaskState
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import TaskState
 
 
 class Scene:

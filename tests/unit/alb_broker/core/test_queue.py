@@ -10,7 +10,8 @@ from tests.broker_parts import make_task, request
 
 from alb_broker.core.queue import Offered, Queue
 from alb_broker.core.task import Task
-from alb_core.tasks import TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskState
 
 
 def task(number: int, user: str = "ann", priority: int = 0, cpus: float = 1.0) -> Task:

@@ -14,7 +14,8 @@ from alb_broker.core.actions import Action
 from alb_broker.core.state import State
 from alb_broker.core.takeover import CHUNK_BYTES, FIRST_CHUNK, READ_CHUNK, READS_AHEAD, Takeover
 from alb_core import ids, zk, znodes
-from alb_core.tasks import AttemptState, Result, TaskRecord, TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import AttemptState, Result, TaskRecord, TaskState
 
 DONE = Result(state=TaskState.SUCCEEDED, exit_code=0, finished=CLAIMED_S - 50)
 

@@ -21,14 +21,8 @@ from alb_broker.core.task import (
     consistent,
 )
 from alb_core.errors import InvalidTransition
-from alb_core.tasks import (
-    AttemptState,
-    Cause,
-    OnLost,
-    Result,
-    TaskSpec,
-    TaskState,
-)
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import AttemptState, Cause, Result, TaskState
 
 LIVE, LOST, OVER = AttemptState.LIVE, AttemptState.LOST, AttemptState.OVER
 PLACED = Placed(1.0, worker="w2", incarnation="w2-1", epoch=3)
@@ -160,7 +154,8 @@ def test_a_lost_attempt_that_comes_back_lives_again() -> None:
         (Cause.EXITED, 3, TaskState.FAILED, 3),
         (Cause.SIGNALLED, 0, TaskState.FAILED, 125),
         (Cause.TIMED_OUT, 0, TaskState.TIMEOUT, 124),
-        (Cause.OUT_OF_MEMORY, 0, TaskState.OOM, 125),
+        (Cause.OUT_OF_MEMORY, 0, TaskState.OOM, 137),
+        (Cause.OVER_LIMIT, 0, TaskState.LIMIT, 137),
         (Cause.NOT_FOUND, 0, TaskState.FAILED, 125),
         (Cause.NOT_EXECUTABLE, 0, TaskState.FAILED, 125),
         (Cause.NOT_STARTED, 0, TaskState.FAILED, 125),

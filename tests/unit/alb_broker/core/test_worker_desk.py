@@ -44,7 +44,8 @@ from alb_core.messages import (
     WorkerMessage,
 )
 from alb_core.resources import Load
-from alb_core.tasks import AttemptState, Cause, OnLost, TaskSpec, TaskState
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import AttemptState, Cause, TaskState
 
 LIVE, LOST, OVER = AttemptState.LIVE, AttemptState.LOST, AttemptState.OVER
 T = 10.0

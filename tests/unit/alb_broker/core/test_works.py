@@ -16,7 +16,8 @@ from alb_broker.core.table import DoneTask
 from alb_broker.store import events
 from alb_core import limits, rows
 from alb_core.messages import AttemptEnded, Cancel, Error, QueryWorks, WorksPage
-from alb_core.tasks import Cause, Outcome, Result, TaskSpec, TaskState
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause, Outcome, Result, TaskState
 from alb_core.works import work_of
 
 URL = "sqlite:////somewhere"

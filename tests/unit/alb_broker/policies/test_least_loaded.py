@@ -9,7 +9,7 @@ from alb_broker.policies import Candidate, Context
 from alb_broker.policies.least_loaded import choose, pressure
 from alb_core.draws import Draws
 from alb_core.resources import Capacity, Load
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 TASK = TaskSpec(command="x", request=request(1))
 GIB = 1 << 30

@@ -6,7 +6,7 @@ from alb_broker.policies import Candidate, Context
 from alb_broker.policies.uniform import choose
 from alb_core.draws import Draws
 from alb_core.resources import Capacity, Load
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 
 def test_every_candidate_is_chosen_equally_often() -> None:

@@ -17,7 +17,7 @@ from alb_broker.policies import Candidate, Context, Policy
 from alb_broker.shell.policy_guard import PolicyGuard, PolicyTooSlow
 from alb_core.draws import Draws
 from alb_core.resources import Capacity, Load
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 
 TASK = TaskSpec(command="x")
 EACH = [Candidate(f"w{n}", Capacity(cpus=1, memory_bytes=1), 1.0, 1, 0, Load()) for n in range(2)]

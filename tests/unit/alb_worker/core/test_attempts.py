@@ -13,7 +13,8 @@ from alb_core.errors import InvalidTransition
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
 from alb_core.notes import Note
 from alb_core.resources import Capacity, Request
-from alb_core.tasks import Cause, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause
 from alb_worker.core import attempts as module
 from alb_worker.core.actions import KillAttempt, LaunchAttempt, WorkerAction
 from alb_worker.core.attempts import (

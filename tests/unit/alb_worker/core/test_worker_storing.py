@@ -22,7 +22,8 @@ from alb_core.messages import (
     StreamName,
 )
 from alb_core.resources import Request
-from alb_core.tasks import Cause, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause
 from alb_worker.core import streams as streams_module
 from alb_worker.core.actions import DropSpool, LaunchAttempt, SendChunk, WorkerAction
 from alb_worker.core.events import (

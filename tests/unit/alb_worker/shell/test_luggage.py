@@ -10,7 +10,8 @@ from tests.worker_parts import attempt
 from alb_core.files import FileRef
 from alb_core.increments import Line, Resume, checkpoint_line
 from alb_core.io import logs
-from alb_core.tasks import Cause, Outcome, TaskSpec
+from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import KillAttempt, LaunchAttempt
 from alb_worker.courier.messages import Collect, Collected, NotPrepared, Prepare, Prepared, Save, Saved
 from alb_worker.runner.messages import Ended, Started

@@ -14,7 +14,7 @@ import pytest
 
 from alb_core.errors import ConfigError
 from alb_core.messages import AttemptId
-from alb_core.tasks import TaskSpec
+from alb_core.spec import TaskSpec
 from alb_worker.runner.messages import Ended, Ready
 from alb_worker.shell.runner_link import Received, RunnerDied, RunnerLink
 

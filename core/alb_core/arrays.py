@@ -1,0 +1,227 @@
+"""Arrays: many tasks of one specification, which differ by their index or their input.
+
+The *positions* of an array count its tasks from 0, in the order in which they are made; each has an *index*,
+which is part of its id (``<array>.<index>``) and what its command sees. An array is expanded in a window: the
+*cursor* is the first position that was never made a task. Values only: who expands is the broker.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from alb_core import limits
+from alb_core.spec import TaskSpec, check_spec
+from alb_core.tasks import TaskState
+
+INDEX_MAX: Final = 999_999_999
+#: An index has at most nine digits.
+PLACE_OF_INPUT: Final = "{}"
+PLACE_OF_INDEX: Final = "{#}"
+_STRIDE: Final = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")
+
+
+class Stride(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Some indexes: from the first to the last one, every `step`."""
+
+    first: int
+    last: int
+    step: int = 1
+
+    def __len__(self) -> int:
+        return (self.last - self.first) // self.step + 1 if self.last >= self.first else 0
+
+    def __str__(self) -> str:
+        if self.first == self.last:
+            return str(self.first)
+        return f"{self.first}-{self.last}" + (f":{self.step}" if self.step != 1 else "")
+
+
+class ArraySpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What an array runs."""
+
+    task: TaskSpec
+    #: Of every task. In its command ``{}`` stands for the input and ``{#}`` for the index.
+    strides: tuple[Stride, ...] = ()
+    #: The indexes in their order; empty: 1, 2, 3 … as many as there are inputs.
+    at_once: int = 0
+    #: Tasks that may run at once; 0: any number.
+    max_fails: int | None = None
+    #: When more than so many have failed, what is left is cancelled; None: never.
+
+
+class Counts(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """How many tasks of an array ended how; the rest waits, runs, or was never made."""
+
+    succeeded: int = 0
+    failed: int = 0
+    #: FAILED, TIMEOUT, OOM, LIMIT, LOST.
+    cancelled: int = 0
+
+
+class Stretch(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Some neighbouring positions that ended alike."""
+
+    first: int
+    #: Position.
+    count: int
+    state: TaskState
+    exit_status: int = 0
+    #: As a shell would say it.
+
+
+class ArrayRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """One array as its node ``/arrays/<id>`` holds it."""
+
+    id: str
+    user: str
+    digest: str
+    #: Of the specification as it was sent: tells a resubmission from a conflict.
+    spec: ArraySpec
+    submitted: float
+    #: Cluster time.
+    total: int
+    #: Positions that are known: all of them where `whole`.
+    whole: bool = True
+    #: No more inputs follow.
+    cursor: int = 0
+    counts: Counts = Counts()
+    cancel: bool = False
+    #: Somebody cancelled it, or too many of it failed: no more tasks are made.
+    why: str = ""
+    #: The reason of that.
+    finished: float = 0.0
+    #: Cluster time at which the last task ended; 0: it goes on.
+    held_by: str = ""
+    #: Who holds what is left of it; empty: nobody.
+
+
+class ArrayLine(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """One array in a list, and in what its followers are told."""
+
+    id: str
+    user: str
+    state: TaskState
+    #: HELD, QUEUED before its first task was placed, RUNNING, then SUCCEEDED, FAILED or CANCELLED.
+    total: int
+    whole: bool = True
+    cursor: int = 0
+    counts: Counts = Counts()
+    running: int = 0
+    #: Tasks that are placed.
+    name: str = ""
+    command: str = ""
+    #: Shortened for display.
+    submitted: float = 0.0
+    finished: float = 0.0
+    why: str = ""
+
+
+def parse_indexes(text: str) -> tuple[tuple[Stride, ...], int]:
+    """Read how people write an array: ``1-100000:2%50``, ``1,5,8-10``.
+
+    Returns:
+        The indexes, and how many tasks may run at once (0: any number).
+
+    Raises:
+        ValueError: The text is no such thing; the error says what is wrong.
+    """
+    ranges, percent, bound = text.partition("%")
+    if percent and not (bound.isdigit() and 0 < int(bound) <= limits.ARRAY_TASKS_MAX):
+        raise ValueError(f"{bound!r} after % is no number of tasks that may run at once")
+    strides = tuple(_stride(part.strip()) for part in ranges.split(","))
+    return strides, int(bound or 0)
+
+
+def _stride(part: str) -> Stride:
+    match = _STRIDE.match(part)
+    if match is None:
+        raise ValueError(f"{part[:40]!r} is no index and no range of them: write 7, 1-100 or 1-100:2")
+    first = int(match[1])
+    stride = Stride(first, int(match[2] or first), int(match[3] or 1))
+    if stride.step < 1 or stride.last < stride.first:
+        raise ValueError(f"the range {part!r} is empty: it goes from the smaller to the larger, by 1 or more")
+    last = stride.first + (len(stride) - 1) * stride.step
+    return Stride(stride.first, last, stride.step)
+
+
+def total_of(strides: Iterable[Stride]) -> int:
+    """Return how many indexes there are."""
+    return sum(len(stride) for stride in strides)
+
+
+def index_at(strides: tuple[Stride, ...], position: int) -> int:
+    """Return the index at a position; without strides positions are counted from 1."""
+    if not strides:
+        return position + 1
+    left = position
+    for stride in strides:
+        if left < len(stride):
+            return stride.first + left * stride.step
+        left -= len(stride)
+    raise IndexError(position)
+
+
+def position_of(strides: tuple[Stride, ...], index: int) -> int | None:
+    """Return the position of an index; None: the array has no such index."""
+    if not strides:
+        return index - 1 if index > 0 else None
+    before = 0
+    for stride in strides:
+        if stride.first <= index <= stride.last and (index - stride.first) % stride.step == 0:
+            return before + (index - stride.first) // stride.step
+        before += len(stride)
+    return None
+
+
+def indexes(strides: Iterable[Stride]) -> Iterator[int]:
+    """Yield all indexes in their order."""
+    for stride in strides:
+        yield from range(stride.first, stride.last + 1, stride.step)
+
+
+def check_array(spec: ArraySpec, encoded_bytes: int) -> str | None:
+    """Find what is wrong with the specification of an array; a sentence, or None."""
+    if len(spec.strides) > limits.ARRAY_STRIDES_MAX:
+        return f"there are {len(spec.strides)} ranges of indexes, more than {limits.ARRAY_STRIDES_MAX}"
+    for stride in spec.strides:
+        if stride.step < 1 or not 0 <= stride.first <= stride.last <= INDEX_MAX:
+            return f"the range {stride} of indexes is empty, or beyond {INDEX_MAX}"
+    if total_of(spec.strides) > limits.ARRAY_TASKS_MAX:
+        return f"the array has {total_of(spec.strides)} tasks, more than {limits.ARRAY_TASKS_MAX}"
+    if _overlap(spec.strides):
+        return "an index is named twice; each task of an array has its own"
+    if spec.at_once < 0 or (spec.max_fails is not None and spec.max_fails < 0):
+        return "the numbers of tasks at once, and of failures, cannot be negative"
+    return check_spec(spec.task, encoded_bytes)
+
+
+def _overlap(strides: tuple[Stride, ...]) -> bool:
+    """Tell whether an index is in two of the ranges."""
+    ordered = sorted(strides, key=lambda stride: stride.first)
+    for place, stride in enumerate(ordered):
+        for later in ordered[place + 1 :]:
+            if later.first > stride.last:
+                break
+            if _share(stride, later):
+                return True
+    return False
+
+
+def _share(one: Stride, other: Stride) -> bool:
+    """Tell whether two ranges have an index in common: whether the first one that both meet lies in both."""
+    common = math.gcd(one.step, other.step)
+    distance = other.first - one.first
+    if distance % common:
+        return False
+    cycle = other.step // common
+    steps = distance // common * pow(one.step // common, -1, cycle) % cycle if cycle > 1 else 0
+    period = one.step * cycle
+    met = one.first + steps * one.step  # the smallest from `one.first` on that is in both sequences
+    beyond = max(one.first, other.first)
+    met += max(0, -(-(beyond - met) // period)) * period
+    return met <= min(one.last, other.last)

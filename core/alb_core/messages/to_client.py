@@ -1,0 +1,344 @@
+"""What a broker sends to clients on the requests link."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from alb_core.arrays import ArrayLine, Stretch
+from alb_core.drains import Drain
+from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
+from alb_core.messages.base import Message
+from alb_core.resources import Capacity, Load
+from alb_core.rows import FinishedTask, Increment
+from alb_core.tasks import Result, TaskRecord, TaskState
+
+
+class Welcome(Message, frozen=True, kw_only=True):
+    """The leader's greeting: now send what you have."""
+
+    protocol: int = PROTOCOL_VERSION
+    broker: str
+    output: str
+    #: Endpoint of the output link.
+    brokers: tuple[str, ...] = ()
+    #: Request endpoints of all brokers, to try when this one is gone.
+    heartbeat_s: float = HEARTBEAT_S
+
+
+class NotLeader(Message, frozen=True, kw_only=True):
+    """Ask elsewhere. `where` is the leader's endpoint for this kind of peer, empty while unknown."""
+
+    where: str = ""
+    broker: str = ""
+    #: The leader's name.
+
+
+class Accepted(Message, frozen=True, kw_only=True):
+    """The task is in the table; it will have exactly one result."""
+
+    id: str
+    state: TaskState = TaskState.QUEUED
+    attempt: int = 0
+    worker: str = ""
+
+
+class Busy(Message, frozen=True, kw_only=True):
+    """The table has no room for you now; submit again after the delay."""
+
+    id: str
+    delay_s: float
+
+
+class Rejected(Message, frozen=True, kw_only=True):
+    """No, and asking again will not help. `code` is one of ``alb_core.errors.TASK_ERRORS``."""
+
+    id: str
+    code: str
+    why: str
+
+
+class TaskMoved(Message, frozen=True, kw_only=True):
+    """The task changed its state or its worker."""
+
+    id: str
+    state: TaskState
+    attempt: int = 0
+    worker: str = ""
+    why: str = ""
+
+
+class CancelNoted(Message, frozen=True, kw_only=True):
+    """The cancellation is in the table (or the task had ended: then Finished tells how)."""
+
+    id: str
+
+
+class InputsKept(Message, frozen=True, kw_only=True):
+    """So many inputs of the array are in the table."""
+
+    id: str
+    count: int
+
+
+class ArrayMoved(Message, frozen=True, kw_only=True):
+    """How an array is now: the answer to AttachArray, then from time to time, and once it has ended."""
+
+    array: ArrayLine
+
+
+class Finished(Message, frozen=True, kw_only=True):
+    """The task's result. Sent again until Ack."""
+
+    id: str
+    result: Result
+
+
+class Pulse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """How one task is, in a Pong."""
+
+    id: str
+    state: TaskState | None = None
+    #: None: not in the table.
+    worker: str = ""
+    silent_s: float = 0.0
+    #: Seconds since its worker was last heard.
+
+
+class Pong(Message, frozen=True, kw_only=True):
+    """Answer to Ping."""
+
+    seq: int
+    tasks: tuple[Pulse, ...] = ()
+
+
+class Heartbeat(Message, frozen=True, kw_only=True):
+    """The leader is alive. Sent every heartbeat interval to everybody; proves no leadership."""
+
+    waiting: str = ""
+    #: What it waits for, for example ``ZooKeeper``; empty: nothing.
+    commit: int = 0
+    #: Newest batch of its epoch that is in the table.
+    placement: float = 0.0
+    #: Cluster time of its newest placement.
+
+
+class TaskLine(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """One task in a list."""
+
+    id: str
+    state: TaskState
+    user: str
+    name: str = ""
+    command: str = ""
+    #: Shortened for display.
+    worker: str = ""
+    attempt: int = 0
+    submitted: float = 0.0
+    finished: float = 0.0
+    exit_status: int | None = None
+    why: str = ""
+
+
+class TasksPage(Message, frozen=True, kw_only=True):
+    """A page of tasks. An empty `cursor` ends the list."""
+
+    seq: int
+    tasks: tuple[TaskLine, ...]
+    cursor: str = ""
+
+
+class ArraysPage(Message, frozen=True, kw_only=True):
+    """A page of arrays. An empty `cursor` ends the list."""
+
+    seq: int
+    arrays: tuple[ArrayLine, ...]
+    cursor: str = ""
+
+
+class ArrayPage(Message, frozen=True, kw_only=True):
+    """What became of some positions of an array, as the table holds it."""
+
+    seq: int
+    array: ArrayLine
+    spec: msgspec.Raw
+    #: The encoded `ArraySpec`.
+    stretches: tuple[Stretch, ...] = ()
+    #: Of positions from `QueryArray.after` on, in order; what is in none of them has not ended.
+    inputs: tuple[str, ...] = ()
+    #: Of the same positions, where they were asked for.
+    until: int = 0
+    #: The page tells of positions below this; equal to the array's `total`: of all others.
+
+
+class TaskPage(Message, frozen=True, kw_only=True):
+    """One task as the table holds it, or as the results store remembers it."""
+
+    seq: int
+    task: TaskRecord
+    stored: bool = False
+    #: It has left the table: this is what the results store keeps.
+
+
+class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One worker in a list."""
+
+    worker: str
+    incarnation: str
+    capacity: Capacity
+    load: Load
+    session: bool
+    #: Its ephemeral node is there.
+    link: bool
+    #: It is heard.
+    reserved_cpus: float
+    reserved_memory_bytes: int
+    reserved_net_bps: int
+    running: int
+    #: Attempts that have their room.
+    ahead: int = 0
+    #: Attempts that wait on the worker for room.
+    foreign: int = 0
+    #: Attempts that it holds, that are nobody's any more, and that it is told to end.
+    storing: int = 0
+    #: Attempts that are over, and whose output the results store does not have yet.
+    drain: Drain | None = None
+    #: It takes nothing new.
+
+
+class WorkersPage(Message, frozen=True, kw_only=True):
+    """All workers that the leader knows."""
+
+    seq: int
+    workers: tuple[WorkerLine, ...]
+    absent: dict[str, Drain] = {}
+    #: Drained ones that it does not know now: they are drained when they come back.
+
+
+class ClusterPage(Message, frozen=True, kw_only=True):
+    """The state of the cluster as its leader sees it."""
+
+    seq: int
+    broker: str
+    epoch: int
+    batch: int
+    table: str
+    policy: str
+    since: float
+    #: Cluster time of its claim.
+    now: float
+    #: Cluster time.
+    session_timeout_s: float
+    counts: dict[str, int]
+    #: Tasks by state.
+    counters: dict[str, int]
+    #: What happened under this leader.
+    set_aside: tuple[str, ...] = ()
+    #: Nodes that could not be read, with the reason.
+    store: str = ""
+    #: How the results store is: empty: there is none; ``ok``; else why it takes nothing.
+    unarchived: int = 0
+    store_bytes: int = 0
+    #: Finished tasks that it does not have yet; and how large it is, where it has a bound.
+
+
+class DumpPage(Message, frozen=True, kw_only=True):
+    """A piece of the dump. `cursor` is where the next begins, 0 at the end."""
+
+    seq: int
+    data: bytes
+    cursor: int = 0
+
+
+class HistoryPage(Message, frozen=True, kw_only=True):
+    """Some finished tasks, perhaps none. An empty `cursor` ends the list."""
+
+    seq: int
+    tasks: tuple[FinishedTask, ...]
+    cursor: str = ""
+
+
+class RowsPage(Message, frozen=True, kw_only=True):
+    """An array of rows in the order of their keys. If there are `more`, they follow the last of these."""
+
+    seq: int
+    rows: msgspec.Raw
+    more: bool = False
+
+
+class IncrementsPage(Message, frozen=True, kw_only=True):
+    """Some increments of a task in the order that was asked for, perhaps none."""
+
+    seq: int
+    increments: tuple[Increment, ...]
+    more: bool = False
+    #: There are others beyond the last of these.
+
+
+class OutputPage(Message, frozen=True, kw_only=True):
+    """A piece of stored output."""
+
+    seq: int
+    attempt: int
+    #: 0: the task delivered none.
+    offset: int
+    data: bytes = b""
+    end: bool = False
+    #: The store has nothing after this.
+    lost: str = ""
+    #: Why bytes that the attempt wrote are not there; `end` is set then.
+
+
+class WorksPage(Message, frozen=True, kw_only=True):
+    """The tasks that do these works: SUCCEEDED, else QUEUED or RUNNING. Works without one are left out."""
+
+    seq: int
+    tasks: dict[str, TaskLine]
+    #: By work.
+    stored: bool
+    #: Whether the results store was asked too; else only the table.
+
+
+class Done(Message, frozen=True, kw_only=True):
+    """What was asked is done."""
+
+    seq: int
+
+
+class Error(Message, frozen=True, kw_only=True):
+    """The frame or the request was refused. `seq` names the request where there was one."""
+
+    code: str
+    why: str
+    seq: int = 0
+
+
+ToClient: TypeAlias = (
+    Welcome
+    | NotLeader
+    | Accepted
+    | Busy
+    | Rejected
+    | TaskMoved
+    | CancelNoted
+    | InputsKept
+    | ArrayMoved
+    | Finished
+    | Pong
+    | Heartbeat
+    | TasksPage
+    | TaskPage
+    | ArraysPage
+    | ArrayPage
+    | WorkersPage
+    | ClusterPage
+    | DumpPage
+    | HistoryPage
+    | RowsPage
+    | IncrementsPage
+    | OutputPage
+    | WorksPage
+    | Done
+    | Error
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -23,17 +24,20 @@ from alb_worker.runner import processes
 from alb_worker.runner.attempt import RunningAttempt
 from alb_worker.runner.command import CommandNotStarted, Spawner
 from alb_worker.runner.directories import FreshDirectories, FreshDirectory
-from alb_worker.runner.family import Family, kill_child, signal_attempt
+from alb_worker.runner.family import Family, kill_attempt, kill_child, signal_attempt
+from alb_worker.runner.groups import SAMPLING, RunnerGroups
 from alb_worker.runner.link import FrameLink
 from alb_worker.runner.messages import Ended, Kill, Noted, Ready, Settings, Start, ToRunner
 from alb_worker.runner.output import OutputFlow
 from alb_worker.runner.timers import Timers
+from alb_worker.runner.verdicts import Breach, over_time
+from alb_worker.runner.watch import Watch
 
 DRAIN_S: Final = 1.0
 #: After its leader's exit, what an attempt left behind may hold its output open so long.
 PAUSED_S: Final = 0.1
 #: The drain is put off so long at a time while the agent reads nothing.
-INSIST_S: Final = 1.0
+INSIST_S: Final = 0.1
 #: KILL is repeated so often while something of an attempt is left.
 UNKILLABLE_S: Final = 10.0
 #: After KILL; then the log is told.
@@ -49,19 +53,22 @@ class Runner:
     Args:
         connection: Our end.
         settings: Whose runner this is.
-        cgroup: Path of the control group that it entered; empty: none.
+        groups: The control groups that it entered.
     """
 
-    def __init__(self, connection: socket.socket, settings: Settings, cgroup: str) -> None:
+    def __init__(self, connection: socket.socket, settings: Settings, groups: RunnerGroups) -> None:
         self._link: FrameLink[ToRunner] = FrameLink(connection, ToRunner)
-        self._cgroup = cgroup
+        self._groups = groups
         self._timers = Timers()
         self._spawner = Spawner(settings, os.environ)
-        self._directories = FreshDirectories(settings.home)
-        self._family = Family()
+        self._directories = FreshDirectories(settings.home, self._spawner.rinse)
+        self._family = Family(groups)
+        self._watch = Watch(self._timers, groups, self._stop_for)
         self._memory_kills = processes.OutOfMemoryKills()
         self._poll = select.epoll()
-        self._output = OutputFlow(self._link, self._poll, self._settle)
+        self._output = OutputFlow(
+            self._link, self._poll, self._settle, lambda attempt: self._watch.add(attempt, self._now)
+        )
         self._child_ended, self._wakeup = socket.socketpair()
         #: The interpreter writes a byte to `_wakeup` with every signal.
         self._attempts: dict[AttemptId, RunningAttempt] = {}
@@ -99,7 +106,14 @@ class Runner:
         self._poll.register(self._link, select.EPOLLIN)
         self._poll.register(self._child_ended, select.EPOLLIN)
         self._directories.start()
-        self._link.send(Ready(pid=os.getpid(), cgroup=self._cgroup, dyed=self._spawner.dyes))
+        self._link.send(
+            Ready(
+                pid=os.getpid(),
+                cgroup=self._groups.path,
+                mechanism=self._groups.mechanism,
+                dyed=self._spawner.dyes,
+            )
+        )
         self._output.flush()
 
     # --- one turn -------------------------------------------------------------------------------------------
@@ -144,14 +158,15 @@ class Runner:
             self._send_not_started(start.attempt, failure)
             return
         attempt = RunningAttempt(start, spawned, directory, time.monotonic())
+        if start.bounds.open_files is not None:
+            _bound_open_files(attempt.pid, start.bounds.open_files)
         self._attempts[attempt.id] = attempt
         self._leaders[attempt.pid] = attempt
         self._output.add(attempt, attempt.started)
         if start.time_limit_s is not None:
-            why = f"it ran longer than its limit of {start.time_limit_s:g} s"
             attempt.limit = self._timers.at(
                 attempt.started + start.time_limit_s,
-                partial(self._stop, attempt, Cause.TIMED_OUT, start.grace_s, why),
+                partial(self._stop_for, attempt, over_time(start.time_limit_s)),
             )
 
     def _fresh_directory(self, prepared: str) -> FreshDirectory:
@@ -186,6 +201,12 @@ class Runner:
         elif self._now + grace_s < attempt.kill_at:
             self._kill_later(attempt, self._now + grace_s)
 
+    def _stop_for(self, attempt: RunningAttempt, found: Breach) -> None:
+        """End an attempt that has broken a bound; one whose leader has exited is being ended anyway."""
+        if attempt.status is None and attempt.cause is None:
+            attempt.limit_broken = found.limit
+        self._stop(attempt, found.cause, attempt.grace_s if found.patient else 0.0, found.why)
+
     def _kill_later(self, attempt: RunningAttempt, when: float) -> None:
         attempt.kill_at = when
         attempt.escalate(self._timers.at(when, partial(self._kill, attempt)))
@@ -199,8 +220,9 @@ class Runner:
             attempt.unkillable_at = None
             fields = {"attempt": str(attempt.id), "pids": attempt.processes()}
             self._link.send(Noted(note=Note("attempt_unkillable", fields, Level.ERROR)))
+        attempt.mechanism = attempt.mechanism or (attempt.group.killer if attempt.group else SAMPLING)
         self._look()
-        signal_attempt(attempt, signal.SIGKILL)
+        kill_attempt(attempt, self._look)
         attempt.escalate(self._timers.at(self._now + INSIST_S, partial(self._kill, attempt)))
         self._settle(attempt)
 
@@ -232,12 +254,19 @@ class Runner:
             with contextlib.suppress(PermissionError):
                 os.killpg(attempt.pid, signal.SIGKILL)
         _, status, usage = os.wait4(attempt.pid, 0)
-        attempt.add_usage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+        attempt.add_usage(usage)
+        self._blame(attempt)
         by_kill = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         attempt.out_of_memory = by_kill and attempt.cause is None and self._memory_kills.happened()
         attempt.leader_ended(status, self._now, DRAIN_S)
         del self._leaders[attempt.pid]
         self._ending.add(attempt)
+
+    def _blame(self, attempt: RunningAttempt) -> None:
+        """Find out whether the kernel has ended an attempt because its group was full."""
+        found = self._watch.last_look(attempt) if attempt.cause is None else None
+        if found is not None:
+            attempt.cause, attempt.why, attempt.limit_broken = found.cause, found.why, found.limit
 
     def _reap_other(self, pid: int) -> None:
         _, _, usage = os.wait4(pid, 0)
@@ -246,7 +275,7 @@ class Runner:
             return
         owner = self._family.reaped(pid)
         if owner is not None:
-            owner.add_usage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+            owner.add_usage(usage)
 
     def _settle(self, attempt: RunningAttempt) -> None:
         """See whether an attempt is over, and hasten it when its time is up."""
@@ -258,13 +287,17 @@ class Runner:
             self._output.cut(attempt)
         if not attempt.output_over:
             self._settle_later(attempt)
-        elif not attempt.orphans:
+        elif not attempt.orphans and not self._left(attempt):
             self._finish(attempt)
         elif attempt.killing:
             for pid in attempt.orphans:
                 kill_child(pid, signal.SIGKILL)
         elif not attempt.in_grace:
             self._kill(attempt)
+
+    def _left(self, attempt: RunningAttempt) -> bool:
+        """Tell whether something of an attempt is in its group that is no child of ours yet."""
+        return attempt.group is not None and bool(attempt.group.members())
 
     def _settle_later(self, attempt: RunningAttempt) -> None:
         """Settle it when the drain is over; while the agent reads nothing, that is put off."""
@@ -275,6 +308,10 @@ class Runner:
     def _finish(self, attempt: RunningAttempt) -> None:
         self._output.announce(attempt)
         attempt.cancel_timers()
+        self._watch.remove(attempt)
+        for group in (attempt.group, attempt.half_group):
+            if group is not None:
+                self._groups.discard(group)
         kept = ""
         if attempt.directory is not None and attempt.keep:
             kept = self._directories.set_aside(attempt.directory)
@@ -310,3 +347,11 @@ class Runner:
                 break
             time.sleep(0.002)
         self._directories.close()
+
+
+def _bound_open_files(pid: int, most: int) -> None:
+    """Bound the open files of a process that was just started, and of all that it will start."""
+    with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
+        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))

@@ -26,13 +26,17 @@ from alb_worker.runner.__main__ import main
 from alb_worker.runner.messages import Settings
 
 settings = msgspec.json.decode(sys.argv[2], type=Settings)
-signal_attempt = loop.signal_attempt
+signal_attempt, kill_attempt = loop.signal_attempt, loop.kill_attempt
 
 def signal_if_allowed(attempt, number):
     if pathlib.Path(settings.home, "allowed").exists():
         signal_attempt(attempt, number)
 
-loop.signal_attempt = signal_if_allowed
+def kill_if_allowed(attempt, look):
+    if pathlib.Path(settings.home, "allowed").exists():
+        kill_attempt(attempt, look)
+
+loop.signal_attempt, loop.kill_attempt = signal_if_allowed, kill_if_allowed
 loop.INSIST_S, loop.UNKILLABLE_S = 0.05, 0.2
 sys.exit(main(int(sys.argv[1]), settings))
 """

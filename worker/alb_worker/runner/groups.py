@@ -25,8 +25,8 @@ YOUNG: Final = "young"
 CGROUP2: Final = "cgroup2"
 CGROUP1: Final = "cgroup1"
 SAMPLING: Final = "sampling"
-YOUNG_PROCESSES_MIN: Final = 1000
-YOUNG_PROCESSES_A_CPU: Final = 250
+YOUNG_PROCESSES_MIN: Final = 2000
+YOUNG_PROCESSES_A_CPU: Final = 500
 #: All young attempts together have so many processes and threads at most: what forks faster than it can be
 #: looked at must not take the processor from who looks.
 FREEZE_S: Final = 0.2

@@ -8,6 +8,7 @@ and the rest is killed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -41,6 +42,9 @@ INSIST_S: Final = 0.1
 #: KILL is repeated so often while something of an attempt is left.
 UNKILLABLE_S: Final = 10.0
 #: After KILL; then the log is told.
+CROWDED_S: Final = 5.0
+CROWDED_AGAIN_S: Final = 0.05
+#: A command is tried so long while the kernel refuses it a process: a fork bomb of another may be ending.
 SHUTDOWN_S: Final = 10.0
 #: How long the runner tries to kill everything when its agent is gone.
 
@@ -72,6 +76,8 @@ class Runner:
         self._child_ended, self._wakeup = socket.socketpair()
         #: The interpreter writes a byte to `_wakeup` with every signal.
         self._attempts: dict[AttemptId, RunningAttempt] = {}
+        self._crowded_out: dict[AttemptId, FreshDirectory | None] = {}
+        #: Those that are to start, with their fresh directories, while there is no room for their process.
         self._leaders: dict[int, RunningAttempt] = {}
         #: By process number, those that are not reaped.
         self._ending: set[RunningAttempt] = set()
@@ -141,7 +147,9 @@ class Runner:
             attempt = self._attempts.get(message.attempt)
             if attempt is not None:
                 self._stop(attempt, Cause.KILLED, message.grace_s, "")
-        elif message.attempt not in self._attempts:
+            elif message.attempt in self._crowded_out:
+                self._give_up(message.attempt, CommandNotStarted(Cause.KILLED, "ended before it was started"))
+        elif message.attempt not in self._attempts and message.attempt not in self._crowded_out:
             self._start_attempt(message)
 
     # --- starting -------------------------------------------------------------------------------------------
@@ -151,12 +159,26 @@ class Runner:
         try:
             if start.cwd is None:
                 directory = self._fresh_directory(start.prepared)
-            spawned = self._spawner.spawn(start, directory.path if directory else start.cwd or "/")
         except CommandNotStarted as failure:
-            if directory is not None:
-                self._directories.give_back(directory)
             self._send_not_started(start.attempt, failure)
             return
+        self._crowded_out[start.attempt] = directory
+        self._spawn(start, time.monotonic() + CROWDED_S)
+
+    def _spawn(self, start: Start, until: float) -> None:
+        """Start a command; where there is no room for a process now, again and again for a while."""
+        if start.attempt not in self._crowded_out:
+            return  # it was killed meanwhile
+        directory = self._crowded_out[start.attempt]
+        try:
+            spawned = self._spawner.spawn(start, directory.path if directory else start.cwd or "/")
+        except CommandNotStarted as failure:
+            if _crowded(failure) and time.monotonic() < until:
+                self._timers.at(time.monotonic() + CROWDED_AGAIN_S, partial(self._spawn, start, until))
+            else:
+                self._give_up(start.attempt, failure)
+            return
+        del self._crowded_out[start.attempt]
         attempt = RunningAttempt(start, spawned, directory, time.monotonic())
         if start.bounds.open_files is not None:
             _bound_open_files(attempt.pid, start.bounds.open_files)
@@ -169,6 +191,13 @@ class Runner:
                 partial(self._stop_for, attempt, over_time(start.time_limit_s)),
             )
 
+    def _give_up(self, attempt: AttemptId, failure: CommandNotStarted) -> None:
+        """An attempt is not started after all."""
+        directory = self._crowded_out.pop(attempt)
+        if directory is not None:
+            self._directories.give_back(directory)
+        self._send_not_started(attempt, failure)
+
     def _fresh_directory(self, prepared: str) -> FreshDirectory:
         try:
             return self._directories.take(prepared)
@@ -177,7 +206,7 @@ class Runner:
             raise CommandNotStarted(Cause.NOT_STARTED, why) from error
 
     def _send_not_started(self, attempt: AttemptId, failure: CommandNotStarted) -> None:
-        outcome = Outcome(cause=failure.cause, exit_code=_EXIT_CODES[failure.cause], why=failure.why)
+        outcome = Outcome(cause=failure.cause, exit_code=_EXIT_CODES.get(failure.cause), why=failure.why)
         self._link.send(
             Ended(attempt=attempt, outcome=outcome, stdout=b"", stderr=b"", stdout_size=0, stderr_size=0)
         )
@@ -190,6 +219,7 @@ class Runner:
             attempt.cause, attempt.why = cause, why
         if attempt.killing:
             return
+        attempt.mechanism = attempt.mechanism or (attempt.group.killer if attempt.group else SAMPLING)
         if grace_s <= 0:
             self._kill(attempt)
         elif attempt.kill_at is None:
@@ -220,7 +250,6 @@ class Runner:
             attempt.unkillable_at = None
             fields = {"attempt": str(attempt.id), "pids": attempt.processes()}
             self._link.send(Noted(note=Note("attempt_unkillable", fields, Level.ERROR)))
-        attempt.mechanism = attempt.mechanism or (attempt.group.killer if attempt.group else SAMPLING)
         self._look()
         kill_attempt(attempt, self._look)
         attempt.escalate(self._timers.at(self._now + INSIST_S, partial(self._kill, attempt)))
@@ -347,6 +376,12 @@ class Runner:
                 break
             time.sleep(0.002)
         self._directories.close()
+
+
+def _crowded(failure: CommandNotStarted) -> bool:
+    """Tell whether the kernel had no room for one more process."""
+    reason = failure.__cause__
+    return isinstance(reason, OSError) and reason.errno == errno.EAGAIN
 
 
 def _bound_open_files(pid: int, most: int) -> None:

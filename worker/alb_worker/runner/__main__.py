@@ -29,7 +29,6 @@ def main(descriptor: int, settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     processes.become_subreaper()
-    processes.come_first()
     groups = RunnerGroups(settings.cgroup, settings.mechanism)
     connection = socket.socket(fileno=descriptor)
     connection.set_inheritable(False)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_NICENESS: Final = -10
 
 
 class ProcessStat(NamedTuple):
@@ -33,17 +32,6 @@ def become_subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def come_first() -> None:
-    """Have this process run before the commands that it starts, where we may; they do not inherit that.
-
-    Who is to stop a fork bomb must not wait for its turn among a thousand.
-    """
-    if os.getpriority(os.PRIO_PROCESS, 0) == 0:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
-            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 @contextlib.contextmanager

@@ -260,9 +260,7 @@ def test_a_user_that_is_not_allowed_is_refused(host: Agent, user: str, words: st
 
 def test_a_worker_that_allows_nobody_says_so(agent: Agent) -> None:
     """As every worker does that was not told otherwise."""
-    assert (
-        "it allows nobody (alb worker --allow-run-as ann would)" in agent.run("x", run_as="ann").outcome.why
-    )
+    assert "it allows none (alb worker --allow-run-as ann would)" in agent.run("x", run_as="ann").outcome.why
 
 
 @ONLY_ROOT

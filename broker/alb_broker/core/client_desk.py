@@ -15,6 +15,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
+from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
 from alb_broker.core.task import Task, Watcher
@@ -70,6 +71,7 @@ class ClientDesk:
         drain_desk: What operators want of workers.
         past: Tasks that the table does not hold any more.
         works: What was done well already.
+        starts: Decides when tasks are queued.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the desks behind this one)
@@ -81,12 +83,14 @@ class ClientDesk:
         drain_desk: DrainDesk,
         past: Past,
         works: Works,
+        starts: StartDesk,
     ) -> None:
         self._state: Final = state
         self._book: Final = book
         self._relay: Final = relay
         self._answers: Final = answers
         self._past: Final = past
+        self._starts: Final = starts
         self._recalls: dict[int, str] = {}  #: Reads of finished tasks under way: token to id.
         self._unread: list[str] = []  #: Reads that got no answer.
         self._recalled: dict[str, list[tuple[bytes, Message]]] = {}
@@ -101,6 +105,7 @@ class ClientDesk:
             **answers.handlers(),
             **drain_desk.handlers(),
             **works.handlers(),
+            **starts.handlers(),
             QueryTask: self._on_query_task,
         }
 
@@ -199,7 +204,7 @@ class ClientDesk:
             self._state.counters["tasks_rejected"] += 1
             state.tell(client.peer, Rejected(id=message.id[:80], code="invalid", why=why))
 
-    def _admit(self, client: Client, message: Submit) -> str | None:
+    def _admit(self, client: Client, message: Submit) -> str | None:  # noqa: PLR0911 (one return a rule)
         """Accept a new task, or return what is wrong with it."""
         state = self._state
         wire = bytes(message.spec)
@@ -226,12 +231,15 @@ class ClientDesk:
             user=client.user,
             digest=digest(wire),
             spec=spec,
-            submitted=state.now(),
+            submitted=state.holds.moment(client.user, spec.name, state.now()),
         )
-        task = Task(record, len(wire) + RECORD_BYTES, wire)
+        begun = self._starts.begin(record)
+        if isinstance(begun, str):
+            return begun
+        task = Task(begun, len(wire) + RECORD_BYTES, wire)
         task.submitter = client.peer
         state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
-        self._book.accept(task, client.peer)
+        self._book.accept(task, client.peer, self._starts.why(task))
         return None
 
     def _meet_again(self, client: Client, message: Submit, task: Task) -> None:
@@ -273,7 +281,8 @@ class ClientDesk:
         watcher = Watcher(message.moves, message.window, message.stdout, message.stderr)
         state.clients.watch(client, task, watcher)
         n, worker = task.assignment()
-        state.tell(client.peer, TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker))
+        why = self._starts.why(task)
+        state.tell(client.peer, TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker, why=why))
         if message.window:
             self._relay.grant_both(client.peer, task, watcher)
 
@@ -307,7 +316,7 @@ class ClientDesk:
     def _on_query_task(self, client: Client, query: QueryTask) -> None:
         task = self._state.table.live.get(query.id)
         if task is not None:
-            self._answers.tell_task(client, query, task.record())
+            self._answers.tell_task(client, query, task.record(), self._starts.why(task))
         elif query.id in self._state.table.done:
             self._with_record(client, query, self._answers.tell_task)
         else:

@@ -334,6 +334,15 @@ class Workers:
             f"{cpus:g} cpus, the one with most memory {memory} bytes; it waits for one that fits"
         )
 
+    def largest_memory(self, request: Request) -> int:
+        """Return the most memory that a worker has that suits a request, but for its memory; 0: none does."""
+        suiting = (
+            worker.capacity.memory_bytes
+            for worker in self.by_name.values()
+            if request.suits(worker.capacity) and request.cpus <= worker.capacity.cpus
+        )
+        return max(suiting, default=0)
+
     def overdue(self, at: float) -> list[Worker]:
         """Return the workers that are lost by now."""
         lost = []

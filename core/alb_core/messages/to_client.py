@@ -179,6 +179,8 @@ class TaskPage(Message, frozen=True, kw_only=True):
     task: TaskRecord
     stored: bool = False
     #: It has left the table: this is what the results store keeps.
+    why: str = ""
+    #: Why it waits, where not just for room.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):

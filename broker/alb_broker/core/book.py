@@ -29,6 +29,7 @@ from alb_broker.core.steps import (
 )
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task
+from alb_broker.core.ward_desk import WardDesk
 from alb_broker.core.workers import Worker
 from alb_core import zk, znodes
 from alb_core.bounds import settled
@@ -61,6 +62,7 @@ class Book:
     def __init__(self, state: State, resumption: Resumption) -> None:
         self._state: Final = state
         self._resumption: Final = resumption
+        self.ward: Final = WardDesk(state)  #: Watches where attempts fail.
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -131,6 +133,7 @@ class Book:
         )
         attempt_id = AttemptId(task.id, attempt.n)
         self.release(task, worker, attempt_id)
+        self.ward.on_end(task, worker, outcome)
         if outcome.cause in RETURNED:
             state.counters[RETURNED[outcome.cause]] += 1
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))

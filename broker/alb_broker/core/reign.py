@@ -317,6 +317,7 @@ class Reign:
             self._answers.tick()
             self._works.tick()
             self._starts.tick()
+            self._book.ward.tick()
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()

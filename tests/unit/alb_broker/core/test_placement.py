@@ -259,3 +259,17 @@ def test_equal_seeds_place_equally() -> None:
         scene.submit(*range(1, 20))
         scene.run()
     assert first.placed == second.placed
+
+
+def test_a_retry_prefers_another_worker() -> None:
+    """A task that failed goes elsewhere where there is room; else it goes where it failed."""
+    for workers, chosen in ((3, {"w0", "w2"}), (1, {"w1"})):
+        scene = Scene(workers=0, cpus=1.0, policy=take_last)
+        for number in range(3) if workers == 3 else (1,):
+            worker = make_worker(f"w{number}", 1.0)
+            scene.workers.add(worker)
+            scene.workers.grew(worker)
+        failed = msgspec.structs.replace(make_attempt(1, "w1", AttemptState.OVER), ended_as="exited")
+        scene.queue.add(make_task(1, failed, failures=1))
+        assert scene.run() == 1
+        assert scene.placed[0][1] in chosen

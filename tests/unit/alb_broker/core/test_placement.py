@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
-from tests.broker_parts import POLICIES, attempt, make_task, make_worker, request
+from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_worker, request
 
 from alb_broker.core.placement import CANDIDATES_MAX, PASS_MAX, POLICY_RESTS_S, Decision, Placer
 from alb_broker.core.queue import Queue
@@ -15,7 +16,7 @@ from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Candidate, Context, Policy
 from alb_core.resources import Request
 from alb_core.spec import OnLost, TaskSpec
-from alb_core.tasks import TaskState
+from alb_core.tasks import AttemptState, TaskState
 
 
 class Scene:

@@ -43,7 +43,7 @@ from alb_core.tasks import Result
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 if TYPE_CHECKING:
-    from alb.api.files import Files, Shipment
+    from alb.api.files import Files
 
 CAPTURE_BYTES: Final = 64 * 1024 * 1024
 #: What a future keeps of each stream, unless its client was told otherwise.
@@ -349,11 +349,11 @@ class Client(Questions):
         if self._engine.forked():
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else checked(given_id)
-        spec = make_spec(command, options)
-        shipment: Shipment | None = None
-        if options.get("files"):
-            shipment = self._files().pack(options["files"])
-            spec = msgspec.structs.replace(spec, files=shipment.refs)
+        spec, shipment = make_spec(command, options), None
+        if not options.keys().isdisjoint(("files", "payload", "binary")):
+            from alb.api.packing import pack  # noqa: PLC0415 (as with files)
+
+            spec, shipment = pack(spec, options, self._files)
         try:
             wire = codec.encode_spec(spec)
             why = check_spec(spec, len(wire))

@@ -36,8 +36,12 @@ _MACHINES: Final = {
 #: ``e_machine`` and byte order (1: little) to what ``uname -m`` says there.
 
 
-def arch_of(path: Path) -> str:
-    """Return the architecture that a program is for, by its head; ``any`` for a script.
+def arch_of(path: Path, said: str = "") -> str:
+    """Return the architecture that a program is for; ``any`` for a script.
+
+    Args:
+        path: The program.
+        said: What its user says that it is for; empty: its head tells.
 
     Raises:
         InvalidTask: It is no program, or one for a machine that we know no name of.
@@ -48,13 +52,13 @@ def arch_of(path: Path) -> str:
     except OSError as error:
         raise InvalidTask("", f"the program {path} cannot be read: {error.strerror}") from error
     if head.startswith(b"#!"):
-        return ANY_ARCH
+        return said or ANY_ARCH
     if not head.startswith(b"\x7fELF") or len(head) < _HEAD_BYTES or head[5] not in (1, 2):
         raise InvalidTask("", f"{path} is no program: neither ELF nor a script that begins with #!")
     kind, machine = struct.unpack("<HH" if head[5] == 1 else ">HH", head[16:20])
     if kind not in _PROGRAMS:
         raise InvalidTask("", f"{path} is an object file or a core dump, no program; link it first")
-    arch = _MACHINES.get((machine, head[5]))
+    arch = said or _MACHINES.get((machine, head[5]))
     if arch is None:
         raise InvalidTask(
             "", f"{path} is for a machine that has no name here (ELF {machine}); say it: ARCH={path}"
@@ -81,6 +85,6 @@ def pack_binaries(files: Files, wanted: BinariesWanted) -> tuple[dict[str, FileR
     for arch, path in named.items():
         if not is_arch(arch):
             raise InvalidTask("", f"{arch[:40]!r} is no architecture, as `uname -m` says it, for {path}")
-        arch_of(Path(path))  # whatever it is for, it must be a program
+        arch_of(Path(path), arch)  # whatever it is for, it must be a program
     shipment = files.pack(list(named.values()))
     return dict(zip(named, shipment.refs, strict=True)), shipment

@@ -20,6 +20,7 @@ import msgspec
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.options import Command, TaskOptions, make_spec
+from alb.api.packing import PACKED, pack
 from alb.api.questions import Questions
 from alb.api.result import TaskResult
 from alb.api.stored import bounded, checked
@@ -350,9 +351,7 @@ class Client(Questions):
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else checked(given_id)
         spec, shipment = make_spec(command, options), None
-        if not options.keys().isdisjoint(("files", "payload", "binary")):
-            from alb.api.packing import pack  # noqa: PLC0415 (as with files)
-
+        if any(options.get(name) for name in PACKED):
             spec, shipment = pack(spec, options, self._files)
         try:
             wire = codec.encode_spec(spec)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from alb.api.binaries import pack_binaries
-from alb.api.files import Files, Shipment
+from alb.api.stdin import NO_INPUT, given_input
 from alb_core.errors import InvalidTask
 from alb_core.kinds import BINARY_KIND, BUILT_IN, PAYLOAD_FILE, archs_of
 from alb_core.limits import PAYLOAD_INLINE_BYTES
 from alb_core.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from alb.api.files import Files, Shipment
+
+PACKED: Final = ("files", "stdin", "payload", "binary")
+#: Options that are dealt with here; most tasks have none of them.
 
 
 def pack(
@@ -23,7 +29,7 @@ def pack(
 
     Args:
         spec: The rest of it.
-        options: Its ``files``, ``payload`` and ``binary``.
+        options: Those named in ``PACKED`` count.
         files: Returns what moves files; only called where there are some.
 
     Returns:
@@ -33,8 +39,11 @@ def pack(
         InvalidTask: Something cannot be taken along.
     """
     parts: list[Shipment] = []
-    if options.get("files"):
-        parts.append(files().pack(options["files"]))
+    given = given_input(options)
+    if given != NO_INPUT:
+        spec = msgspec.structs.replace(spec, stdin=given.data, stdin_file=given.name)
+    if options.get("files") or given.file is not None:
+        parts.append(files().pack(options.get("files", ()), given.file))
     payload = options.get("payload", b"")
     if payload:
         spec = _with_payload(spec, payload, files, parts)

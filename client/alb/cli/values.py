@@ -146,6 +146,20 @@ class Setting(click.ParamType["tuple[str, str | None]"]):
         return key, text if equals else None
 
 
+class Umask(click.ParamType["int"]):
+    """A file mode creation mask, in octal digits as in a shell."""
+
+    name = "octal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it, or fail with what is wrong."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch("0?[0-7]{1,3}", value):
+            self.fail(f"{value!r} is no umask; write octal digits, for example 027", param, ctx)
+        return int(value, 8)
+
+
 class FileArgument(click.ParamType["tuple[str, str]"]):
     """A file to ship: its path, or its path, a colon and its name at the task."""
 
@@ -164,8 +178,33 @@ class FileArgument(click.ParamType["tuple[str, str]"]):
         return path, name
 
 
+class BinaryArgument(click.ParamType["tuple[str, str]"]):
+    """A program to ship: its path, whose head tells what it is for; or an architecture, ``=`` and the path."""
+
+    name = "[arch=]path"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split it, or look at the program."""
+        from alb.api.binaries import arch_of  # noqa: PLC0415 (only who ships a program pays)
+        from alb_core.errors import InvalidTask  # noqa: PLC0415
+        from alb_core.kinds import is_arch  # noqa: PLC0415
+
+        arch, equals, path = str(value).partition("=")
+        try:
+            if equals and is_arch(arch):
+                arch_of(Path(path), arch)
+                return arch, path
+            return arch_of(Path(str(value))), str(value)
+        except InvalidTask as error:
+            self.fail(str(error), param, ctx)
+
+
+BINARY: Final = BinaryArgument()
 DURATION: Final = Duration()
 SIZE: Final = Size()
 BANDWIDTH: Final = Bandwidth()
 SETTING: Final = Setting()
+UMASK: Final = Umask()
 FILE: Final = FileArgument()

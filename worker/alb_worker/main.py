@@ -16,16 +16,18 @@ from typing import Final
 from alb_core.config import WorkerConfig
 from alb_core.errors import ConfigError
 from alb_core.io import clock, logs
+from alb_core.io.alarm import Alarm
 from alb_core.io.descriptors import allow_open_files
 from alb_core.io.session import Session
 from alb_core.znodes import WorkerNode
 from alb_worker.core.actions import Exit
 from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
-from alb_worker.shell import capacity, guests, leftovers
+from alb_worker.shell import capacity, guests, leftovers, plugins
 from alb_worker.shell.agent import Agent, Inbox
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
+from alb_worker.shell.kind_desk import KindDesk, too_slow
 from alb_worker.shell.load import LoadMeter, machine_counters
 from alb_worker.shell.runner_link import RunnerLink
 from alb_worker.shell.spool import Spool
@@ -66,8 +68,9 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         guests.open_way(work_dir, config.allow_run_as)
         _kill_leftovers(work_dir, logger)
         machine = capacity.examine(config.net_interface)
-        offered, notes = capacity.offer(config, machine)
-        for note in notes:
+        kinds, kind_notes = plugins.load_kinds()
+        offered, notes = capacity.offer(config, machine, plugins.labels_of(kinds))
+        for note in (*notes, *kind_notes):
             logs.write_note(logger, note)
         node = WorkerNode(
             worker=config.name,
@@ -100,6 +103,9 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
             session=session,
             runner=runner,
             courier=courier,
+            kinds=KindDesk(
+                kinds, bound=Alarm(too_slow), worker=config.name, arch=offered.arch, home=work_dir
+            ),
             spool=spool,
             increments=increments,
             meter=LoadMeter(offered, machine_counters(machine)),

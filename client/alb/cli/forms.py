@@ -44,6 +44,9 @@ class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
     stderr_bytes: int = 0
     returned: tuple[FileRef, ...] = ()
     unreturned: str = ""
+    value: str | None = None
+    #: What its kind returned.
+    value_base64: str | None = None
 
 
 class LineForm(ResultForm, kw_only=True, omit_defaults=True):
@@ -97,6 +100,8 @@ def result_form(future: TaskFuture, *, skipped: bool = False) -> ResultForm:
         returned=record.returned,
         unreturned=record.unreturned,
     )
+    if record.value:
+        form.value, form.value_base64 = _text_or_base64(record.value)
     stdout, stderr = future.captured()
     form.stdout, form.stdout_base64 = _text_or_base64(stdout.data if stdout else record.stdout.tail())
     form.stderr, form.stderr_base64 = _text_or_base64(stderr.data if stderr else record.stderr.tail())

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from alb.cli.values import BANDWIDTH, DURATION, FILE, SETTING, SIZE, UMASK
+from alb.cli.values import BANDWIDTH, BINARY, DURATION, FILE, SETTING, SIZE, UMASK
+from alb.cli.workflow import BEGIN, DELAYS, DEPENDENCIES, EXIT_CODES, FACTOR
 from alb_core import limits
+from alb_core.kinds import COMMAND_KIND
 
 F = TypeVar("F", bound=Callable[..., Any])
 Group = Callable[[F], F]
@@ -54,6 +56,24 @@ def _by_name(
                 f"{named[name]} and {path} are both to be {name!r}; give one another name with PATH:NAME"
             )
     return named
+
+
+def _by_arch(
+    _context: click.Context, _option: click.Parameter, programs: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    """Return paths of programs by the architectures that they are for."""
+    named: dict[str, str] = {}
+    for arch, path in programs:
+        if named.setdefault(arch, path) != path:
+            raise click.BadParameter(
+                f"{named[arch]} and {path} are both for {arch}; say what another is for: ARCH=PATH"
+            )
+    return named
+
+
+def _content(_context: click.Context, _option: click.Parameter, file: BinaryIO | None) -> bytes:
+    """Return what a file holds; nothing without one."""
+    return b"" if file is None else file.read()
 
 
 #: What a task reserves, and where it may run.
@@ -130,6 +150,54 @@ failure_options: Group[Any] = _group(
     ),
 )
 
+#: How often it is tried again when it fails by itself.
+retry_options: Group[Any] = _group(
+    click.option(
+        "--retries",
+        type=click.IntRange(0, limits.RETRIES_MAX),
+        default=0,
+        help="Try again so often after a failure of its own; lost workers count apart.",
+    ),
+    click.option(
+        "--retry-on",
+        type=EXIT_CODES,
+        default=(),
+        help="Only after these exit codes: 1,75. Else after any failure, signals and limits too.",
+    ),
+    click.option(
+        "--retry-delay",
+        type=DELAYS,
+        help="Before the first retry, then twice as long each time, at most 5m or what follows: 1s:1h.",
+    ),
+    click.option(
+        "--retry-memory",
+        type=FACTOR,
+        help="After it ran out of memory, try again with so much more: 2x.",
+    ),
+    click.option(
+        "--crash-limit",
+        type=click.IntRange(0, limits.RETRIES_MAX),
+        help="Attempts that may be lost with their workers. Else as the brokers are set: 5.",
+    ),
+)
+
+#: What it waits for before it is queued.
+start_options: Group[Any] = _group(
+    click.option(
+        "-d",
+        "--dependency",
+        "after",
+        type=DEPENDENCIES,
+        multiple=True,
+        help="afterok:ID,ID: when these ended well; afternotok: otherwise; afterany: ended; after: begun.",
+    ),
+    click.option("--singleton", is_flag=True, help="When no earlier task of its user and name is left."),
+    click.option("--hold", is_flag=True, help="Only after `alb release`."),
+    click.option(
+        "--begin", type=BEGIN, help="Not before: +10m, 08:00 (today or tomorrow) or 2026-12-01T08:00."
+    ),
+)
+
 #: Which task it is, and whether it was done before.
 identity_options: Group[Any] = _group(
     click.option(
@@ -187,6 +255,30 @@ file_options: Group[Any] = _group(
         metavar="PATTERN",
         multiple=True,
         help="Save what matches when it changes; if the worker dies, the next one starts with it (quote it).",
+    ),
+)
+
+#: What runs it, where that is no command of the worker's.
+kind_options: Group[Any] = _group(
+    click.option(
+        "--binary",
+        type=BINARY,
+        multiple=True,
+        callback=_by_arch,
+        help="[ARCH=]PATH: ship a program and run it, COMMAND is its arguments; one for each architecture of "
+        "workers (x86_64=./a aarch64=./b). Without ARCH its head tells; a script runs on any.",
+    ),
+    click.option(
+        "--kind",
+        default=COMMAND_KIND,
+        metavar="NAME",
+        help="Have a plug-in of the worker run it; COMMAND is then what is shown (docs/kinds.md).",
+    ),
+    click.option(
+        "--payload",
+        type=click.File("rb"),
+        callback=_content,
+        help="A file (-: standard input) with what that plug-in is to do.",
     ),
 )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.worker_parts import attempt
+from tests.worker_parts import attempt, kind_desk
 
 from alb_core.files import FileRef
 from alb_core.increments import Line, Resume, checkpoint_line
@@ -14,6 +16,7 @@ from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import KillAttempt, LaunchAttempt
 from alb_worker.courier.messages import Collect, Collected, NotPrepared, Prepare, Prepared, Save, Saved
+from alb_worker.kinds.interface import Kind
 from alb_worker.runner.messages import Ended, Started
 from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.luggage import Luggage
@@ -53,7 +56,7 @@ class Courier:
 class Stage:
     """A luggage between an agent and a runner that only remember."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path, kinds: Mapping[str, Kind] | None = None) -> None:
         self.courier = Courier()
         self.started: list[tuple[Any, str]] = []
         self.killed: list[Any] = []
@@ -66,6 +69,7 @@ class Stage:
             self.ring,
             logs.configure("error"),
             Checkpoints(self.courier, self, logs.configure("error")),  # type: ignore[arg-type]
+            kind_desk(str(home), kinds),
         )
 
     def ring(self) -> None:
@@ -105,8 +109,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage() -> Stage:
-    return Stage()
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
 
 
 def test_without_files_it_is_not_there(stage: Stage) -> None:

@@ -117,6 +117,7 @@ class StartDesk:
     def end_turn(self) -> None:
         """Look at those for whom something moved, a bounded number."""
         holds, live = self._state.holds, self._state.table.live
+        self._fates.end_turn()
         holds.ring(self._state.now())
         for _ in range(min(LOOKS_MAX, len(holds.woken))):
             task_id = next(iter(holds.woken))
@@ -126,6 +127,13 @@ class StartDesk:
                 self._look(task)
             elif task is not None and task.postponed:
                 self._state.line_up(task)
+
+    def on_settled(self, task_id: str) -> None:
+        """What happened to a task is in the table: whoever waits for it may act on it."""
+        if task_id in self._state.table.live:
+            self._state.holds.moved(task_id)
+        else:
+            self._state.holds.ended(task_id)
 
     def tick(self) -> None:
         """Look on at what nobody could tell."""

@@ -68,6 +68,7 @@ def end(each: Desks, number: int, exit_code: int = 0, n: int = 1) -> None:
     """Let the attempt of a task end."""
     each.worker(AttemptStarted(attempt=attempt(number, n)), ended(number, n, exit_code=exit_code))
     each.turn()
+    each.turn()  # others go on once the end is in the table
 
 
 def state_of(each: Desks, number: int) -> TaskState:
@@ -153,6 +154,7 @@ def test_all_dependencies_must_come_true_and_are_remembered() -> None:
     del each.state.table.done[task_id(1)]
     end(each, 2, exit_code=1)
     each.worker(ended(2, exit_code=1), peer=W2)
+    each.turn()
     each.turn()
     assert state_of(each, 3) is TaskState.RUNNING
 
@@ -333,7 +335,7 @@ def test_a_held_task_can_be_cancelled() -> None:
     each = desks()
     each.client(submit(1, spec(hold=True)), submit(2, spec((After.SUCCEEDED, 1))))
     each.client(Cancel(id=task_id(1)))
-    said = of_type(Finished, to_client(C1, each.turn()))
+    said = of_type(Finished, to_client(C1, each.turn() + each.turn()))
     assert [message.id for message in said] == [task_id(1), task_id(2)]
     assert each.state.holds.woken == {}
 

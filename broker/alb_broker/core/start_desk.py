@@ -90,6 +90,10 @@ class StartDesk:
             return msgspec.structs.replace(held, met=judged.met)
         return msgspec.structs.replace(held, state=TaskState.QUEUED, met=judged.met, not_before=0.0)
 
+    def awaits_unknown(self, start: Start) -> bool:
+        """Tell whether a new task would wait for one that may not have been submitted yet."""
+        return any(self._fates.of(each.task) in (Fate.UNKNOWN, Fate.NONE) for each in start.dependencies)
+
     def _circle(self, task_id: str, dependencies: Sequence[Dependency]) -> str:
         """Return why a task would wait for itself, if so: only one that is waited for already can."""
         if any(dependency.task == task_id for dependency in dependencies):

@@ -29,6 +29,7 @@ from alb_core import zk, znodes
 from alb_core.messages import (
     Accepted,
     AttemptStarted,
+    Busy,
     Cancel,
     Done,
     Error,
@@ -172,6 +173,19 @@ def test_what_is_not_known_yet_may_come_and_else_ends_the_task() -> None:
     assert (state_of(each, 2), state_of(each, 3)) == (TaskState.HELD, TaskState.HELD)
     each.at(HOLDING_S + 1).turn()
     assert (state_of(each, 2), state_of(each, 3)) == (TaskState.HELD, TaskState.CANCELLED)
+
+
+def test_nobody_takes_the_room_of_those_that_he_waits_for() -> None:
+    """While submissions are turned away, so is one that waits for an unknown task: it may be one of them."""
+    each = desks(workers=0, pending_max=3)
+    each.client(submit(1), submit(2), submit(3), submit(4, spec((After.ENDED, 3))))
+    assert [type(said) for said in to_client(C1, each.commit())] == [Accepted, Accepted, Busy, Busy]
+    each.client(Cancel(id=task_id(1)))
+    each.turn()
+    each.client(submit(4, spec((After.ENDED, 3))))
+    assert of_type(Busy, to_client(C1, each.commit()))
+    each.client(submit(3), submit(4, spec((After.ENDED, 3))))
+    assert state_of(each, 3) is TaskState.QUEUED
 
 
 def test_the_results_store_is_asked_for_what_left_the_table() -> None:

@@ -246,9 +246,14 @@ def _check_execution(spec: TaskSpec) -> str | None:
         return f"the umask {spec.umask:o} is not between 0 and 777"
     if not -20 <= spec.nice <= 19:
         return f"the niceness {spec.nice} is not between -20 and 19"
-    if spec.run_as and not _LOGIN.match(spec.run_as):
+    if spec.run_as and not is_login(spec.run_as):
         return f"{spec.run_as[:40]!r} is no login name"
     return None
+
+
+def is_login(name: str) -> bool:
+    """Tell whether a user of a worker can be called so."""
+    return _LOGIN.match(name) is not None
 
 
 def delay_before_retry(retry: Retry, failures: int) -> float:

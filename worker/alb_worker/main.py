@@ -23,7 +23,7 @@ from alb_core.znodes import WorkerNode
 from alb_worker.core.actions import Exit
 from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
-from alb_worker.shell import capacity, leftovers, plugins
+from alb_worker.shell import capacity, guests, leftovers, plugins
 from alb_worker.shell.agent import Agent, Inbox
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
@@ -65,6 +65,7 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
     with ExitStack() as stack:
         work_dir = config.work_dir or f"/var/tmp/alb-{os.geteuid()}/{config.name}"  # noqa: S108 (locked, owner checked)
         stack.callback(leftovers.lock_work_dir(work_dir).close)
+        guests.open_way(work_dir, config.allow_run_as)
         _kill_leftovers(work_dir, logger)
         machine = capacity.examine(config.net_interface)
         kinds, kind_notes = plugins.load_kinds()
@@ -80,9 +81,14 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         )
         spool = Spool(work_dir, config)
         stack.callback(spool.close)
-        increments = IncrementFiles(work_dir)
+        increments = IncrementFiles(work_dir, config.allow_run_as)
         stack.callback(increments.close)
-        runner = RunnerLink(worker=config.name, work_dir=work_dir, incarnation=node.incarnation)
+        runner = RunnerLink(
+            worker=config.name,
+            work_dir=work_dir,
+            incarnation=node.incarnation,
+            allow_run_as=config.allow_run_as,
+        )
         runner.start()
         stack.callback(runner.close)
         allow_open_files()  # only now: the runner was started before, so that commands see the usual limit

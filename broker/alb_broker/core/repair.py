@@ -90,14 +90,16 @@ class Repair:
                 worker.foreign.add(attempt_id)
                 worker.order_end(attempt_id)
         state.table.remove(task)
+        state.holds.forget(task)
         task.state = TaskState.LOST  # whoever still holds the object (the queue) passes over it
 
     def _know(self, record: TaskRecord) -> None:
         state = self._state
         task = Task(record, len(znodes.encode(record)))
         state.table.add(task)
-        if task.state is TaskState.QUEUED:
-            state.queue.add(task)
+        state.holds.know(task)
+        if task.state is not TaskState.RUNNING:
+            state.line_up(task)
         for attempt in task.live():
             worker = state.workers.find(attempt.worker, attempt.incarnation)
             if worker is None:  # not known here: judged like any other that is silent

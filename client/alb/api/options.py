@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from alb.api.starting import retry_of, start_of
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTask
 from alb_core.kinds import BUILT_IN, COMMAND_KIND, label_of
@@ -12,8 +13,11 @@ from alb_core.resources import Request
 from alb_core.spec import OnLost, TaskSpec
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from alb.api.binaries import BinariesWanted
     from alb.api.files import FilesWanted
+    from alb.api.starting import Awaited
     from alb.api.stdin import Input
 
 Command = str | Sequence[str]
@@ -71,6 +75,25 @@ class TaskOptions(TypedDict, total=False):
     #: Higher first.
     on_lost: str | OnLost
     #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
+    retries: int
+    #: How often it is tried again after a failure of its own.
+    retry_on: Sequence[int]
+    #: Only after these exit codes; empty: after any, a signal or a broken limit too.
+    retry_delay: float | tuple[float, float]
+    #: Seconds before the first retry, each further one waits twice as long; and at most so many.
+    retry_memory: float
+    #: After it ran out of memory the next attempt is given so many times as much.
+    crash_limit: int | None
+    #: Attempts that the infrastructure may lose; None: as many as the cluster allows.
+    after: Sequence[Awaited] | Awaited
+    #: What must have happened to others: ``afterok:ID,ID``, ``after:``, ``afterany:``, ``afternotok:``; an id
+    #: or a future alone must end well.
+    singleton: bool
+    #: It waits until no earlier task of its user and name is left.
+    hold: bool
+    #: It waits for `Client.release`.
+    begin: float | dt.datetime | dt.timedelta | None
+    #: Not before this moment (a number: seconds since 1970), or so long after it was accepted.
     name: str
     steps: int
     #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
@@ -121,6 +144,8 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         request=request,
         priority=options.get("priority", 0),
         on_lost=on_lost,
+        retry=retry_of(options),
+        start=start_of(options),
         name=options.get("name", ""),
         steps=options.get("steps", 0),
         returns=_patterns("returns", options.get("returns", ())),

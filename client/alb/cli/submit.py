@@ -26,8 +26,11 @@ from alb.cli.submit_options import (
     limit_options,
     repetition_options,
     resource_options,
+    retry_options,
+    start_options,
     watching_options,
 )
+from alb.cli.workflow import resolved
 from alb.core.notices import TaskPlaced
 from alb_core.kinds import COMMAND_KIND
 from alb_core.tasks import TaskState
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 @limit_options
 @execution_options
 @failure_options
+@retry_options
+@start_options
 @identity_options
 @repetition_options
 @file_options
@@ -90,6 +95,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     story = Story(say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
+        options["after"] = resolved(client, options["after"])
         earlier = _earlier(client, what, options, say) if incremental else None
         if detach and earlier is not None:
             return _print_id(earlier.id, as_json=as_json)
@@ -176,6 +182,7 @@ def _run_lines(  # noqa: PLR0913, PLR0917 (what was asked for)
             story.tell(notice)
 
     with place.client(hear, capture_bytes=CAPTURE_BYTES) as client:
+        options["after"] = resolved(client, options["after"])
         return batch.run(client, Patience(client, story, place.connect_timeout), lines)
 
 

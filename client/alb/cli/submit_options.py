@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 from alb.cli.values import BANDWIDTH, BINARY, DURATION, FILE, SETTING, SIZE, UMASK
+from alb.cli.workflow import BEGIN, DELAYS, DEPENDENCIES, EXIT_CODES, FACTOR
 from alb_core import limits
 from alb_core.kinds import COMMAND_KIND
 
@@ -146,6 +147,54 @@ execution_options: Group[Any] = _group(
 failure_options: Group[Any] = _group(
     click.option(
         "--on-lost", type=click.Choice(["rerun", "fail"]), default="rerun", help="If its worker is lost."
+    ),
+)
+
+#: How often it is tried again when it fails by itself.
+retry_options: Group[Any] = _group(
+    click.option(
+        "--retries",
+        type=click.IntRange(0, limits.RETRIES_MAX),
+        default=0,
+        help="Try again so often after a failure of its own; lost workers count apart.",
+    ),
+    click.option(
+        "--retry-on",
+        type=EXIT_CODES,
+        default=(),
+        help="Only after these exit codes: 1,75. Else after any failure, signals and limits too.",
+    ),
+    click.option(
+        "--retry-delay",
+        type=DELAYS,
+        help="Before the first retry, then twice as long each time, at most 5m or what follows: 1s:1h.",
+    ),
+    click.option(
+        "--retry-memory",
+        type=FACTOR,
+        help="After it ran out of memory, try again with so much more: 2x.",
+    ),
+    click.option(
+        "--crash-limit",
+        type=click.IntRange(0, limits.RETRIES_MAX),
+        help="Attempts that may be lost with their workers. Else as the brokers are set: 5.",
+    ),
+)
+
+#: What it waits for before it is queued.
+start_options: Group[Any] = _group(
+    click.option(
+        "-d",
+        "--dependency",
+        "after",
+        type=DEPENDENCIES,
+        multiple=True,
+        help="afterok:ID,ID: when these ended well; afternotok: otherwise; afterany: ended; after: begun.",
+    ),
+    click.option("--singleton", is_flag=True, help="When no earlier task of its user and name is left."),
+    click.option("--hold", is_flag=True, help="Only after `alb release`."),
+    click.option(
+        "--begin", type=BEGIN, help="Not before: +10m, 08:00 (today or tomorrow) or 2026-12-01T08:00."
     ),
 )
 

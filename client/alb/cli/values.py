@@ -179,7 +179,7 @@ class FileArgument(click.ParamType["tuple[str, str]"]):
 
 
 class BinaryArgument(click.ParamType["tuple[str, str]"]):
-    """A program to ship: its path, whose head tells what it is for; or ``ARCH=PATH``."""
+    """A program to ship: its path, whose head tells what it is for; or an architecture, ``=``, and it."""
 
     name = "[arch=]path"
 

@@ -311,7 +311,7 @@ class Agent:
         """Start a command; its files are in the prepared directory, where it has some."""
         resume = action.resume
         try:
-            marks = self._increments.open(action.attempt, resume)
+            marks = self._increments.open(action.attempt, resume, action.spec.run_as)
         except OSError as error:
             why = f"what earlier attempts reported could not be written for it: {error.strerror}"
             outcome = Outcome(cause=Cause.NOT_STARTED, exit_code=NOT_STARTED_STATUS, why=why)

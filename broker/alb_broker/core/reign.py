@@ -20,6 +20,7 @@ from alb_broker.core.actions import (
     ResumeWanted,
     SendToClient,
     TaskKept,
+    TaskSettled,
     TellDepots,
     WriteDump,
 )
@@ -31,14 +32,17 @@ from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
+from alb_broker.core.fates import Fates
 from alb_broker.core.file_desk import FileDesk
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
+from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.takeover import Takeover
@@ -54,7 +58,7 @@ PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 GOOD_BATCH: Final = 250
 #: Groups.
-CONFIG: Final = (znodes.POLICY, znodes.DRAINED)
+CONFIG: Final = (znodes.POLICY, znodes.DRAINED, znodes.LIMITS)
 #: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
@@ -96,15 +100,19 @@ class Reign:
         self._answers: Final = Answers(state, self._archive, self._stored, self._clearance)
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
+        self._limits: Final = LimitsDesk(state)
         self._works: Final = Works(state)
+        self._starts: Final = StartDesk(state, self._book, Fates(state))
         self._clients: Final = ClientDesk(
             state,
             self._book,
             self._relay,
             self._answers,
             self._drains,
+            self._limits,
             Past(state),
             self._works,
+            self._starts,
         )
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
@@ -127,7 +135,7 @@ class Reign:
     # --- the life of a reign --------------------------------------------------------------------------------
 
     def begin(self) -> list[Action]:
-        """Start to load the table, and what the first placements must know: the policy and who is drained."""
+        """Start to load the table, and what the first placements must know: policy, limits, drains."""
         self._read_config()
         self.state.store.begin()
         self._takeover.start()
@@ -266,6 +274,8 @@ class Reign:
         return ledger.pending >= GOOD_BATCH and ledger.may_commit and self._suspended_at is None
 
     def _end_turn(self) -> None:
+        if self.phase is Phase.LEADING:
+            self._starts.end_turn()
         if self.phase is Phase.LEADING and self._config_known:
             self._place()
         self._archive.end_turn()
@@ -307,6 +317,8 @@ class Reign:
             self._clients.tick()
             self._answers.tick()
             self._works.tick()
+            self._starts.tick()
+            self._book.ward.tick()
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()
@@ -345,8 +357,7 @@ class Reign:
         self._progress_at = state.at
         placed = state.counters["tasks_placed"]
         if not any(
-            state.workers.candidates(task.spec.request, 1)
-            for task in islice(state.queue.unplaced(), HEADS_MAX)
+            state.workers.candidates(task.request, 1) for task in islice(state.queue.unplaced(), HEADS_MAX)
         ):
             self._stuck = None
         elif self._stuck is None or self._stuck[1] != placed:
@@ -370,6 +381,8 @@ class Reign:
         for action in released:
             if type(action) is TaskKept:
                 self.state.table.keep(action.task)
+            elif type(action) is TaskSettled:
+                self._starts.on_settled(action.task)
             elif type(action) is IncrementsMarked:
                 self._inflow.on_marked(action)
             elif type(action) is ResumeWanted:
@@ -461,10 +474,11 @@ class Reign:
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, drained = event.nodes
+        policy, drained, default_limits = event.nodes
         if policy is not None:
             self._on_policy(policy)
-        self._config_stale = not self._drains.on_node(drained) or self._config_stale
+        taken = self._drains.on_node(drained), self._limits.on_node(default_limits)
+        self._config_stale = not all(taken) or self._config_stale
         self._config_known = True
 
     def _on_policy(self, node: zk.NodeRead) -> None:

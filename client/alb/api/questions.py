@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from alb.api.stored import StoredData, checked
+from alb_core.bounds import LimitsNode
 from alb_core.messages import (
     ClusterPage,
     Done,
     DrainWorkers,
     DumpPage,
     HistoryPage,
+    HoldTasks,
     QueryCluster,
     QueryDump,
     QueryHistory,
@@ -20,7 +22,9 @@ from alb_core.messages import (
     QueryTask,
     QueryTasks,
     QueryWorkers,
+    ReleaseTasks,
     RowsPage,
+    SetLimits,
     SetPolicy,
     TaskLine,
     TaskPage,
@@ -99,6 +103,19 @@ class Questions(StoredData):
         """Give workers tasks again. Returns once that is in the table; raises as `drain` does."""
         self._ask(UndrainWorkers(seq=0, workers=tuple(workers)), Done)
 
+    def hold(self, ids: Sequence[str]) -> None:
+        """Keep tasks, and arrays, that wait from being placed. Returns once that is in the table.
+
+        Raises:
+            InvalidTask: One of them runs, has ended or is not known. None is held then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(HoldTasks(seq=0, ids=tuple(map(checked, ids))), Done)
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Let held tasks and arrays go on. Returns once that is in the table; raises as `hold` does."""
+        self._ask(ReleaseTasks(seq=0, ids=tuple(map(checked, ids))), Done)
+
     def cluster(self, *, timeout: float | None = None) -> ClusterPage:
         """Return the state of the cluster as its leader sees it.
 
@@ -171,6 +188,29 @@ class Questions(StoredData):
     def set_policy(self, policy: str) -> None:
         """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
         self._ask(SetPolicy(seq=0, policy=policy), Done)
+
+    def limits(self) -> LimitsNode:
+        """Return the limits of tasks that set none themselves.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        page = self.cluster()
+        return LimitsNode(**msgspec.structs.asdict(page.bounds), time_limit_s=page.time_limit_s)
+
+    def set_limits(self, limits: LimitsNode) -> None:
+        """Limit attempts to this that start from now on, where their tasks say nothing.
+
+        Returns once that is in the table.
+
+        Args:
+            limits: All of them: what is None here is not limited.
+
+        Raises:
+            InvalidTask: One of them is out of bounds. Nothing is changed then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(SetLimits(seq=0, limits=limits), Done)
 
     def dump(self) -> bytes:
         """Return the leader's whole state as JSON."""

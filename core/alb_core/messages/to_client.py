@@ -7,9 +7,11 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core.arrays import ArrayLine, Stretch
+from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.messages.base import Message
+from alb_core.quarantines import Quarantine
 from alb_core.resources import Capacity, Load
 from alb_core.rows import FinishedTask, Increment
 from alb_core.tasks import Result, TaskRecord, TaskState
@@ -179,6 +181,8 @@ class TaskPage(Message, frozen=True, kw_only=True):
     task: TaskRecord
     stored: bool = False
     #: It has left the table: this is what the results store keeps.
+    why: str = ""
+    #: Why it waits, where not just for room.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -205,6 +209,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Attempts that are over, and whose output the results store does not have yet.
     drain: Drain | None = None
     #: It takes nothing new.
+    quarantine: Quarantine | None = None
+    #: It is given nothing for a while.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):
@@ -241,6 +247,9 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     unarchived: int = 0
     store_bytes: int = 0
     #: Finished tasks that it does not have yet; and how large it is, where it has a bound.
+    bounds: Bounds = NO_BOUNDS
+    time_limit_s: float | None = None
+    #: The default limits of its tasks.
 
 
 class DumpPage(Message, frozen=True, kw_only=True):

@@ -23,13 +23,14 @@ from alb_core.notes import Level, Note
 from alb_core.tasks import Cause, Outcome
 from alb_worker.runner import processes
 from alb_worker.runner.attempt import RunningAttempt
-from alb_worker.runner.command import CommandNotStarted, Spawner
+from alb_worker.runner.command import Spawner
 from alb_worker.runner.directories import FreshDirectories, FreshDirectory
 from alb_worker.runner.family import Family, kill_attempt, kill_child, signal_attempt
 from alb_worker.runner.groups import SAMPLING, RunnerGroups
 from alb_worker.runner.link import FrameLink
 from alb_worker.runner.messages import Ended, Kill, Noted, Ready, Settings, Start, ToRunner
 from alb_worker.runner.output import OutputFlow
+from alb_worker.runner.program import CommandNotStarted
 from alb_worker.runner.timers import Timers
 from alb_worker.runner.verdicts import Breach, over_time
 from alb_worker.runner.watch import Watch
@@ -366,6 +367,8 @@ class Runner:
     def _end_everything(self) -> None:
         """Kill everything; as the subreaper we get to see whatever loses its parent."""
         deadline = time.monotonic() + SHUTDOWN_S
+        for attempt in list(self._attempts.values()):
+            kill_attempt(attempt, self._look)
         while time.monotonic() < deadline:
             for pid in self._family.everyone():
                 kill_child(pid, signal.SIGKILL)

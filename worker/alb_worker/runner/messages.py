@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mechanism: str = ""
     #: ``cgroup2`` or ``cgroup1``: use only control groups of that version; ``sampling``: use none; empty: use
     #: what there is.
+    allow_run_as: tuple[str, ...] = ()
+    #: Login names of users whose rights commands may have.
 
 
 class RunnerMessage(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
@@ -56,6 +58,15 @@ class Start(RunnerMessage, frozen=True, kw_only=True):
     #: Its fresh directory is wanted when it is over.
     bounds: Bounds = NO_BOUNDS
     #: What it may use.
+    stdin: bytes = b""
+    #: What it reads.
+    stdin_file: str = ""
+    #: One of its files, which it reads instead; with neither, it reads nothing.
+    umask: int | None = None
+    nice: int = 0
+    #: Added to our niceness.
+    run_as: str = ""
+    #: Login name of the user whose rights it has; empty: it has ours.
 
 
 class Kill(RunnerMessage, frozen=True, kw_only=True):

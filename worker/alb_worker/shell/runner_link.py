@@ -50,13 +50,23 @@ class RunnerLink:
         worker: The worker's name.
         work_dir: The worker's directory; ``leftovers.lock_work_dir`` has made and locked it.
         incarnation: Of this agent.
+        allow_run_as: Users whose rights commands may have.
         mechanism: What holds commands to their bounds, as `Settings` has it; empty: the best there is.
     """
 
-    def __init__(self, *, worker: str, work_dir: str, incarnation: str, mechanism: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        worker: str,
+        work_dir: str,
+        incarnation: str,
+        allow_run_as: tuple[str, ...] = (),
+        mechanism: str = "",
+    ) -> None:
         self._worker = worker
         self._home = os.path.realpath(work_dir)
         self._incarnation = incarnation
+        self._allow_run_as = allow_run_as
         self._mechanism = mechanism
         self._starts = 0
         self._directory = -1
@@ -89,7 +99,11 @@ class RunnerLink:
         incarnation = f"{self._incarnation}.{self._starts}"
         self._group = cgroup.group_name(self._home, self._worker, incarnation)
         settings = Settings(
-            worker=self._worker, home=self._home, cgroup=self._group, mechanism=self._mechanism
+            worker=self._worker,
+            home=self._home,
+            cgroup=self._group,
+            allow_run_as=self._allow_run_as,
+            mechanism=self._mechanism,
         )
         ours, theirs = socket.socketpair()
         with theirs:
@@ -154,6 +168,11 @@ class RunnerLink:
                 marks=dict(marks),
                 prepared=prepared,
                 keep=bool(spec.returns or spec.checkpoints),
+                stdin=spec.stdin,
+                stdin_file=spec.stdin_file,
+                umask=spec.umask,
+                nice=spec.nice,
+                run_as=spec.run_as,
             )
         )
 

@@ -121,7 +121,7 @@ def test_an_unkillable_attempt_stays_running_and_is_noted_once(
 
 
 def test_a_command_waits_for_room_for_its_process(link: FrameLink[FromRunner], tmp_path: Path) -> None:
-    """Where the kernel refuses a process it is tried again, can be killed meanwhile, and in the end is told."""
+    """Where the kernel refuses a process it is tried again; it can be killed meanwhile; the end is told."""
     (tmp_path / "crowded").touch()
     lucky, killed, late = (AttemptId(f"{n:032x}", 1) for n in range(3))
     for attempt in (lucky, killed):

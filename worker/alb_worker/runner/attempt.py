@@ -23,12 +23,14 @@ _BLOCK: Final = 512
 class OutputPipe:
     """Our end of a command's stdout or stderr, and what was read but not yet sent."""
 
-    __slots__ = ("closed", "descriptor", "held", "held_bytes", "size", "stream")
+    __slots__ = ("attended", "closed", "descriptor", "held", "held_bytes", "size", "stream")
 
     def __init__(self, stream: StreamName, descriptor: int) -> None:
         self.stream = stream
         self.descriptor = descriptor
         self.closed = False
+        self.attended = False
+        #: The poll tells of it.
         self.size = 0
         #: Bytes read so far.
         self.held: list[bytes] = []
@@ -63,6 +65,49 @@ class OutputPipe:
 
 class RunningAttempt:
     """What the runner knows of one attempt that is not over."""
+
+    __slots__ = (
+        "adopted",
+        "announced",
+        "bounds",
+        "cause",
+        "cpu_before_s",
+        "cpu_s",
+        "cpu_seen_s",
+        "directory",
+        "drain_until",
+        "dye",
+        "ended",
+        "escalation",
+        "grace_s",
+        "group",
+        "grown_up",
+        "half_group",
+        "hold_until",
+        "id",
+        "keep",
+        "kill_at",
+        "killing",
+        "limit",
+        "limit_broken",
+        "mechanism",
+        "orphans",
+        "out_of_memory",
+        "output_open",
+        "peak_bytes",
+        "pid",
+        "read_bytes",
+        "resident_bytes",
+        "settling",
+        "started",
+        "status",
+        "stderr",
+        "stdout",
+        "ungrouped",
+        "unkillable_at",
+        "why",
+        "written_bytes",
+    )
 
     def __init__(self, start: Start, spawned: Spawned, directory: FreshDirectory | None, now: float) -> None:
         self.id: AttemptId = start.attempt

@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 _KEPT_MAX: Final = 64
+COARSE_S: Final = 0.1
+#: The clock of file systems has moved on after this.
 _REMOVE: Final = 'rm -rf -- "$@" 2>/dev/null || { chmod -R u+rwx -- "$@"; rm -rf -- "$@"; } 2>/dev/null'
 
 
 class FreshDirectory:
     """One directory and what it looked like when it was made."""
 
-    __slots__ = ("path", "stamp")
+    __slots__ = ("made", "path", "settled", "stamp")
 
     def __init__(self, path: str, prepared: str = "") -> None:
         self.path = path
         self.stamp: tuple[int, ...] = ()
         #: Empty: it never was empty.
+        self.made = time.monotonic()
+        self.settled = False
+        #: It was found empty so late that no change since can have left the stamp as it was.
         if prepared:
             os.rename(prepared, path)  # noqa: PTH104 (as below)
         else:
@@ -37,11 +43,18 @@ class FreshDirectory:
         return (stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_nlink, stat.st_ctime_ns)
 
     def untouched(self) -> bool:
-        """Tell whether nothing was done to it. The listing decides where the clock was too coarse."""
+        """Tell whether nothing was done to it. A listing decides as long as the clock may be too coarse."""
         try:
-            return self._look() == self.stamp and not os.listdir(self.path)  # noqa: PTH208 (as above)
+            if self._look() != self.stamp:
+                return False
+            if not self.settled:
+                late = time.monotonic() - self.made > COARSE_S
+                if os.listdir(self.path):  # noqa: PTH208 (as above)
+                    return False
+                self.settled = late
         except OSError:
             return False
+        return True
 
 
 class FreshDirectories:

@@ -49,6 +49,9 @@ CROWDED_AGAIN_S: Final = 0.05
 SHUTDOWN_S: Final = 10.0
 #: How long the runner tries to kill everything when its agent is gone.
 
+_OPEN_FILES_MAX: Final = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+#: Ours, and so that of what we start.
+
 _EXIT_CODES: Final = {Cause.NOT_FOUND: 127, Cause.NOT_EXECUTABLE: 126, Cause.NOT_STARTED: 125}
 
 
@@ -189,7 +192,7 @@ class Runner:
         if start.time_limit_s is not None:
             attempt.limit = self._timers.at(
                 attempt.started + start.time_limit_s,
-                partial(self._stop_for, attempt, over_time(start.time_limit_s)),
+                partial(self._time_over, attempt, start.time_limit_s),
             )
 
     def _give_up(self, attempt: AttemptId, failure: CommandNotStarted) -> None:
@@ -237,6 +240,9 @@ class Runner:
         if attempt.status is None and attempt.cause is None:
             attempt.limit_broken = found.limit
         self._stop(attempt, found.cause, attempt.grace_s if found.patient else 0.0, found.why)
+
+    def _time_over(self, attempt: RunningAttempt, limit_s: float) -> None:
+        self._stop_for(attempt, over_time(limit_s))
 
     def _kill_later(self, attempt: RunningAttempt, when: float) -> None:
         attempt.kill_at = when
@@ -390,6 +396,5 @@ def _crowded(failure: CommandNotStarted) -> bool:
 def _bound_open_files(pid: int, most: int) -> None:
     """Bound the open files of a process that was just started, and of all that it will start."""
     with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
-        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        most = most if _OPEN_FILES_MAX == resource.RLIM_INFINITY else min(most, _OPEN_FILES_MAX)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))

@@ -18,6 +18,9 @@ from alb_worker.runner.messages import Output, Started, ToRunner
 
 HOLD_S: Final = 0.02
 #: Output of a running command is held so long, so that the whole of a short command's rides with its end.
+UNREAD_S: Final = 0.005
+#: The pipes of a new command are left alone so long: a short one has ended by then, and its output is read at
+#: once. Its pipes hold 64 KiB meanwhile.
 HOLD_BYTES: Final = 16 * 1024
 #: Of one stream; more is sent at once.
 PENDING_MAX: Final = 1024 * 1024
@@ -52,6 +55,8 @@ class OutputFlow:
         self._pipes_poll = select.epoll()
         #: All pipes; one file of `poll`, so that all of them are left alone with one call.
         self._pipes: dict[int, tuple[RunningAttempt, OutputPipe]] = {}
+        self._unread: deque[tuple[float, RunningAttempt]] = deque()
+        #: Attempts whose pipes are not read yet, with when they will be; those that are over are left in.
         self._holds: deque[RunningAttempt] = deque()
         #: In the order of ``hold_until``; those that are over are left in.
         self.paused = False
@@ -67,14 +72,22 @@ class OutputFlow:
         """Close its files."""
         for _, pipe in self._pipes.values():
             pipe.close()
+        for _, attempt in self._unread:
+            self.cut(attempt)
         self._pipes_poll.close()
 
     def add(self, attempt: RunningAttempt, now: float) -> None:
-        """Read an attempt's pipes from now on; tell the agent of it when it lives longer than a moment."""
-        for pipe in attempt.pipes:
-            self._pipes[pipe.descriptor] = attempt, pipe
-            self._pipes_poll.register(pipe.descriptor, select.EPOLLIN)
+        """Read an attempt's pipes; tell the agent of it when it lives longer than a moment."""
+        self._unread.append((now + UNREAD_S, attempt))
         self._hold(attempt, now)
+
+    def _attend(self, attempt: RunningAttempt) -> None:
+        """Have the poll tell of an attempt's pipes from now on."""
+        for pipe in attempt.pipes:
+            if not pipe.closed and not pipe.attended:
+                pipe.attended = True
+                self._pipes[pipe.descriptor] = attempt, pipe
+                self._pipes_poll.register(pipe.descriptor, select.EPOLLIN)
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -92,6 +105,8 @@ class OutputFlow:
             for _ in range(PIPES_A_TURN):
                 if pipe.closed or not self._read_pipe(attempt, pipe, now):
                     break
+        if not attempt.output_over:
+            self._attend(attempt)
 
     def cut(self, attempt: RunningAttempt) -> None:
         """Close an attempt's pipes; whatever still writes to them gets SIGPIPE."""
@@ -113,10 +128,11 @@ class OutputFlow:
         return True
 
     def _close_pipe(self, pipe: OutputPipe) -> None:
-        del self._pipes[pipe.descriptor]
-        # Closing is not enough: exec releases us before it closes the new process's copies of our files, and
-        # epoll forgets a file only with its last copy.
-        self._pipes_poll.unregister(pipe.descriptor)
+        if pipe.attended:
+            del self._pipes[pipe.descriptor]
+            # Closing is not enough: exec releases us before it closes the new process's copies of our files,
+            # and epoll forgets a file only with its last copy.
+            self._pipes_poll.unregister(pipe.descriptor)
         pipe.close()
 
     # --- sending --------------------------------------------------------------------------------------------
@@ -127,10 +143,15 @@ class OutputFlow:
 
     def next_release(self) -> float | None:
         """Return when ``release`` has something to do, or None."""
-        return self._holds[0].hold_until if self._holds else None
+        held = self._holds[0].hold_until if self._holds else None
+        unread = self._unread[0][0] if self._unread else None
+        return unread if held is None else held if unread is None else min(held, unread)
 
     def release(self, now: float) -> None:
-        """Send what was held long enough."""
+        """Read what was left alone, and send what was held, long enough."""
+        unread = self._unread
+        while unread and unread[0][0] <= now:
+            self._attend(unread.popleft()[1])
         holds = self._holds
         while holds and (holds[0].hold_until is None or holds[0].hold_until <= now):
             attempt = holds.popleft()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alb_worker.runner import directories as module
 from alb_worker.runner.directories import FreshDirectories
 
 
@@ -33,6 +34,22 @@ def test_an_untouched_directory_is_given_out_again(directories: FreshDirectories
     assert Path(first.path).stat().st_mode & 0o777 == 0o700
     directories.give_back(first)
     assert directories.take() is first
+
+
+def test_a_settled_directory_is_known_by_its_stamp(
+    directories: FreshDirectories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it was found empty late enough nobody lists it again; a change is seen all the same."""
+    monkeypatch.setattr(module, "COARSE_S", -1.0)
+    directory = directories.take()
+    directories.give_back(directory)
+    monkeypatch.setattr(os, "listdir", lambda _: pytest.fail("it was listed"))
+    assert directories.take() is directory
+    directories.give_back(directory)
+    assert directories.take() is directory
+    Path(directory.path, "file").touch()
+    directories.give_back(directory)
+    assert directories.take() is not directory
 
 
 def test_two_at_once_are_different(directories: FreshDirectories) -> None:

@@ -92,8 +92,6 @@ def answer(payload: bytes, where: str) -> tuple[bytes, BaseException | None]:
     try:
         value = call()
     except BaseException as error:  # noqa: BLE001 (also SystemExit: it is what the call came to)
-        if error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next  # our own line tells nobody anything
         return _pack_error(error), error
     try:
         return _reply(_RETURNED, _dump(value)), None
@@ -133,6 +131,8 @@ def _open_call(payload: bytes, where: str) -> Callable[[], Any]:
 
 
 def _pack_error(error: BaseException) -> bytes:
+    while error.__traceback__ is not None and error.__traceback__.tb_frame.f_code.co_filename == __file__:
+        error.__traceback__ = error.__traceback__.tb_next  # our own lines tell nobody anything
     text = _traceback_of(error)
     try:
         body = _dump(error)

@@ -39,11 +39,11 @@ class CallFuture(Future[T]):
     with the standard library; ``Client.cancel(future.id)`` ends that too.
     """
 
-    def __init__(self, withdraw: Callable[[CallFuture[T]], None]) -> None:
+    def __init__(self, withdraw: Callable[[], None]) -> None:
         super().__init__()
         self.id = ""
         #: Of its task; empty until that is handed to the cluster.
-        self._withdraw = withdraw
+        self._withdraw: Callable[[], None] | None = withdraw
         self._entry = threading.Lock()
         self._entered = False
         #: It runs, or was cancelled: never both.
@@ -63,7 +63,8 @@ class CallFuture(Future[T]):
         if first:
             super().cancel()
             super().set_running_or_notify_cancel()  # for those who wait
-            self._withdraw(self)
+            if self._withdraw is not None:
+                self._withdraw()
         return True
 
     def begin(self) -> bool:
@@ -74,37 +75,39 @@ class CallFuture(Future[T]):
                 self._alive = super().set_running_or_notify_cancel()
             return self._alive
 
+    def leave(self) -> None:
+        """Let go of the task: it has ended, and what it returned is nobody's but the user's."""
+        self._withdraw = None
+
 
 class _Call:
     """A call and its task."""
 
     def __init__(self, calls: _Calls, label: str) -> None:
-        self._calls: Final = calls
+        self._tell: Final = calls.tell
         self.label: Final = label
         self.payload = b""
         #: Empty again once it was handed over.
-        self.future: Final[CallFuture[Any]] = CallFuture(self._cancel)
+        self.future: Final[CallFuture[Any]] = CallFuture(lambda: calls.withdraw(self))
         self.task: TaskFuture | None = None
         self.error: BaseException | None = None
         #: Why there is no task.
-
-    def _cancel(self, _future: CallFuture[Any]) -> None:
-        self._calls.withdraw(self)
 
     def hear(self, notice: TaskPlaced) -> None:
         """Take what the cluster says of the task, on the client's thread."""
         if notice.state is TaskState.RUNNING:
             self.future.begin()
         elif notice.why:
-            self._calls.tell(notice.why)
+            self._tell(notice.why)
 
     def reply(self) -> Reply:
         """Return what came of it; blocks while a large value comes from the depots."""
-        if self.task is None:
+        task, self.task = self.task, None
+        if task is None:
             return Reply(None, self.error)
         try:
-            result = self.task.result()
-            data = self.task.value()
+            result = task.result()
+            data = task.value()
             if not data:
                 result.check()
         except Exception as error:  # noqa: BLE001 (whatever it is, it is what the call came to)
@@ -149,6 +152,8 @@ class _Calls:
         with self._changed:
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
+            if not threading.main_thread().is_alive():
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="alb-executor", daemon=False)
                 self._thread.start()
@@ -181,8 +186,9 @@ class _Calls:
         with self._changed:
             if call in self._waiting:
                 self._waiting.remove(call)
-        if call.task is not None:
-            call.task.cancel()
+        task = call.task
+        if task is not None:
+            task.cancel()
 
     def tell(self, why: str) -> None:
         """Say why a call waits; once as long as it is the same."""
@@ -217,11 +223,11 @@ class _Calls:
             except BaseException:  # a callback of the user's: the other calls are still here
                 LOGGER.exception("a callback of a call of the executor failed")
             following = self._next(call)
-            del call  # while we wait, nobody's value is kept
             if following is not None:
                 self._hand_over(following)
             elif self._rest():
                 return
+            del call, following  # while we wait, nobody's value is kept
 
     def _next(self, ended: _Call) -> _Call | None:
         with self._changed:
@@ -245,6 +251,7 @@ class _Calls:
 
 def _settle(call: _Call) -> None:
     """Give a future what came of its call."""
+    call.future.leave()
     if not call.future.begin():
         return
     reply = call.reply()

@@ -66,10 +66,12 @@ class KindDesk:
         self._bound: Final = bound
         self._worker: Final = worker
         self._arch: Final = arch
-        self._prepared: Final = Path(home) / "prepared"
-        #: Where the runner expects directories that become a command's fresh one.
+        self._place: Final = Path(home) / "kinds"
+        #: Of directories that become a command's fresh one: apart from the runner's own, which it clears when
+        #: it starts, and that may be after the first order.
         self._under_way: Final[dict[AttemptId, str]] = {}
         #: Attempts that may leave a value, and their kinds.
+        self._clear()
 
     def __bool__(self) -> bool:
         return bool(self._under_way)
@@ -120,12 +122,13 @@ class KindDesk:
         return msgspec.structs.replace(action, spec=self._to_start(attempt, spec, launch)), directory
 
     def _make_directory(self, attempt: AttemptId) -> str:
-        directory = self._prepared / f"kind.{attempt.task}.{attempt.n}.{os.getpid()}"
+        directory = self._place / f"{attempt.task}.{attempt.n}"
         directory.mkdir(mode=0o700, parents=True)
         return str(directory)
 
     def _launch(self, kind: Kind, attempt: AttemptId, spec: TaskSpec, directory: str) -> Launch:
-        Path(directory, FOLDER).mkdir(exist_ok=True)
+        if spec.kind != BINARY_KIND:
+            Path(directory, FOLDER).mkdir(exist_ok=True)
         if spec.payload:
             _write(directory, {PAYLOAD_FILE: spec.payload})
         known = Attempt(
@@ -186,6 +189,11 @@ class KindDesk:
     def abandon(self) -> None:
         """The runner died: nothing is under way any more."""
         self._under_way.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove directories that no command was started in."""
+        shutil.rmtree(self._place, ignore_errors=True)
 
     # --- foreign code ---------------------------------------------------------------------------------------
 

@@ -133,3 +133,9 @@ def test_a_member_is_configured_by_zoo_cfg(name: str) -> None:
     assert ["./deploy/zookeeper/zoo.cfg", "/conf/zoo.cfg", "ro"] in _volumes(service)
     assert service["environment"].keys() == {"ZOO_MY_ID", "ZK_SERVER_HEAP"}
     assert _writable(service) == {PurePosixPath("/data"), PurePosixPath("/datalog")}
+
+
+def test_what_must_outlive_down_has_a_name() -> None:
+    """`down` keeps volumes with names, and the next `up` finds them; only spools of `worker` have none."""
+    kept = {name for name, service in SERVICES.items() if all(len(parts) > 1 for parts in _volumes(service))}
+    assert SERVICES.keys() - kept == {"worker"}

@@ -344,12 +344,30 @@ class Workers:
         if able:
             names = named([worker.name for worker in able])
             return f"every worker that could run it is drained: {names}; alb undrain puts them to work again"
+        return self._why_unsuitable(request) or self._why_too_large(request)
+
+    def _why_unsuitable(self, request: Request) -> str:
+        """Return what no worker has that is asked for, amounts apart; empty: each of it is somewhere."""
+        archs = sorted({worker.capacity.arch for worker in self.by_name.values()})
+        if request.archs and not set(request.archs) & set(archs):
+            return (
+                f"no worker has the architecture {' or '.join(request.archs)}: there are {', '.join(archs)}; "
+                "it waits for one that has"
+            )
+        labels = {label for worker in self.by_name.values() for label in worker.capacity.labels}
+        missing = [label for label in request.labels if label not in labels]
+        if missing:
+            return f"no worker has the label {', '.join(missing)}; it waits for one that has"
+        return ""
+
+    def _why_too_large(self, request: Request) -> str:
         cpus = max(worker.capacity.cpus for worker in self.by_name.values())
         memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
         return (
             f"no worker could ever run it: it asks {request.cpus:g} cpus, {request.memory_bytes} bytes, "
-            f"{request.net_bps} bit/s and labels [{', '.join(request.labels)}]; the largest worker has "
-            f"{cpus:g} cpus, the one with most memory {memory} bytes; it waits for one that fits"
+            f"{request.net_bps} bit/s, labels [{', '.join(request.labels)}] and architectures "
+            f"[{', '.join(request.archs)}] of one worker; the largest has {cpus:g} cpus, the one with most "
+            f"memory {memory} bytes; it waits for one that fits"
         )
 
     def largest_memory(self, request: Request) -> int:

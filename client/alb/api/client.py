@@ -20,9 +20,9 @@ import msgspec
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.options import Command, TaskOptions, make_spec
+from alb.api.packing import PACKED, pack
 from alb.api.questions import Questions
 from alb.api.result import TaskResult
-from alb.api.stdin import NO_INPUT, given_input
 from alb.api.stored import bounded, checked
 from alb.api.stream import TaskStream
 from alb.api.works import Prepared, Works
@@ -44,7 +44,7 @@ from alb_core.tasks import Result
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 if TYPE_CHECKING:
-    from alb.api.files import Files, Shipment
+    from alb.api.files import Files
 
 CAPTURE_BYTES: Final = 64 * 1024 * 1024
 #: What a future keeps of each stream, unless its client was told otherwise.
@@ -350,14 +350,9 @@ class Client(Questions):
         if self._engine.forked():
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else checked(given_id)
-        spec = make_spec(command, options)
-        shipment: Shipment | None = None
-        given = given_input(options)
-        if options.get("files") or given.file is not None:
-            shipment = self._files().pack(options.get("files", ()), given.file)
-            spec = msgspec.structs.replace(spec, files=shipment.refs)
-        if given != NO_INPUT:
-            spec = msgspec.structs.replace(spec, stdin=given.data, stdin_file=given.name)
+        spec, shipment = make_spec(command, options), None
+        if any(options.get(name) for name in PACKED):
+            spec, shipment = pack(spec, options, self._files)
         try:
             wire = codec.encode_spec(spec)
             why = check_spec(spec, len(wire))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,11 +52,19 @@ class Shipment:
     Args:
         refs: As the specification names them.
         paths: Where each lies here.
+        held: What must live as long, for the paths to be valid.
     """
 
-    def __init__(self, refs: tuple[FileRef, ...] = (), paths: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, refs: tuple[FileRef, ...] = (), paths: Sequence[Path] = (), held: tuple[object, ...] = ()
+    ) -> None:
         self.refs: Final = refs
         self.paths: Final = tuple(paths)
+        self._held: Final = held
+
+    def __add__(self, other: Shipment) -> Shipment:
+        """Return both as one."""
+        return Shipment(self.refs + other.refs, self.paths + other.paths, (self, other))
 
 
 class Files:
@@ -109,6 +119,17 @@ class Files:
         return Shipment(
             tuple(self._describe(name, path) for name, path in pairs), [path for _, path in pairs]
         )
+
+    @staticmethod
+    def pack_bytes(name: str, data: bytes) -> Shipment:
+        """Have bytes of this process travel as a file, under this name."""
+        descriptor = os.memfd_create("alb", os.MFD_CLOEXEC)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        ref = FileRef(name=name, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+        shipment = Shipment((ref,), (Path(f"/proc/{os.getpid()}/fd/{descriptor}"),))
+        weakref.finalize(shipment, os.close, descriptor)
+        return shipment
 
     def ship(self, shipment: Shipment) -> None:
         """Bring files to the depots. When it returns, two depots have each, unless only one lives.

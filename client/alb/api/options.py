@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from alb.api.starting import retry_of, start_of
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTask
+from alb_core.kinds import BUILT_IN, COMMAND_KIND, label_of
 from alb_core.resources import Request
 from alb_core.spec import OnLost, TaskSpec
 
 if TYPE_CHECKING:
     import datetime as dt
 
+    from alb.api.binaries import BinariesWanted
     from alb.api.files import FilesWanted
     from alb.api.starting import Awaited
     from alb.api.stdin import Input
@@ -101,6 +103,12 @@ class TaskOptions(TypedDict, total=False):
     #: Globs, relative to that directory: what they match at the end waits for `TaskFuture.fetch`.
     checkpoints: Sequence[str]
     #: Globs, relative to that directory: what they match is saved, and there again where the task goes on.
+    kind: str
+    #: Which plug-in of the worker runs it; the command is then what people are shown.
+    payload: bytes
+    #: What only its kind understands.
+    binary: BinariesWanted
+    #: A program that comes along, or one for each architecture; the command is then its arguments.
 
 
 def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
@@ -109,11 +117,12 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
     Raises:
         InvalidTask: An option has the wrong type, or is none.
     """
+    kind = options.get("kind", COMMAND_KIND)
     request = Request(
         options.get("cpus", 1.0),
         options.get("memory", 0),
         options.get("net", 0),
-        tuple(options.get("labels", ())),
+        tuple(options.get("labels", ())) if kind in BUILT_IN else _with_kind(kind, options),
     )
     unknown = options.keys() - TaskOptions.__annotations__.keys()
     if unknown:
@@ -141,7 +150,13 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         steps=options.get("steps", 0),
         returns=_patterns("returns", options.get("returns", ())),
         checkpoints=_patterns("checkpoints", options.get("checkpoints", ())),
+        kind=kind,
     )
+
+
+def _with_kind(kind: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the labels of a task, which lead it to workers that have its kind."""
+    return tuple(dict.fromkeys((*options.get("labels", ()), label_of(kind))))
 
 
 def _bounds(options: Mapping[str, Any]) -> Bounds:

@@ -22,6 +22,7 @@ from alb.cli.submit_options import (
     failure_options,
     file_options,
     identity_options,
+    kind_options,
     limit_options,
     repetition_options,
     resource_options,
@@ -31,6 +32,7 @@ from alb.cli.submit_options import (
 )
 from alb.cli.workflow import resolved
 from alb.core.notices import TaskPlaced
+from alb_core.kinds import COMMAND_KIND
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 @identity_options
 @repetition_options
 @file_options
+@kind_options
 @watching_options
 @json_option
 @cluster_options
@@ -74,7 +77,8 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     """Run COMMAND on the cluster; its output and exit status come back.
 
     One argument is a shell command line, several are a program and its arguments. With --each-line there is
-    a task for each line; without COMMAND each line is a shell command line of its own.
+    a task for each line; without COMMAND each line is a shell command line of its own. With --binary COMMAND
+    is the arguments of the program that is shipped.
 
     Exit status: the command's own; 128+N killed by signal N; 124 time limit; 125 alb failed; 126 not
     executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that of the first line that
@@ -87,9 +91,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
             raise click.UsageError("--id names one task, and --each-line makes many")
         how = {"incremental": incremental, "detach": detach, "as_json": as_json, "return_dir": return_dir}
         return _run_lines(place, command, options, lines, say, how)
-    if not command:
-        raise click.UsageError("which COMMAND? give a shell command line, or a program and its arguments")
-    what = command[0] if len(command) == 1 else command
+    what = _what(command, options)
     story = Story(say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
@@ -119,6 +121,17 @@ def submit(  # noqa: PLR0913 (one parameter an option)
 
             show_lost(stream, stream.record, out.DESCRIPTORS)
         return bring_back(stream, return_dir, status, quiet=quiet)
+
+
+def _what(command: tuple[str, ...], options: dict[str, Any]) -> Command:
+    """Return what is to be run: a shell's line, words, or the arguments of a program that comes along."""
+    if options["binary"]:
+        return command
+    if not command and options["kind"] != COMMAND_KIND:
+        return (options["kind"],)
+    if not command:
+        raise click.UsageError("which COMMAND? give a shell command line, or a program and its arguments")
+    return command[0] if len(command) == 1 else command
 
 
 @contextmanager

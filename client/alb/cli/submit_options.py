@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from alb.cli.values import BANDWIDTH, DURATION, FILE, SETTING, SIZE, UMASK
+from alb.cli.values import BANDWIDTH, BINARY, DURATION, FILE, SETTING, SIZE, UMASK
 from alb.cli.workflow import BEGIN, DELAYS, DEPENDENCIES, EXIT_CODES, FACTOR
 from alb_core import limits
+from alb_core.kinds import COMMAND_KIND
 
 F = TypeVar("F", bound=Callable[..., Any])
 Group = Callable[[F], F]
@@ -55,6 +56,24 @@ def _by_name(
                 f"{named[name]} and {path} are both to be {name!r}; give one another name with PATH:NAME"
             )
     return named
+
+
+def _by_arch(
+    _context: click.Context, _option: click.Parameter, programs: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    """Return paths of programs by the architectures that they are for."""
+    named: dict[str, str] = {}
+    for arch, path in programs:
+        if named.setdefault(arch, path) != path:
+            raise click.BadParameter(
+                f"{named[arch]} and {path} are both for {arch}; say what another is for: ARCH=PATH"
+            )
+    return named
+
+
+def _content(_context: click.Context, _option: click.Parameter, file: BinaryIO | None) -> bytes:
+    """Return what a file holds; nothing without one."""
+    return b"" if file is None else file.read()
 
 
 #: What a task reserves, and where it may run.
@@ -236,6 +255,30 @@ file_options: Group[Any] = _group(
         metavar="PATTERN",
         multiple=True,
         help="Save what matches when it changes; if the worker dies, the next one starts with it (quote it).",
+    ),
+)
+
+#: What runs it, where that is no command of the worker's.
+kind_options: Group[Any] = _group(
+    click.option(
+        "--binary",
+        type=BINARY,
+        multiple=True,
+        callback=_by_arch,
+        help="[ARCH=]PATH: ship a program and run it, COMMAND is its arguments; one for each architecture of "
+        "workers (x86_64=./a aarch64=./b). Without ARCH its head tells; a script runs on any.",
+    ),
+    click.option(
+        "--kind",
+        default=COMMAND_KIND,
+        metavar="NAME",
+        help="Have a plug-in of the worker run it; COMMAND is then what is shown (docs/kinds.md).",
+    ),
+    click.option(
+        "--payload",
+        type=click.File("rb"),
+        callback=_content,
+        help="A file (-: standard input) with what that plug-in is to do.",
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +76,11 @@ def format_duration(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
     return f"{whole // 86_400}d{whole % 86_400 // 3600}h"
+
+
+def format_clock(seconds: float) -> str:
+    """Return cluster time for people, in their time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def format_size(size_bytes: float) -> str:
@@ -178,6 +184,30 @@ class FileArgument(click.ParamType["tuple[str, str]"]):
         return path, name
 
 
+class BinaryArgument(click.ParamType["tuple[str, str]"]):
+    """A program to ship: its path, whose head tells what it is for; or an architecture, ``=``, and it."""
+
+    name = "[arch=]path"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split it, or look at the program."""
+        from alb.api.binaries import arch_of  # noqa: PLC0415 (only who ships a program pays)
+        from alb_core.errors import InvalidTask  # noqa: PLC0415
+        from alb_core.kinds import is_arch  # noqa: PLC0415
+
+        arch, equals, path = str(value).partition("=")
+        try:
+            if equals and is_arch(arch):
+                arch_of(Path(path), arch)
+                return arch, path
+            return arch_of(Path(str(value))), str(value)
+        except InvalidTask as error:
+            self.fail(str(error), param, ctx)
+
+
+BINARY: Final = BinaryArgument()
 DURATION: Final = Duration()
 SIZE: Final = Size()
 BANDWIDTH: Final = Bandwidth()

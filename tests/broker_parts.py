@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from alb_broker.core.actions import Action, SendToClient, SendToWorker
+from alb_broker.core.actions import Action, SendToClient, SendToWorker, TaskSettled
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
@@ -325,6 +325,8 @@ class Desks:
             now, failures = ledger.on_verdict(multi.token, applied(multi, ledger.chain + 1))
             assert not failures
             released += now
+            for action in of_type(TaskSettled, now):
+                self.starts.on_settled(action.task)
         return self.state.take_out() + released
 
     def turn(self) -> list[Action]:

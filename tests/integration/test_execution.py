@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from tests.runner_agent import Agent, is_gone, read_pid
 
-from alb_core.errors import ConfigError
+from alb import Client
+from alb_core.bounds import SHIPPED, LimitsNode
+from alb_core.errors import ConfigError, InvalidTask
 from alb_core.increments import Line, Resume
 from alb_core.messages import AttemptId
 from alb_core.spec import TaskSpec
@@ -258,9 +260,7 @@ def test_a_user_that_is_not_allowed_is_refused(host: Agent, user: str, words: st
 
 def test_a_worker_that_allows_nobody_says_so(agent: Agent) -> None:
     """As every worker does that was not told otherwise."""
-    assert (
-        "it allows nobody (alb worker --allow-run-as ann would)" in agent.run("x", run_as="ann").outcome.why
-    )
+    assert "it allows none (alb worker --allow-run-as ann would)" in agent.run("x", run_as="ann").outcome.why
 
 
 @ONLY_ROOT
@@ -354,3 +354,40 @@ def test_a_worker_that_cannot_have_guests_says_so(tmp_path: Path) -> None:
     closed.parent.chmod(0o700)
     with pytest.raises(ConfigError, match=r"runs as root|other users cannot pass"):
         open_way(str(closed), ("ann",))
+
+
+# --- through a cluster ----------------------------------------------------------------------------------
+
+
+def test_a_large_input_travels_to_the_worker(client: Client, tmp_path: Path) -> None:
+    """As a file of the task, which is no file of its user: a return pattern does not mean it."""
+    path = tmp_path / "in"
+    path.write_bytes(BINARY * 50)
+    result = client.submit("cksum; ls", stdin=path, returns=["*"]).result(60)
+    assert result.stdout.split()[1:] == [b"%d" % path.stat().st_size]
+    assert result.record.returned == ()
+
+
+def test_a_result_tells_when_what_happened(client: Client) -> None:
+    """Submitted, placed, started, ended, in this order and of one clock; what it used besides."""
+    result = client.submit("sleep 0.3; dd if=/dev/zero of=file bs=64k count=16 oflag=direct 2>&-").result(60)
+    record = client.task(result.id)
+    (attempt,) = record.attempts
+    assert record.submitted <= attempt.placed <= result.started <= result.finished
+    assert 0.3 <= result.wall_s <= result.finished - result.started + 0.05
+    assert (result.attempt, result.worker) == (1, attempt.worker)
+    assert (result.limit, result.memory_bytes > 0, result.cpu_s > 0) == ("", True, True)
+
+
+def test_default_limits_are_kept(client: Client) -> None:
+    """What is set is there for everybody, whole, and can be taken away again."""
+    before = client.limits()
+    assert before == SHIPPED
+    try:
+        client.set_limits(LimitsNode(processes=50, scratch_bytes=1 << 20, time_limit_s=900.0))
+        assert client.limits() == LimitsNode(processes=50, scratch_bytes=1 << 20, time_limit_s=900.0)
+        with pytest.raises(InvalidTask, match="open_files"):
+            client.set_limits(LimitsNode(open_files=1))
+    finally:
+        client.set_limits(before)
+    assert client.limits() == before

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from alb_broker.core.actions import Action, IncrementsMarked, ResumeWanted, SendToWorker, TaskKept
+from alb_broker.core.actions import (
+    Action,
+    IncrementsMarked,
+    ResumeWanted,
+    SendToWorker,
+    TaskKept,
+    TaskSettled,
+)
 from alb_broker.core.ledger import Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
@@ -104,7 +111,6 @@ class Book:
         attempt = AttemptId(task.id, task.attempts[-1].n)
         self.reserve(task, worker, attempt)
         worker.unconfirmed[attempt] = at
-        state.holds.moved(task.id)
         state.placed_at = now
         state.counters["tasks_placed"] += 1
         if attempt in worker.ahead:
@@ -114,7 +120,7 @@ class Book:
     def _place_releases(self, task: Task, worker: Worker, attempt: AttemptId) -> tuple[Action, ...]:
         run = self.run_message(task, attempt)
         order = ResumeWanted(attempt) if run is None else self._state.worker(worker.peer, run)
-        return (order, *self._moves(task, worker=worker.name))
+        return (order, *self._moves(task, worker=worker.name), *self._settles(task))
 
     def end(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, at: float) -> None:
         """An attempt that may deliver did: the task has its result, or is queued again."""
@@ -347,6 +353,7 @@ class Book:
             client = state.clients.get(peer)
             if client is not None:
                 client.unacknowledged[task.id] = state.at
+        kept = (TaskKept(task.id),) if state.table.archives else ()
         state.ledger.write(
             Lane.RESULTS,
             task.id,
@@ -354,7 +361,7 @@ class Book:
                 zk.Delete(znodes.task_path(task.id)),
                 zk.Create(znodes.done_path(task.id), znodes.encode(record)),
             ),
-            (*releases, *told, TaskKept(task.id)) if state.table.archives else (*releases, *told),
+            (*releases, *told, *self._settles(task), *kept),
         )
         state.note(
             "task_finished",
@@ -367,6 +374,10 @@ class Book:
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
         )
+
+    def _settles(self, task: Task) -> tuple[Action, ...]:
+        """Return what lets others go on that wait for the task, once its step is in the table."""
+        return (TaskSettled(task.id),) if self._state.holds.concerns(task.id) else ()
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
         curious = [peer for peer, watcher in task.watchers.items() if watcher.moves]

@@ -47,12 +47,14 @@ from alb_core.messages import (
     Welcome,
 )
 from alb_core.notes import Level
-from alb_core.spec import check_spec, digest, too_large
+from alb_core.spec import TaskSpec, check_spec, digest, too_large
 from alb_core.tasks import TaskRecord, TaskState
 
 FINISHED_RESEND_S: Final = 2.0
 FINISHED_RESEND_MAX: Final = 200
 #: Results sent again to one client in one tick.
+FULL_S: Final = 10.0
+#: After a submission was told to come again, which it does after a second, so long at least.
 RECORD_BYTES: Final = 256
 #: Of a task's record, about so many besides its specification.
 _NO_STORE: Final = (
@@ -94,6 +96,7 @@ class ClientDesk:
         self._answers: Final = answers
         self._past: Final = past
         self._starts: Final = starts
+        self._full_at = float("-inf")  #: Own clock, when a submission was turned away for want of room.
         self._recalls: dict[int, str] = {}  #: Reads of finished tasks under way: token to id.
         self._unread: list[str] = []  #: Reads that got no answer.
         self._recalled: dict[str, list[tuple[bytes, Message]]] = {}
@@ -225,7 +228,7 @@ class ClientDesk:
             why = _NO_STORE
         if why is not None:
             return why
-        if not state.table.admits(client.user, len(wire)):
+        if not self._has_room(client, spec, len(wire)):
             state.counters["submissions_busy"] += 1
             state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S))
             return None
@@ -245,6 +248,18 @@ class ClientDesk:
         state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
         self._book.accept(task, client.peer, self._starts.why(task))
         return None
+
+    def _has_room(self, client: Client, spec: TaskSpec, size_bytes: int) -> bool:
+        """Tell whether a new task is taken: where there is room, but not before others that it waits for.
+
+        Those may have been told to come again: it would take their room, and wait for them in vain.
+        """
+        state = self._state
+        if not state.table.admits(client.user, size_bytes):
+            self._full_at = state.at
+            return False
+        full = state.at - self._full_at < FULL_S
+        return not (full and self._starts.awaits_unknown(spec.start))
 
     def _meet_again(self, client: Client, message: Submit, task: Task) -> None:
         """The same id again: the same task, or a conflict."""

@@ -64,6 +64,8 @@ class Fates:
         self._told: Final[dict[str, Fate]] = {}  #: By the results store, as long as somebody waits for it.
         self._asked: Final[set[str]] = set()  #: Questions to the store that are under way.
         self._unread: Final[set[str]] = set()  #: Finished tasks whose records have not been read.
+        self._uncommitted: Final[set[str]] = set()
+        #: Tasks whose newest step was on its way to the table when somebody asked.
         self._silent: Final[dict[str, float]] = {}
         #: What the store did not answer, and when it is asked again (own clock).
 
@@ -84,6 +86,12 @@ class Fates:
             self._state.store.get(rows.FinishedTask, [(task_id,)], partial(self._on_row, task_id))
         return Fate.NONE
 
+    def end_turn(self) -> None:
+        """Have those looked at that asked too early."""
+        for task_id in [each for each in self._uncommitted if not self._state.ledger.holds(each)]:
+            self._uncommitted.discard(task_id)
+            self._state.holds.moved(task_id)
+
     def tick(self) -> None:
         """Have those looked at of whom more is known, and forget what nobody waits for."""
         holds = self._state.holds
@@ -100,12 +108,15 @@ class Fates:
 
     def _in_table(self, task_id: str) -> Fate | None:
         table = self._state.table
-        task = table.live.get(task_id)
+        task, done = table.live.get(task_id), table.done.get(task_id)
+        if task is None and done is None:
+            return None
+        if self._state.ledger.holds(task_id):  # nobody acts on what is not in the table yet
+            self._uncommitted.add(task_id)
+            return Fate.GOING
         if task is not None:
             return Fate.STARTED if task.attempts else Fate.GOING
-        done = table.done.get(task_id)
-        if done is None:
-            return None
+        assert done is not None  # noqa: S101 (it is one or the other)
         if done.record is None:
             self._unread.add(task_id)
             return Fate.NONE

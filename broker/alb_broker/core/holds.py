@@ -26,7 +26,9 @@ class Holds:
         self._waiting: Final[dict[str, dict[str, None]]] = {}  #: HELD tasks by the id that they wait for.
         self._singles: Final[set[str]] = set()  #: HELD tasks that wait for their likes to end.
         self._named: Final[dict[Name, OrderedDict[str, float]]] = {}
-        #: Live tasks with a name, by user and name, the earliest first, and when each was submitted.
+        #: Tasks with a name, by user and name, the earliest first, and when each was submitted: until their
+        #: ends are in the table.
+        self._names: Final[dict[str, Name]] = {}  #: The same by id.
 
     # --- tasks come and go ----------------------------------------------------------------------------------
 
@@ -45,6 +47,7 @@ class Holds:
             likes = self._named.get(key)
             if likes is None:
                 likes = self._named[key] = OrderedDict()
+            self._names[task.id] = key
             late = likes and likes[next(reversed(likes))] > task.submitted
             likes[task.id] = task.submitted
             if late:
@@ -52,22 +55,25 @@ class Holds:
         self.moved(task.id)
 
     def forget(self, task: Task) -> None:
-        """A task is not live any more."""
+        """A task is not live any more, as far as its leader knows."""
         self.unwatch(task)
         self.woken.pop(task.id, None)
-        key = (task.user, task.spec.name)
-        likes = self._named.get(key) if task.spec.name else None
-        if likes is not None and task.id in likes:
-            was_first = next(iter(likes)) == task.id
-            del likes[task.id]
+
+    def ended(self, task_id: str) -> None:
+        """That a task is not live is in the table: the next of its name, and who waits for it, may go on."""
+        key = self._names.pop(task_id, None)
+        likes = self._named.get(key) if key is not None else None
+        if key is not None and likes is not None:
+            was_first = next(iter(likes)) == task_id
+            del likes[task_id]
             if not likes:
                 del self._named[key]
             elif was_first and (first := next(iter(likes))) in self._singles:
                 self.woken[first] = None
-        self.moved(task.id)
+        self.moved(task_id)
 
     def earlier(self, task_id: str, user: str, name: str) -> str:
-        """Return the earliest live task of a user and name if that is not this one; empty: it is."""
+        """Return the earliest task of a user and name that has not ended, if not this one; empty: it is."""
         likes = self._named.get((user, name))
         first = next(iter(likes)) if likes else task_id
         return "" if first == task_id else first
@@ -104,6 +110,10 @@ class Holds:
         waiting = self._waiting.get(target)
         if waiting is not None:
             self.woken.update(waiting)
+
+    def concerns(self, task_id: str) -> bool:
+        """Tell whether anybody may wait for this task, itself or as the next of its name."""
+        return task_id in self._waiting or task_id in self._names
 
     def is_awaited(self, target: str) -> bool:
         """Tell whether anybody waits for this task or array."""

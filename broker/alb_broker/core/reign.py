@@ -20,6 +20,7 @@ from alb_broker.core.actions import (
     ResumeWanted,
     SendToClient,
     TaskKept,
+    TaskSettled,
     TellDepots,
     WriteDump,
 )
@@ -380,6 +381,8 @@ class Reign:
         for action in released:
             if type(action) is TaskKept:
                 self.state.table.keep(action.task)
+            elif type(action) is TaskSettled:
+                self._starts.on_settled(action.task)
             elif type(action) is IncrementsMarked:
                 self._inflow.on_marked(action)
             elif type(action) is ResumeWanted:

@@ -59,6 +59,7 @@ class Repair:
             return True
         live, done = (self._state.read_task(node) for node in event.nodes)
         self._forget(task_id)
+        self._state.holds.ended(task_id)
         if self._times[task_id] > REPAIRS_MAX:
             path = znodes.task_path(task_id)
             self._state.set_aside(path, "writes to it are refused again and again; look at it with zkCli")

@@ -90,6 +90,10 @@ class StartDesk:
             return msgspec.structs.replace(held, met=judged.met)
         return msgspec.structs.replace(held, state=TaskState.QUEUED, met=judged.met, not_before=0.0)
 
+    def awaits_unknown(self, start: Start) -> bool:
+        """Tell whether a new task would wait for one that may not have been submitted yet."""
+        return any(self._fates.of(each.task) in (Fate.UNKNOWN, Fate.NONE) for each in start.dependencies)
+
     def _circle(self, task_id: str, dependencies: Sequence[Dependency]) -> str:
         """Return why a task would wait for itself, if so: only one that is waited for already can."""
         if any(dependency.task == task_id for dependency in dependencies):
@@ -117,6 +121,7 @@ class StartDesk:
     def end_turn(self) -> None:
         """Look at those for whom something moved, a bounded number."""
         holds, live = self._state.holds, self._state.table.live
+        self._fates.end_turn()
         holds.ring(self._state.now())
         for _ in range(min(LOOKS_MAX, len(holds.woken))):
             task_id = next(iter(holds.woken))
@@ -126,6 +131,13 @@ class StartDesk:
                 self._look(task)
             elif task is not None and task.postponed:
                 self._state.line_up(task)
+
+    def on_settled(self, task_id: str) -> None:
+        """What happened to a task is in the table: whoever waits for it may act on it."""
+        if task_id in self._state.table.live:
+            self._state.holds.moved(task_id)
+        else:
+            self._state.holds.ended(task_id)
 
     def tick(self) -> None:
         """Look on at what nobody could tell."""

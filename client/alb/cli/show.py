@@ -11,6 +11,7 @@ import click
 
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.values import format_clock as _clock
 from alb.cli.values import format_duration, format_size
 from alb_core import znodes
 from alb_core.errors import AlbError, CoordinationError
@@ -152,16 +153,10 @@ def _show_task(record: TaskRecord, why: str, *, stored: bool) -> None:
         end = f" ({attempt.ended_as}{code})" if attempt.ended_as else ""
         text = f"{attempt.n} on {attempt.worker}, {attempt.state.value}{end}, placed {_clock(attempt.placed)}"
         out.echo(f"attempt   {text}, epoch {attempt.epoch}")
-    result = record.result
-    if result is None:
-        return
-    from alb.api.result import describe  # noqa: PLC0415
+    if record.result is not None:
+        from alb.cli.endings import show_ending  # noqa: PLC0415
 
-    out.echo(f"result    {describe(result)}, finished {_clock(result.finished)}")
-    memory = format_size(result.memory_bytes)
-    out.echo(f"usage     {result.wall_s:.3f} s wall, {result.cpu_s:.3f} s cpu, {memory} peak")
-    stdout, stderr = result.stdout.size_bytes, result.stderr.size_bytes
-    out.echo(f"output    {stdout} bytes stdout, {stderr} bytes stderr (alb logs {record.id})")
+        show_ending(record)
 
 
 def _show_increments(client: Client, record: TaskRecord) -> None:
@@ -191,11 +186,6 @@ def _quoted(word: str) -> str:
     import shlex  # noqa: PLC0415
 
     return shlex.quote(word)
-
-
-def _clock(seconds: float) -> str:
-    """Return cluster time for people, in their time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 # --- machines ---------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def allowed_login(name: str, allowed: tuple[str, ...]) -> Login:
         CommandNotStarted: The worker does not allow it, or there is no such user.
     """
     if name not in allowed:
-        others = f"it allows {', '.join(allowed)}" if allowed else "it allows nobody"
+        others = f"it allows {', '.join(allowed)}" if allowed else "it allows none"
         raise CommandNotStarted(
             Cause.NOT_STARTED,
             f"this worker runs no task as user {name}: {others} (alb worker --allow-run-as {name} would)",

@@ -43,6 +43,7 @@ def test_who_waits_is_looked_at_when_the_other_moves() -> None:
     holds.moved(task_id(1))
     assert woken(holds) == [task_id(2)]
     holds.forget(two)
+    holds.ended(two.id)
     assert woken(holds) == [task_id(3)]
     assert not holds.is_awaited(task_id(1))
 
@@ -57,12 +58,15 @@ def test_the_next_of_its_name_is_looked_at_when_the_first_is_gone() -> None:
     woken(holds)
     assert [holds.earlier(task.id, "ann", "nightly") for task in tasks] == ["", task_id(1), task_id(1)]
     holds.forget(tasks[1])
+    holds.ended(task_id(2))
     assert woken(holds) == []
     holds.forget(tasks[0])
+    assert woken(holds) == []
+    holds.ended(task_id(1))
     assert woken(holds) == [task_id(3)]
     assert holds.earlier(task_id(3), "ann", "nightly") == ""
-    holds.forget(tasks[2])
-    assert holds._named == {}
+    holds.ended(task_id(3))
+    assert holds._named == holds._names == {}
 
 
 def test_no_two_tasks_of_a_name_are_submitted_at_once() -> None:

@@ -29,6 +29,7 @@ from alb_core import zk, znodes
 from alb_core.messages import (
     Accepted,
     AttemptStarted,
+    Busy,
     Cancel,
     Done,
     Error,
@@ -68,6 +69,7 @@ def end(each: Desks, number: int, exit_code: int = 0, n: int = 1) -> None:
     """Let the attempt of a task end."""
     each.worker(AttemptStarted(attempt=attempt(number, n)), ended(number, n, exit_code=exit_code))
     each.turn()
+    each.turn()  # others go on once the end is in the table
 
 
 def state_of(each: Desks, number: int) -> TaskState:
@@ -154,6 +156,7 @@ def test_all_dependencies_must_come_true_and_are_remembered() -> None:
     end(each, 2, exit_code=1)
     each.worker(ended(2, exit_code=1), peer=W2)
     each.turn()
+    each.turn()
     assert state_of(each, 3) is TaskState.RUNNING
 
 
@@ -170,6 +173,19 @@ def test_what_is_not_known_yet_may_come_and_else_ends_the_task() -> None:
     assert (state_of(each, 2), state_of(each, 3)) == (TaskState.HELD, TaskState.HELD)
     each.at(HOLDING_S + 1).turn()
     assert (state_of(each, 2), state_of(each, 3)) == (TaskState.HELD, TaskState.CANCELLED)
+
+
+def test_nobody_takes_the_room_of_those_that_he_waits_for() -> None:
+    """While submissions are turned away, so is one that waits for an unknown task: it may be one of them."""
+    each = desks(workers=0, pending_max=3)
+    each.client(submit(1), submit(2), submit(3), submit(4, spec((After.ENDED, 3))))
+    assert [type(said) for said in to_client(C1, each.commit())] == [Accepted, Accepted, Busy, Busy]
+    each.client(Cancel(id=task_id(1)))
+    each.turn()
+    each.client(submit(4, spec((After.ENDED, 3))))
+    assert of_type(Busy, to_client(C1, each.commit()))
+    each.client(submit(3), submit(4, spec((After.ENDED, 3))))
+    assert state_of(each, 3) is TaskState.QUEUED
 
 
 def test_the_results_store_is_asked_for_what_left_the_table() -> None:
@@ -333,7 +349,7 @@ def test_a_held_task_can_be_cancelled() -> None:
     each = desks()
     each.client(submit(1, spec(hold=True)), submit(2, spec((After.SUCCEEDED, 1))))
     each.client(Cancel(id=task_id(1)))
-    said = of_type(Finished, to_client(C1, each.turn()))
+    said = of_type(Finished, to_client(C1, each.turn() + each.turn()))
     assert [message.id for message in said] == [task_id(1), task_id(2)]
     assert each.state.holds.woken == {}
 

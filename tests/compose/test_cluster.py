@@ -53,13 +53,13 @@ def test_memory_limit_binds(stack: Stack) -> None:
 
 def test_kill_of_the_leader(stack: Stack) -> None:
     """A command runs on while its leader is killed: no line of its output is missing or doubled."""
-    with stack.submitted("for i in $(seq 8); do echo line $i; sleep 1; done") as submit:
+    with stack.submitted("for i in $(seq 15); do echo line $i; sleep 1; done") as submit:
         assert submit.stdout is not None
         first = submit.stdout.readline()
         leader = stack.leader()
         stack.compose("kill", leader)
         rest, said = submit.communicate(timeout=60)
-    assert (first + rest).decode().split("\n") == [*(f"line {n}" for n in range(1, 9)), ""]
+    assert (first + rest).decode().split("\n") == [*(f"line {n}" for n in range(1, 16)), ""]
     assert submit.returncode == 0
     assert re.search(rf"{leader} lost.*\n?.*leads \(epoch \d+\)", said.decode())
     assert stack.container(leader)["State"]["Running"] is False  # nobody restarts what somebody killed

@@ -148,7 +148,7 @@ def test_the_worker_keeps_what_it_and_its_commands_need() -> None:
     assert not BREAKS_THE_WORKER & settings.keys()
     assert settings["ProtectSystem"] in ("yes", "full")
     assert settings["Delegate"] == "yes"
-    assert settings["LimitCORE"] == "infinity"
+    assert settings["LimitLOCKS"] == "infinity"
     assert settings["LimitNOFILE"] == f"1024:{FILES_MAX}"
 
 

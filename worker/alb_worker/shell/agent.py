@@ -248,7 +248,11 @@ class Agent:
                     write_note(self._logger, message.note)
                 case Ready():
                     self._logger.info(
-                        "runner_started", pid=message.pid, cgroup=message.cgroup, dyed=message.dyed
+                        "runner_started",
+                        pid=message.pid,
+                        cgroup=message.cgroup,
+                        mechanism=message.mechanism,
+                        dyed=message.dyed,
                     )
         unpacked = self._luggage.unpack(pieces)
         self._report_saved()
@@ -319,7 +323,17 @@ class Agent:
             self._luggage.forget(action.attempt, prepared)
             return
         first = resume.step + 1 if resume is not None else 1
-        self._runner.start_attempt(action.attempt, action.spec, marks, first, prepared)
+        if action.bounds.output_bytes is not None:
+            self._spool.bound(action.attempt, action.bounds.output_bytes)
+        self._runner.start_attempt(
+            action.attempt,
+            action.spec,
+            marks,
+            first_step=first,
+            prepared=prepared,
+            bounds=action.bounds,
+            time_limit_s=action.time_limit_s,
+        )
 
     def _report_saved(self) -> None:
         """Report the increments whose checkpoint is safe."""

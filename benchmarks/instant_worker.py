@@ -15,6 +15,7 @@ from typing import Any, Final, TextIO
 
 from alb_core.config import WorkerConfig
 from alb_core.io import clock, logs
+from alb_core.io.alarm import Alarm
 from alb_core.io.session import Session
 from alb_core.io.sockets import Doorbell
 from alb_core.messages import AttemptId
@@ -27,6 +28,7 @@ from alb_worker.shell import capacity
 from alb_worker.shell.agent import Agent, Inbox
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
+from alb_worker.shell.kind_desk import KindDesk, too_slow
 from alb_worker.shell.load import LoadMeter, machine_counters
 from alb_worker.shell.runner_link import Received, RunnerLink
 from alb_worker.shell.spool import Spool
@@ -110,6 +112,9 @@ def serve(config: WorkerConfig, runner: InstantRunner) -> None:
         session=session,
         runner=runner,
         courier=courier,
+        kinds=KindDesk(
+            {}, bound=Alarm(too_slow), worker=config.name, arch=offered.arch, home=config.work_dir
+        ),
         spool=spool,
         increments=increments,
         meter=LoadMeter(offered, machine_counters(machine)),

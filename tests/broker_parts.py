@@ -9,19 +9,21 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from alb_broker.core.actions import Action, SendToClient, SendToWorker
+from alb_broker.core.actions import Action, SendToClient, SendToWorker, TaskSettled
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.fates import Fates
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import Claim, State, Tokens
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
@@ -232,6 +234,8 @@ class Desks:
         self.limits = LimitsDesk(self.state)
         self.works = Works(self.state)
         self.past = Past(self.state)
+        self.fates = Fates(self.state)
+        self.starts = StartDesk(self.state, self.book, self.fates)
         self.clients = ClientDesk(
             self.state,
             self.book,
@@ -241,6 +245,7 @@ class Desks:
             self.limits,
             self.past,
             self.works,
+            self.starts,
         )
         self.retention = Retention(self.state)
         self.written: list[zk.Operation] = []  #: What the commits wrote, without fence and chain.
@@ -290,14 +295,16 @@ class Desks:
         self.state.at = at
         self.clients.tick()
         self.works.tick()
+        self.starts.tick()
         self.workers.tick()
         self.drains.tick()
         self.retention.tick()
         return self.state.take_out()
 
     def place(self) -> int:
-        """Make a placement pass."""
+        """Look at what is held, and make a placement pass."""
         state = self.state
+        self.starts.end_turn()
         return state.placer.run(
             state.queue,
             state.workers,
@@ -318,6 +325,8 @@ class Desks:
             now, failures = ledger.on_verdict(multi.token, applied(multi, ledger.chain + 1))
             assert not failures
             released += now
+            for action in of_type(TaskSettled, now):
+                self.starts.on_settled(action.task)
         return self.state.take_out() + released
 
     def turn(self) -> list[Action]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +15,9 @@ from alb_core.tasks import Cause, Outcome, Stream
 from alb_worker.core.actions import SendToLeader, WorkerAction
 from alb_worker.core.events import LeaderSaid, LinkOpened, RunnerEnded
 from alb_worker.core.worker import WorkerCore
+from alb_worker.kinds.builtin import Binary, Command
+from alb_worker.kinds.interface import Kind
+from alb_worker.shell.kind_desk import KindDesk
 
 TABLE = "table-1"
 ENDPOINT = "tcp://10.0.0.1:7001"
@@ -27,6 +30,20 @@ PATH = znodes.worker_path("w1")
 TRUE = TaskSpec(command=("/bin/true",), grace_s=7.0)
 
 T = TypeVar("T")
+
+
+class Unbounded:
+    """Bounds no code: pytest's own alarm is armed."""
+
+    def call(self, _seconds: float, code: Callable[[], T]) -> T:
+        """Run it."""
+        return code()
+
+
+def kind_desk(home: str, kinds: Mapping[str, Kind] | None = None, arch: str = "x86_64") -> KindDesk:
+    """Return the desk of a worker with the built-in kinds and these."""
+    every = {"command": Command(), "binary": Binary(), **(kinds or {})}
+    return KindDesk(every, bound=Unbounded(), worker="w1", arch=arch, home=home)
 
 
 def attempt(number: int = 1, n: int = 1) -> AttemptId:

@@ -18,12 +18,14 @@ from alb_core import __version__
 
 if TYPE_CHECKING:
     from alb.api.client import Client
+    from alb.api.executor import CallFuture, Executor
     from alb.api.future import TaskFuture
     from alb.api.options import TaskOptions
     from alb.api.result import TaskResult
     from alb.api.stream import Piece, TaskStream
     from alb_core.errors import (
         AlbError,
+        CallFailed,
         ClientClosed,
         ClusterBusy,
         CommandFailed,
@@ -46,12 +48,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlbError",
+    "CallFailed",
+    "CallFuture",
     "Client",
     "ClientClosed",
     "ClusterBusy",
     "CommandFailed",
     "ConfigError",
     "CoordinationError",
+    "Executor",
     "InvalidTask",
     "NoLeader",
     "OnLost",
@@ -74,6 +79,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CallFuture": "alb.api.executor",
+    "Executor": "alb.api.executor",
     "Client": "alb.api.client",
     "TaskOptions": "alb.api.options",
     "TaskFuture": "alb.api.future",

@@ -13,9 +13,12 @@ import msgspec
 
 from alb_core import ids, limits, znodes
 from alb_core.errors import ConfigError
+from alb_core.spec import is_login
 
 PORTS: Final = 4
 #: That a broker listens on.
+LISTED: Final = frozenset(("labels", "ports", "allow_run_as"))
+#: Settings that are lists: in flags and the environment with commas.
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,6 +143,8 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     #: Of one running command's stdout or stderr; more is counted as truncated and not kept.
     cache_bytes_max: int = limits.CACHE_BYTES_MAX
     #: For files that tasks took along and that the next ones may need again.
+    allow_run_as: tuple[str, ...] = ()
+    #: Login names of users that tasks may run as, where the worker is root; root itself only if it is named.
     log_level: str = "info"
 
     def validate(self) -> None:
@@ -151,6 +156,9 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
             raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
         if self.cache_bytes_max < 0:
             raise ConfigError("cache_bytes_max cannot be negative")
+        for name in self.allow_run_as:
+            if not is_login(name):
+                raise ConfigError(f"--allow-run-as: {name[:40]!r} is no login name")
         if self.stream_bytes_max > self.spool_bytes_max:
             raise ConfigError(
                 "stream_bytes_max is larger than spool_bytes_max: one command could fill the spool"
@@ -213,7 +221,7 @@ def load(
     for field in form.__struct_fields__:
         text = environ.get(f"ALB_{field.upper()}")
         if text is not None:
-            values[field] = tuple(text.split(",")) if field in ("labels", "ports") else text
+            values[field] = tuple(text.split(",")) if field in LISTED else text
     values |= {key: value for key, value in flags.items() if value is not None}
     if not values.get("zk"):
         raise ConfigError("no ZooKeeper given: use --zk host:2181 or set ALB_ZK")

@@ -18,6 +18,7 @@
     │   └── TransferStopped      nobody wants the file any more
     ├── ClientClosed             its client was closed; the task goes on
     ├── CommandFailed            a command ended without success, and somebody insisted on it
+    ├── CallFailed               a call of an Executor came to nothing that could be brought back
     └── TaskError                crosses the wire as a code and its text
         ├── InvalidTask          the specification is wrong
         ├── TaskConflict         the id belongs to another specification or user
@@ -178,6 +179,13 @@ class CommandFailed(AlbError):
 
     def __str__(self) -> str:
         return f"task {self.task_id}: {self.why}"
+
+
+class CallFailed(AlbError):
+    """Raised for a call of an Executor that came to nothing that could be brought back.
+
+    The text says why: neither a value nor an exception could. Calling again helps only if that is changed.
+    """
 
 
 class TaskError(AlbError):

@@ -124,10 +124,12 @@ STDIN_BYTES_MAX: Final = 32 * 1024
 #: That ride in a specification; more is a file that the task takes along.
 PAYLOAD_BYTES_MAX: Final = 48 * 1024
 #: Of a kind's own, in a specification.
+PAYLOAD_INLINE_BYTES: Final = 16 * 1024
+#: A client ships more as a file: ZooKeeper holds the specifications of all waiting tasks.
 BINARIES_MAX: Final = 16
 #: Architectures of one task's program.
-VALUE_BYTES_MAX: Final = 32 * 1024
-#: That a kind of task returns with the result; more comes back as a file.
+VALUE_BYTES_MAX: Final = 8 * 1024
+#: That a kind of task returns with the result, as little as output; more comes back as a file.
 
 # --- retries and dependencies ----------------------------------------------------------------------------
 RETRIES_MAX: Final = 1000

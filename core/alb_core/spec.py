@@ -15,13 +15,10 @@ import msgspec
 
 from alb_core import ids, limits
 from alb_core.bounds import NO_BOUNDS, Bounds, check_bounds
-from alb_core.files import FileRef, check_files, wrong_references
+from alb_core.files import FileRef, check_files
+from alb_core.kinds import COMMAND_KIND, check_binaries, check_kind
 from alb_core.resources import Request
 
-COMMAND_KIND: Final = "command"
-BINARY_KIND: Final = "binary"
-_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
-_ARCH: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}\Z")
 _LOGIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 
 
@@ -130,6 +127,11 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     binaries: dict[str, FileRef] = {}
     #: Of the kind ``binary``, the program by architecture; `command` is then its arguments, the name first.
 
+    @property
+    def luggage(self) -> tuple[FileRef, ...]:
+        """Every file that some attempt of it may take along, wherever that runs."""
+        return (*self.files, *self.binaries.values()) if self.binaries else self.files
+
 
 def digest(spec: bytes) -> str:
     """Return the digest of a specification as it was sent: tells a resubmission from a conflict."""
@@ -156,7 +158,8 @@ def check_spec(spec: TaskSpec, encoded_bytes: int) -> str | None:
         or _check_retry(spec.retry)
         or _check_start(spec)
         or _check_execution(spec)
-        or _check_kind(spec)
+        or check_kind(spec.kind, spec.payload, fresh=spec.cwd is None, stepped=spec.steps > 0)
+        or check_binaries(spec.kind, spec.binaries, spec.files, spec.request.archs)
     )
 
 
@@ -252,26 +255,14 @@ def _check_execution(spec: TaskSpec) -> str | None:
         return f"the umask {spec.umask:o} is not between 0 and 777"
     if not -20 <= spec.nice <= 19:
         return f"the niceness {spec.nice} is not between -20 and 19"
-    if spec.run_as and not _LOGIN.match(spec.run_as):
+    if spec.run_as and not is_login(spec.run_as):
         return f"{spec.run_as[:40]!r} is no login name"
     return None
 
 
-def _check_kind(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a rule)
-    if spec.kind == COMMAND_KIND and not spec.payload and not spec.binaries:
-        return None
-    if not _KIND.match(spec.kind):
-        return f"{spec.kind[:40]!r} is no kind of task: lower-case letters, digits, '_', '-', at most 32"
-    if len(spec.payload) > limits.PAYLOAD_BYTES_MAX:
-        return f"its payload has {len(spec.payload)} bytes, more than {limits.PAYLOAD_BYTES_MAX}; ship a file"
-    if bool(spec.binaries) is not (spec.kind == BINARY_KIND):
-        return "a task of the kind 'binary' has a program for each architecture, and no other one has"
-    if not all(_ARCH.match(arch) for arch in spec.binaries):
-        return f"{min(spec.binaries)[:40]!r} is no architecture, as `uname -m` says it"
-    if len(spec.binaries) > limits.BINARIES_MAX:
-        return f"there are programs for {len(spec.binaries)} architectures, more than {limits.BINARIES_MAX}"
-    found = (wrong_references((binary,), 1) for binary in spec.binaries.values())
-    return next((why for why in found if why is not None), None)
+def is_login(name: str) -> bool:
+    """Tell whether a user of a worker can be called so."""
+    return _LOGIN.match(name) is not None
 
 
 def delay_before_retry(retry: Retry, failures: int) -> float:

@@ -73,6 +73,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     #: When that was recorded; 0: it is not over, or nobody knows.
     ended_as: str = ""
     #: The value of its `Cause`, or ``lost``.
+    exit_code: int | None = None
+    #: Of its command; None: it has none, or nobody knows.
 
 
 class Stream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -276,6 +278,8 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Who holds it, apart from its `Start`; empty: nobody.
     released: bool = False
     #: The hold of its `Start` was lifted.
+    met: tuple[int, ...] = ()
+    #: Places in its `Start` of the dependencies that came true, as long as others did not.
     cancel: bool = False
     #: Somebody cancelled it while it ran; it is never placed again.
     incremental: bool = False

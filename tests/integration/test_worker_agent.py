@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from tests.worker_parts import TABLE, attempt, leader_node, of_kind, run
+from tests.worker_parts import TABLE, attempt, kind_desk, leader_node, of_kind, run
 
 from alb_core import codec, zk, znodes
 from alb_core.config import WorkerConfig
@@ -110,6 +110,7 @@ class Stage:
             session=self.zookeeper,  # type: ignore[arg-type]
             runner=self.runner,
             courier=CourierLink(str(work_dir), 2**20, logs.configure("warning")),
+            kinds=kind_desk(str(work_dir)),
             spool=self.spool,
             increments=IncrementFiles(str(work_dir)),
             meter=LoadMeter(capacity, lambda: nothing),

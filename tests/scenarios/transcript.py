@@ -3,7 +3,8 @@
 One command a line; words without ``=`` name players, the others are options. The commands:
 
 ``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
-``submit t1 "sleep 5" client=c1 on_lost=fail``; ``cancel t1``; ``attach t1``; ``policy uniform``;
+``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1``; ``cancel t1``;
+``attach t1``; ``hold t1``, ``release t1``; ``policy uniform``;
 ``drain w1 deadline=2``; ``undrain w1``;
 ``finish t1 exit=0`` (its command ends, where it runs); ``interrupt t1`` (the worker gives it up);
 ``silence w1``, ``return w1``, ``restart w1`` (a new life under the same name);
@@ -36,10 +37,12 @@ from alb_core.messages import (
     DrainWorkers,
     Error,
     Finished,
+    HoldTasks,
     Kill,
     Message,
     NotLeader,
     Rejected,
+    ReleaseTasks,
     Run,
     SetPolicy,
     Suspect,
@@ -48,8 +51,8 @@ from alb_core.messages import (
 )
 from alb_core.notes import Level, Note
 from alb_core.resources import Request
-from alb_core.spec import OnLost, TaskSpec
-from alb_core.tasks import AttemptState, Cause
+from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
+from alb_core.tasks import AttemptState, Cause, TaskState
 from alb_core.znodes import UnreadableNode
 
 SILENT_NOTES = {"leader_seen", "leader_ready", "table_loaded", "task_finished", "worker_registered"}
@@ -106,6 +109,8 @@ def _killed(message: Kill) -> str:
 
 
 def _place(message: Accepted | TaskMoved) -> str:
+    if isinstance(message, TaskMoved) and message.state is TaskState.HELD:
+        return f": HELD, {message.why}"
     if not message.worker:
         return "" if isinstance(message, Accepted) else f": {message.state.value}"
     return f": {message.state.value}, attempt {message.attempt} on {message.worker}"
@@ -199,10 +204,16 @@ class Transcript:
         self._stage.brokers[names[0]].inbox.append(events.StopRequested(at=self._stage.now))
 
     def _do_hold(self, names: list[str], _options: Options) -> None:
-        self._stage.brokers[names[0]].held = True
+        if names[0] in self._stage.brokers:
+            self._stage.brokers[names[0]].held = True
+        else:
+            self._stage.client("c1").say(HoldTasks(seq=4, ids=(task_id(_number(names[0])),)))
 
     def _do_release(self, names: list[str], _options: Options) -> None:
-        self._stage.brokers[names[0]].held = False
+        if names[0] in self._stage.brokers:
+            self._stage.brokers[names[0]].held = False
+        else:
+            self._stage.client("c1").say(ReleaseTasks(seq=5, ids=(task_id(_number(names[0])),)))
 
     def _do_lose(self, names: list[str], _options: Options) -> None:
         self._stage.brokers[names[0]].loses = names[1]
@@ -232,6 +243,8 @@ class Transcript:
             on_lost=OnLost(options.get("on_lost", "rerun")),
             request=Request(cpus=float(options.get("cpus", 1))),
             priority=int(options.get("priority", 0)),
+            retry=Retry(times=int(options.get("retries", 0)), delay_s=float(options.get("delay", 1))),
+            start=_start(options),
         )
         client = self._stage.client(options.get("client", "c1"), options.get("user", "ann"))
         client.submit(submit(_number(names[0]), spec, moves="moves" in options))
@@ -289,6 +302,14 @@ class Transcript:
         for parent in (znodes.TASKS, znodes.DONE):
             for node in self._stage.tasks(parent).values():
                 self._stage.tell(f"{parent}: {_kept(node)}")
+
+
+def _start(options: Options) -> Start:
+    kinds = {kind.value: kind for kind in After}
+    awaited = tuple(
+        Dependency(kinds[name], task_id(_number(other))) for name, other in options.items() if name in kinds
+    )
+    return Start(dependencies=awaited, hold="held" in options)
 
 
 def _kept(node: zk.NodeRead) -> str:

@@ -234,6 +234,7 @@ class ClientHost(Host):
             case acts.DeliverOutput():
                 self._consume(action)
             case acts.AnswerQuery(token, message):
+                self.cluster.holders.on_answer(self, token, message)
                 self.open_requests.pop(token, None)
                 self.cluster.invariants.clients.on_answer(self, message)
             case acts.Tell(notice):

@@ -15,6 +15,7 @@ from tests.simulation.brokers import BrokerHost
 from tests.simulation.clients import ClientHost
 from tests.simulation.ensemble import ZK, Ensemble
 from tests.simulation.faults import COUNTED_BY_ENSEMBLE, Faults
+from tests.simulation.holders import Holders
 from tests.simulation.hosts import Host
 from tests.simulation.invariants import Invariants
 from tests.simulation.knobs import draw_knobs, patched_limits
@@ -71,6 +72,8 @@ class Cluster:
             self.faults.plan()
             self.workload = Workload(self)
             self.workload.plan()
+            self.holders = Holders(self)
+            self.holders.plan()
             self.operators = Operators(self)
             self.operators.plan()
             for host in self.hosts:
@@ -127,6 +130,7 @@ class Cluster:
         """
         self.faults.lasting = True
         self.operators.tidy_up()
+        self.holders.tidy_up()
         self.network.loss = self.network.doubling = self.network.straying = 0.0
         self.ensemble.slow_s = self.ensemble.lag_s = 0.0
         self.store.away = False

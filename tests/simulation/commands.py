@@ -1,6 +1,7 @@
 """The commands of the simulation: what each will do is written in its own words, for every checker to read.
 
-A command is ``("simulated", duration, exit code, bytes of stdout, bytes of stderr, obeys TERM, increments)``.
+A command is ``("simulated", duration, exit code, bytes of stdout, bytes of stderr, obeys TERM, increments,
+memory)``.
 One that reports increments counts from 1 to their number, and goes on where it stopped.
 """
 
@@ -13,6 +14,7 @@ from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome, Stream
 
 BLOCK_BYTES = 64
+MENDS = 42
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -26,6 +28,12 @@ class Script(msgspec.Struct, frozen=True):
     #: Ends at TERM; else only KILL, after the grace, ends it.
     increments: int = 0
     #: That it reports, from its beginning to its end.
+    memory_bytes: int = 0
+    #: That it needs: with less reserved it runs out of it.
+
+    def exit_code_of(self, n: int) -> int:
+        """Return the exit code of attempt `n`: one that ends with 42 is well from the second on."""
+        return 0 if self.exit_code == MENDS and n > 1 else self.exit_code
 
     def words(self) -> tuple[str, ...]:
         """Return the command that does this."""
@@ -37,15 +45,16 @@ class Script(msgspec.Struct, frozen=True):
             str(self.stderr_bytes),
             "obedient" if self.obedient else "stubborn",
             str(self.increments),
+            str(self.memory_bytes),
         )
 
 
 def script_of(spec: TaskSpec) -> Script:
     """Read a command."""
-    _, duration, code, stdout, stderr, manners, increments = tuple(spec.command)
-    return Script(
-        float(duration), int(code), int(stdout), int(stderr), manners == "obedient", int(increments)
-    )
+    _, duration, code, stdout, stderr, manners, increments, memory = tuple(spec.command)
+    obedient = manners == "obedient"
+    numbers = (int(increments), int(memory))
+    return Script(float(duration), int(code), int(stdout), int(stderr), obedient, *numbers)
 
 
 def output_bytes(attempt: AttemptId, stream: StreamName, offset: int, size: int) -> bytes:

@@ -10,7 +10,7 @@ from tests.simulation.violations import demand
 from alb_core.messages import AttemptId
 from alb_core.resources import Capacity, Request
 from alb_core.spec import OnLost, TaskSpec
-from alb_core.tasks import Attempt, Cause, Outcome, Result, TaskState
+from alb_core.tasks import Attempt, Cause, Outcome, Result, TaskRecord, TaskState
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -19,6 +19,7 @@ EPSILON: Final = 1e-6
 ENDED_AS: Final = {
     Cause.TIMED_OUT: TaskState.TIMEOUT,
     Cause.KILLED: TaskState.CANCELLED,
+    Cause.OUT_OF_MEMORY: TaskState.OOM,
 }
 
 
@@ -41,6 +42,15 @@ class ExecutionChecks:
     def starts_of(self, task_id: str) -> list[int]:
         """Return the attempts of a task that were started."""
         return self._starts.get(task_id, [])
+
+    def _all_failed(self, task_id: str) -> bool:
+        """Tell whether every attempt of a task that started came to an end of its own."""
+        ends = [self._ended.get((task_id, n)) for n in self.starts_of(task_id)]
+        return all(end is not None and end.cause not in (Cause.KILLED, Cause.INTERRUPTED) for end in ends)
+
+    def may_start_again(self, record: TaskRecord) -> bool:
+        """Tell whether a task that must not run twice may be placed: each attempt before failed by itself."""
+        return self._all_failed(record.id) and len(self.starts_of(record.id)) <= record.spec.retry.times
 
     def has_ended(self, task_id: str, n: int) -> bool:
         """Tell whether an attempt was started and is over."""
@@ -73,7 +83,7 @@ class ExecutionChecks:
         demand(key not in self._given_back, "what_is_given_back_never_starts", f"{name} starts")
         demand(key not in self._started, "no_attempt_starts_twice", f"{name} after {self._started.get(key)}")
         demand(
-            spec.on_lost is not OnLost.FAIL or not self._starts[attempt.task],
+            spec.on_lost is not OnLost.FAIL or self._all_failed(attempt.task),
             "no_second_start_with_on_lost_fail",
             f"{name} after attempts {self._starts[attempt.task]}",
         )

@@ -44,6 +44,8 @@ COUNTERS: Final = {
     "increments_stored": "increments",
     "output_bytes_stored": "bytes stored",
     "tasks_recalled": "recalled",
+    "tasks_retried": "retried",
+    "workers_quarantined": "quarantined",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 
@@ -191,10 +193,13 @@ class Invariants:
     def missing(self) -> str:
         """Return what is still to come before everybody who lives has what was promised, or nothing."""
         for client in self._cluster.clients:
-            waiting = [job.task.id for job in client.jobs.values() if job.state.value == "wanted"]
+            wanted = [job.task.id for job in client.jobs.values() if job.state.value == "wanted"]
+            waiting = [task_id for task_id in wanted if not self.table.starts.may_wait(task_id)]
             if client.alive and waiting:
                 return f"{client.name} waits for {len(waiting)} tasks, among them {waiting[0]}"
         for record in self.table.live.values():
+            if self.table.starts.may_wait(record.id):
+                continue
             return f"{record.id} is {record.state.value} with {record.attempts}"
         return ""
 

@@ -86,7 +86,8 @@ def draw_knobs(draws: random.Random) -> Knobs:
         lost_with_session_s=draws.choice((6.0, 10.0)),
         ahead_s=draws.choice((0.1, 1.0, 10.0)),
         ahead_kept_s=draws.choice((0.3, 1.0, 5.0)),
-        holding_s=draws.choice((45.0, 60.0, 600.0)),
+        # So long tasks wait for others that were forgotten: a small table must not be full of them.
+        holding_s=draws.choice((45.0, 60.0, 600.0) if pending_max > 1000 else (45.0, 60.0)),
         done_kept_s=draws.choice((1.0, 10.0, 3600.0)),
         done_kept=done_kept,
         pending_max=pending_max,

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
+from tests.simulation import start_mutants
 from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
@@ -309,6 +310,9 @@ MUTANTS: Final = (
     Mutant("stored output with a gap", output_with_gaps),
     Mutant("an attempt that is not given what was reported before", resumes_blindly),
     Mutant("increments stored before their task is marked", increments_unmarked),
+    Mutant("a new leader that forgets what held tasks wait for", start_mutants.dependencies_forgotten),
+    Mutant("a new leader that forgets to wait after a failure", start_mutants.back_off_forgotten),
+    Mutant("a hold that is not recorded", start_mutants.hold_unrecorded),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
 )

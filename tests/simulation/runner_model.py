@@ -109,7 +109,9 @@ class RunnerModel:
         left = process.script.increments - process.reported
         for number in range(left):
             self._timeline.after(duration * number / left, self._report, process)
-        if limit is not None and limit < duration:
+        if process.script.memory_bytes > process.spec.request.memory_bytes:
+            self._timeline.after(duration / 2, self._end, process, Cause.OUT_OF_MEMORY)
+        elif limit is not None and limit < duration:
             self._timeline.after(limit, self._end, process, Cause.TIMED_OUT)
         else:
             self._timeline.after(duration, self._end, process, Cause.EXITED)
@@ -154,7 +156,7 @@ class RunnerModel:
         code: int | None = None
         if cause is Cause.EXITED:
             spool[:] = [script.stdout_bytes, script.stderr_bytes]
-            code = script.exit_code
+            code = script.exit_code_of(attempt.n)
         wall_s = self._timeline.now - process.began if process.began >= 0 else 0.0
         sizes = (spool[0], spool[1])
         outcome = outcome_of(attempt, cause, code, wall_s, sizes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tests.simulation.commands import script_of
+from tests.simulation.start_checks import StartChecks
 from tests.simulation.violations import Violation, demand
 
 from alb_core import limits, zk, znodes
@@ -48,6 +49,7 @@ class TableChecks:
         self.cancelled: set[str] = set()
         self.drains: dict[str, Drain] = {}  #: As the table has them, by worker.
         self.counts: Counter[str] = Counter()
+        self.starts = StartChecks(cluster, self)
 
     def known(self, task_id: str) -> TaskRecord | None:
         """Return the record that the table holds of a task."""
@@ -75,6 +77,7 @@ class TableChecks:
             demand(not touched, "every_write_is_fenced", f"{client} wrote tasks without a batch")
         for task_id in touched:
             self._on_task(task_id, writes)
+        self.starts.after_transaction()
 
     def _on_claim(self, client: str, writes: Mapping[str, zk.Operation]) -> None:
         epoch = znodes.decode(znodes.EpochNode, znodes.EPOCH, _data(writes[znodes.EPOCH])).epoch
@@ -241,14 +244,23 @@ class TableChecks:
             f"{name} was placed at {attempt.placed}, drained: {drain}",
         )
         if record.spec.on_lost is OnLost.FAIL:
-            started = self._cluster.invariants.execution.starts_of(record.id)
-            demand(not started, "no_second_start_with_on_lost_fail", f"{name} although it started {started}")
+            execution = self._cluster.invariants.execution
+            started = execution.starts_of(record.id)
+            again = execution.may_start_again(record)
+            demand(again, "no_second_start_with_on_lost_fail", f"{name} although it started {started}")
+        self.starts.on_placed(self.known(record.id), record, attempt)
         self.assigned[record.id, attempt.n] = attempt
         self.counts["placed"] += 1
 
     def _on_attempt_changed(self, record: TaskRecord, before: Attempt, after: Attempt) -> None:
         name = f"{record.id} attempt {after.n} on {after.incarnation}"
-        moved = msgspec.structs.replace(before, state=after.state, ended=after.ended, ended_as=after.ended_as)
+        moved = msgspec.structs.replace(
+            before,
+            state=after.state,
+            ended=after.ended,
+            ended_as=after.ended_as,
+            exit_code=after.exit_code,
+        )
         demand(moved == after, "an_attempt_keeps_its_worker", f"{name}: {before} became {after}")
         if before.state is after.state:
             return
@@ -285,6 +297,7 @@ class TableChecks:
         self.results[task_id] = result
         self.ended_at[task_id] = self._cluster.timeline.now
         self.counts["results"] += 1
+        self.starts.on_result(before, result)
         if result.attempt == 0:
             fits = result.state in (TaskState.LOST, TaskState.CANCELLED)
             demand(fits, "a_result_comes_from_an_attempt", f"{task_id}: {result}")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from tests.simulation.commands import Script
+from tests.simulation.commands import MENDS, Script
 
 from alb_core import codec, ids
 from alb_core.files import FileRef
 from alb_core.resources import Request
-from alb_core.spec import OnLost, TaskSpec
+from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
 
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
@@ -37,15 +38,40 @@ class UserTask(msgspec.Struct, frozen=True, eq=False):
     #: The same id with another specification: must be refused.
 
 
-def draw_task(draws: random.Random, number: int, user: str) -> UserTask:
-    """Draw a task. Every worker could run it."""
+def draw_retry(draws: random.Random) -> Retry:
+    """Draw when a task is tried again."""
+    times = draws.choice((0, 0, 1, 3))
+    return Retry(
+        times=times,
+        exit_codes=draws.choice(((), (), (MENDS, 127))),
+        delay_s=draws.choice((0.0, 0.5, 4.0)),
+        delay_s_max=8.0,
+        memory_factor=draws.choice((1.0, 2.0)) if times else 1.0,
+    )
+
+
+def draw_start(draws: random.Random, earlier: Sequence[str]) -> Start:
+    """Draw what a task waits for, among it perhaps some of these tasks."""
+    what = draws.random()
+    if what < 0.25 and earlier:
+        chosen = draws.sample(earlier, min(len(earlier), draws.choice((1, 1, 2))))
+        return Start(dependencies=tuple(Dependency(draws.choice(tuple(After)), each) for each in chosen))
+    if what < 0.32:
+        return Start(singleton=True)
+    return Start(hold=what > 0.97, delay_s=draws.choice((2.0, 8.0)) if 0.9 < what < 0.95 else 0.0)
+
+
+def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[str] = ()) -> UserTask:
+    """Draw a task, which may wait for some of those before it. Every worker could run it."""
+    retry, start = draw_retry(draws), draw_start(draws, earlier)
     script = Script(
         duration_s=round(min(draws.expovariate(1 / draws.choice((0.2, 2.0, 6.0))), 20.0), 3),
-        exit_code=draws.choice((0, 0, 0, 1, 42)),
+        exit_code=draws.choice((0, 0, 0, 1, MENDS)),
         stdout_bytes=draws.choice((0, 10, 300, 4096, 4097, 12_000)),
         stderr_bytes=draws.choice((0, 0, 50)),
         obedient=draws.random() < 0.8,
         increments=draws.choice((0, 0, 0, 1, 7)),
+        memory_bytes=500 if draws.random() < 0.1 else 0,
     )
     spec = TaskSpec(
         command=script.words(),
@@ -54,7 +80,9 @@ def draw_task(draws: random.Random, number: int, user: str) -> UserTask:
         request=Request(cpus=draws.choice((0.5, 1.0, 1.0)), memory_bytes=draws.choice((0, 300, 1000))),
         priority=draws.choice((0, 0, 5)),
         on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),
-        name=f"task {number}",
+        name="nightly" if start.singleton else f"task {number}",
+        retry=retry,
+        start=start,
         files=tuple(FILES[n] for n in range(draws.choice((0, 0, 0, 1, 2)))),
     )
     task_id = ids.uuid7(1_700_000_000_000 + number, draws.randbytes(10))
@@ -78,11 +106,13 @@ class Workload:
         draws, knobs = self._draws, self._cluster.knobs
         end = knobs.safety_s * LATEST
         burst = draws.random() < 0.3
-        for number in range(knobs.tasks):
+        earlier: dict[str, list[str]] = {client.name: [] for client in self._cluster.clients}
+        moments = sorted(draws.uniform(0.0, 2.0 if burst else end) for _ in range(knobs.tasks))
+        for number, when in enumerate(moments):
             client = draws.choice(self._cluster.clients)
-            task = draw_task(draws, number, client.user)
+            task = draw_task(draws, number, client.user, earlier[client.name])
             self.tasks[task.id] = task
-            when = draws.uniform(0.0, 2.0 if burst else end)
+            earlier[client.name].append(task.id)
             self._later(when, client.submit, task)
             self._plan_more(task, client, when, end)
 

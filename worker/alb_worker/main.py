@@ -16,16 +16,18 @@ from typing import Final
 from alb_core.config import WorkerConfig
 from alb_core.errors import ConfigError
 from alb_core.io import clock, logs
+from alb_core.io.alarm import Alarm
 from alb_core.io.descriptors import allow_open_files
 from alb_core.io.session import Session
 from alb_core.znodes import WorkerNode
 from alb_worker.core.actions import Exit
 from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
-from alb_worker.shell import capacity, leftovers
+from alb_worker.shell import capacity, guests, leftovers, plugins
 from alb_worker.shell.agent import Agent, Inbox
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
+from alb_worker.shell.kind_desk import KindDesk, too_slow
 from alb_worker.shell.load import LoadMeter, machine_counters
 from alb_worker.shell.runner_link import RunnerLink
 from alb_worker.shell.spool import Spool
@@ -63,10 +65,12 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
     with ExitStack() as stack:
         work_dir = config.work_dir or f"/var/tmp/alb-{os.geteuid()}/{config.name}"  # noqa: S108 (locked, owner checked)
         stack.callback(leftovers.lock_work_dir(work_dir).close)
+        guests.open_way(work_dir, config.allow_run_as)
         _kill_leftovers(work_dir, logger)
         machine = capacity.examine(config.net_interface)
-        offered, notes = capacity.offer(config, machine)
-        for note in notes:
+        kinds, kind_notes = plugins.load_kinds()
+        offered, notes = capacity.offer(config, machine, plugins.labels_of(kinds))
+        for note in (*notes, *kind_notes):
             logs.write_note(logger, note)
         node = WorkerNode(
             worker=config.name,
@@ -77,9 +81,14 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         )
         spool = Spool(work_dir, config)
         stack.callback(spool.close)
-        increments = IncrementFiles(work_dir)
+        increments = IncrementFiles(work_dir, config.allow_run_as)
         stack.callback(increments.close)
-        runner = RunnerLink(worker=config.name, work_dir=work_dir, incarnation=node.incarnation)
+        runner = RunnerLink(
+            worker=config.name,
+            work_dir=work_dir,
+            incarnation=node.incarnation,
+            allow_run_as=config.allow_run_as,
+        )
         runner.start()
         stack.callback(runner.close)
         allow_open_files()  # only now: the runner was started before, so that commands see the usual limit
@@ -94,6 +103,9 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
             session=session,
             runner=runner,
             courier=courier,
+            kinds=KindDesk(
+                kinds, bound=Alarm(too_slow), worker=config.name, arch=offered.arch, home=work_dir
+            ),
             spool=spool,
             increments=increments,
             meter=LoadMeter(offered, machine_counters(machine)),

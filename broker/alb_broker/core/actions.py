@@ -136,6 +136,12 @@ class TaskKept(msgspec.Struct, frozen=True, gc=False):
     task: str
 
 
+class TaskSettled(msgspec.Struct, frozen=True, gc=False):
+    """Not for the shell: a placement or an end is in the table, and those who wait for the task may go on."""
+
+    task: str
+
+
 class IncrementsMarked(msgspec.Struct, frozen=True, gc=False):
     """Not for the shell: released with the mark of a task, it lets its first increments be stored."""
 
@@ -173,6 +179,7 @@ Action: TypeAlias = (
     | ClearStore
     | MeasureStore
     | TaskKept
+    | TaskSettled
     | IncrementsMarked
     | ResumeWanted
     | Exit

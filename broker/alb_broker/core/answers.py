@@ -174,9 +174,9 @@ class Answers:
             return task.record()
         return done.record if done is not None else None
 
-    def tell_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
-        """Answer with everything about one task."""
-        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record))
+    def tell_task(self, client: Client, query: QueryTask, record: TaskRecord, why: str = "") -> None:
+        """Answer with everything about one task, and why it waits if it does."""
+        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, why=why))
 
     def tell_past_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
         """Answer with what the results store remembers of a task."""
@@ -233,7 +233,7 @@ class Answers:
 def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int) -> ClusterPage:
     """Return the state of the cluster as its leader sees it."""
     table = state.table
-    counts = {kind.value: table.counts[kind] for kind in (TaskState.QUEUED, TaskState.RUNNING)}
+    counts = {kind.value: table.counts[kind] for kind in TaskState if not kind.terminal}
     return ClusterPage(
         seq=seq,
         broker=state.node.broker,

@@ -8,21 +8,35 @@ from __future__ import annotations
 
 from typing import Final
 
-from alb_broker.core.actions import Action, IncrementsMarked, ResumeWanted, SendToWorker, TaskKept
+from alb_broker.core.actions import (
+    Action,
+    IncrementsMarked,
+    ResumeWanted,
+    SendToWorker,
+    TaskKept,
+    TaskSettled,
+)
 from alb_broker.core.ledger import Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
+from alb_broker.core.retries import wants_more_memory
 from alb_broker.core.state import State
-from alb_broker.core.table import DoneTask
-from alb_broker.core.task import (
+from alb_broker.core.steps import (
     CancelAsked,
+    DependenciesMet,
+    Doomed,
     Ended,
+    Freed,
+    HoldAsked,
     Placed,
+    ReleaseAsked,
     Returned,
     Step,
-    Task,
     WorkerLost,
 )
+from alb_broker.core.table import DoneTask
+from alb_broker.core.task import Task
+from alb_broker.core.ward_desk import WardDesk
 from alb_broker.core.workers import Worker
 from alb_core import zk, znodes
 from alb_core.bounds import settled
@@ -55,26 +69,27 @@ class Book:
     def __init__(self, state: State, resumption: Resumption) -> None:
         self._state: Final = state
         self._resumption: Final = resumption
+        self.ward: Final = WardDesk(state)  #: Watches where attempts fail.
 
     # --- steps ----------------------------------------------------------------------------------------------
 
-    def accept(self, task: Task, peer: bytes) -> None:
-        """A new task enters the table; its client hears it when that is durable."""
+    def accept(self, task: Task, peer: bytes, why: str) -> None:
+        """A new task enters the table; its client hears it when that is durable, and why it waits."""
         state = self._state
         state.table.add(task)
-        state.queue.add(task)
+        state.holds.know(task)
+        state.line_up(task)
         state.counters["tasks_accepted"] += 1
         state.ledger.write(
             Lane.SUBMISSIONS,
             task.id,
             (zk.Create(znodes.task_path(task.id), znodes.encode(task.record())),),
-            self._accept_releases(task, peer),
+            self._accept_releases(task, peer, why),
             task.user,
         )
 
-    def _accept_releases(self, task: Task, peer: bytes) -> tuple[Action, ...]:
-        accepted = self._state.client(peer, Accepted(id=task.id))
-        why = self._state.workers.why_never(task.spec.request)
+    def _accept_releases(self, task: Task, peer: bytes, why: str) -> tuple[Action, ...]:
+        accepted = self._state.client(peer, Accepted(id=task.id, state=task.state))
         return (accepted, *self._moves(task, why=why)) if why else (accepted,)
 
     def place(self, task: Task, worker: Worker, decision: Decision, at: float) -> None:
@@ -105,22 +120,31 @@ class Book:
     def _place_releases(self, task: Task, worker: Worker, attempt: AttemptId) -> tuple[Action, ...]:
         run = self.run_message(task, attempt)
         order = ResumeWanted(attempt) if run is None else self._state.worker(worker.peer, run)
-        return (order, *self._moves(task, worker=worker.name))
+        return (order, *self._moves(task, worker=worker.name), *self._settles(task))
 
     def end(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, at: float) -> None:
         """An attempt that may deliver did: the task has its result, or is queued again."""
         state = self._state
-        waited = task.state is TaskState.QUEUED
+        waited, failures = task.state is TaskState.QUEUED, task.failures
+        more = wants_more_memory(task.spec, outcome)
         reason = self._step(
             task,
-            Ended(state.clock.time(at), n=attempt.n, outcome=outcome, crash_limit=state.config.crash_limit),
+            Ended(
+                state.clock.time(at),
+                n=attempt.n,
+                outcome=outcome,
+                crash_limit=state.config.crash_limit,
+                memory_max=state.workers.largest_memory(task.request) if more else 0,
+            ),
         )
         attempt_id = AttemptId(task.id, attempt.n)
         self.release(task, worker, attempt_id)
+        self.ward.on_end(task, worker, outcome)
         if outcome.cause in RETURNED:
             state.counters[RETURNED[outcome.cause]] += 1
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
-        if waited and task.state is TaskState.QUEUED:
+        state.counters["tasks_retried"] += task.failures - failures
+        if waited and task.state is TaskState.QUEUED and task.failures == failures:
             self._save(task, (acknowledgement,))
         else:
             self._settle(task, reason, (acknowledgement,))
@@ -164,6 +188,36 @@ class Book:
         else:
             self._save(task, (noted, *self._kills(task, at)))
 
+    def note_met(self, task: Task, met: tuple[int, ...]) -> None:
+        """Some of what a held task waits for came true: written down, for it may be forgotten."""
+        self._step(task, DependenciesMet(self._state.now(), met=met))
+        self._save(task, ())
+
+    def free(self, task: Task) -> None:
+        """Nothing keeps a held task any more: it is queued."""
+        self._step(task, Freed(self._state.now()))
+        self._state.holds.unwatch(task)
+        self._state.line_up(task)
+        self._save(task, self._moves(task, why=self._state.workers.why_never(task.request)))
+
+    def doom(self, task: Task, why: str) -> None:
+        """What a held task waits for cannot come true any more: it ends."""
+        self._settle(task, self._step(task, Doomed(self._state.now(), why=why)), ())
+
+    def hold(self, task: Task, by: str) -> None:
+        """Somebody wants a task that waits not to be placed; a second wish changes nothing."""
+        if not task.held_by:
+            why = self._step(task, HoldAsked(self._state.now(), by=by))
+            self._state.line_up(task)
+            self._save(task, self._moves(task, why=why))
+
+    def let_go(self, task: Task) -> None:
+        """Nobody holds a task any more; whether it is queued then is judged as ever."""
+        if task.state is TaskState.HELD and (task.held_by or not task.released):
+            self._step(task, ReleaseAsked(self._state.now()))
+            self._state.line_up(task)
+            self._save(task, ())
+
     def mark_incremental(self, task: Task, marked: IncrementsMarked) -> None:
         """A task reports increments: write it down before the first of them is stored."""
         task.incremental = True
@@ -175,9 +229,9 @@ class Book:
         """Set aside what the attempt needs, on the worker and for the user."""
         if worker.holds(attempt):
             return
-        worker.reserve(attempt, task.spec.request)
+        worker.reserve(attempt, task.request)
         shares = self._state.table.reserved_cpus
-        shares[task.user] = shares.get(task.user, 0.0) + task.spec.request.cpus
+        shares[task.user] = shares.get(task.user, 0.0) + task.request.cpus
 
     def exit(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, and its report follows."""
@@ -196,7 +250,7 @@ class Book:
     def unshare(self, task: Task) -> None:
         """The user holds one attempt's processors less."""
         shares = self._state.table.reserved_cpus
-        left = shares.get(task.user, 0.0) - task.spec.request.cpus
+        left = shares.get(task.user, 0.0) - task.request.cpus
         if left > 1e-6:
             shares[task.user] = left
         else:
@@ -227,7 +281,7 @@ class Book:
             if watcher.window
         )
         resume = self._resumption.given(task) if task.incremental else None
-        defaults, spec = self._state.limits, task.spec
+        defaults, spec = self._state.limits, task.effective
         return Run(
             attempt=attempt,
             spec=task.spec_wire,
@@ -271,7 +325,7 @@ class Book:
             self._finish(task, releases)
             return
         if task.state is TaskState.QUEUED:
-            self._state.queue.add(task, first=True)
+            self._state.line_up(task, first=not task.not_before)  # it had its turn, unless it failed
             self._state.counters["tasks_requeued"] += 1
         self._save(task, (*releases, *self._moves(task, why=reason)))
 
@@ -289,6 +343,7 @@ class Book:
         assert result is not None  # noqa: S101 (a terminal task has its result)
         record = task.record()
         state.table.remove(task)
+        state.holds.forget(task)
         state.table.finish(DoneTask(task.id, result.finished, record, task.submitter))
         state.counters["tasks_finished"] += 1
         finished = Finished(id=task.id, result=result)
@@ -298,6 +353,7 @@ class Book:
             client = state.clients.get(peer)
             if client is not None:
                 client.unacknowledged[task.id] = state.at
+        kept = (TaskKept(task.id),) if state.table.archives else ()
         state.ledger.write(
             Lane.RESULTS,
             task.id,
@@ -305,7 +361,7 @@ class Book:
                 zk.Delete(znodes.task_path(task.id)),
                 zk.Create(znodes.done_path(task.id), znodes.encode(record)),
             ),
-            (*releases, *told, TaskKept(task.id)) if state.table.archives else (*releases, *told),
+            (*releases, *told, *self._settles(task), *kept),
         )
         state.note(
             "task_finished",
@@ -318,6 +374,10 @@ class Book:
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
         )
+
+    def _settles(self, task: Task) -> tuple[Action, ...]:
+        """Return what lets others go on that wait for the task, once its step is in the table."""
+        return (TaskSettled(task.id),) if self._state.holds.concerns(task.id) else ()
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
         curious = [peer for peer, watcher in task.watchers.items() if watcher.moves]

@@ -16,6 +16,7 @@ from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
+from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
 from alb_broker.core.task import Task, Watcher
@@ -46,12 +47,14 @@ from alb_core.messages import (
     Welcome,
 )
 from alb_core.notes import Level
-from alb_core.spec import check_spec, digest, too_large
+from alb_core.spec import TaskSpec, check_spec, digest, too_large
 from alb_core.tasks import TaskRecord, TaskState
 
 FINISHED_RESEND_S: Final = 2.0
 FINISHED_RESEND_MAX: Final = 200
 #: Results sent again to one client in one tick.
+FULL_S: Final = 10.0
+#: After a submission was told to come again, which it does after a second, so long at least.
 RECORD_BYTES: Final = 256
 #: Of a task's record, about so many besides its specification.
 _NO_STORE: Final = (
@@ -72,6 +75,7 @@ class ClientDesk:
         limits_desk: What they want tasks to be limited to.
         past: Tasks that the table does not hold any more.
         works: What was done well already.
+        starts: Decides when tasks are queued.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the desks behind this one)
@@ -84,12 +88,15 @@ class ClientDesk:
         limits_desk: LimitsDesk,
         past: Past,
         works: Works,
+        starts: StartDesk,
     ) -> None:
         self._state: Final = state
         self._book: Final = book
         self._relay: Final = relay
         self._answers: Final = answers
         self._past: Final = past
+        self._starts: Final = starts
+        self._full_at = float("-inf")  #: Own clock, when a submission was turned away for want of room.
         self._recalls: dict[int, str] = {}  #: Reads of finished tasks under way: token to id.
         self._unread: list[str] = []  #: Reads that got no answer.
         self._recalled: dict[str, list[tuple[bytes, Message]]] = {}
@@ -105,6 +112,7 @@ class ClientDesk:
             **drain_desk.handlers(),
             **limits_desk.handlers(),
             **works.handlers(),
+            **starts.handlers(),
             QueryTask: self._on_query_task,
         }
 
@@ -203,7 +211,7 @@ class ClientDesk:
             self._state.counters["tasks_rejected"] += 1
             state.tell(client.peer, Rejected(id=message.id[:80], code="invalid", why=why))
 
-    def _admit(self, client: Client, message: Submit) -> str | None:
+    def _admit(self, client: Client, message: Submit) -> str | None:  # noqa: PLR0911 (one return a rule)
         """Accept a new task, or return what is wrong with it."""
         state = self._state
         wire = bytes(message.spec)
@@ -220,7 +228,7 @@ class ClientDesk:
             why = _NO_STORE
         if why is not None:
             return why
-        if not state.table.admits(client.user, len(wire)):
+        if not self._has_room(client, spec, len(wire)):
             state.counters["submissions_busy"] += 1
             state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S))
             return None
@@ -230,13 +238,28 @@ class ClientDesk:
             user=client.user,
             digest=digest(wire),
             spec=spec,
-            submitted=state.now(),
+            submitted=state.holds.moment(client.user, spec.name, state.now()),
         )
-        task = Task(record, len(wire) + RECORD_BYTES, wire)
+        begun = self._starts.begin(record)
+        if isinstance(begun, str):
+            return begun
+        task = Task(begun, len(wire) + RECORD_BYTES, wire)
         task.submitter = client.peer
         state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
-        self._book.accept(task, client.peer)
+        self._book.accept(task, client.peer, self._starts.why(task))
         return None
+
+    def _has_room(self, client: Client, spec: TaskSpec, size_bytes: int) -> bool:
+        """Tell whether a new task is taken: where there is room, but not before others that it waits for.
+
+        Those may have been told to come again: it would take their room, and wait for them in vain.
+        """
+        state = self._state
+        if not state.table.admits(client.user, size_bytes):
+            self._full_at = state.at
+            return False
+        full = state.at - self._full_at < FULL_S
+        return not (full and self._starts.awaits_unknown(spec.start))
 
     def _meet_again(self, client: Client, message: Submit, task: Task) -> None:
         """The same id again: the same task, or a conflict."""
@@ -277,7 +300,8 @@ class ClientDesk:
         watcher = Watcher(message.moves, message.window, message.stdout, message.stderr)
         state.clients.watch(client, task, watcher)
         n, worker = task.assignment()
-        state.tell(client.peer, TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker))
+        why = self._starts.why(task)
+        state.tell(client.peer, TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker, why=why))
         if message.window:
             self._relay.grant_both(client.peer, task, watcher)
 
@@ -311,7 +335,7 @@ class ClientDesk:
     def _on_query_task(self, client: Client, query: QueryTask) -> None:
         task = self._state.table.live.get(query.id)
         if task is not None:
-            self._answers.tell_task(client, query, task.record())
+            self._answers.tell_task(client, query, task.record(), self._starts.why(task))
         elif query.id in self._state.table.done:
             self._with_record(client, query, self._answers.tell_task)
         else:

@@ -35,6 +35,7 @@ class Dump(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     policy_failures: int
     counters: dict[str, int]
+    held: tuple[TaskRecord, ...]
     queue: tuple[TaskRecord, ...]
     running: tuple[TaskRecord, ...]
     stories: dict[str, tuple[str, ...]]
@@ -69,6 +70,7 @@ def dump(state: State, why: str) -> bytes:
         policy=state.placer.name,
         policy_failures=state.placer.failures,
         counters=dict(state.counters),
+        held=tuple(task.record() for task in live if task.state is TaskState.HELD),
         queue=tuple(task.record() for task in live if task.state is TaskState.QUEUED),
         running=tuple(task.record() for task in live if task.state is TaskState.RUNNING),
         stories={task.id: task.story for task in live if task.state is TaskState.RUNNING},

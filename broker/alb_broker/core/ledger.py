@@ -61,6 +61,13 @@ class Batch(msgspec.Struct, eq=False):
     token: int
     groups: list[Group]
     operations: tuple[zk.Operation, ...]
+    _keys: set[str] | None = None
+
+    def covers(self, key: str) -> bool:
+        """Tell whether any of its writes are about this; most batches are never asked."""
+        if self._keys is None:
+            self._keys = {group.key for group in self.groups}
+        return key in self._keys
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -176,8 +183,9 @@ class Ledger:
 
     def holds(self, key: str) -> bool:
         """Tell whether writes of a key wait, or are under way."""
-        under_way = self.batch.groups if self.batch is not None else ()
-        return key in self._waiting or any(group.key == key for group in (*under_way, *self._one_by_one))
+        if key in self._waiting or any(group.key == key for group in self._one_by_one):
+            return True
+        return self.batch is not None and self.batch.covers(key)
 
     def wants_commit(self) -> bool:
         """Tell whether a batch should leave now."""

@@ -181,6 +181,10 @@ def record_of(
         return None, f"its row in the results store cannot be read: {error}"
     for name in more.truncated:
         told[name] = msgspec.structs.replace(told[name], truncated=True)
+    attempts = tuple(
+        msgspec.structs.replace(attempt, exit_code=row.exit_code) if attempt.n == row.attempt else attempt
+        for attempt in attempts
+    )
     record = TaskRecord(
         id=row.task,
         state=state,

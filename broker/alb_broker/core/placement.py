@@ -99,7 +99,7 @@ class Placer:
             return any(fits(request, worker.capacity) for request in entitled)
 
         def offer(task: Task) -> Offered:
-            request = task.spec.request
+            request = task.request
             if nowhere.cover(request):
                 return Offered.NO_ROOM
             found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX)
@@ -115,6 +115,8 @@ class Placer:
                     nowhere.add(request)
                     return Offered.NO_ROOM
                 found = [soonest]
+            elif len(found) > 1 and task.failed_on:
+                found = [worker for worker in found if worker.name != task.failed_on]
             worker = self._choose(task, found, context)
             if worker is None:
                 return Offered.DECLINED
@@ -145,14 +147,14 @@ class Placer:
         self._decided = self.name
         if context.at >= self._rests_until:
             try:
-                return _checked(self.policies[self.name](task.spec, candidates, context), candidates)
+                return _checked(self.policies[self.name](task.effective, candidates, context), candidates)
             except Exception as error:  # noqa: BLE001 (a policy is foreign code: whatever it does, tasks go on)
                 self.failures += 1
                 self._rests_until = context.at + POLICY_RESTS_S
                 fields = {"policy": self.name, "error": repr(error)[:200], "rests_s": POLICY_RESTS_S}
                 self.notes.append(Note("policy_failed", fields, Level.WARNING))
         self._decided = DEFAULT_POLICY
-        return self.policies[DEFAULT_POLICY](task.spec, candidates, context)
+        return self.policies[DEFAULT_POLICY](task.effective, candidates, context)
 
 
 def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | None:

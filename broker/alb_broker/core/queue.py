@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 from alb_broker.core.task import Task
 from alb_core.resources import Request
-from alb_core.tasks import TaskState
 
 Key: TypeAlias = tuple[str, int, Request]
 
@@ -35,7 +34,7 @@ class WaitingGroup:
     def __init__(self, key: Key) -> None:
         self.key = key
         self.tasks: deque[Task] = deque()
-        #: May hold tasks that left the queue otherwise (cancelled, adopted): they are skipped at the head.
+        #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
         self.blocked = False  #: Its head fitted nowhere, and no room that could fit it has grown since.
         self.declined = False  #: The policy wanted its head to wait when it was last asked.
 
@@ -43,7 +42,7 @@ class WaitingGroup:
         """Return the oldest task that still waits."""
         while self.tasks:
             task = self.tasks[0]
-            if task.state is TaskState.QUEUED:
+            if task.waits_for_room:
                 return task
             self.tasks.popleft()
         return None
@@ -74,7 +73,7 @@ class Queue:
         """Offer what was held back."""
         held, self._held = self._held, []
         for task, first in held:
-            if task.state is TaskState.QUEUED:
+            if task.waits_for_room:
                 self.add(task, first=first)
 
     def add(self, task: Task, *, first: bool = False) -> None:
@@ -87,7 +86,7 @@ class Queue:
         if self._held_back(task):
             self._held.append((task, first))
             return
-        key = (task.user, task.spec.priority, task.spec.request)
+        key = (task.user, task.spec.priority, task.request)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = WaitingGroup(key)

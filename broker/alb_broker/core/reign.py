@@ -20,6 +20,7 @@ from alb_broker.core.actions import (
     ResumeWanted,
     SendToClient,
     TaskKept,
+    TaskSettled,
     TellDepots,
     WriteDump,
 )
@@ -31,6 +32,7 @@ from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
+from alb_broker.core.fates import Fates
 from alb_broker.core.file_desk import FileDesk
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
@@ -40,6 +42,7 @@ from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.takeover import Takeover
@@ -99,6 +102,7 @@ class Reign:
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
         self._works: Final = Works(state)
+        self._starts: Final = StartDesk(state, self._book, Fates(state))
         self._clients: Final = ClientDesk(
             state,
             self._book,
@@ -108,6 +112,7 @@ class Reign:
             self._limits,
             Past(state),
             self._works,
+            self._starts,
         )
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
@@ -269,6 +274,8 @@ class Reign:
         return ledger.pending >= GOOD_BATCH and ledger.may_commit and self._suspended_at is None
 
     def _end_turn(self) -> None:
+        if self.phase is Phase.LEADING:
+            self._starts.end_turn()
         if self.phase is Phase.LEADING and self._config_known:
             self._place()
         self._archive.end_turn()
@@ -310,6 +317,8 @@ class Reign:
             self._clients.tick()
             self._answers.tick()
             self._works.tick()
+            self._starts.tick()
+            self._book.ward.tick()
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()
@@ -348,8 +357,7 @@ class Reign:
         self._progress_at = state.at
         placed = state.counters["tasks_placed"]
         if not any(
-            state.workers.candidates(task.spec.request, 1)
-            for task in islice(state.queue.unplaced(), HEADS_MAX)
+            state.workers.candidates(task.request, 1) for task in islice(state.queue.unplaced(), HEADS_MAX)
         ):
             self._stuck = None
         elif self._stuck is None or self._stuck[1] != placed:
@@ -373,6 +381,8 @@ class Reign:
         for action in released:
             if type(action) is TaskKept:
                 self.state.table.keep(action.task)
+            elif type(action) is TaskSettled:
+                self._starts.on_settled(action.task)
             elif type(action) is IncrementsMarked:
                 self._inflow.on_marked(action)
             elif type(action) is ResumeWanted:

@@ -59,6 +59,7 @@ class Repair:
             return True
         live, done = (self._state.read_task(node) for node in event.nodes)
         self._forget(task_id)
+        self._state.holds.ended(task_id)
         if self._times[task_id] > REPAIRS_MAX:
             path = znodes.task_path(task_id)
             self._state.set_aside(path, "writes to it are refused again and again; look at it with zkCli")
@@ -90,14 +91,16 @@ class Repair:
                 worker.foreign.add(attempt_id)
                 worker.order_end(attempt_id)
         state.table.remove(task)
+        state.holds.forget(task)
         task.state = TaskState.LOST  # whoever still holds the object (the queue) passes over it
 
     def _know(self, record: TaskRecord) -> None:
         state = self._state
         task = Task(record, len(znodes.encode(record)))
         state.table.add(task)
-        if task.state is TaskState.QUEUED:
-            state.queue.add(task)
+        state.holds.know(task)
+        if task.state is not TaskState.RUNNING:
+            state.line_up(task)
         for attempt in task.live():
             worker = state.workers.find(attempt.worker, attempt.incarnation)
             if worker is None:  # not known here: judged like any other that is silent

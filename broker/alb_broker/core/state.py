@@ -13,11 +13,13 @@ import msgspec
 
 from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.clients import Clients
+from alb_broker.core.holds import Holds
 from alb_broker.core.ledger import Ledger
 from alb_broker.core.placement import Placer
 from alb_broker.core.queue import Queue
 from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.table import Table
+from alb_broker.core.task import Task
 from alb_broker.core.workers import Workers
 from alb_broker.policies import Policy
 from alb_core import zk, znodes
@@ -25,7 +27,7 @@ from alb_core.bounds import NO_LIMITS
 from alb_core.config import BrokerConfig
 from alb_core.messages import ToClient, ToWorker
 from alb_core.notes import Level, Note
-from alb_core.tasks import TaskRecord
+from alb_core.tasks import TaskRecord, TaskState
 from alb_core.znodes import BrokerNode
 
 
@@ -105,6 +107,7 @@ class State:
         )
         self.store: Final = StoreDesk(self, enabled=bool(config.store))
         self.queue: Final = Queue(self.store.holds_back)
+        self.holds: Final = Holds()
         self.workers: Final = Workers()
         self.clients: Final = Clients()
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
@@ -163,6 +166,22 @@ class State:
         except znodes.UnreadableNode as error:
             self.set_aside(error.path, error.why)
             return None
+
+    def line_up(self, task: Task, *, first: bool = False) -> None:
+        """Let a task wait where it belongs: among the held ones, for its time, or in the queue.
+
+        Args:
+            task: HELD or QUEUED.
+            first: In the queue, before its likes.
+        """
+        if task.state is TaskState.HELD:
+            self.holds.watch(task)
+            return
+        task.postponed = task.not_before > self.now()
+        if task.postponed:
+            self.holds.alarms.set(task.id, task.not_before)
+        else:
+            self.queue.add(task, first=first)
 
     def take_out(self) -> list[Action]:
         """Return, and forget, the actions that wait for no commit."""

@@ -112,7 +112,7 @@ class Table:
             pending = self._pending[task.user] = _Pending()
         pending.tasks += 1
         pending.bytes += task.size_bytes
-        self.files.add(task.spec.files)
+        self.files.add(task.spec.luggage)
         if task.spec.checkpoints and task.attempts:
             self.files.sought[task.id] = None
 
@@ -129,7 +129,7 @@ class Table:
         self.counts[task.state] -= 1
         self._pending_bytes -= task.size_bytes
         pending = self._pending[task.user]
-        self.files.remove(task.spec.files)
+        self.files.remove(task.spec.luggage)
         self.files.forget(task.id)
         pending.tasks -= 1
         pending.bytes -= task.size_bytes

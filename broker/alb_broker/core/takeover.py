@@ -158,18 +158,22 @@ class Takeover:
     def _complete(self) -> None:
         """Queue what waits, oldest first."""
         state = self._state
-        waiting = [task for task in state.table.live.values() if task.state is TaskState.QUEUED]
-        waiting.sort(key=attrgetter("id"))  # two stable sorts by one key each take a quarter of one by both
-        waiting.sort(key=attrgetter("submitted"))
-        for task in waiting:
-            state.queue.add(task)
+        live = list(state.table.live.values())
+        live.sort(key=attrgetter("id"))  # two stable sorts by one key each take a quarter of one by both
+        live.sort(key=attrgetter("submitted"))
+        for task in live:
+            state.holds.know(task)
+            if task.state is not TaskState.RUNNING:
+                state.line_up(task)
+        counts = state.table.counts
         self.complete = True
         state.note(
             "table_loaded",
             Level.INFO,
             epoch=state.epoch,
-            queued=len(waiting),
-            running=len(state.table.live) - len(waiting),
+            held=counts[TaskState.HELD],
+            queued=counts[TaskState.QUEUED],
+            running=counts[TaskState.RUNNING],
             done=len(state.table.done),
             set_aside=len(state.table.set_aside),
         )

@@ -11,61 +11,32 @@ from typing import Any, Final
 
 import msgspec
 
+from alb_broker.core import retries
+from alb_broker.core.outcomes import result_of
+from alb_broker.core.steps import (
+    CancelAsked,
+    DependenciesMet,
+    Doomed,
+    Ended,
+    Freed,
+    HoldAsked,
+    Placed,
+    ReleaseAsked,
+    Returned,
+    Step,
+    WorkerLost,
+)
 from alb_core import codec
 from alb_core.errors import InvalidTransition
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId
-from alb_core.spec import OnLost, TaskSpec
-from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, Result, TaskRecord, TaskState
+from alb_core.resources import Request
+from alb_core.spec import OnLost, TaskSpec, delay_before_retry
+from alb_core.tasks import Attempt, AttemptState, Cause, Result, TaskRecord, TaskState
 
 STORY_LENGTH: Final = 12
 ATTEMPTS_KEPT: Final = 16
 #: Attempts that are over beyond these are dropped from the record; their numbers are never reused.
-
-
-class Step(msgspec.Struct, frozen=True, gc=False):
-    """The base of what may happen to a task. `at` is cluster time."""
-
-    at: float
-
-
-class Placed(Step, frozen=True):
-    """A worker was chosen."""
-
-    worker: str
-    incarnation: str
-    epoch: int
-    policy: str = ""
-    candidates: int = 0
-    ahead: bool = False
-
-
-class Ended(Step, frozen=True):
-    """A live (or lost, but not superseded) attempt delivered its outcome."""
-
-    n: int
-    outcome: Outcome
-    crash_limit: int
-
-
-class WorkerLost(Step, frozen=True):
-    """The worker of a live attempt is thought lost."""
-
-    n: int
-    worker: str
-    crash_limit: int
-    ahead: bool = False
-    #: It waited there for room, as far as the leader knows: no fault of the task.
-
-
-class Returned(Step, frozen=True):
-    """The worker of a lost attempt is back, and still has it."""
-
-    n: int
-
-
-class CancelAsked(Step, frozen=True):
-    """Somebody wants the task to end."""
 
 
 class Task:
@@ -84,9 +55,17 @@ class Task:
         "cancel",
         "crashes",
         "digest",
+        "effective",
+        "failures",
+        "held_by",
         "id",
         "incremental",
+        "memory_bytes",
+        "met",
+        "not_before",
+        "postponed",
         "queued_since",
+        "released",
         "result",
         "resume",
         "size_bytes",
@@ -108,6 +87,15 @@ class Task:
         self.state = record.state
         self.attempts: tuple[Attempt, ...] = record.attempts
         self.crashes = record.crashes
+        self.failures = record.failures
+        self.memory_bytes = record.memory_bytes
+        self.effective = retries.with_memory(record.spec, record.memory_bytes)
+        #: Its specification with the memory that its next attempt is given.
+        self.not_before = record.not_before
+        self.held_by = record.held_by
+        self.released = record.released
+        self.met = record.met
+        self.postponed = False  #: QUEUED, and not to be offered before `not_before`.
         self.cancel = record.cancel
         self.result = record.result
         self.incremental = record.incremental or record.spec.steps > 0 or bool(record.spec.checkpoints)
@@ -122,7 +110,24 @@ class Task:
     @property
     def spec_wire(self) -> msgspec.Raw:
         """The specification as it goes to a worker."""
-        return msgspec.Raw(self._spec_wire or codec.encode_spec(self.spec))
+        wire = b"" if self.memory_bytes else self._spec_wire
+        return msgspec.Raw(wire or codec.encode_spec(self.effective))
+
+    @property
+    def request(self) -> Request:
+        """What its next attempt reserves, and the one that lives has."""
+        return self.effective.request
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether it may be placed now."""
+        return self.state is TaskState.QUEUED and not self.postponed
+
+    @property
+    def failed_on(self) -> str:
+        """The worker on which its newest attempt failed by itself; empty: it did not."""
+        newest = self.newest()
+        return newest.worker if newest is not None and newest.ended_as in retries.FAILURES else ""
 
     @property
     def story(self) -> tuple[str, ...]:
@@ -140,6 +145,12 @@ class Task:
             submitted=self.submitted,
             attempts=self.attempts,
             crashes=self.crashes,
+            failures=self.failures,
+            memory_bytes=self.memory_bytes,
+            not_before=self.not_before,
+            held_by=self.held_by,
+            released=self.released,
+            met=self.met,
             cancel=self.cancel,
             incremental=self.incremental,
             result=self.result,
@@ -187,12 +198,18 @@ class Task:
         self._moves = (*self._moves[-STORY_LENGTH:], (before, self.state, detail))
         return detail
 
-    def replace_attempt(self, n: int, state: AttemptState, ended: float = 0.0, ended_as: str = "") -> None:
+    def replace_attempt(
+        self,
+        n: int,
+        state: AttemptState,
+        ended: float = 0.0,
+        ended_as: str = "",
+        exit_code: int | None = None,
+    ) -> None:
         """Give attempt `n` another state, with the time and the manner of its end."""
+        told = {"state": state, "ended": ended, "ended_as": ended_as, "exit_code": exit_code}
         self.attempts = tuple(
-            msgspec.structs.replace(attempt, state=state, ended=ended, ended_as=ended_as)
-            if attempt.n == n
-            else attempt
+            msgspec.structs.replace(attempt, **told) if attempt.n == n else attempt
             for attempt in self.attempts
         )
 
@@ -215,6 +232,8 @@ class Task:
     def crash(self, at: float, crash_limit: int, why: str) -> str:
         """The infrastructure lost an attempt: queue again, or end the task."""
         self.crashes += 1
+        own = self.spec.retry.crash_limit
+        crash_limit = crash_limit if own is None else own
         if self.cancel:
             self.finish(Result(state=TaskState.CANCELLED, why="cancelled", finished=at))
             return f"{why}; it was cancelled"
@@ -238,11 +257,26 @@ class Task:
             self.state = TaskState.QUEUED
         return why
 
+    def try_again(self, at: float, why: str) -> str:
+        """An attempt failed by itself, and that was not the last one: queue again, after a while."""
+        self.failures += 1
+        self.not_before = at + delay_before_retry(self.spec.retry, self.failures)
+        self.queued_since = self.not_before
+        self.postponed = self.not_before > at
+        self.state = TaskState.QUEUED
+        return f"{why}; retry {self.failures} of {self.spec.retry.times}"
+
+    def give_memory(self, memory_bytes: int) -> None:
+        """Its next attempt reserves, and may use, so much."""
+        self.memory_bytes = memory_bytes
+        self.effective = retries.with_memory(self.spec, memory_bytes)
+
 
 def consistent(record: TaskRecord) -> bool:
     """Tell whether a record can be that of a live task: what waits has no live attempt, what runs has one."""
     runs = bool(record.attempts) and any(attempt.state is AttemptState.LIVE for attempt in record.attempts)
-    return record.result is None and record.state is (TaskState.RUNNING if runs else TaskState.QUEUED)
+    states = (TaskState.RUNNING,) if runs else (TaskState.QUEUED, TaskState.HELD)
+    return record.result is None and record.state in states
 
 
 class Watcher(msgspec.Struct):
@@ -270,6 +304,7 @@ def _place(task: Task, step: Placed) -> str:
         ahead=step.ahead,
     )
     task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
+    task.not_before = 0.0
     task.state = TaskState.RUNNING
     return f"a worker had room (attempt {n} on {step.worker})"
 
@@ -278,7 +313,7 @@ def _end(task: Task, step: Ended) -> str | None:
     outcome = step.outcome
     attempt = task.attempt(step.n)
     assert attempt is not None  # noqa: S101 (the caller found it)
-    task.replace_attempt(step.n, AttemptState.OVER, step.at, outcome.cause.value)
+    task.replace_attempt(step.n, AttemptState.OVER, step.at, outcome.cause.value, outcome.exit_code)
     if outcome.cause is Cause.GIVEN_BACK:
         return task.wait_again(step.at, outcome.why)
     if outcome.cause is Cause.EVICTED and task.spec.on_lost is OnLost.RERUN:
@@ -286,7 +321,14 @@ def _end(task: Task, step: Ended) -> str | None:
     crashed = outcome.cause in (Cause.INTERRUPTED, Cause.EVICTED)
     if crashed or (outcome.cause is Cause.KILLED and not task.cancel):
         return task.crash(step.at, step.crash_limit, outcome.why or f"worker {attempt.worker} interrupted it")
-    task.finish(_result(attempt, outcome, step.at))
+    if not task.cancel and retries.is_tried_again(task.spec, task.failures, outcome):
+        more = retries.more_memory(task.spec, task.memory_bytes, outcome, step.memory_max)
+        if not more.why_not:
+            task.give_memory(more.memory_bytes)
+            how = f"attempt {step.n} on {attempt.worker} {retries.told(outcome)}"
+            return task.try_again(step.at, how)
+        outcome = msgspec.structs.replace(outcome, why=more.why_not)
+    task.finish(result_of(attempt, outcome, step.at))
     return f"attempt {step.n} on {attempt.worker} {outcome.cause.value}"
 
 
@@ -296,48 +338,6 @@ def _end_lost(task: Task, step: Ended) -> str | None:
         task.replace_attempt(step.n, AttemptState.OVER, step.at, step.outcome.cause.value)
         return f"lost attempt {step.n} is over without a result"
     return _end(task, step)
-
-
-def _result(attempt: Attempt, outcome: Outcome, at: float) -> Result:
-    return Result(
-        state=_final_state(outcome),
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        why=outcome.why,
-        attempt=attempt.n,
-        worker=attempt.worker,
-        finished=at,
-        wall_s=outcome.wall_s,
-        cpu_s=outcome.cpu_s,
-        memory_bytes=outcome.memory_bytes,
-        stdout=outcome.stdout,
-        stderr=outcome.stderr,
-        output_open=outcome.output_open,
-        returned=outcome.returned,
-        unreturned=outcome.unreturned,
-        limit=outcome.limit,
-        mechanism=outcome.mechanism,
-        started=attempt.placed + outcome.waited_s if outcome.wall_s else 0.0,
-        read_bytes=outcome.read_bytes,
-        written_bytes=outcome.written_bytes,
-        value=outcome.value,
-    )
-
-
-def _final_state(outcome: Outcome) -> TaskState:
-    match outcome.cause:
-        case Cause.EXITED:
-            return TaskState.SUCCEEDED if outcome.exit_code == 0 else TaskState.FAILED
-        case Cause.TIMED_OUT:
-            return TaskState.TIMEOUT
-        case Cause.OUT_OF_MEMORY:
-            return TaskState.OOM
-        case Cause.OVER_LIMIT:
-            return TaskState.LIMIT
-        case Cause.KILLED:
-            return TaskState.CANCELLED
-        case _:
-            return TaskState.FAILED
 
 
 def _lose(task: Task, step: WorkerLost) -> str:
@@ -350,6 +350,33 @@ def _lose(task: Task, step: WorkerLost) -> str:
 def _return(task: Task, step: Returned) -> None:
     task.replace_attempt(step.n, AttemptState.LIVE)
     task.state = TaskState.RUNNING
+
+
+def _hold(task: Task, step: HoldAsked) -> str:
+    task.held_by = step.by
+    task.close_attempts()  # should a lost worker come back with one, that ends: nothing of it is to run
+    task.postponed = False
+    task.state = TaskState.HELD
+    return f"held by {step.by}"
+
+
+def _release(task: Task, _step: ReleaseAsked) -> None:
+    task.held_by = ""
+    task.released = True
+
+
+def _note_met(task: Task, step: DependenciesMet) -> None:
+    task.met = step.met
+
+
+def _free(task: Task, step: Freed) -> None:
+    task.state = TaskState.QUEUED
+    task.queued_since = step.at
+
+
+def _doom(task: Task, step: Doomed) -> str:
+    task.finish(Result(state=TaskState.CANCELLED, why=step.why, finished=step.at))
+    return step.why
 
 
 def _cancel_queued(task: Task, step: CancelAsked) -> None:
@@ -366,6 +393,13 @@ def _nothing(_task: Task, _step: CancelAsked) -> None:
 
 
 TASK_STEPS: Final[Mapping[tuple[TaskState, type[Step]], tuple[Callable[[Task, Any], str | None], str]]] = {
+    (TaskState.HELD, DependenciesMet): (_note_met, "some of what it waits for came true"),
+    (TaskState.HELD, Freed): (_free, "nothing keeps it any more"),
+    (TaskState.HELD, Doomed): (_doom, "what it waits for cannot come true"),
+    (TaskState.HELD, HoldAsked): (_hold, "held"),
+    (TaskState.HELD, ReleaseAsked): (_release, "released"),
+    (TaskState.HELD, CancelAsked): (_cancel_queued, "cancelled while it was held"),
+    (TaskState.QUEUED, HoldAsked): (_hold, "held"),
     (TaskState.QUEUED, Placed): (_place, "a worker had room"),
     (TaskState.QUEUED, Ended): (_end_lost, "an attempt thought lost delivered"),
     (TaskState.QUEUED, Returned): (_return, "its lost worker came back with it"),

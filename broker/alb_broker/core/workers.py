@@ -18,6 +18,7 @@ from typing import Final
 from alb_core import limits
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, WorkerLine
+from alb_core.quarantines import Quarantine
 from alb_core.resources import EPSILON, Capacity, Load, Request, Room, fits
 
 
@@ -41,6 +42,7 @@ class Worker:
         "name",
         "open",
         "peer",
+        "quarantine",
         "reserved",
         "room",
         "session",
@@ -61,6 +63,7 @@ class Worker:
         self.silent_since = at  #: Own clock, since when session or link is missing.
         self.leaving = False  #: It said that it stops.
         self.drain: Drain | None = None  #: It is given nothing new.
+        self.quarantine: Quarantine | None = None  #: Nor now, for tasks fail on it.
         self.room: Final = Room()  #: What is free.
         self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
@@ -77,7 +80,8 @@ class Worker:
     @property
     def placeable(self) -> bool:
         """Whether tasks may be placed on it."""
-        return self.session and self.link and not self.leaving and self.drain is None and not self.foreign
+        shut = self.leaving or self.drain is not None or self.quarantine is not None
+        return self.session and self.link and not shut and not self.foreign
 
     @property
     def has_room(self) -> bool:
@@ -204,6 +208,7 @@ class Worker:
             foreign=len(self.foreign),
             storing=len(self.exited),
             drain=self.drain,
+            quarantine=self.quarantine,
         )
 
 
@@ -218,6 +223,7 @@ class Workers:
         self.by_name: dict[str, Worker] = {}
         self.by_peer: dict[bytes, Worker] = {}
         self.drains: dict[str, Drain] = {}  #: Of every drained worker, known now or not, by name.
+        self.quarantines: dict[str, Quarantine] = {}  #: By name: a new start does not mend a machine.
         self._open: deque[Worker] = deque()  #: May have room; a search begins at the left and turns it.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
@@ -234,6 +240,7 @@ class Workers:
         self.remove(worker.name)
         self.by_name[worker.name] = worker
         worker.drain = self.drains.get(worker.name)
+        worker.quarantine = self.quarantines.get(worker.name)
 
     def remove(self, name: str) -> Worker | None:
         """Forget a worker and its link."""
@@ -253,6 +260,17 @@ class Workers:
         self.drains = drains
         for worker in self.by_name.values():
             worker.drain = drains.get(worker.name)
+            self.grew(worker)
+
+    def isolate(self, name: str, quarantine: Quarantine | None) -> None:
+        """Let a worker be in quarantine, or None: be out of it."""
+        if quarantine is None:
+            self.quarantines.pop(name, None)
+        else:
+            self.quarantines[name] = quarantine
+        worker = self.by_name.get(name)
+        if worker is not None:
+            worker.quarantine = quarantine
             self.grew(worker)
 
     def linked(self, worker: Worker, peer: bytes, at: float) -> None:
@@ -326,13 +344,40 @@ class Workers:
         if able:
             names = named([worker.name for worker in able])
             return f"every worker that could run it is drained: {names}; alb undrain puts them to work again"
+        return self._why_unsuitable(request) or self._why_too_large(request)
+
+    def _why_unsuitable(self, request: Request) -> str:
+        """Return what no worker has that is asked for, amounts apart; empty: each of it is somewhere."""
+        archs = sorted({worker.capacity.arch for worker in self.by_name.values()})
+        if request.archs and not set(request.archs) & set(archs):
+            return (
+                f"no worker has the architecture {' or '.join(request.archs)}: there are {', '.join(archs)}; "
+                "it waits for one that has"
+            )
+        labels = {label for worker in self.by_name.values() for label in worker.capacity.labels}
+        missing = [label for label in request.labels if label not in labels]
+        if missing:
+            return f"no worker has the label {', '.join(missing)}; it waits for one that has"
+        return ""
+
+    def _why_too_large(self, request: Request) -> str:
         cpus = max(worker.capacity.cpus for worker in self.by_name.values())
         memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
         return (
             f"no worker could ever run it: it asks {request.cpus:g} cpus, {request.memory_bytes} bytes, "
-            f"{request.net_bps} bit/s and labels [{', '.join(request.labels)}]; the largest worker has "
-            f"{cpus:g} cpus, the one with most memory {memory} bytes; it waits for one that fits"
+            f"{request.net_bps} bit/s, labels [{', '.join(request.labels)}] and architectures "
+            f"[{', '.join(request.archs)}] of one worker; the largest has {cpus:g} cpus, the one with most "
+            f"memory {memory} bytes; it waits for one that fits"
         )
+
+    def largest_memory(self, request: Request) -> int:
+        """Return the most memory that a worker has that suits a request, but for its memory; 0: none does."""
+        suiting = (
+            worker.capacity.memory_bytes
+            for worker in self.by_name.values()
+            if request.suits(worker.capacity) and request.cpus <= worker.capacity.cpus
+        )
+        return max(suiting, default=0)
 
     def overdue(self, at: float) -> list[Worker]:
         """Return the workers that are lost by now."""

@@ -20,6 +20,7 @@ import msgspec
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.options import Command, TaskOptions, make_spec
+from alb.api.packing import PACKED, pack
 from alb.api.questions import Questions
 from alb.api.result import TaskResult
 from alb.api.stored import bounded, checked
@@ -43,7 +44,7 @@ from alb_core.tasks import Result
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
 if TYPE_CHECKING:
-    from alb.api.files import Files, Shipment
+    from alb.api.files import Files
 
 CAPTURE_BYTES: Final = 64 * 1024 * 1024
 #: What a future keeps of each stream, unless its client was told otherwise.
@@ -349,11 +350,9 @@ class Client(Questions):
         if self._engine.forked():
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else checked(given_id)
-        spec = make_spec(command, options)
-        shipment: Shipment | None = None
-        if options.get("files"):
-            shipment = self._files().pack(options["files"])
-            spec = msgspec.structs.replace(spec, files=shipment.refs)
+        spec, shipment = make_spec(command, options), None
+        if any(options.get(name) for name in PACKED):
+            spec, shipment = pack(spec, options, self._files)
         try:
             wire = codec.encode_spec(spec)
             why = check_spec(spec, len(wire))

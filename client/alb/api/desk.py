@@ -150,6 +150,8 @@ class Desk:
             notices.ZooKeeperSilent | notices.NobodyLeads | notices.BrokerRefused | notices.LeaderWaits,
         ):
             self._trouble = notice
+        elif isinstance(notice, notices.TaskPlaced) and (future := self._futures.get(notice.id)) is not None:
+            future.move(notice)
         if self._on_notice is not None:
             self._on_notice(notice)
 

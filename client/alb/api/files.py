@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from alb.api.stdin import FILE_NAME
 from alb.core import notices
 from alb_core import limits
 from alb_core.errors import (
@@ -49,11 +52,19 @@ class Shipment:
     Args:
         refs: As the specification names them.
         paths: Where each lies here.
+        held: What must live as long, for the paths to be valid.
     """
 
-    def __init__(self, refs: tuple[FileRef, ...] = (), paths: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, refs: tuple[FileRef, ...] = (), paths: Sequence[Path] = (), held: tuple[object, ...] = ()
+    ) -> None:
         self.refs: Final = refs
         self.paths: Final = tuple(paths)
+        self._held: Final = held
+
+    def __add__(self, other: Shipment) -> Shipment:
+        """Return both as one."""
+        return Shipment(self.refs + other.refs, self.paths + other.paths, (self, other))
 
 
 class Files:
@@ -82,11 +93,12 @@ class Files:
 
     # --- to the cluster -----------------------------------------------------------------------------------
 
-    def pack(self, wanted: FilesWanted) -> Shipment:
+    def pack(self, wanted: FilesWanted, stdin: Path | None = None) -> Shipment:
         """Look at the files that a task is to take along, and take their digests.
 
         Args:
             wanted: Paths; with a mapping, by the names that they have in the task's directory.
+            stdin: What its command is to read, if that is a file.
 
         Raises:
             InvalidTask: One cannot be read.
@@ -98,6 +110,8 @@ class Files:
             if isinstance(wanted, Mapping)
             else [(Path(path).name, Path(path)) for path in wanted]
         )
+        if stdin is not None:
+            pairs.append((FILE_NAME, stdin))
         if len(pairs) > limits.FILES_MAX:
             raise InvalidTask(
                 "", f"there are {len(pairs)} files, more than {limits.FILES_MAX}; put them into one archive"
@@ -105,6 +119,17 @@ class Files:
         return Shipment(
             tuple(self._describe(name, path) for name, path in pairs), [path for _, path in pairs]
         )
+
+    @staticmethod
+    def pack_bytes(name: str, data: bytes) -> Shipment:
+        """Have bytes of this process travel as a file, under this name."""
+        descriptor = os.memfd_create("alb", os.MFD_CLOEXEC)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        ref = FileRef(name=name, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+        shipment = Shipment((ref,), (Path(f"/proc/{os.getpid()}/fd/{descriptor}"),))
+        weakref.finalize(shipment, os.close, descriptor)
+        return shipment
 
     def ship(self, shipment: Shipment) -> None:
         """Bring files to the depots. When it returns, two depots have each, unless only one lives.

@@ -7,13 +7,17 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
+
 from alb.api.result import Captured, TaskResult
+from alb_core.kinds import VALUE_FILE
 
 if TYPE_CHECKING:
     from alb.core.actions import DeliverOutput
-    from alb.core.notices import OutputMissing
+    from alb.core.notices import OutputMissing, TaskPlaced
     from alb_core.messages import TaskLine
     from alb_core.tasks import Result
 
@@ -81,6 +85,9 @@ class TaskFuture(Future[TaskResult]):
         #: Output that was wanted and is gone, known with the result.
         self.earlier: TaskLine | None = None
         #: The task was there before it was asked for incrementally, and stood so then.
+        self._on_moved: Callable[[TaskPlaced], None] | None = None
+        self._placed: TaskPlaced | None = None
+        #: What was last heard of where it runs.
         self._ask_cancel = cancel
         self._bring = bring
         self._capture_bytes = capture_bytes
@@ -116,6 +123,43 @@ class TaskFuture(Future[TaskResult]):
             self.result()
             return []
         return self._bring(self.record, directory)
+
+    def value(self) -> bytes:
+        """Wait for the end, and return what the task's kind returned; large values come from the depots.
+
+        Returns:
+            The bytes, empty where there is no value: a plain command has none.
+
+        Raises:
+            TaskError: The task has no result.
+            TransferError: No depot has the value.
+        """
+        wait({self})
+        if self.record is None:
+            self.result()
+            return b""
+        large = tuple(file for file in self.record.returned if file.name == VALUE_FILE)
+        if self.record.value or not large:
+            return self.record.value
+        with TemporaryDirectory(prefix="alb-") as directory:
+            (path,) = self._bring(msgspec.structs.replace(self.record, returned=large), directory)
+            return path.read_bytes()
+
+    def call_when_moved(self, hear: Callable[[TaskPlaced], None]) -> None:
+        """Have told where the task runs, and whether it does; needs ``moves=True`` when it is submitted.
+
+        Args:
+            hear: Called on the client's thread, and at once with what is known; must not block.
+        """
+        self._on_moved = hear
+        if self._placed is not None:
+            hear(self._placed)
+
+    def move(self, notice: TaskPlaced) -> None:
+        """Take where the task runs, on the client's thread."""
+        self._placed = notice
+        if self._on_moved is not None:
+            self._on_moved(notice)
 
     def __await__(self) -> Generator[Any, None, TaskResult]:
         """Wait in asyncio; cancelling the waiting coroutine cancels the task on the cluster."""

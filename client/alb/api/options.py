@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from alb.api.starting import retry_of, start_of
+from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTask
+from alb_core.kinds import BUILT_IN, COMMAND_KIND, label_of
 from alb_core.resources import Request
 from alb_core.spec import OnLost, TaskSpec
 
 if TYPE_CHECKING:
+    import datetime as dt
+
+    from alb.api.binaries import BinariesWanted
     from alb.api.files import FilesWanted
+    from alb.api.starting import Awaited
+    from alb.api.stdin import Input
 
 Command = str | Sequence[str]
+
+_BOUNDS: Final = {
+    "cpu_limit": "cpu_s",
+    "memory_limit": "memory_bytes",
+    "processes": "processes",
+    "open_files": "open_files",
+    "output_limit": "output_bytes",
+    "scratch": "scratch_bytes",
+}
+#: Keyword: what `Bounds` calls it.
 
 
 class TaskOptions(TypedDict, total=False):
@@ -32,10 +50,50 @@ class TaskOptions(TypedDict, total=False):
     #: Bits per second.
     labels: Sequence[str]
     #: Of the worker, each ``key`` or ``key=value``.
+    cpu_limit: float | None
+    #: Seconds of processor time, all its processes together. Of this and the next ones, and of `time_limit`:
+    #: None: the cluster's default.
+    memory_limit: int | None
+    #: Resident bytes, all its processes together; None: what it reserves (`memory`), if it does.
+    processes: int | None
+    #: And threads, at once.
+    open_files: int | None
+    #: Of each of its processes.
+    output_limit: int | None
+    #: Bytes kept of each stream, half from its head and half from its tail.
+    scratch: int | None
+    #: Bytes in its fresh directory.
+    stdin: Input | None
+    #: What it reads: up to 32 KiB of bytes or text, or the path of a file of any size; None: nothing.
+    umask: int | None
+    #: For example 0o027; None: 0o022.
+    nice: int
+    #: Added to the niceness of the worker.
+    run_as: str
+    #: Login name on the worker, which must allow it; empty: the worker's own user.
     priority: int
     #: Higher first.
     on_lost: str | OnLost
     #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
+    retries: int
+    #: How often it is tried again after a failure of its own.
+    retry_on: Sequence[int]
+    #: Only after these exit codes; empty: after any, a signal or a broken limit too.
+    retry_delay: float | tuple[float, float]
+    #: Seconds before the first retry, each further one waits twice as long; and at most so many.
+    retry_memory: float
+    #: After it ran out of memory the next attempt is given so many times as much.
+    crash_limit: int | None
+    #: Attempts that the infrastructure may lose; None: as many as the cluster allows.
+    after: Sequence[Awaited] | Awaited
+    #: What must have happened to others: ``afterok:ID,ID``, ``after:``, ``afterany:``, ``afternotok:``; an id
+    #: or a future alone must end well.
+    singleton: bool
+    #: It waits until no earlier task of its user and name is left.
+    hold: bool
+    #: It waits for `Client.release`.
+    begin: float | dt.datetime | dt.timedelta | None
+    #: Not before this moment (a number: seconds since 1970), or so long after it was accepted.
     name: str
     steps: int
     #: Run the command once for each step from 1 to this, which it finds in ``ALB_STEP``.
@@ -45,6 +103,12 @@ class TaskOptions(TypedDict, total=False):
     #: Globs, relative to that directory: what they match at the end waits for `TaskFuture.fetch`.
     checkpoints: Sequence[str]
     #: Globs, relative to that directory: what they match is saved, and there again where the task goes on.
+    kind: str
+    #: Which plug-in of the worker runs it; the command is then what people are shown.
+    payload: bytes
+    #: What only its kind understands.
+    binary: BinariesWanted
+    #: A program that comes along, or one for each architecture; the command is then its arguments.
 
 
 def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
@@ -53,11 +117,12 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
     Raises:
         InvalidTask: An option has the wrong type, or is none.
     """
+    kind = options.get("kind", COMMAND_KIND)
     request = Request(
         options.get("cpus", 1.0),
         options.get("memory", 0),
         options.get("net", 0),
-        tuple(options.get("labels", ())),
+        tuple(options.get("labels", ())) if kind in BUILT_IN else _with_kind(kind, options),
     )
     unknown = options.keys() - TaskOptions.__annotations__.keys()
     if unknown:
@@ -71,15 +136,32 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         env=dict(options.get("env", ())),
         cwd=options.get("cwd"),
         time_limit_s=options.get("time_limit"),
+        bounds=_bounds(options),
+        umask=options.get("umask"),
+        nice=options.get("nice", 0),
+        run_as=options.get("run_as", ""),
         grace_s=options.get("grace", 5.0),
         request=request,
         priority=options.get("priority", 0),
         on_lost=on_lost,
+        retry=retry_of(options),
+        start=start_of(options),
         name=options.get("name", ""),
         steps=options.get("steps", 0),
         returns=_patterns("returns", options.get("returns", ())),
         checkpoints=_patterns("checkpoints", options.get("checkpoints", ())),
+        kind=kind,
     )
+
+
+def _with_kind(kind: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the labels of a task, which lead it to workers that have its kind."""
+    return tuple(dict.fromkeys((*options.get("labels", ()), label_of(kind))))
+
+
+def _bounds(options: Mapping[str, Any]) -> Bounds:
+    bounds = {field: options[name] for name, field in _BOUNDS.items() if options.get(name) is not None}
+    return Bounds(**bounds) if bounds else NO_BOUNDS
 
 
 def _patterns(name: str, patterns: Sequence[str]) -> tuple[str, ...]:

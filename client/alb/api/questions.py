@@ -14,6 +14,7 @@ from alb_core.messages import (
     DrainWorkers,
     DumpPage,
     HistoryPage,
+    HoldTasks,
     QueryCluster,
     QueryDump,
     QueryHistory,
@@ -21,6 +22,7 @@ from alb_core.messages import (
     QueryTask,
     QueryTasks,
     QueryWorkers,
+    ReleaseTasks,
     RowsPage,
     SetLimits,
     SetPolicy,
@@ -100,6 +102,19 @@ class Questions(StoredData):
     def undrain(self, workers: Sequence[str]) -> None:
         """Give workers tasks again. Returns once that is in the table; raises as `drain` does."""
         self._ask(UndrainWorkers(seq=0, workers=tuple(workers)), Done)
+
+    def hold(self, ids: Sequence[str]) -> None:
+        """Keep tasks, and arrays, that wait from being placed. Returns once that is in the table.
+
+        Raises:
+            InvalidTask: One of them runs, has ended or is not known. None is held then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(HoldTasks(seq=0, ids=tuple(map(checked, ids))), Done)
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Let held tasks and arrays go on. Returns once that is in the table; raises as `hold` does."""
+        self._ask(ReleaseTasks(seq=0, ids=tuple(map(checked, ids))), Done)
 
     def cluster(self, *, timeout: float | None = None) -> ClusterPage:
         """Return the state of the cluster as its leader sees it.

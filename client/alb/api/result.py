@@ -99,6 +99,36 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
         """Peak resident memory of its largest process, in bytes."""
         return self.record.memory_bytes
 
+    @property
+    def started(self) -> float:
+        """When its command started, in cluster time (seconds since 1970); 0: it never did."""
+        return self.record.started
+
+    @property
+    def finished(self) -> float:
+        """When its end was recorded, in cluster time."""
+        return self.record.finished
+
+    @property
+    def read_bytes(self) -> int:
+        """What its processes read from storage."""
+        return self.record.read_bytes
+
+    @property
+    def written_bytes(self) -> int:
+        """What its processes wrote to storage."""
+        return self.record.written_bytes
+
+    @property
+    def limit(self) -> str:
+        """The limit that it broke, as `alb_core.bounds.Bounds` calls it, or ``time_limit_s``; empty: none."""
+        return self.record.limit
+
+    @property
+    def mechanism(self) -> str:
+        """What held it to its limits: ``cgroup2``, ``cgroup1`` or ``sampling``; empty: nothing had to."""
+        return self.record.mechanism
+
     def check(self) -> TaskResult:
         """Return this result if the command succeeded.
 

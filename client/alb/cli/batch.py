@@ -85,17 +85,18 @@ News: TypeAlias = Line | Unreadable | Accepted | Job | None
 #: None: there are no more lines.
 
 
-def command_of(template: Sequence[str], text: str) -> Command:
+def command_of(template: Sequence[str], text: str, *, words: bool = False) -> Command:
     """Return what a line makes of a command.
 
     Args:
         template: The command: words of a program, one word for a shell, or nothing: each line is a command.
             ``{}`` becomes the line; where there is none, the line comes last. A shell gets it quoted.
         text: The line, without its end.
+        words: There is no shell: the template is the arguments of a program, however many.
     """
-    if not template:
+    if not words and not template:
         return text
-    if len(template) == 1:
+    if not words and len(template) == 1:
         quoted = shlex.quote(text)
         whole = template[0]
         return whole.replace(PLACE_OF_LINE, quoted) if PLACE_OF_LINE in whole else f"{whole} {quoted}"
@@ -274,7 +275,7 @@ class Batch:
         return found
 
     def _command(self, line: Line) -> Command:
-        return command_of(self._template, line.text)
+        return command_of(self._template, line.text, words=bool(self._options.get("binary")))
 
     def _start(self, client: Client, line: Line, found: TaskLine | None) -> None:
         command = self._command(line)

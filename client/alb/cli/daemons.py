@@ -47,6 +47,7 @@ HELP: Final[Mapping[str, str]] = {
     "spool_bytes_max": "How much of it, all together.",
     "stream_bytes_max": "How much of one command's stdout or stderr.",
     "cache_bytes_max": "How much is kept of files that tasks took along.",
+    "allow_run_as": "Users that tasks may run as (alb submit --run-as), ann,bob; for a worker that is root.",
 }
 #: One line for each setting of both roles.
 
@@ -80,7 +81,7 @@ def _options(role: type[Config]) -> list[click.Parameter]:
 
 def _read_config(role: type[config.C], file: str | None, flags: dict[str, Any], prefix: str) -> config.C:
     text = None if file is None else Path(file).read_text(encoding="utf-8")
-    for listed in ("ports", "labels"):
+    for listed in config.LISTED:
         if flags.get(listed) is not None:
             flags[listed] = tuple(flags[listed].split(","))
     environ = dict(os.environ)

@@ -29,6 +29,12 @@ class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
     wall_s: float = 0.0
     cpu_s: float = 0.0
     memory_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    started: float = 0.0
+    finished: float = 0.0
+    limit: str = ""
+    mechanism: str = ""
     stdout: str | None = None
     stdout_base64: str | None = None
     stdout_bytes: int = 0
@@ -38,6 +44,9 @@ class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
     stderr_bytes: int = 0
     returned: tuple[FileRef, ...] = ()
     unreturned: str = ""
+    value: str | None = None
+    #: What its kind returned.
+    value_base64: str | None = None
 
 
 class LineForm(ResultForm, kw_only=True, omit_defaults=True):
@@ -80,11 +89,19 @@ def result_form(future: TaskFuture, *, skipped: bool = False) -> ResultForm:
         wall_s=record.wall_s,
         cpu_s=record.cpu_s,
         memory_bytes=record.memory_bytes,
+        read_bytes=record.read_bytes,
+        written_bytes=record.written_bytes,
+        started=record.started,
+        finished=record.finished,
+        limit=record.limit,
+        mechanism=record.mechanism,
         stdout_bytes=record.stdout.size_bytes,
         stderr_bytes=record.stderr.size_bytes,
         returned=record.returned,
         unreturned=record.unreturned,
     )
+    if record.value:
+        form.value, form.value_base64 = _text_or_base64(record.value)
     stdout, stderr = future.captured()
     form.stdout, form.stdout_base64 = _text_or_base64(stdout.data if stdout else record.stdout.tail())
     form.stderr, form.stderr_base64 = _text_or_base64(stderr.data if stderr else record.stderr.tail())

@@ -34,6 +34,8 @@ VERBS: Final = {
     "increments": ("increments", "Show what a task reported while it ran."),
     "increment": ("increments", "Report something, from within a task."),
     "cancel": ("follow", "End tasks."),
+    "hold": ("holds", "Keep tasks that wait from being placed."),
+    "release": ("holds", "Let held tasks go on."),
     "workers": ("show", "List workers."),
     "brokers": ("show", "List brokers."),
     "history": ("history", "List finished tasks from the results store."),

@@ -11,6 +11,7 @@ import click
 
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.values import format_clock as _clock
 from alb.cli.values import format_duration, format_size
 from alb_core import znodes
 from alb_core.errors import AlbError, CoordinationError
@@ -100,7 +101,7 @@ def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
             out.emit_json([each.task for each in found])
             return 0
         for each in found:
-            _show_task(each.task, stored=each.stored)
+            _show_task(each.task, each.why, stored=each.stored)
             if each.task.incremental or each.stored:
                 _show_increments(client, each.task)
     return 0
@@ -131,7 +132,7 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
             out.echo(f"  {line}")
 
 
-def _show_task(record: TaskRecord, *, stored: bool) -> None:
+def _show_task(record: TaskRecord, why: str, *, stored: bool) -> None:
     command = record.spec.command
     out.echo(f"task      {record.id}")
     out.echo(f"command   {command if isinstance(command, str) else ' '.join(map(_quoted, command))}")
@@ -141,23 +142,21 @@ def _show_task(record: TaskRecord, *, stored: bool) -> None:
     else:
         out.echo(f"znode     {path}")
     out.echo(f"state     {record.state.value}{' (cancelled, ending)' if _is_ending(record) else ''}")
+    if why:
+        out.echo(f"waits     {why}")
     out.echo(f"user      {record.user}")
     if record.spec.name:
         out.echo(f"name      {record.spec.name}")
     out.echo(f"submitted {_clock(record.submitted)}")
     for attempt in record.attempts:
-        text = f"{attempt.n} on {attempt.worker}, {attempt.state.value}, placed {_clock(attempt.placed)}"
+        code = f" {attempt.exit_code}" if attempt.exit_code is not None else ""
+        end = f" ({attempt.ended_as}{code})" if attempt.ended_as else ""
+        text = f"{attempt.n} on {attempt.worker}, {attempt.state.value}{end}, placed {_clock(attempt.placed)}"
         out.echo(f"attempt   {text}, epoch {attempt.epoch}")
-    result = record.result
-    if result is None:
-        return
-    from alb.api.result import describe  # noqa: PLC0415
+    if record.result is not None:
+        from alb.cli.endings import show_ending  # noqa: PLC0415
 
-    out.echo(f"result    {describe(result)}, finished {_clock(result.finished)}")
-    memory = format_size(result.memory_bytes)
-    out.echo(f"usage     {result.wall_s:.3f} s wall, {result.cpu_s:.3f} s cpu, {memory} peak")
-    stdout, stderr = result.stdout.size_bytes, result.stderr.size_bytes
-    out.echo(f"output    {stdout} bytes stdout, {stderr} bytes stderr (alb logs {record.id})")
+        show_ending(record)
 
 
 def _show_increments(client: Client, record: TaskRecord) -> None:
@@ -189,11 +188,6 @@ def _quoted(word: str) -> str:
     return shlex.quote(word)
 
 
-def _clock(seconds: float) -> str:
-    """Return cluster time for people, in their time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
 # --- machines ---------------------------------------------------------------------------------------------
 
 
@@ -221,9 +215,18 @@ def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
         out.emit_table(columns, rows, empty=empty)
         for name, drain in sorted(_drains(page).items()):
             out.say(f"{name} {_why_drained(drain)}")
+        for line in page.workers:
+            _say_shut(line)
     for name in missing:
         out.say(f"there is no worker {name}")
     return 1 if missing else 0
+
+
+def _say_shut(line: WorkerLine) -> None:
+    """Say why a worker is in quarantine, if it is."""
+    if line.quarantine is not None:
+        until = _clock(line.quarantine.until)
+        out.say(f"{line.worker} is given nothing until {until}: {line.quarantine.why}")
 
 
 def _drains(page: WorkersPage) -> dict[str, Drain]:
@@ -245,6 +248,8 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
     if line.drain is not None:
         drained = "draining" if line.running or line.ahead or line.storing else "drained"
         state = drained if state == "ready" else f"{state}, {drained}"
+    if line.quarantine is not None:
+        state = "quarantine" if state == "ready" else f"{state}, quarantine"
     return (
         line.worker,
         state,

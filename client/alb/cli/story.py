@@ -93,14 +93,20 @@ class Story:
         if self._greeted is not None:
             where = f"on {notice.worker}" if running else notice.state.value.lower()
             self._tell_change(f"; task still {'running ' if running else ''}{where}" if still else "")
-        if still:
-            return
+        if not still:
+            self._on_new_place(before, notice)
+        if notice.state is TaskState.HELD and notice.why:
+            self._once(f"task waits: {notice.why}")
+
+    def _on_new_place(self, before: notices.TaskPlaced | None, notice: notices.TaskPlaced) -> None:
+        running = notice.state is TaskState.RUNNING
         if running and notice.attempt > 1:
             self._say(f"task runs again on {notice.worker} (attempt {notice.attempt}){_because(notice.why)}")
         elif running and self._told:
             self._say(f"task runs on {notice.worker}")
-        elif not running and not notice.state.terminal and before is not None:
-            self._say(f"task is queued again{_because(notice.why)}")
+        elif notice.state is TaskState.QUEUED and before is not None:
+            again = "" if before.state is TaskState.HELD else " again"
+            self._say(f"task is queued{again}{_because(notice.why)}")
         self._turn()
 
     def _tell_change(self, task: str) -> None:
@@ -164,7 +170,7 @@ class Story:
             return ""
         if self.placed.state is TaskState.RUNNING:
             return f"; the task goes on on {self.placed.worker}"
-        return "; the task stays queued"
+        return f"; the task stays {self.placed.state.value.lower()}"
 
 
 def _because(why: str) -> str:

@@ -15,18 +15,24 @@ from alb.cli.attendance import POLL_S, Attendance, Patience, Pump
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.returns import bring_back
+from alb.cli.standard_input import given_stdin
 from alb.cli.story import Story
 from alb.cli.submit_options import (
     execution_options,
     failure_options,
     file_options,
     identity_options,
+    kind_options,
     limit_options,
     repetition_options,
     resource_options,
+    retry_options,
+    start_options,
     watching_options,
 )
+from alb.cli.workflow import resolved
 from alb.core.notices import TaskPlaced
+from alb_core.kinds import COMMAND_KIND
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -44,9 +50,12 @@ if TYPE_CHECKING:
 @limit_options
 @execution_options
 @failure_options
+@retry_options
+@start_options
 @identity_options
 @repetition_options
 @file_options
+@kind_options
 @watching_options
 @json_option
 @cluster_options
@@ -68,24 +77,25 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     """Run COMMAND on the cluster; its output and exit status come back.
 
     One argument is a shell command line, several are a program and its arguments. With --each-line there is
-    a task for each line; without COMMAND each line is a shell command line of its own.
+    a task for each line; without COMMAND each line is a shell command line of its own. With --binary COMMAND
+    is the arguments of the program that is shipped.
 
     Exit status: the command's own; 128+N killed by signal N; 124 time limit; 125 alb failed; 126 not
     executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that of the first line that
     failed.
     """
     say = _silence if quiet else out.say
+    options["stdin"] = given_stdin(options["stdin"], lines)
     if lines is not None:
         if task_id is not None:
             raise click.UsageError("--id names one task, and --each-line makes many")
         how = {"incremental": incremental, "detach": detach, "as_json": as_json, "return_dir": return_dir}
         return _run_lines(place, command, options, lines, say, how)
-    if not command:
-        raise click.UsageError("which COMMAND? give a shell command line, or a program and its arguments")
-    what = command[0] if len(command) == 1 else command
+    what = _what(command, options)
     story = Story(say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
+        options["after"] = resolved(client, options["after"])
         earlier = _earlier(client, what, options, say) if incremental else None
         if detach and earlier is not None:
             return _print_id(earlier.id, as_json=as_json)
@@ -111,6 +121,17 @@ def submit(  # noqa: PLR0913 (one parameter an option)
 
             show_lost(stream, stream.record, out.DESCRIPTORS)
         return bring_back(stream, return_dir, status, quiet=quiet)
+
+
+def _what(command: tuple[str, ...], options: dict[str, Any]) -> Command:
+    """Return what is to be run: a shell's line, words, or the arguments of a program that comes along."""
+    if options["binary"]:
+        return command
+    if not command and options["kind"] != COMMAND_KIND:
+        return (options["kind"],)
+    if not command:
+        raise click.UsageError("which COMMAND? give a shell command line, or a program and its arguments")
+    return command[0] if len(command) == 1 else command
 
 
 @contextmanager
@@ -161,6 +182,7 @@ def _run_lines(  # noqa: PLR0913, PLR0917 (what was asked for)
             story.tell(notice)
 
     with place.client(hear, capture_bytes=CAPTURE_BYTES) as client:
+        options["after"] = resolved(client, options["after"])
         return batch.run(client, Patience(client, story, place.connect_timeout), lines)
 
 

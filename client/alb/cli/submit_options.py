@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from alb.cli.values import BANDWIDTH, DURATION, FILE, SETTING, SIZE
+from alb.cli.values import BANDWIDTH, BINARY, DURATION, FILE, SETTING, SIZE, UMASK
+from alb.cli.workflow import BEGIN, DELAYS, DEPENDENCIES, EXIT_CODES, FACTOR
 from alb_core import limits
+from alb_core.kinds import COMMAND_KIND
 
 F = TypeVar("F", bound=Callable[..., Any])
 Group = Callable[[F], F]
@@ -56,6 +58,24 @@ def _by_name(
     return named
 
 
+def _by_arch(
+    _context: click.Context, _option: click.Parameter, programs: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    """Return paths of programs by the architectures that they are for."""
+    named: dict[str, str] = {}
+    for arch, path in programs:
+        if named.setdefault(arch, path) != path:
+            raise click.BadParameter(
+                f"{named[arch]} and {path} are both for {arch}; say what another is for: ARCH=PATH"
+            )
+    return named
+
+
+def _content(_context: click.Context, _option: click.Parameter, file: BinaryIO | None) -> bytes:
+    """Return what a file holds; nothing without one."""
+    return b"" if file is None else file.read()
+
+
 #: What a task reserves, and where it may run.
 resource_options: Group[Any] = _group(
     click.option(
@@ -65,7 +85,7 @@ resource_options: Group[Any] = _group(
         default=1.0,
         help="Processors; may be a fraction.",
     ),
-    click.option("--mem", "memory", type=SIZE, default=0, help="Memory to reserve, for example 4G."),
+    click.option("--mem", "memory", type=SIZE, default=0, help="Memory to reserve and to use at most: 4G."),
     click.option(
         "--net", type=BANDWIDTH, default=0, help="Bandwidth to reserve, for example 100M (bits per second)."
     ),
@@ -75,12 +95,24 @@ resource_options: Group[Any] = _group(
     ),
 )
 
-#: What ends a task that takes too much.
+#: What ends a task that takes too much; where it says nothing, `alb limits` does.
 limit_options: Group[Any] = _group(
     click.option(
         "-t", "--time-limit", "--time", type=DURATION, help="Wall-clock limit: 90, 10m, 1h30m, HH:MM:SS."
     ),
     click.option("--grace", type=DURATION, default=5.0, help="Between TERM and KILL at the limit."),
+    click.option("--cpu-limit", type=DURATION, help="Of processor time, all its processes together."),
+    click.option(
+        "--mem-limit", "memory_limit", type=SIZE, help="Of resident memory, all its processes. Else --mem."
+    ),
+    click.option("--processes", type=click.IntRange(min=1), help="Processes and threads at once."),
+    click.option(
+        "--open-files", type=click.IntRange(min=limits.BOUND_OPEN_FILES_MIN), help="Of each of its processes."
+    ),
+    click.option(
+        "--output-limit", type=SIZE, help="Kept of each stream, half of it from the head, half from the tail."
+    ),
+    click.option("--scratch", type=SIZE, help="In its fresh directory."),
 )
 
 #: What its process is given.
@@ -93,6 +125,21 @@ execution_options: Group[Any] = _group(
         help="KEY=VALUE, or KEY to copy it from here.",
     ),
     click.option("-D", "--cwd", help="Directory on the worker. Else a fresh one."),
+    click.option(
+        "--stdin",
+        metavar="FILE",
+        help="What it reads: a file here, or - for our standard input to its end. Else nothing.",
+    ),
+    click.option("--umask", type=UMASK, help="Of its processes, for example 027. Else 022."),
+    click.option(
+        "--nice",
+        type=click.IntRange(-20, 19),
+        default=0,
+        help="Added to the worker's niceness. Below 0 the worker must be allowed to.",
+    ),
+    click.option(
+        "--run-as", default="", metavar="LOGIN", help="User on the worker; `alb worker --allow-run-as`."
+    ),
     click.option("-J", "--name", default="", help="A name for people."),
 )
 
@@ -100,6 +147,54 @@ execution_options: Group[Any] = _group(
 failure_options: Group[Any] = _group(
     click.option(
         "--on-lost", type=click.Choice(["rerun", "fail"]), default="rerun", help="If its worker is lost."
+    ),
+)
+
+#: How often it is tried again when it fails by itself.
+retry_options: Group[Any] = _group(
+    click.option(
+        "--retries",
+        type=click.IntRange(0, limits.RETRIES_MAX),
+        default=0,
+        help="Try again so often after a failure of its own; lost workers count apart.",
+    ),
+    click.option(
+        "--retry-on",
+        type=EXIT_CODES,
+        default=(),
+        help="Only after these exit codes: 1,75. Else after any failure, signals and limits too.",
+    ),
+    click.option(
+        "--retry-delay",
+        type=DELAYS,
+        help="Before the first retry, then twice as long each time, at most 5m or what follows: 1s:1h.",
+    ),
+    click.option(
+        "--retry-memory",
+        type=FACTOR,
+        help="After it ran out of memory, try again with so much more: 2x.",
+    ),
+    click.option(
+        "--crash-limit",
+        type=click.IntRange(0, limits.RETRIES_MAX),
+        help="Attempts that may be lost with their workers. Else as the brokers are set: 5.",
+    ),
+)
+
+#: What it waits for before it is queued.
+start_options: Group[Any] = _group(
+    click.option(
+        "-d",
+        "--dependency",
+        "after",
+        type=DEPENDENCIES,
+        multiple=True,
+        help="afterok:ID,ID: when these ended well; afternotok: otherwise; afterany: ended; after: begun.",
+    ),
+    click.option("--singleton", is_flag=True, help="When no earlier task of its user and name is left."),
+    click.option("--hold", is_flag=True, help="Only after `alb release`."),
+    click.option(
+        "--begin", type=BEGIN, help="Not before: +10m, 08:00 (today or tomorrow) or 2026-12-01T08:00."
     ),
 )
 
@@ -160,6 +255,30 @@ file_options: Group[Any] = _group(
         metavar="PATTERN",
         multiple=True,
         help="Save what matches when it changes; if the worker dies, the next one starts with it (quote it).",
+    ),
+)
+
+#: What runs it, where that is no command of the worker's.
+kind_options: Group[Any] = _group(
+    click.option(
+        "--binary",
+        type=BINARY,
+        multiple=True,
+        callback=_by_arch,
+        help="[ARCH=]PATH: ship a program and run it, COMMAND is its arguments; one for each architecture of "
+        "workers (x86_64=./a aarch64=./b). Without ARCH its head tells; a script runs on any.",
+    ),
+    click.option(
+        "--kind",
+        default=COMMAND_KIND,
+        metavar="NAME",
+        help="Have a plug-in of the worker run it; COMMAND is then what is shown (docs/kinds.md).",
+    ),
+    click.option(
+        "--payload",
+        type=click.File("rb"),
+        callback=_content,
+        help="A file (-: standard input) with what that plug-in is to do.",
     ),
 )
 

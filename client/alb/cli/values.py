@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,6 +78,11 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 86_400}d{whole % 86_400 // 3600}h"
 
 
+def format_clock(seconds: float) -> str:
+    """Return cluster time for people, in their time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
 def format_size(size_bytes: float) -> str:
     """Return a size for people: ``512 B``, ``1.5 GiB``."""
     for prefix in ("", "Ki", "Mi", "Gi", "Ti"):
@@ -146,6 +152,20 @@ class Setting(click.ParamType["tuple[str, str | None]"]):
         return key, text if equals else None
 
 
+class Umask(click.ParamType["int"]):
+    """A file mode creation mask, in octal digits as in a shell."""
+
+    name = "octal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it, or fail with what is wrong."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch("0?[0-7]{1,3}", value):
+            self.fail(f"{value!r} is no umask; write octal digits, for example 027", param, ctx)
+        return int(value, 8)
+
+
 class FileArgument(click.ParamType["tuple[str, str]"]):
     """A file to ship: its path, or its path, a colon and its name at the task."""
 
@@ -164,8 +184,33 @@ class FileArgument(click.ParamType["tuple[str, str]"]):
         return path, name
 
 
+class BinaryArgument(click.ParamType["tuple[str, str]"]):
+    """A program to ship: its path, whose head tells what it is for; or an architecture, ``=``, and it."""
+
+    name = "[arch=]path"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split it, or look at the program."""
+        from alb.api.binaries import arch_of  # noqa: PLC0415 (only who ships a program pays)
+        from alb_core.errors import InvalidTask  # noqa: PLC0415
+        from alb_core.kinds import is_arch  # noqa: PLC0415
+
+        arch, equals, path = str(value).partition("=")
+        try:
+            if equals and is_arch(arch):
+                arch_of(Path(path), arch)
+                return arch, path
+            return arch_of(Path(str(value))), str(value)
+        except InvalidTask as error:
+            self.fail(str(error), param, ctx)
+
+
+BINARY: Final = BinaryArgument()
 DURATION: Final = Duration()
 SIZE: Final = Size()
 BANDWIDTH: Final = Bandwidth()
 SETTING: Final = Setting()
+UMASK: Final = Umask()
 FILE: Final = FileArgument()

@@ -13,6 +13,7 @@ import msgspec
 from alb_core.messages import (
     Chunk,
     DrainWorkers,
+    HoldTasks,
     QueryCluster,
     QueryDump,
     QueryHistory,
@@ -23,6 +24,7 @@ from alb_core.messages import (
     QueryTasks,
     QueryWorkers,
     QueryWorks,
+    ReleaseTasks,
     SetLimits,
     SetPolicy,
     StreamName,
@@ -42,6 +44,8 @@ Query: TypeAlias = (
     | QueryIncrements
     | QueryOutput
     | QueryWorks
+    | HoldTasks
+    | ReleaseTasks
     | SetLimits
     | SetPolicy
     | DrainWorkers

@@ -232,7 +232,10 @@ class Engine:
         self._passing = [passing for passing in self._passing if now < passing[0]]
 
     def _look_up(self, _action: actions.LookUp) -> None:
-        threading.Thread(target=self._visit, name="alb-look-up", daemon=True).start()
+        try:
+            threading.Thread(target=self._visit, name="alb-look-up", daemon=True).start()
+        except RuntimeError:  # the interpreter ends and makes no more threads, but somebody waits for results
+            self._visit()
 
     def _visit(self) -> None:
         """Read ZooKeeper, in a thread of its own: it may take seconds to say no."""

@@ -11,6 +11,7 @@ from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.messages.base import Message
+from alb_core.quarantines import Quarantine
 from alb_core.resources import Capacity, Load
 from alb_core.rows import FinishedTask, Increment
 from alb_core.tasks import Result, TaskRecord, TaskState
@@ -180,6 +181,8 @@ class TaskPage(Message, frozen=True, kw_only=True):
     task: TaskRecord
     stored: bool = False
     #: It has left the table: this is what the results store keeps.
+    why: str = ""
+    #: Why it waits, where not just for room.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -206,6 +209,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Attempts that are over, and whose output the results store does not have yet.
     drain: Drain | None = None
     #: It takes nothing new.
+    quarantine: Quarantine | None = None
+    #: It is given nothing for a while.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -63,6 +64,8 @@ class FakeBroker:
         self._requests = Router("127.0.0.1")
         self._outputs = Router("127.0.0.1")
         self._bell = Doorbell()
+        self._later: deque[Message] = deque()
+        #: What is said to everybody, of its own accord.
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="fake-broker")
         self._thread.start()
@@ -92,6 +95,11 @@ class FakeBroker:
         self._bell.ring()
         self._thread.join()
 
+    def say(self, *messages: Message) -> None:
+        """Say something to every client, from any thread."""
+        self._later.extend(messages)
+        self._bell.ring()
+
     def finish(self, message: Message) -> Sequence[Message]:
         """Answer a submission with its result."""
         if isinstance(message, Submit):
@@ -111,6 +119,10 @@ class FakeBroker:
                 peers.add(peer)
                 messages = codec.decode_from_client(frame)
                 self._say(peer, [reply for message in messages for reply in self._reply(message)])
+            self._bell.clear()
+            messages = [self._later.popleft() for _ in range(len(self._later))]
+            for peer in peers if messages else ():
+                self._say(peer, messages)
             for peer, frame in self._outputs.receive(100):
                 for grant in codec.decode_output(frame):
                     self._serve(peer, grant)

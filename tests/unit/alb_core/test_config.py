@@ -41,9 +41,11 @@ def test_each_source_overrides_the_one_before() -> None:
 
 
 def test_lists_in_the_environment_are_parted_by_commas() -> None:
-    """Ports and labels."""
+    """Ports, labels, users."""
     environ = {"ALB_ZK": "zk:1", "ALB_LABELS": "ssd,arch=arm", "ALB_PORTS": "1,2,3,4"}
     assert load(WorkerConfig, None, environ, name="w").labels == ("ssd", "arch=arm")
+    users = {**environ, "ALB_ALLOW_RUN_AS": "ann,bob"}
+    assert load(WorkerConfig, None, users, name="w").allow_run_as == ("ann", "bob")
     assert load(BrokerConfig, None, environ, name="b").ports == (1, 2, 3, 4)
 
 
@@ -114,6 +116,7 @@ def test_who_advertises_nothing_is_found_where_he_listens() -> None:
         (WorkerConfig, {"name": "w", "cpus": float("nan")}, "must be numbers"),
         (WorkerConfig, {"name": "w", "cpus": float("inf")}, "must be numbers"),
         (WorkerConfig, {"name": "w", "session_timeout_s": 500}, "session"),
+        (WorkerConfig, {"name": "w", "allow_run_as": ("ann", "b b")}, "'b b' is no login name"),
         (WorkerConfig, {"name": "w", "stream_bytes_max": 2, "spool_bytes_max": 1}, "stream_bytes_max"),
     ],
 )

@@ -107,6 +107,8 @@ class Record(msgspec.Struct, kw_only=True):
     phase: Phase
     since: float = 0.0
     #: When it came.
+    launched: float | None = None
+    #: When its process was known to run; None: it was not, or ended at once.
     spec: TaskSpec | None = None
     #: None for one that was never to run here.
     resume: Resume | None = None
@@ -352,9 +354,10 @@ class Attempts:
         record.phase = Phase.LAUNCHING
         return [LaunchAttempt(attempt=record.attempt, spec=record.spec, resume=record.resume)]
 
-    def _start(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
+    def _start(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         record.phase = Phase.RUNNING
-        return self._say_started(_at, record, _stimulus)
+        record.launched = at
+        return self._say_started(at, record, stimulus)
 
     def _say_started(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
         return [SendToLeader(message=AttemptStarted(attempt=record.attempt))]
@@ -388,6 +391,9 @@ class Attempts:
         if outcome.cause is Cause.KILLED and record.ends_as in _WHY_ENDED:
             why = _WHY_ENDED[record.ends_as]
             outcome = msgspec.structs.replace(outcome, cause=record.ends_as, why=why)
+        if outcome.wall_s:
+            launched = at - outcome.wall_s if record.launched is None else record.launched
+            outcome = msgspec.structs.replace(outcome, waited_s=max(0.0, launched - record.since))
         return self._end(at, record, outcome)
 
     def _end_interrupted(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:

@@ -22,7 +22,7 @@ from alb_core.notes import Note
 from alb_worker.courier.cache import Cache
 from alb_worker.courier.depots import Depots
 from alb_worker.courier.errors import NotMoved, disk_trouble
-from alb_worker.courier.matching import Found
+from alb_worker.courier.matching import Found, open_own
 from alb_worker.courier.messages import Collect, Collected, NotPrepared, Prepare, Prepared
 from alb_worker.courier.placing import place
 from alb_worker.runner.directories import spawn_remover
@@ -133,7 +133,7 @@ class Errands:
         if wrong is not None:
             raise NotMoved(wrong)
         try:
-            descriptor = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = open_own(directory, name)
         except OSError as error:
             raise NotMoved(f"it cannot be read: {error.strerror}") from error
         try:

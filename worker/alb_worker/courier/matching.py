@@ -8,6 +8,7 @@ move files: what is found is looked at again afterwards.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import re
@@ -89,6 +90,27 @@ class Found:
         except OSError:
             return []  # the command took the right to read it away
         return found
+
+
+def open_own(directory: str, name: str) -> int:
+    """Open a file of a task for reading.
+
+    Where the task runs as another user than we do, we can read what it cannot: only what belongs to it
+    counts. Else a link that it puts in the place of a folder would bring back what is not its own.
+
+    Args:
+        directory: The task's; it belongs to the task's user.
+        name: Relative to it, as it was found.
+
+    Raises:
+        OSError: It cannot be read, or belongs to somebody else.
+    """
+    descriptor = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    owners = {os.geteuid(), os.fstat(descriptor).st_uid}
+    if os.stat(directory).st_uid not in owners:  # noqa: PTH116 (a path as text)
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "it belongs to another user than its task")
+    return descriptor
 
 
 def _kind(path: str) -> bool | None:

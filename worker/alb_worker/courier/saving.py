@@ -21,7 +21,7 @@ from alb_core.io.transfer import GoesOn
 from alb_worker.core.saving import Seen
 from alb_worker.courier.depots import RETURN_S, Depots
 from alb_worker.courier.errors import NotMoved, disk_trouble
-from alb_worker.courier.matching import Found
+from alb_worker.courier.matching import Found, open_own
 from alb_worker.courier.messages import Save, Saved
 
 WHILE_RUNNING_S: Final = 60.0
@@ -99,9 +99,7 @@ class Saver:
     def _bring(self, order: Save, name: str, seen: Seen | None, goes_on: GoesOn) -> Seen:
         """Bring a file to the depots, unless they have it."""
         try:
-            descriptor = os.open(
-                f"{order.directory}/{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            )
+            descriptor = open_own(order.directory, name)
         except FileNotFoundError as error:
             raise _Gone from error
         except OSError as error:

@@ -10,6 +10,7 @@ import sys
 import msgspec
 
 from alb_worker.runner import cgroup, processes
+from alb_worker.runner.command import UMASK
 from alb_worker.runner.loop import Runner
 from alb_worker.runner.messages import AGENT_ENDED, Settings
 
@@ -42,5 +43,5 @@ def main(descriptor: int, settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    os.umask(0o022)
+    os.umask(UMASK)
     sys.exit(main(int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Settings)))

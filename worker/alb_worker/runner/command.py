@@ -1,50 +1,35 @@
-"""Starting one command: its environment, its program, its pipes, and what it means when that fails.
+"""Starting one command: its environment, its input, its pipes, and whose it is.
 
 ``os.posix_spawn`` starts it (glibc: ``CLONE_VFORK``), because it costs the least. Measured on 2 cores with
 ``/bin/true`` and both output pipes, four in flight: ``subprocess.Popen`` 1,770 to 1,840/s with 190 us of
 our own time each, ``posix_spawn`` 2,060 to 2,200/s with 105 us. What ``posix_spawn`` lacks is set on the
-runner itself just before, since it has one thread only: the working directory, the limit of core files, the
-out-of-memory score.
+runner itself just before, since it has one thread only: the working directory, the umask, the limit that
+marks it, the out-of-memory score. Who asks for another user pays for a fork; see ``logins``.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import signal
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from alb_core.tasks import Cause
 from alb_worker.runner.dye import Dye
+from alb_worker.runner.inputs import open_input
+from alb_worker.runner.logins import ALL_SIGNALS, Login, allowed_login, fork_as, give_directory
 from alb_worker.runner.messages import Settings, Start
+from alb_worker.runner.niceness import Niceness
 from alb_worker.runner.processes import OutOfMemoryScore
+from alb_worker.runner.program import CommandNotStarted, classified, enter_directory, find_program
 
 INHERITED: Final = ("PATH", "HOME", "LANG", "TZ", "USER", "LOGNAME", "SHELL", "TMPDIR")
 #: What a command gets of the worker's own environment, besides ``LC_*``: no tokens, no preloads.
 
 DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
-_SIGNALS: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-_CANNOT_EXECUTE: Final = frozenset(
-    (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ENOTDIR, errno.EPERM, errno.ELOOP, errno.ETXTBSY)
-)
-
-
-class CommandNotStarted(Exception):
-    """Raised when a command could not be started; never leaves the runner as an exception.
-
-    Args:
-        cause: NOT_FOUND, NOT_EXECUTABLE or NOT_STARTED.
-        why: A sentence for the user.
-    """
-
-    def __init__(self, cause: Cause, why: str) -> None:
-        super().__init__(cause, why)
-        self.cause = cause
-        self.why = why
+UMASK: Final = 0o022
+#: Of commands that ask for none.
 
 
 class Spawned(msgspec.Struct, frozen=True):
@@ -61,7 +46,7 @@ class Spawner:
     """Starts commands.
 
     Args:
-        settings: The worker's name and home, which commands see.
+        settings: The worker's name and home, which commands see, and whose rights they may have.
         environ: The worker's own environment, of which little is passed on.
     """
 
@@ -75,6 +60,8 @@ class Spawner:
         self._root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         self._dye = Dye(settings.home)
         self._score = OutOfMemoryScore()
+        self._niceness = Niceness()
+        self._allowed = settings.allow_run_as
 
     @property
     def dyes(self) -> bool:
@@ -87,11 +74,17 @@ class Spawner:
         os.close(self._root)
         self._score.close()
 
-    def environment(self, start: Start) -> dict[str, str]:
-        """Return the whole environment of a command."""
+    def environment(self, start: Start, login: Login | None = None) -> dict[str, str]:
+        """Return the whole environment of a command.
+
+        Args:
+            start: The command.
+            login: Whose it is; None: ours.
+        """
         attempt = start.attempt
         environment = {
             **self._environment,
+            **(login.environment() if login is not None else {}),
             **start.env,
             **self._marks,
             **start.marks,
@@ -112,113 +105,102 @@ class Spawner:
         Raises:
             CommandNotStarted: It does not run, and nothing is left of the try.
         """
+        login = allowed_login(start.run_as, self._allowed) if start.run_as else None
+        if login is not None and start.cwd is None:
+            give_directory(directory, login)
         words = ("/bin/sh", "-c", start.command) if isinstance(start.command, str) else start.command
-        environment = self.environment(start)
+        launch = _Launch(start, words, self.environment(start, login), directory, login)
+        if not start.stdin and not start.stdin_file:
+            return self._spawn_reading(launch, self._null)
+        stdin = open_input(start, directory)
         try:
-            os.chdir(directory)
-        except (OSError, ValueError) as error:
-            raise _no_directory(directory, error) from error
+            return self._spawn_reading(launch, stdin)
+        finally:
+            os.close(stdin)
+
+    def _spawn_reading(self, launch: _Launch, stdin: int) -> Spawned:
+        """Start a command that has its input; another user's looks for directory and program itself."""
+        if launch.login is not None:
+            return self._spawn_with_pipes(launch, launch.words[0], stdin)
+        enter_directory(launch.directory)
         try:
-            program = find_program(words[0], environment.get("PATH", DEFAULT_PATH))
-            return self._spawn_with_pipes(program, words, environment)
+            return self._spawn_with_pipes(launch, launch.find_program(), stdin)
         finally:
             os.fchdir(self._root)
 
-    def _spawn_with_pipes(self, program: str, words: tuple[str, ...], environment: dict[str, str]) -> Spawned:
+    def _spawn_with_pipes(self, launch: _Launch, program: str, stdin: int) -> Spawned:
         descriptors: list[int] = []
         try:
             descriptors += os.pipe()
             descriptors += os.pipe()
             stdout, stdout_end, stderr, stderr_end = descriptors
-            pid, dye = self._spawn_marked(program, words, environment, stdout_end, stderr_end)
-        except (OSError, ValueError) as error:
+            pid, dye = self._spawn_marked(launch, program, (stdin, stdout_end, stderr_end))
+        except (OSError, ValueError, CommandNotStarted) as error:
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise _classified(program, error) from error
+            if isinstance(error, CommandNotStarted):
+                raise
+            raise classified(program, error) from error
         os.close(stdout_end)
         os.close(stderr_end)
         os.set_blocking(stdout, False)
         os.set_blocking(stderr, False)
         return Spawned(pid, dye, stdout, stderr)
 
-    def _spawn_marked(
-        self, program: str, words: tuple[str, ...], environment: dict[str, str], stdout: int, stderr: int
-    ) -> tuple[int, int]:
+    def _spawn_marked(self, launch: _Launch, program: str, streams: tuple[int, int, int]) -> tuple[int, int]:
+        start = launch.start
         dye = self._dye.dip()
+        self._niceness.take_on(start.nice)
         self._score.raise_for_command()
+        if start.umask is not None:
+            os.umask(start.umask)
         try:
-            pid = os.posix_spawn(
-                program,
-                words,
-                environment,
-                file_actions=(
-                    (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, stdout, 1),
-                    (os.POSIX_SPAWN_DUP2, stderr, 2),
-                ),
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_SIGNALS,
-            )
+            if launch.login is not None:
+                niceness = self._niceness.of(start.nice) if start.nice else None
+                pid = fork_as(launch.login, streams, niceness, launch.execute)
+            else:
+                pid = _posix_spawn(launch, program, streams)
         finally:
+            if start.umask is not None:
+                os.umask(UMASK)
             self._score.restore()
+            self._niceness.give_up(start.nice)
+        if start.nice:
+            self._niceness.give(pid, start.nice)
         return pid, dye
 
 
-def find_program(name: str, path: str) -> str:
-    """Find a program as a shell would.
+class _Launch(msgspec.Struct, frozen=True, gc=False):
+    """A command that is about to start."""
 
-    Args:
-        name: The command's first word; one with a slash is taken as it is.
-        path: The command's ``PATH``.
+    start: Start
+    words: tuple[str, ...]
+    environment: dict[str, str]
+    directory: str
+    login: Login | None
+    #: Whose it is; None: ours.
 
-    Raises:
-        CommandNotStarted: No directory of the path holds it, or none holds it as an executable file.
-    """
-    if "/" in name:
-        return name
-    found = ""
-    for directory in path.split(":"):
-        candidate = f"{directory or '.'}/{name}"
+    def find_program(self) -> str:
+        """Return the program's path; raises CommandNotStarted where there is none."""
+        return find_program(self.words[0], self.environment.get("PATH", DEFAULT_PATH))
+
+    def execute(self) -> None:
+        """Become the command; raises CommandNotStarted."""
+        enter_directory(self.directory)
+        program = self.find_program()
         try:
-            executable = os.access(candidate, os.X_OK)
-        except ValueError as error:
-            raise CommandNotStarted(Cause.NOT_STARTED, f"{name[:200]!r}: {error}") from error
-        if executable and not os.path.isdir(candidate):  # noqa: PTH112 (as cheap as it can be)
-            return candidate
-        if not found and os.path.lexists(candidate):
-            found = candidate
-    if found:
-        raise CommandNotStarted(Cause.NOT_EXECUTABLE, f"{found}: this worker's user may not execute it")
-    raise CommandNotStarted(
-        Cause.NOT_FOUND, f"{name[:200]}: no such command on this worker (its PATH is {path[:200]})"
+            os.execve(program, self.words, self.environment)  # noqa: S606 (that is its purpose)
+        except (OSError, ValueError) as error:
+            raise classified(program, error) from error
+
+
+def _posix_spawn(launch: _Launch, program: str, streams: tuple[int, int, int]) -> int:
+    return os.posix_spawn(
+        program,
+        launch.words,
+        launch.environment,
+        file_actions=[(os.POSIX_SPAWN_DUP2, descriptor, target) for target, descriptor in enumerate(streams)],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=ALL_SIGNALS,
     )
-
-
-def _no_directory(directory: str, error: Exception) -> CommandNotStarted:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return CommandNotStarted(
-        Cause.NOT_STARTED, f"the working directory {directory[:200]} cannot be used on this worker: {reason}"
-    )
-
-
-def _classified(program: str, error: OSError | ValueError) -> CommandNotStarted:
-    """Say what an exec that failed means: no such program, no program, or no room to start one."""
-    name = program[:200]
-    if isinstance(error, ValueError):
-        return CommandNotStarted(Cause.NOT_STARTED, f"{name!r} could not be started: {error}")
-    if error.errno == errno.ENOENT:
-        if os.path.lexists(program):
-            return CommandNotStarted(
-                Cause.NOT_EXECUTABLE, f"{name}: it is there, but its interpreter (or what it links to) is not"
-            )
-        return CommandNotStarted(Cause.NOT_FOUND, f"{name}: no such file on this worker")
-    if error.errno in _CANNOT_EXECUTE:
-        return CommandNotStarted(Cause.NOT_EXECUTABLE, f"{name}: {error.strerror}")
-    if error.errno == errno.E2BIG:
-        return CommandNotStarted(
-            Cause.NOT_STARTED,
-            f"{name}: the command and its environment are larger than the kernel takes "
-            "(128 KiB for one string, a quarter of the stack limit in all)",
-        )
-    return CommandNotStarted(Cause.NOT_STARTED, f"{name} could not be started: {error.strerror}")

@@ -63,6 +63,7 @@ class FreshDirectories:
         """Make the place, and begin to remove what an earlier runner left."""
         for path in (self._root, self._trash, self._kept_for_files, self._prepared):
             Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(self._root).chmod(0o711)  # a command that runs as another user goes through it to its own
         self._to_remove = [entry.path for entry in os.scandir(self._trash)]
         for place in (self._root, self._kept_for_files, self._prepared):
             for path in [entry.path for entry in os.scandir(place)]:

@@ -21,12 +21,13 @@ from alb_core.notes import Level, Note
 from alb_core.tasks import Cause, Outcome
 from alb_worker.runner import processes
 from alb_worker.runner.attempt import RunningAttempt
-from alb_worker.runner.command import CommandNotStarted, Spawner
+from alb_worker.runner.command import Spawner
 from alb_worker.runner.directories import FreshDirectories, FreshDirectory
 from alb_worker.runner.family import Family, kill_child, signal_attempt
 from alb_worker.runner.link import FrameLink
 from alb_worker.runner.messages import Ended, Kill, Noted, Ready, Settings, Start, ToRunner
 from alb_worker.runner.output import OutputFlow
+from alb_worker.runner.program import CommandNotStarted
 from alb_worker.runner.timers import Timers
 
 DRAIN_S: Final = 1.0

@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: from those of another one of the same name.
     cgroup: str
     #: Name of the runner's own control group, unique among all runners.
+    allow_run_as: tuple[str, ...] = ()
+    #: Login names of users whose rights commands may have.
 
 
 class RunnerMessage(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
@@ -50,6 +52,15 @@ class Start(RunnerMessage, frozen=True, kw_only=True):
     #: A directory that holds its files, to be its fresh one; empty: an empty one.
     keep: bool = False
     #: Its fresh directory is wanted when it is over.
+    stdin: bytes = b""
+    #: What it reads.
+    stdin_file: str = ""
+    #: One of its files, which it reads instead; with neither, it reads nothing.
+    umask: int | None = None
+    nice: int = 0
+    #: Added to our niceness.
+    run_as: str = ""
+    #: Login name of the user whose rights it has; empty: it has ours.
 
 
 class Kill(RunnerMessage, frozen=True, kw_only=True):

@@ -53,6 +53,7 @@ from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started
 from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.increments import IncrementFiles
+from alb_worker.shell.kind_desk import KindDesk
 from alb_worker.shell.links import LeaderSocket, OutputSocket, Source, Wanted
 from alb_worker.shell.load import LoadMeter
 from alb_worker.shell.luggage import Luggage
@@ -96,6 +97,7 @@ class Agent:
         session: The way to ZooKeeper; started and stopped by the owner.
         runner: Runs the commands; started and closed by the owner.
         courier: Moves their files; closed by the owner.
+        kinds: Says what is started for tasks that are no plain commands.
         spool: Keeps their output.
         increments: The files to which they report increments; closed by the owner.
         meter: Measures the load.
@@ -111,6 +113,7 @@ class Agent:
         session: Session,
         runner: RunnerLink,
         courier: CourierLink,
+        kinds: KindDesk,
         spool: Spool,
         increments: IncrementFiles,
         meter: LoadMeter,
@@ -126,7 +129,9 @@ class Agent:
         self._increments = increments
         self._news = RunnerNews(spool)
         self._checkpoints = Checkpoints(courier, increments, logger)
-        self._luggage = Luggage(self._launch, runner, courier, inbox.bell.ring, logger, self._checkpoints)
+        self._luggage = Luggage(
+            self._launch, runner, courier, inbox.bell.ring, logger, self._checkpoints, kinds
+        )
         self._meter = meter
         self._logger = logger
         self._leader = LeaderSocket(identity)
@@ -306,7 +311,7 @@ class Agent:
         """Start a command; its files are in the prepared directory, where it has some."""
         resume = action.resume
         try:
-            marks = self._increments.open(action.attempt, resume)
+            marks = self._increments.open(action.attempt, resume, action.spec.run_as)
         except OSError as error:
             why = f"what earlier attempts reported could not be written for it: {error.strerror}"
             outcome = Outcome(cause=Cause.NOT_STARTED, exit_code=NOT_STARTED_STATUS, why=why)

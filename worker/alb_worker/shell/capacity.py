@@ -64,8 +64,13 @@ def examine(interface: str = "", cgroup: Cgroup | None = None) -> Machine:
     )
 
 
-def offer(config: WorkerConfig, machine: Machine) -> tuple[Capacity, list[Note]]:
+def offer(config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = ()) -> tuple[Capacity, list[Note]]:
     """Decide what the worker offers.
+
+    Args:
+        config: What its operator wants.
+        machine: What there is.
+        kinds: Labels of the kinds of task that it runs.
 
     Returns:
         The capacity, and what an operator should know about it.
@@ -93,7 +98,7 @@ def offer(config: WorkerConfig, machine: Machine) -> tuple[Capacity, list[Note]]
         arch=platform.machine(),
         kernel=platform.release(),
         host=host_name(),
-        labels=config.labels,
+        labels=(*config.labels, *kinds),
         version=__version__,
     )
     return capacity, notes

@@ -16,6 +16,8 @@ import msgspec
 
 from alb_core.increments import DROPPED_KEY, Line, Resume, parse_line, shown
 from alb_core.messages import AttemptId
+from alb_worker.runner.logins import Login
+from alb_worker.shell.guests import guest
 
 READ_BYTES: Final = 1024 * 1024
 #: Of one file at a time, while its command runs.
@@ -70,19 +72,26 @@ class IncrementFiles:
 
     Args:
         work_dir: The worker's directory; what an earlier process left is removed.
+        allow_run_as: Users that commands may be: each has a directory of its own for its files.
 
     Raises:
         OSError: The directory cannot be made.
     """
 
-    def __init__(self, work_dir: str) -> None:
+    def __init__(self, work_dir: str, allow_run_as: tuple[str, ...] = ()) -> None:
         self._directory = Path(work_dir).resolve() / _DIRECTORY
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._allow_run_as = allow_run_as
+        self._remove()
         self._directory.mkdir(mode=0o700, parents=True)
         self._files: dict[AttemptId, _File] = {}
 
-    def open(self, attempt: AttemptId, resume: Resume | None) -> dict[str, str]:
+    def open(self, attempt: AttemptId, resume: Resume | None, run_as: str = "") -> dict[str, str]:
         """Expect increments of an attempt that starts.
+
+        Args:
+            attempt: Which.
+            resume: What earlier ones reported.
+            run_as: The user that its command is to be; empty: ours.
 
         Returns:
             What its command finds in its environment: where to report, and where to go on.
@@ -90,7 +99,9 @@ class IncrementFiles:
         Raises:
             OSError: What earlier attempts reported cannot be written down for it.
         """
-        path = f"{self._directory}/{attempt.task}.{attempt.n}"
+        user = guest(run_as, self._allow_run_as)
+        directory = self._directory if user is None else self._directory_of(user)
+        path = f"{directory}/{attempt.task}.{attempt.n}"
         marks = {"ALB_INCREMENTS": path}
         if resume is not None and resume.lines:
             marks["ALB_RESUME"] = shown(resume.lines[-1].value)
@@ -99,8 +110,18 @@ class IncrementFiles:
                 os.unlink(marks["ALB_RESUME_FILE"])  # noqa: PTH108 (a path as text)
             with open(marks["ALB_RESUME_FILE"], "xb") as file:  # noqa: PTH123 (as above)
                 file.writelines(map(_resume_line, resume.lines))
+                if user is not None:
+                    os.fchown(file.fileno(), user.uid, user.gid)
         self._files[attempt] = _File(path)
         return marks
+
+    def _directory_of(self, user: Login) -> Path:
+        """Return where a user's commands report: they make their files there themselves."""
+        directory = self._directory.with_name(f"{_DIRECTORY}.{user.uid}")
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+            os.chown(directory, user.uid, user.gid)
+        return directory
 
     def poll(self) -> list[tuple[AttemptId, tuple[Line, ...]]]:
         """Return what running commands have reported since the last time."""
@@ -134,7 +155,11 @@ class IncrementFiles:
     def close(self) -> None:
         """Remove everything."""
         self._files.clear()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._remove()
+
+    def _remove(self) -> None:
+        for directory in (self._directory, *self._directory.parent.glob(f"{_DIRECTORY}.*")):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _lines(file: _File, most: int, *, last: bool = False) -> tuple[Line, ...]:

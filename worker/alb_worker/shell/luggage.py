@@ -14,13 +14,16 @@ import msgspec
 from alb_core.files import FileRef, restored
 from alb_core.io.clock import monotonic
 from alb_core.io.logs import Logger, write_note
+from alb_core.kinds import COMMAND_KIND
 from alb_core.messages import AttemptId
 from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import KillAttempt, LaunchAttempt
 from alb_worker.courier.messages import Collect, Collected, Noted, NotPrepared, Prepare, Prepared, Saved
+from alb_worker.kinds.interface import KindFailed
 from alb_worker.runner.messages import Ended, Output, Started
 from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.courier_link import CourierLink
+from alb_worker.shell.kind_desk import KindDesk, remove_bare
 from alb_worker.shell.runner_link import RunnerLink
 
 _EXIT_NOT_STARTED: Final = 125
@@ -37,6 +40,7 @@ class Luggage:
         ring: Wakes the agent's loop: ``take`` has something.
         logger: Takes the courier's notes.
         checkpoints: Has saved what commands are to go on from.
+        kinds: Turns attempts that are no plain commands into commands, and reads what those left.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (those it stands between)
@@ -47,9 +51,11 @@ class Luggage:
         ring: Callable[[], None],
         logger: Logger,
         checkpoints: Checkpoints,
+        kinds: KindDesk,
     ) -> None:
         self.courier: Final = courier
         self.checkpoints: Final = checkpoints
+        self._kinds: Final = kinds
         self._start: Final = start
         self._runner: Final = runner
         self._ring: Final = ring
@@ -68,13 +74,15 @@ class Luggage:
             self._patterns[action.attempt] = action.spec.returns
         self.checkpoints.begin(action)
         files = restored(action.spec.files, _saved(action))
+        if action.spec.binaries:
+            files = self._kinds.packed(action.spec, files)
         if files:
             self._launching[action.attempt] = action
             order = Prepare(attempt=action.attempt, files=files, ordered_at=monotonic())
             self.courier.order(order)
             self._ring_for_failures()
         else:
-            self._start(action, "")
+            self._begin(action, "")
 
     def kill(self, action: KillAttempt) -> None:
         """End an attempt: its command, or what is done for it before or after."""
@@ -103,7 +111,7 @@ class Luggage:
 
     def unpack(self, messages: list[Started | Output | Ended]) -> list[Started | Output | Ended]:
         """Take what the runner said, and keep back the ends of attempts that save or bring something back."""
-        if not self._patterns and not self.checkpoints:
+        if not self._patterns and not self.checkpoints and not self._kinds:
             return messages
         passed: list[Started | Output | Ended] = []
         for message in messages:
@@ -126,7 +134,7 @@ class Luggage:
                     write_note(self._logger, message.note)
                 case Prepared():
                     action = self._launching.pop(message.attempt)
-                    self._start(action, message.directory)
+                    self._begin(action, message.directory)
                 case NotPrepared():
                     self._give_up(self._launching.pop(message.attempt), message.why)
                 case Collected():
@@ -145,6 +153,7 @@ class Luggage:
         """An attempt could not be started, for a reason that has nothing to do with its files."""
         self._patterns.pop(attempt, None)
         self.checkpoints.forget(attempt)
+        self._kinds.forget(attempt)
         if prepared:
             self.courier.discard(prepared)
 
@@ -156,13 +165,31 @@ class Luggage:
         self._returning.clear()
         self._patterns.clear()
         self._over.clear()
+        self._kinds.abandon()
         self.checkpoints.abandon()
 
     # --- leaves -------------------------------------------------------------------------------------------
 
+    def _begin(self, action: LaunchAttempt, prepared: str) -> None:
+        """Start an attempt whose files are there; what is no plain command becomes one first."""
+        if action.spec.kind == COMMAND_KIND:
+            self._start(action, prepared)
+            return
+        try:
+            launch, directory = self._kinds.prepare(action, prepared)
+        except KindFailed as failure:
+            self._logger.warning(
+                "kind_failed", kind=action.spec.kind, task=action.attempt.task, why=str(failure)
+            )
+            self.forget(action.attempt, prepared)
+            self._end(_not_started(action.attempt, Cause.NOT_STARTED, str(failure), _EXIT_NOT_STARTED))
+        else:
+            self._start(launch, directory)
+
     def _bring_back(self, ended: Ended) -> list[Ended]:
         """Have brought back what is wanted of an attempt; return it where nothing is, or nothing is left."""
-        patterns = self._patterns.pop(ended.attempt, ())
+        ended, large = self._kinds.conclude(ended)
+        patterns = (*self._patterns.pop(ended.attempt, ()), *large)
         if patterns and ended.kept:
             self._returning[ended.attempt] = ended
             self.courier.order(Collect(attempt=ended.attempt, directory=ended.kept, patterns=patterns))
@@ -173,7 +200,7 @@ class Luggage:
             ended = msgspec.structs.replace(
                 ended, outcome=msgspec.structs.replace(ended.outcome, unreturned=why)
             )
-        if ended.kept:
+        if ended.kept and not remove_bare(ended.kept):
             self.courier.discard(ended.kept)
         return [ended]
 

@@ -49,12 +49,16 @@ class RunnerLink:
         worker: The worker's name.
         work_dir: The worker's directory; ``leftovers.lock_work_dir`` has made and locked it.
         incarnation: Of this agent.
+        allow_run_as: Users whose rights commands may have.
     """
 
-    def __init__(self, *, worker: str, work_dir: str, incarnation: str) -> None:
+    def __init__(
+        self, *, worker: str, work_dir: str, incarnation: str, allow_run_as: tuple[str, ...] = ()
+    ) -> None:
         self._worker = worker
         self._home = os.path.realpath(work_dir)
         self._incarnation = incarnation
+        self._allow_run_as = allow_run_as
         self._starts = 0
         self._directory = -1
         #: Keeps the directory that we started in, so that another one at its place can be told from it.
@@ -85,7 +89,9 @@ class RunnerLink:
         self._starts += 1
         incarnation = f"{self._incarnation}.{self._starts}"
         self._group = cgroup.group_name(self._home, self._worker, incarnation)
-        settings = Settings(worker=self._worker, home=self._home, cgroup=self._group)
+        settings = Settings(
+            worker=self._worker, home=self._home, cgroup=self._group, allow_run_as=self._allow_run_as
+        )
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -143,6 +149,11 @@ class RunnerLink:
                 marks=dict(marks),
                 prepared=prepared,
                 keep=bool(spec.returns or spec.checkpoints),
+                stdin=spec.stdin,
+                stdin_file=spec.stdin_file,
+                umask=spec.umask,
+                nice=spec.nice,
+                run_as=spec.run_as,
             )
         )
 

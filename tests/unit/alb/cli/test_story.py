@@ -155,3 +155,14 @@ def test_the_other_notices_have_words() -> None:
         "b1 shows no progress (no answer for 5 s); asked the other brokers to look",
         "the cluster has another task table than before; what the old one held may be gone",
     ]
+
+
+def test_a_task_that_is_held_is_told_with_its_reason() -> None:
+    """At once, each reason once; then that it is queued, for the first time."""
+    told = Told()
+    told.tell(greeted("b1", 7, again=False), placed(TaskState.HELD, ""))
+    for why in ("it waits for x", "it waits for x"):
+        told.tell(placed(TaskState.HELD, "", 0, why))
+    told.wait(60)
+    told.tell(placed(TaskState.QUEUED, "", 0))
+    assert told.lines == ["task waits: it waits for x", "task is queued"]

@@ -165,7 +165,7 @@ def test_the_cluster_is_told() -> None:
     page = ask(each, QueryCluster(seq=1))
     assert isinstance(page, ClusterPage)
     assert (page.broker, page.epoch, page.policy) == ("b1", 1, "least-loaded")
-    assert page.counts == {"QUEUED": 1, "RUNNING": 1, "done": 0}
+    assert page.counts == {"HELD": 0, "QUEUED": 1, "RUNNING": 1, "done": 0}
     assert page.set_aside == ("/tasks/00/x: garbage",)
     assert page.counters["tasks_placed"] == 1
 

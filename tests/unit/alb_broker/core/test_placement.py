@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
-from tests.broker_parts import POLICIES, attempt, make_task, make_worker, request
+from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_worker, request
 
 from alb_broker.core.placement import CANDIDATES_MAX, PASS_MAX, POLICY_RESTS_S, Decision, Placer
 from alb_broker.core.queue import Queue
@@ -15,7 +16,7 @@ from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Candidate, Context, Policy
 from alb_core.resources import Request
 from alb_core.spec import OnLost, TaskSpec
-from alb_core.tasks import TaskState
+from alb_core.tasks import AttemptState, TaskState
 
 
 class Scene:
@@ -259,3 +260,17 @@ def test_equal_seeds_place_equally() -> None:
         scene.submit(*range(1, 20))
         scene.run()
     assert first.placed == second.placed
+
+
+def test_a_retry_prefers_another_worker() -> None:
+    """A task that failed goes elsewhere where there is room; else it goes where it failed."""
+    for workers, chosen in ((3, {"w0", "w2"}), (1, {"w1"})):
+        scene = Scene(workers=0, cpus=1.0, policy=take_last)
+        for number in range(3) if workers == 3 else (1,):
+            worker = make_worker(f"w{number}", 1.0)
+            scene.workers.add(worker)
+            scene.workers.grew(worker)
+        failed = msgspec.structs.replace(make_attempt(1, "w1", AttemptState.OVER), ended_as="exited")
+        scene.queue.add(make_task(1, failed, failures=1))
+        assert scene.run() == 1
+        assert scene.placed[0][1] in chosen

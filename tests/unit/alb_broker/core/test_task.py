@@ -7,26 +7,33 @@ from collections.abc import Callable
 import pytest
 from tests.broker_parts import make_attempt, make_task, outcome, record
 
-from alb_broker.core.task import (
-    ATTEMPTS_KEPT,
-    STORY_LENGTH,
-    TASK_STEPS,
+from alb_broker.core.steps import (
     CancelAsked,
+    DependenciesMet,
+    Doomed,
     Ended,
+    Freed,
+    HoldAsked,
     Placed,
+    ReleaseAsked,
     Returned,
     Step,
-    Task,
     WorkerLost,
-    consistent,
 )
+from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, Task, consistent
 from alb_core.errors import InvalidTransition
-from alb_core.spec import OnLost, TaskSpec
+from alb_core.resources import Request
+from alb_core.spec import OnLost, Retry, TaskSpec
 from alb_core.tasks import AttemptState, Cause, Result, TaskState
 
 LIVE, LOST, OVER = AttemptState.LIVE, AttemptState.LOST, AttemptState.OVER
 PLACED = Placed(1.0, worker="w2", incarnation="w2-1", epoch=3)
 CANCEL = CancelAsked(1.0)
+HOLD = HoldAsked(1.0, by="ann")
+RELEASE = ReleaseAsked(1.0)
+MET = DependenciesMet(1.0, met=(0,))
+FREED = Freed(1.0)
+DOOMED = Doomed(1.0, why="dependency afterok:x cannot be met")
 MUST_NOT_RERUN = TaskSpec(command="x", on_lost=OnLost.FAIL)
 
 
@@ -55,6 +62,11 @@ def waiting_again() -> Task:
     return make_task(1, make_attempt(state=LOST), crashes=1)
 
 
+def held() -> Task:
+    """Return a task that something keeps back."""
+    return make_task(1, state=TaskState.HELD)
+
+
 def finished(state: TaskState) -> Task:
     """Return a task that has its result."""
     return make_task(1, make_attempt(state=OVER), state=state, result=Result(state=state))
@@ -72,6 +84,13 @@ WALKS: list[tuple[Callable[[], Task], Step, TaskState]] = [
     (waiting_again, ended(), TaskState.SUCCEEDED),
     (waiting_again, Returned(1.0, n=1), TaskState.RUNNING),
     (queued, CANCEL, TaskState.CANCELLED),
+    (queued, HOLD, TaskState.HELD),
+    (held, HOLD, TaskState.HELD),
+    (held, RELEASE, TaskState.HELD),
+    (held, MET, TaskState.HELD),
+    (held, FREED, TaskState.QUEUED),
+    (held, DOOMED, TaskState.CANCELLED),
+    (held, CANCEL, TaskState.CANCELLED),
     (running, ended(), TaskState.SUCCEEDED),
     (running, lost(), TaskState.QUEUED),
     (running, CANCEL, TaskState.RUNNING),
@@ -96,7 +115,7 @@ def test_every_edge_is_walked() -> None:
 
 
 @pytest.mark.parametrize("state", list(TaskState))
-@pytest.mark.parametrize("step", [PLACED, ended(), lost(), Returned(1.0, n=1), CANCEL])
+@pytest.mark.parametrize("step", [PLACED, ended(), lost(), Returned(1.0, n=1), CANCEL, HOLD, FREED, DOOMED])
 def test_every_other_step_is_refused_with_the_story(state: TaskState, step: Step) -> None:
     """A step that the state does not allow changes nothing, and its error tells what happened before."""
     if (state, type(step)) in TASK_STEPS:
@@ -289,6 +308,8 @@ def test_a_record_survives_the_table() -> None:
         (record(1), True),
         (record(1, make_attempt()), True),
         (record(1, make_attempt(state=LOST)), True),
+        (record(1, state=TaskState.HELD), True),
+        (record(1, make_attempt(), state=TaskState.HELD), False),
         (record(1, state=TaskState.RUNNING), False),
         (record(1, make_attempt(state=OVER), state=TaskState.RUNNING), False),
         (record(1, make_attempt(), state=TaskState.QUEUED), False),
@@ -299,3 +320,89 @@ def test_a_record_survives_the_table() -> None:
 def test_a_live_record_must_make_sense(kept: object, good: object) -> None:
     """What waits has no live attempt, what runs has one, and neither has a result."""
     assert consistent(kept) is good  # type: ignore[arg-type]
+
+
+def retried(**fields: object) -> Task:
+    """Return a task that runs and may be tried again twice."""
+    return make_task(1, make_attempt(), spec=TaskSpec(command="x", retry=Retry(**{"times": 2, **fields})))  # type: ignore[arg-type]
+
+
+def test_a_failure_is_tried_again_after_a_while() -> None:
+    """The task waits, longer each time, and keeps how each attempt ended; the last failure is the result."""
+    task = retried(delay_s=10.0)
+    for n, not_before in ((1, 11.0), (2, 21.0)):
+        task.take(ended(n, exit_code=3))
+        assert (task.state, task.failures, task.not_before) == (TaskState.QUEUED, n, not_before)
+        assert (task.postponed, task.waits_for_room, task.failed_on) == (
+            True,
+            False,
+            task.attempts[-1].worker,
+        )
+        task.postponed = False
+        task.take(PLACED)
+    assert task.not_before == 0
+    task.take(ended(3, exit_code=4))
+    assert task.result is not None
+    assert (task.result.state, task.result.exit_code, task.failures) == (TaskState.FAILED, 4, 2)
+    assert [(each.ended_as, each.exit_code) for each in task.attempts] == [
+        ("exited", 3),
+        ("exited", 3),
+        ("exited", 4),
+    ]
+
+
+def test_a_success_and_a_cancelled_failure_are_final() -> None:
+    """What went well, or was cancelled, is not tried again."""
+    good, cancelled = retried(), retried()
+    good.take(ended())
+    cancelled.take(CANCEL)
+    cancelled.take(ended(exit_code=1))
+    assert (good.state, cancelled.state) == (TaskState.SUCCEEDED, TaskState.FAILED)
+
+
+def test_failures_and_crashes_are_counted_apart() -> None:
+    """A lost worker uses up no retry, a failure no crash; the task's own crash limit counts."""
+    task = retried(delay_s=0.0, crash_limit=1)
+    task.take(lost())
+    task.take(PLACED)
+    task.take(ended(2, exit_code=1))
+    assert (task.crashes, task.failures, task.postponed) == (1, 1, False)
+    task.take(PLACED)
+    task.take(lost(3))
+    assert task.state is TaskState.LOST
+
+
+def test_the_failure_of_an_attempt_thought_lost_is_one() -> None:
+    """It waits again already; now it waits for its time, and has one retry less."""
+    task = retried()
+    task.take(lost())
+    task.take(ended(exit_code=1))
+    assert (task.state, task.crashes, task.failures, task.postponed) == (TaskState.QUEUED, 1, 1, True)
+
+
+def test_an_attempt_that_ran_out_of_memory_is_followed_by_one_with_more() -> None:
+    """The next attempt reserves and is sent with more, as the next leader will see; at the most, it fails."""
+    spec = TaskSpec(command="x", request=Request(1.0, 100), retry=Retry(times=5, delay_s=0, memory_factor=2))
+    task = make_task(1, make_attempt(), spec=spec)
+    oom = outcome(None, Cause.OUT_OF_MEMORY)
+    for n, memory_bytes in ((1, 200), (2, 250)):
+        task.take(Ended(1.0, n=n, outcome=oom, crash_limit=2, memory_max=250))
+        assert (task.request.memory_bytes, task.record().memory_bytes) == (memory_bytes, memory_bytes)
+        again = Task(task.record(), 1)
+        assert again.request == task.request
+        assert again.spec_wire == task.spec_wire
+        assert again.spec == spec
+        task.take(PLACED)
+    task.take(Ended(1.0, n=3, outcome=oom, crash_limit=2, memory_max=250))
+    assert task.result is not None
+    assert task.state is TaskState.OOM
+    assert task.result.why == "it ran out of 250 bytes of memory, and no worker has more than 250"
+
+
+def test_a_held_task_takes_back_nothing() -> None:
+    """An attempt that was thought lost does not go on once its task is held."""
+    task = waiting_again()
+    task.take(HOLD)
+    assert (states(task), task.held_by) == ([OVER], "ann")
+    task.take(RELEASE)
+    assert (task.held_by, task.released) == ("", True)

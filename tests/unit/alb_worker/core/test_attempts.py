@@ -194,6 +194,26 @@ def test_an_outcome_is_reported_as_the_runner_told_it() -> None:
     assert yard.attempts.live == 0
 
 
+@pytest.mark.parametrize(("seen", "waited_s"), [(True, 2.0), (False, 1.5)])
+def test_how_long_it_waited_is_reported(*, seen: bool, waited_s: float) -> None:
+    """From the order to the start, which a command that ends at once tells only by how long it ran."""
+    yard = _Yard()
+    yard.run(run(A1), at=10.0)
+    if seen:
+        yard.attempts.on_runner(AttemptLaunched(at=12.0, attempt=A1, pid=7))
+    outcome = msgspec.structs.replace(ended(A1).outcome, wall_s=0.5)
+    (report,) = of_kind(AttemptEnded, yard.ended(RunnerEnded(at=12.0, attempt=A1, outcome=outcome)))
+    assert report.outcome.waited_s == waited_s
+
+
+def test_what_never_started_did_not_wait_for_it() -> None:
+    """Its report has no time of a start."""
+    yard = _Yard()
+    yard.run(run(A1), at=10.0)
+    (report,) = of_kind(AttemptEnded, yard.ended(ended(A1, at=12.0, cause=Cause.NOT_STARTED)))
+    assert report.outcome.waited_s == 0.0
+
+
 def test_a_lower_number_than_the_highest_known_is_refused() -> None:
     """A late Run of an old attempt starts nothing and answers nothing, whatever became of the newer one."""
     yard = _Yard()

@@ -12,8 +12,9 @@ import pytest
 
 from alb_core.messages import AttemptId
 from alb_core.tasks import Cause
-from alb_worker.runner.command import CommandNotStarted, Spawner, _classified, find_program
+from alb_worker.runner.command import Spawner
 from alb_worker.runner.messages import Settings, Start
+from alb_worker.runner.program import CommandNotStarted, classified, find_program
 
 
 def start(task: str = "0" * 32, **changes: object) -> Start:
@@ -110,7 +111,7 @@ def test_the_first_executable_of_the_path_is_found(tmp_path: Path) -> None:
 )
 def test_failures_of_exec_are_classified(number: int, cause: Cause, word: str) -> None:
     """Each errno has its cause and a sentence that names the program and the reason."""
-    failure = _classified("/no/such/program", OSError(number, os.strerror(number)))
+    failure = classified("/no/such/program", OSError(number, os.strerror(number)))
     assert failure.cause is cause
     assert "/no/such/program" in failure.why
     assert word in failure.why

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.worker_parts import attempt
+from tests.worker_parts import attempt, kind_desk
 
 from alb_core.files import FileRef
 from alb_core.increments import Line, Resume, checkpoint_line
@@ -14,6 +16,7 @@ from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import KillAttempt, LaunchAttempt
 from alb_worker.courier.messages import Collect, Collected, NotPrepared, Prepare, Prepared, Save, Saved
+from alb_worker.kinds.interface import Attempt, Kind, Launch
 from alb_worker.runner.messages import Ended, Started
 from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.luggage import Luggage
@@ -53,7 +56,7 @@ class Courier:
 class Stage:
     """A luggage between an agent and a runner that only remember."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path, kinds: Mapping[str, Kind] | None = None) -> None:
         self.courier = Courier()
         self.started: list[tuple[Any, str]] = []
         self.killed: list[Any] = []
@@ -66,6 +69,7 @@ class Stage:
             self.ring,
             logs.configure("error"),
             Checkpoints(self.courier, self, logs.configure("error")),  # type: ignore[arg-type]
+            kind_desk(str(home), kinds),
         )
 
     def ring(self) -> None:
@@ -105,8 +109,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage() -> Stage:
-    return Stage()
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
 
 
 def test_without_files_it_is_not_there(stage: Stage) -> None:
@@ -266,3 +270,56 @@ def test_a_lost_runner_takes_the_increments_along(stage: Stage) -> None:
     stage.luggage.abandon()
     assert (stage.told(), stage.reported) == ([], ())
     assert not stage.luggage.checkpoints.hold(A1, (Line("n", "0"),))
+
+
+class Echo(Kind):
+    """A kind whose attempts start as they are."""
+
+    def prepare(self, attempt: Attempt) -> Launch:
+        """Start it."""
+        return Launch(command=attempt.spec.command)
+
+
+def test_another_kind_starts_in_a_directory_of_its_own(tmp_path: Path) -> None:
+    """And what it left there is its value; a bare directory is removed without the courier."""
+    stage = Stage(tmp_path, {"echo": Echo()})
+    stage.launch(kind="echo", payload=b"x")
+    ((_, directory),) = stage.started
+    (Path(directory) / ".alb/value").write_bytes(b"made")
+    _, over = stage.end(kept=directory)
+    assert (over.outcome.value, Path(directory).exists()) == (b"made", False)
+    assert (stage.courier.orders, stage.courier.discarded) == ([], [])
+
+
+def test_a_large_value_comes_back_as_a_file(tmp_path: Path) -> None:
+    """Beside what else is to come back."""
+    stage = Stage(tmp_path, {"echo": Echo()})
+    stage.launch(kind="echo", returns=("out",))
+    ((_, directory),) = stage.started
+    (Path(directory) / ".alb/value").write_bytes(bytes(100_000))
+    stage.end(kept=directory)
+    (order,) = stage.courier.orders
+    assert order == Collect(attempt=A1, directory=directory, patterns=("out", ".alb/value"))
+
+
+def test_an_unknown_kind_ends_the_attempt(stage: Stage) -> None:
+    """It is not started, and the result says what the worker lacks; its files go."""
+    stage.launch(kind="other", files=(FILE,))
+    (over,) = stage.hear(Prepared(attempt=A1, directory="/d"))
+    assert (over.outcome.cause, over.outcome.exit_code) == (Cause.NOT_STARTED, 125)
+    assert "the worker w1 has no kind of task 'other'" in over.outcome.why
+    assert (stage.started, stage.courier.discarded) == ([], ["/d"])
+
+
+def test_a_program_is_fetched_with_the_files(stage: Stage) -> None:
+    """That for this machine; and where there is none, the attempt ends."""
+    program = FileRef(name="prog", sha256="3" * 64, size_bytes=3)
+    stage.launch(kind="binary", files=(FILE,), binaries={"x86_64": program, "aarch64": FILE})
+    (order,) = stage.courier.orders
+    assert [file.name for file in order.files] == [FILE.name, ".alb/prog"]
+    stage.hear(Prepared(attempt=A1, directory="/d"))
+    assert stage.started == [(A1, "/d")]
+    stage.end()
+    stage.launch(kind="binary", binaries={"aarch64": program})
+    (over,) = stage.luggage.take()
+    assert "no program for x86_64, only for aarch64" in over.outcome.why

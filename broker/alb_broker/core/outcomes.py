@@ -1,0 +1,48 @@
+"""The result that the outcome of an attempt makes."""
+
+from __future__ import annotations
+
+from alb_core.tasks import Attempt, Cause, Outcome, Result, TaskState
+
+
+def result_of(attempt: Attempt, outcome: Outcome, at: float) -> Result:
+    """Return the result of a task whose attempt ended so, at this cluster time."""
+    return Result(
+        state=_final_state(outcome),
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        why=outcome.why,
+        attempt=attempt.n,
+        worker=attempt.worker,
+        finished=at,
+        wall_s=outcome.wall_s,
+        cpu_s=outcome.cpu_s,
+        memory_bytes=outcome.memory_bytes,
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+        output_open=outcome.output_open,
+        returned=outcome.returned,
+        unreturned=outcome.unreturned,
+        limit=outcome.limit,
+        mechanism=outcome.mechanism,
+        started=attempt.placed + outcome.waited_s if outcome.wall_s else 0.0,
+        read_bytes=outcome.read_bytes,
+        written_bytes=outcome.written_bytes,
+        value=outcome.value,
+    )
+
+
+def _final_state(outcome: Outcome) -> TaskState:
+    match outcome.cause:
+        case Cause.EXITED:
+            return TaskState.SUCCEEDED if outcome.exit_code == 0 else TaskState.FAILED
+        case Cause.TIMED_OUT:
+            return TaskState.TIMEOUT
+        case Cause.OUT_OF_MEMORY:
+            return TaskState.OOM
+        case Cause.OVER_LIMIT:
+            return TaskState.LIMIT
+        case Cause.KILLED:
+            return TaskState.CANCELLED
+        case _:
+            return TaskState.FAILED

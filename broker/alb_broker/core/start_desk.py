@@ -1,0 +1,280 @@
+"""What keeps tasks from being queued: dependencies, likes of theirs, times, and holds; and who lets them go.
+
+A task that something keeps is HELD in the table. Each is looked at when what it waits for moves
+(``holds.py`` knows when that is), and goes on, waits on, or ends because it would wait for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from alb_broker.core.book import Book
+from alb_broker.core.clients import Client
+from alb_broker.core.fates import Fate, Fates, is_met
+from alb_broker.core.state import State
+from alb_broker.core.task import Task
+from alb_core.messages import Done, Error, HoldTasks, Message, ReleaseTasks
+from alb_core.spec import Dependency, Start
+from alb_core.tasks import TaskRecord, TaskState
+
+LOOKS_MAX: Final = 2000
+#: Tasks looked at in one turn: as many as a batch of writes holds.
+CIRCLE_MAX: Final = 10_000
+#: Tasks that a search for circles goes through.
+IDS_MAX: Final = 1000
+#: Of one request to hold or to release.
+REASONS_MAX: Final = 5
+#: Told of one task.
+_NO_START: Final = Start()
+
+
+class Holder(Protocol):
+    """Whoever holds what is no task, but made of tasks."""
+
+    def hold(self, held_id: str, by: str) -> bool:
+        """Keep it from being placed; returns whether it is its own."""
+
+    def release(self, held_id: str) -> bool:
+        """Let it go on; returns whether it is its own."""
+
+
+class Judgement(NamedTuple):
+    """What keeps a task."""
+
+    reasons: tuple[str, ...]
+    #: Sentences; none: nothing keeps it.
+    met: tuple[int, ...]
+    #: Places of the dependencies that came true.
+    doomed: str = ""
+    #: Why it would wait for ever; empty: it need not.
+    look_at: float = float("inf")
+    #: Cluster time at which to look again, whatever moves.
+
+
+class StartDesk:
+    """Decides when tasks are queued.
+
+    Args:
+        state: The reign's parts.
+        book: Carries out what becomes of them.
+        fates: Knows what became of others.
+    """
+
+    def __init__(self, state: State, book: Book, fates: Fates) -> None:
+        self._state: Final = state
+        self._book: Final = book
+        self._fates: Final = fates
+        self.holders: Final[list[Holder]] = []
+
+    # --- new tasks ------------------------------------------------------------------------------------------
+
+    def begin(self, record: TaskRecord) -> TaskRecord | str:
+        """Return a new task's record in the state in which it is accepted; or what is wrong with its start.
+
+        Args:
+            record: Of a task that is not in the table.
+        """
+        start = record.spec.start
+        if start == _NO_START:
+            return record
+        circle = self._circle(record.id, start.dependencies)
+        if circle:
+            return circle
+        not_before = max(start.begin, record.submitted + start.delay_s if start.delay_s else 0.0)
+        held = msgspec.structs.replace(record, state=TaskState.HELD, not_before=not_before)
+        judged = self._judge(held)
+        if judged.reasons or judged.doomed:
+            return msgspec.structs.replace(held, met=judged.met)
+        return msgspec.structs.replace(held, state=TaskState.QUEUED, met=judged.met, not_before=0.0)
+
+    def awaits_unknown(self, start: Start) -> bool:
+        """Tell whether a new task would wait for one that may not have been submitted yet."""
+        return any(self._fates.of(each.task) in (Fate.UNKNOWN, Fate.NONE) for each in start.dependencies)
+
+    def _circle(self, task_id: str, dependencies: Sequence[Dependency]) -> str:
+        """Return why a task would wait for itself, if so: only one that is waited for already can."""
+        if any(dependency.task == task_id for dependency in dependencies):
+            return "it depends on itself"
+        if not self._state.holds.is_awaited(task_id):
+            return ""
+        ahead = [dependency.task for dependency in dependencies]
+        seen = set(ahead)
+        while ahead:
+            task = self._state.table.live.get(ahead.pop())
+            if task is None or task.state is not TaskState.HELD:
+                continue
+            for place, dependency in enumerate(task.spec.start.dependencies):
+                if dependency.task == task_id:
+                    return f"it would wait for itself: task {task.id}, for which it is to wait, waits for it"
+                if place not in task.met and dependency.task not in seen:
+                    seen.add(dependency.task)
+                    ahead.append(dependency.task)
+            if len(seen) > CIRCLE_MAX:
+                return f"more than {CIRCLE_MAX} tasks come before it: submit it before those that wait for it"
+        return ""
+
+    # --- looking --------------------------------------------------------------------------------------------
+
+    def end_turn(self) -> None:
+        """Look at those for whom something moved, a bounded number."""
+        holds, live = self._state.holds, self._state.table.live
+        self._fates.end_turn()
+        holds.ring(self._state.now())
+        for _ in range(min(LOOKS_MAX, len(holds.woken))):
+            task_id = next(iter(holds.woken))
+            del holds.woken[task_id]
+            task = live.get(task_id)
+            if task is not None and task.state is TaskState.HELD:
+                self._look(task)
+            elif task is not None and task.postponed:
+                self._state.line_up(task)
+
+    def on_settled(self, task_id: str) -> None:
+        """What happened to a task is in the table: whoever waits for it may act on it."""
+        if task_id in self._state.table.live:
+            self._state.holds.moved(task_id)
+        else:
+            self._state.holds.ended(task_id)
+
+    def tick(self) -> None:
+        """Look on at what nobody could tell."""
+        self._fates.tick()
+
+    def _look(self, task: Task) -> None:
+        judged = self._judge(task)
+        if judged.doomed:
+            self._book.doom(task, judged.doomed)
+            return
+        if judged.met != task.met:
+            for place in judged.met:
+                self._state.holds.settle(task.id, task.spec.start.dependencies[place].task)
+            self._book.note_met(task, judged.met)
+        if not judged.reasons:
+            self._book.free(task)
+        elif judged.look_at < float("inf"):
+            self._state.holds.alarms.set(task.id, judged.look_at)
+
+    def _judge(self, task: Task | TaskRecord) -> Judgement:
+        state, start = self._state, task.spec.start
+        reasons: list[str] = []
+        met = list(task.met)
+        look_at = float("inf")
+        if task.held_by:
+            reasons.append(f"{task.held_by} holds it: alb release {task.id}")
+        elif start.hold and not task.released:
+            reasons.append(f"it was submitted to be held: alb release {task.id}")
+        if task.not_before > state.now():
+            look_at = task.not_before
+            reasons.append(f"it begins in {task.not_before - state.now():.0f} s")
+        for place, dependency in enumerate(start.dependencies):
+            if place in met:
+                continue
+            fate = self._fates.of(dependency.task)
+            came_true = is_met(dependency, fate)
+            if came_true is None and fate is Fate.UNKNOWN:
+                given_up = max(task.submitted, state.clock.claimed) + state.config.holding_s
+                came_true = None if state.now() < given_up else False
+                look_at = min(look_at, given_up)
+            if came_true:
+                met.append(place)
+            elif came_true is None:
+                reasons.append(f"it waits for {_named(dependency)}, {_SAID[fate]}")
+            else:
+                why = f"dependency {_named(dependency)} cannot be met: {_SAID_LAST[fate]}"
+                return Judgement((why,), task.met, doomed=why)
+        earlier = state.holds.earlier(task.id, task.user, task.spec.name) if start.singleton else ""
+        if earlier:
+            reasons.append(f"task {earlier} of the same name has not ended")
+        return Judgement(tuple(reasons), tuple(sorted(met)), look_at=look_at)
+
+    def why(self, task: Task) -> str:
+        """Return why a task that waits does, as a sentence; empty: it waits for room, or does not wait."""
+        if task.state is TaskState.HELD:
+            reasons = self._judge(task).reasons
+            more = f"; and {len(reasons) - REASONS_MAX} more" if len(reasons) > REASONS_MAX else ""
+            return "; ".join(reasons[:REASONS_MAX]) + more
+        if task.postponed:
+            left = max(0.0, task.not_before - self._state.now())
+            return f"it failed {task.failures} times, and is tried again in {left:.0f} s"
+        return self._state.workers.why_never(task.request) if task.waits_for_room else ""
+
+    # --- holding and releasing ------------------------------------------------------------------------------
+
+    def handlers(self) -> Mapping[type[Message], Callable[[Client, Any], None]]:
+        """Return which message is answered by what."""
+        return {HoldTasks: self._on_hold, ReleaseTasks: self._on_release}
+
+    def _on_hold(self, client: Client, request: HoldTasks) -> None:
+        live = self._state.table.live
+        for held_id in request.ids:
+            task = live.get(held_id)
+            if task is not None and task.state is TaskState.RUNNING:
+                why = f"task {held_id} runs already, and what runs is not held: alb cancel ends it"
+                self._refuse(client, request.seq, why)
+                return
+        self._on_each(client, request, self._hold_other, lambda task: self._book.hold(task, client.user))
+
+    def _on_release(self, client: Client, request: ReleaseTasks) -> None:
+        self._on_each(client, request, self._release_other, self._book.let_go)
+
+    def _on_each(
+        self,
+        client: Client,
+        request: HoldTasks | ReleaseTasks,
+        other: Callable[[Client, str], str],
+        step: Callable[[Task], None],
+    ) -> None:
+        """Do something to all tasks of a request; Done follows the last write of all of them."""
+        if not 0 < len(request.ids) <= IDS_MAX:
+            self._refuse(client, request.seq, f"{len(request.ids)} ids are not between 1 and {IDS_MAX}")
+            return
+        live = self._state.table.live
+        for held_id in request.ids:
+            wrong = "" if held_id in live else other(client, held_id)
+            if wrong:
+                self._refuse(client, request.seq, wrong)
+                return
+        for held_id in request.ids:
+            task = live.get(held_id)
+            if task is not None:
+                step(task)
+        self._state.ledger.say(self._state.client(client.peer, Done(seq=request.seq)))
+
+    def _hold_other(self, client: Client, held_id: str) -> str:
+        if any(holder.hold(held_id, client.user) for holder in self.holders):
+            return ""
+        ended = held_id in self._state.table.done
+        return f"task {held_id[:80]} has ended already" if ended else _unknown(held_id)
+
+    def _release_other(self, _client: Client, held_id: str) -> str:
+        """What ended meanwhile was let go, perhaps by this very request, said twice."""
+        if held_id in self._state.table.done or any(holder.release(held_id) for holder in self.holders):
+            return ""
+        return _unknown(held_id)
+
+    def _refuse(self, client: Client, seq: int, why: str) -> None:
+        self._state.tell(client.peer, Error(code="invalid", why=why, seq=seq))
+
+
+_SAID: Final = {
+    Fate.NONE: "of which the results store is asked",
+    Fate.UNKNOWN: "which neither the table nor the results store knows (submit it soon, or it ends)",
+    Fate.GOING: "which has not begun",
+    Fate.STARTED: "which has not ended",
+}
+_SAID_LAST: Final = {
+    Fate.UNKNOWN: "neither the table nor the results store knows that task",
+    Fate.SUCCEEDED: "that task ended well",
+    Fate.FAILED: "that task did not end well",
+}
+
+
+def _named(dependency: Dependency) -> str:
+    return f"{dependency.after.value}:{dependency.task}"
+
+
+def _unknown(held_id: str) -> str:
+    return f"there is no task {held_id[:80]} that could be held or released"

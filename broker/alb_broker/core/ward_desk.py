@@ -1,0 +1,68 @@
+"""Takes how attempts ended to the rules of quarantine, and what those say to the workers and the log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alb_broker.core import retries
+from alb_broker.core.quarantine import QUICK_S, Ward, kin_of
+from alb_broker.core.state import State
+from alb_broker.core.task import Task
+from alb_broker.core.workers import Worker
+from alb_core.notes import Level
+from alb_core.quarantines import Quarantine
+from alb_core.tasks import Cause, Outcome
+
+TIDY_S: Final = 60.0
+#: Between two looks for workers that are no more.
+LIMITS: Final = frozenset({Cause.TIMED_OUT, Cause.OUT_OF_MEMORY, Cause.OVER_LIMIT})
+#: A task that breaks one breaks it everywhere.
+
+
+class WardDesk:
+    """Watches workers.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self._ward: Final = Ward()
+        self._tidied_at = state.at  #: Own clock.
+
+    def on_end(self, task: Task, worker: Worker, outcome: Outcome) -> None:
+        """An attempt delivered its outcome."""
+        failed = retries.failed(outcome)
+        if not failed and outcome.cause is not Cause.EXITED:
+            return  # it came to no end of its own
+        if failed and (outcome.wall_s > QUICK_S or outcome.cause in LIMITS):
+            return
+        now, count = self._state.now(), len(self._state.workers.by_name)
+        kin = kin_of(task.id, task.user, task.spec)
+        if failed:
+            changed = self._ward.on_failure(worker.name, kin, task.id, now, count)
+        else:
+            changed = self._ward.on_success(worker.name, kin, now, count)
+        for name, quarantine in changed.items():
+            self._set(name, quarantine)
+
+    def tick(self) -> None:
+        """Let out whose time is over."""
+        for name in self._ward.over(self._state.now()):
+            self._set(name, None)
+        if self._state.at - self._tidied_at > TIDY_S:
+            self._tidied_at = self._state.at
+            self._ward.forget(set(self._state.workers.by_name))
+
+    def _set(self, name: str, quarantine: Quarantine | None) -> None:
+        state = self._state
+        if state.workers.quarantines.get(name) == quarantine:
+            return
+        state.workers.isolate(name, quarantine)
+        if quarantine is None:
+            state.note("worker_trusted", worker=name)
+        else:
+            state.counters["workers_quarantined"] += 1
+            seconds = round(quarantine.until - state.now(), 1)
+            state.note("worker_quarantined", Level.WARNING, worker=name, seconds=seconds, why=quarantine.why)

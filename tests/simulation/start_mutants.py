@@ -1,0 +1,44 @@
+"""Planted defects of waiting: what a leader knows of it and the table does not, or the other way round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alb_broker.core.book import Book
+from alb_broker.core.start_desk import Judgement, StartDesk
+from alb_broker.core.state import State
+from alb_core.tasks import TaskState
+
+
+def dependencies_forgotten() -> list[tuple[Any, str, Any]]:
+    """A new leader does not know what held tasks of before it wait for."""
+    judge = StartDesk._judge
+
+    def forgetful(desk: Any, task: Any) -> Any:
+        if task.submitted < desk._state.clock.claimed and not task.held_by and not task.spec.start.hold:
+            return Judgement((), task.met)
+        return judge(desk, task)
+
+    return [(StartDesk, "_judge", forgetful)]
+
+
+def back_off_forgotten() -> list[tuple[Any, str, Any]]:
+    """A new leader queues at once what an earlier one let wait for its time."""
+    line_up = State.line_up
+
+    def hasty(state: Any, task: Any, *, first: bool = False) -> None:
+        if (
+            task.state is TaskState.QUEUED
+            and task.not_before > state.now()
+            and not state.counters["tasks_retried"]
+        ):
+            state.queue.add(task, first=first)
+        else:
+            line_up(state, task, first=first)
+
+    return [(State, "line_up", hasty)]
+
+
+def hold_unrecorded() -> list[tuple[Any, str, Any]]:
+    """A hold is confirmed, and never comes to the table."""
+    return [(Book, "hold", lambda *_: None)]

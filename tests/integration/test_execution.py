@@ -20,7 +20,7 @@ from alb_core.increments import Line, Resume
 from alb_core.kinds import FOLDER, PAYLOAD_FILE
 from alb_core.messages import AttemptId
 from alb_core.spec import TaskSpec
-from alb_core.tasks import Cause
+from alb_core.tasks import Cause, TaskState
 from alb_worker.courier.matching import open_own
 from alb_worker.runner.logins import Login, fork_as
 from alb_worker.runner.processes import children_of
@@ -396,8 +396,8 @@ def test_a_result_tells_when_what_happened(client: Client) -> None:
     assert (result.limit, result.memory_bytes > 0, result.cpu_s > 0) == ("", True, True)
 
 
-def test_default_limits_are_kept(client: Client) -> None:
-    """What is set is there for everybody, whole, and can be taken away again."""
+def test_default_limits_are_kept_and_hold(client: Client) -> None:
+    """What is set is there for everybody, whole, for who sets none; and can be taken away again."""
     before = client.limits()
     assert before == SHIPPED
     try:
@@ -405,6 +405,10 @@ def test_default_limits_are_kept(client: Client) -> None:
         assert client.limits() == LimitsNode(processes=50, scratch_bytes=1 << 20, time_limit_s=900.0)
         with pytest.raises(InvalidTask, match="open_files"):
             client.set_limits(LimitsNode(open_files=1))
+        client.set_limits(LimitsNode(time_limit_s=0.3))
+        ended = client.submit("sleep 60", grace=0.0).result(60)
+        assert (ended.state, ended.limit) == (TaskState.TIMEOUT, "time_limit_s")
+        assert client.submit("sleep 0.5", time_limit=60.0).result(60).state is TaskState.SUCCEEDED
     finally:
         client.set_limits(before)
     assert client.limits() == before

@@ -39,7 +39,7 @@ class Agent:
         """Have a command started."""
         self.serial += 1
         attempt = AttemptId(f"{self.serial:032x}", 1)
-        self.link.start_attempt(attempt, spec)
+        self.link.start_attempt(attempt, spec, bounds=spec.bounds, time_limit_s=spec.time_limit_s)
         self.link.flush()
         return attempt
 

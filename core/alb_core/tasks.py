@@ -78,33 +78,37 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 
 class Stream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One output stream as a result records it: how long it was, and its last bytes."""
+    """One output stream as a result records it: how long it is, and its last bytes."""
 
     size_bytes: int = 0
-    #: Length of the whole stream.
+    #: Length of what is kept of the stream, and can be read: all of it unless something below says otherwise.
     text: str = ""
     #: The last bytes, at most ``INLINE_OUTPUT_BYTES``, where they are valid UTF-8.
     base64: str = ""
     #: The last bytes where they are not.
     truncated: bool = False
     #: The command wrote more, which the spool did not keep.
+    left_out_bytes: int = 0
+    #: Where its bound let only head and tail be kept: what is missing between them, in place of a line that
+    #: says so.
 
     @classmethod
-    def of(cls, tail: bytes, length: int, *, truncated: bool = False) -> Stream:
+    def of(cls, tail: bytes, length: int, *, truncated: bool = False, left_out: int = 0) -> Stream:
         """Make the record of a stream.
 
         Args:
             tail: Its last bytes; only the last ``INLINE_OUTPUT_BYTES`` are kept.
             length: Its whole length in bytes.
             truncated: Whether the command wrote more than was kept.
+            left_out: How many bytes are missing between its head and its tail.
         """
         if not length and not truncated:
             return EMPTY_STREAM
         tail = tail[-limits.INLINE_OUTPUT_BYTES :]
         try:
-            return cls(length, tail.decode(), "", truncated)
+            return cls(length, tail.decode(), "", truncated, left_out)
         except UnicodeDecodeError:
-            return cls(length, "", base64.b64encode(tail).decode(), truncated)
+            return cls(length, "", base64.b64encode(tail).decode(), truncated, left_out)
 
     def tail(self) -> bytes:
         """Return the last bytes of the stream; all of them where ``complete``."""
@@ -119,7 +123,9 @@ class Stream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     def bounded(self) -> Stream:
         """Return the stream with no more than a result may keep."""
-        return Stream.of(self.tail(), self.size_bytes, truncated=self.truncated) if self.oversize else self
+        if not self.oversize:
+            return self
+        return Stream.of(self.tail(), self.size_bytes, truncated=self.truncated, left_out=self.left_out_bytes)
 
     @property
     def complete(self) -> bool:
@@ -178,7 +184,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     limit: str = ""
     #: The bound that it broke, as `Bounds` calls it; ``time_limit_s`` for wall-clock time.
     mechanism: str = ""
-    #: What held it to its bounds: ``cgroup2``, ``cgroup1`` or ``sampling``; empty: nothing had to.
+    #: What held it to its bounds, or else what ended it: ``cgroup2``, ``cgroup1`` or ``sampling``; empty:
+    #: nothing had to.
     waited_s: float = 0.0
     #: On the worker, from the order to run it to its start.
     read_bytes: int = 0

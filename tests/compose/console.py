@@ -17,7 +17,11 @@ from typing import Self
 
 import msgspec
 from tests.harness import wait_for
+from tests.source_tree import ROOT
 
+TOUR = ROOT / "docs" / "tour.md"
+STOP = "\n## Stop\n"
+#: The heading of its last part.
 COMMAND_S = 120.0
 #: For one command: the longest brings a cluster up.
 

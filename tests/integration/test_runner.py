@@ -324,7 +324,8 @@ def test_a_process_that_shed_every_mark_ends_with_the_last_attempt_that_may_own_
     """Without session, environment, parent and dye it is nobody's for sure; it does not live on for ever."""
     pid_file = tmp_path / "pid"
     neighbour = agent.start(TaskSpec(command="sleep 600"))
-    daemon = f"env -i setsid -f sh -c 'ulimit -c 0; echo $$ >{pid_file}; exec sleep 600' >/dev/null 2>&1"
+    wash = f"prlimit --pid $$ --locks=5:5; echo $$ >{pid_file}; exec sleep 600"
+    daemon = f"env -i setsid -f sh -c '{wash}' >/dev/null 2>&1"
     agent.run(f"{daemon}; while ! grep -q . {pid_file}; do sleep 0.01; done")
     pid = read_pid(pid_file)
     assert not is_gone(pid), "it might be the neighbour's"

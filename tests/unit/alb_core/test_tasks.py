@@ -34,6 +34,14 @@ def test_of_a_long_stream_the_last_bytes_are_kept(piece: bytes) -> None:
     assert not stream.complete
 
 
+def test_what_is_missing_between_head_and_tail_is_told() -> None:
+    """Also where the record is cut to what a result may keep."""
+    whole = Stream(10_000, "x" * 10_000, "", left_out_bytes=77)
+    cut = whole.bounded()
+    assert (cut.left_out_bytes, cut.size_bytes, len(cut.text)) == (77, 10_000, limits.INLINE_OUTPUT_BYTES)
+    assert not cut.truncated
+
+
 def test_an_empty_stream_takes_no_room() -> None:
     """In the node of a silent command nothing is written of its output."""
     assert Stream.of(b"", 0) is EMPTY_STREAM

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core import zk
+from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId, StreamName, WorkerMessage
 from alb_core.notes import Note
@@ -63,6 +64,10 @@ class LaunchAttempt(msgspec.Struct, frozen=True, kw_only=True):
     spec: TaskSpec
     resume: Resume | None = None
     #: What earlier attempts of the task reported.
+    bounds: Bounds = NO_BOUNDS
+    #: What it may use, the cluster's defaults included.
+    time_limit_s: float | None = None
+    #: Its wall-clock limit, its own or the default.
 
 
 class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):

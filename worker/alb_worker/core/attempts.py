@@ -18,6 +18,7 @@ from typing import ClassVar, Final, TypeAlias
 import msgspec
 
 from alb_core import codec, limits
+from alb_core.bounds import NO_BOUNDS, Bounds, settled
 from alb_core.errors import InvalidTransition, RemoteProtocolError
 from alb_core.increments import Resume
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
@@ -113,6 +114,9 @@ class Record(msgspec.Struct, kw_only=True):
     #: None for one that was never to run here.
     resume: Resume | None = None
     #: What earlier attempts of the task reported.
+    bounds: Bounds = NO_BOUNDS
+    #: What it may use.
+    time_limit_s: float | None = None
     killed: bool = False
     #: The runner was told to kill it.
     ends_as: Cause = Cause.KILLED
@@ -199,7 +203,7 @@ class Attempts:
             return self._add_ended(at, attempt, Outcome(cause=Cause.NOT_STARTED, why=str(error)))
         if wrong is not None:
             return self._add_ended(at, attempt, Outcome(cause=Cause.NOT_STARTED, why=wrong))
-        return self._add(at, attempt, spec, message.resume)
+        return self._add(at, message, spec)
 
     def on_kill(self, at: float, message: Kill) -> Actions:
         """End an attempt; one that never came is marked as ended, so that a late Run cannot start it."""
@@ -289,14 +293,21 @@ class Attempts:
         if len(self._newest) > NEWEST_KEPT_MAX:
             self._newest.popitem(last=False)
 
-    def _add(self, at: float, attempt: AttemptId, spec: TaskSpec, resume: Resume | None) -> Actions:
+    def _add(self, at: float, run: Run, spec: TaskSpec) -> Actions:
         actions: Actions = []
+        attempt = run.attempt
         for older in (self._waiting.get(attempt.task), self._of_task.get(attempt.task)):
             if older is not None:
                 actions += self._step(at, self.records[older], Superseded(at=at))
         self._remember(attempt)
         self.records[attempt] = Record(
-            attempt=attempt, phase=Phase.WAITING, since=at, spec=spec, resume=resume
+            attempt=attempt,
+            phase=Phase.WAITING,
+            since=at,
+            spec=spec,
+            resume=run.resume,
+            bounds=_bounds(run, spec),
+            time_limit_s=spec.time_limit_s if run.time_limit_s is None else run.time_limit_s,
         )
         self._waiting[attempt.task] = attempt
         return actions + self._fill(at)
@@ -352,7 +363,15 @@ class Attempts:
         self.live += 1
         self._room.take(record.spec.request)
         record.phase = Phase.LAUNCHING
-        return [LaunchAttempt(attempt=record.attempt, spec=record.spec, resume=record.resume)]
+        return [
+            LaunchAttempt(
+                attempt=record.attempt,
+                spec=record.spec,
+                resume=record.resume,
+                bounds=record.bounds,
+                time_limit_s=record.time_limit_s,
+            )
+        ]
 
     def _start(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         record.phase = Phase.RUNNING
@@ -461,6 +480,13 @@ class Attempts:
         assert len(live) == self.live
         assert self._room.holds(Request(cpus=0.0))
         assert len(self._newest) <= NEWEST_KEPT_MAX
+
+
+def _bounds(run: Run, spec: TaskSpec) -> Bounds:
+    """Return what an attempt may use: the leader settled it; one of an earlier version says nothing."""
+    if run.bounds != NO_BOUNDS:
+        return run.bounds
+    return settled(spec.bounds, spec.request.memory_bytes, NO_BOUNDS)
 
 
 def evicts(stimulus: Stimulus) -> bool:

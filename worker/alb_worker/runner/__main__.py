@@ -9,8 +9,9 @@ import sys
 
 import msgspec
 
-from alb_worker.runner import cgroup, processes
+from alb_worker.runner import processes
 from alb_worker.runner.command import UMASK
+from alb_worker.runner.groups import RunnerGroups
 from alb_worker.runner.loop import Runner
 from alb_worker.runner.messages import AGENT_ENDED, Settings
 
@@ -29,16 +30,15 @@ def main(descriptor: int, settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     processes.become_subreaper()
-    group = cgroup.enter(settings.cgroup)
+    groups = RunnerGroups(settings.cgroup, settings.mechanism)
     connection = socket.socket(fileno=descriptor)
     connection.set_inheritable(False)
-    runner = Runner(connection, settings, str(group or ""))
+    runner = Runner(connection, settings, groups)
     try:
         runner.run()
     finally:
         runner.close()
-        if group is not None:
-            cgroup.leave(group)
+        groups.leave()
     return AGENT_ENDED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from typing import Final
 
@@ -10,10 +11,13 @@ from alb_core.messages import AttemptId, StreamName
 from alb_core.tasks import Cause, Outcome
 from alb_worker.runner.command import Spawned
 from alb_worker.runner.directories import FreshDirectory
+from alb_worker.runner.groups import AttemptGroup
 from alb_worker.runner.messages import Start
 from alb_worker.runner.timers import Timer
 
 READ_BYTES: Final = 64 * 1024
+_BLOCK: Final = 512
+#: ``getrusage`` counts input and output in these.
 
 
 class OutputPipe:
@@ -66,6 +70,7 @@ class RunningAttempt:
         #: Its leader; also the number of its session.
         self.dye = spawned.dye
         self.directory = directory
+        self.grace_s = start.grace_s
         self.keep = start.keep
         #: The directory is wanted when it is over.
         self.started = now
@@ -73,12 +78,16 @@ class RunningAttempt:
         self.stderr = OutputPipe(StreamName.STDERR, spawned.stderr)
         self.announced = False
         #: Started was sent.
+        self.grown_up = False
+        #: It has lived longer than a moment.
         self.hold_until: float | None = None
         #: When held output is sent, at the latest; None: nothing is held.
 
         self.cause: Cause | None = None
         #: Why we end it; None: we do not, or its leader had exited before.
         self.why = ""
+        self.limit_broken = ""
+        #: The bound that it broke.
         self.kill_at: float | None = None
         #: TERM was sent, and KILL follows then.
         self.killing = False
@@ -100,7 +109,28 @@ class RunningAttempt:
         self.orphans: set[int] = set()
         #: Its processes that are the runner's own children now, the leader not counted.
         self.cpu_s = 0.0
+        #: Of its processes that were reaped, those included that they had waited for.
         self.peak_bytes = 0
+        #: The most that was seen of the whole tree, or of the largest process.
+        self.read_bytes = 0
+        self.written_bytes = 0
+
+        self.bounds = start.bounds
+        self.group: AttemptGroup | None = None
+        #: Its control group; None: it is too young for one, or there is none.
+        self.ungrouped = False
+        #: It cannot have one.
+        self.half_group: AttemptGroup | None = None
+        #: One that only some of its processes could be moved to.
+        self.adopted: float | None = None
+        #: When all of it was in its group, in seconds since boot.
+        self.mechanism = ""
+        #: What holds it to its bounds; empty: nothing had to yet.
+        self.cpu_seen_s = 0.0
+        self.cpu_before_s = 0.0
+        #: Processor time when it was last looked at, and when it was moved to its group.
+        self.resident_bytes = 0
+        #: The most that its processes had together, what they share counted for each.
 
     @property
     def pipes(self) -> tuple[OutputPipe, OutputPipe]:
@@ -135,14 +165,16 @@ class RunningAttempt:
         if self.limit is not None:
             self.limit.cancel()
 
-    def add_usage(self, user_s: float, system_s: float, peak_kib: int) -> None:
+    def add_usage(self, used: resource.struct_rusage) -> None:
         """Count what a reaped process used.
 
         The kernel counts a new process's peak memory from that of the process that started it: what uses less
         than the runner, some 20 MiB, is reported with that.
         """
-        self.cpu_s += user_s + system_s
-        self.peak_bytes = max(self.peak_bytes, peak_kib * 1024)
+        self.cpu_s += used.ru_utime + used.ru_stime
+        self.peak_bytes = max(self.peak_bytes, used.ru_maxrss * 1024)
+        self.read_bytes += used.ru_inblock * _BLOCK
+        self.written_bytes += used.ru_oublock * _BLOCK
 
     def cancel_timers(self) -> None:
         """Nothing is to happen to it any more."""
@@ -169,7 +201,11 @@ class RunningAttempt:
             signal=-code if code < 0 else None,
             why=why,
             wall_s=self.ended - self.started,
-            cpu_s=self.cpu_s,
+            cpu_s=max(self.cpu_s, self.cpu_seen_s),
             memory_bytes=self.peak_bytes,
             output_open=self.output_open,
+            limit=self.limit_broken,
+            mechanism=self.mechanism,
+            read_bytes=self.read_bytes,
+            written_bytes=self.written_bytes,
         )

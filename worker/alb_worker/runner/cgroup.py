@@ -1,13 +1,9 @@
-"""The control group of a runner: everything that it ever starts is in it, and can be killed exactly.
+"""The control groups of a runner: everything that it ever starts is in them, and can be killed exactly.
 
-The runner enters a group of its own when it starts; its children inherit it at no cost, and ``cgroup.kill``
-ends them all at once, whatever they did to hide. Only version 2 will do, and only where we may write; no
-controller is needed.
-
-A group for each attempt was measured and rejected (2 cores, Linux 6.18, ``/bin/true``, output pipes, four
-in flight at 440 us each): making, entering and removing one adds 245 us; entering and leaving one that is
-kept for reuse adds 30 to 80 us under load, but 7.8 ms to a lone attempt, which waits for the kernel's grace
-period.
+The runner enters a group of its own when it starts, in every hierarchy that lets it; its children inherit it
+at no cost. In it there is one for the runner and the attempts that are young, and one for each attempt that
+has grown up (`groups`). Of version 2 ``cgroup.kill`` ends them all at once, whatever they did to hide; no
+controller is needed for that.
 """
 
 from __future__ import annotations
@@ -20,6 +16,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from alb_worker.runner.hierarchies import mount_points, own_places
 
 _PREFIX: Final = "alb-"
 
@@ -34,58 +32,16 @@ def group_name(home: str, worker: str, incarnation: str) -> str:
     return f"{group_prefix(home)}{worker}-{incarnation}"
 
 
-def mount_point() -> Path | None:
-    """Return where control groups of version 2 are mounted, or None."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            mount, _, filesystem = line.partition(" - ")
-            if filesystem.startswith("cgroup2 "):
-                return Path(mount.split()[4])
-    return None
-
-
-def own_group() -> Path | None:
-    """Return the group of version 2 that this process is in, or None."""
-    root = mount_point()
-    if root is not None:
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/self/cgroup").read_text().splitlines():
-                if line.startswith("0::/"):
-                    return root / line[4:]
-    return None
-
-
-def enter(name: str) -> Path | None:
-    """Make a group below our own and enter it.
-
-    Returns:
-        Its path, or None where that is not possible.
-    """
-    parent = own_group()
-    if parent is None:
-        return None
-    group = parent / name
-    try:
-        group.mkdir(mode=0o755)
-        (group / "cgroup.procs").write_text("0")
-    except OSError:
-        with contextlib.suppress(OSError):
-            group.rmdir()
-        return None
-    return group
-
-
-def leave(group: Path) -> None:
-    """Go back to the group's parent and remove the group, if nothing else is in it."""
-    with contextlib.suppress(OSError):
-        (group.parent / "cgroup.procs").write_text("0")
-        group.rmdir()
+def groups_named(name: str) -> list[Path]:
+    """Return the groups of a runner that this process started, in all hierarchies."""
+    found = (Path(place.below(name).path) for place in own_places())
+    return [group for group in found if group.is_dir()]
 
 
 def groups_of(home: str) -> Iterator[Path]:
     """Find the groups of all runners of a worker's home directory, wherever they were started."""
-    root, prefix = mount_point(), group_prefix(home)
-    pending = [] if root is None else [str(root)]
+    prefix = group_prefix(home)
+    pending = mount_points()
     while pending:
         with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
             for entry in entries:
@@ -129,7 +85,11 @@ def kill(group: Path, patience_s: float) -> bool:
 def _kill_members(group: Path) -> None:
     try:
         (group / "cgroup.kill").write_text("1")
-    except OSError:  # Linux before 5.14 has no such file
+    except OSError:  # version 1, and Linux before 5.14, have no such file
+        for directory, _, _ in os.walk(group):
+            # Whoever was frozen when its runner died would never take note of the signal.
+            with contextlib.suppress(OSError):
+                Path(directory, "freezer.state").write_text("THAWED")
         for pid in members(group):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -63,6 +63,10 @@ class Spawner:
         self._niceness = Niceness()
         self._allowed = settings.allow_run_as
 
+    def rinse(self) -> None:
+        """What this process starts next is no command: it must not carry the mark of the last one."""
+        self._dye.dip()
+
     @property
     def dyes(self) -> bool:
         """Whether commands carry a mark; see ``alb_worker.runner.dye``."""

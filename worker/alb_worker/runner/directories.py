@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +45,15 @@ class FreshDirectory:
 
 
 class FreshDirectories:
-    """Gives out directories below `home`, and removes what commands leave in them."""
+    """Gives out directories below `home`, and removes what commands leave in them.
 
-    def __init__(self, home: str) -> None:
+    Args:
+        home: The worker's directory.
+        rinse: Called before a process is started that removes.
+    """
+
+    def __init__(self, home: str, rinse: Callable[[], None]) -> None:
+        self._rinse = rinse
         self._root = f"{home}/attempts"
         self._trash = f"{home}/trash"
         self._kept_for_files = f"{home}/kept"
@@ -114,6 +121,7 @@ class FreshDirectories:
     def _remove_next(self) -> None:
         if self._removing is None and self._to_remove:
             batch, self._to_remove = self._to_remove[:500], self._to_remove[500:]
+            self._rinse()
             try:
                 pid = spawn_remover(batch)
             except OSError:  # no room for a process now: with the next one that comes back

@@ -8,7 +8,9 @@ and the rest is killed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import select
 import signal
 import socket
@@ -23,21 +25,27 @@ from alb_worker.runner import processes
 from alb_worker.runner.attempt import RunningAttempt
 from alb_worker.runner.command import Spawner
 from alb_worker.runner.directories import FreshDirectories, FreshDirectory
-from alb_worker.runner.family import Family, kill_child, signal_attempt
+from alb_worker.runner.family import Family, kill_attempt, kill_child, signal_attempt
+from alb_worker.runner.groups import SAMPLING, RunnerGroups
 from alb_worker.runner.link import FrameLink
 from alb_worker.runner.messages import Ended, Kill, Noted, Ready, Settings, Start, ToRunner
 from alb_worker.runner.output import OutputFlow
 from alb_worker.runner.program import CommandNotStarted
 from alb_worker.runner.timers import Timers
+from alb_worker.runner.verdicts import Breach, over_time
+from alb_worker.runner.watch import Watch
 
 DRAIN_S: Final = 1.0
 #: After its leader's exit, what an attempt left behind may hold its output open so long.
 PAUSED_S: Final = 0.1
 #: The drain is put off so long at a time while the agent reads nothing.
-INSIST_S: Final = 1.0
+INSIST_S: Final = 0.1
 #: KILL is repeated so often while something of an attempt is left.
 UNKILLABLE_S: Final = 10.0
 #: After KILL; then the log is told.
+CROWDED_S: Final = 5.0
+CROWDED_AGAIN_S: Final = 0.05
+#: A command is tried so long while the kernel refuses it a process: a fork bomb of another may be ending.
 SHUTDOWN_S: Final = 10.0
 #: How long the runner tries to kill everything when its agent is gone.
 
@@ -50,22 +58,27 @@ class Runner:
     Args:
         connection: Our end.
         settings: Whose runner this is.
-        cgroup: Path of the control group that it entered; empty: none.
+        groups: The control groups that it entered.
     """
 
-    def __init__(self, connection: socket.socket, settings: Settings, cgroup: str) -> None:
+    def __init__(self, connection: socket.socket, settings: Settings, groups: RunnerGroups) -> None:
         self._link: FrameLink[ToRunner] = FrameLink(connection, ToRunner)
-        self._cgroup = cgroup
+        self._groups = groups
         self._timers = Timers()
         self._spawner = Spawner(settings, os.environ)
-        self._directories = FreshDirectories(settings.home)
-        self._family = Family()
+        self._directories = FreshDirectories(settings.home, self._spawner.rinse)
+        self._family = Family(groups)
+        self._watch = Watch(self._timers, groups, self._stop_for)
         self._memory_kills = processes.OutOfMemoryKills()
         self._poll = select.epoll()
-        self._output = OutputFlow(self._link, self._poll, self._settle)
+        self._output = OutputFlow(
+            self._link, self._poll, self._settle, lambda attempt: self._watch.add(attempt, self._now)
+        )
         self._child_ended, self._wakeup = socket.socketpair()
         #: The interpreter writes a byte to `_wakeup` with every signal.
         self._attempts: dict[AttemptId, RunningAttempt] = {}
+        self._crowded_out: dict[AttemptId, FreshDirectory | None] = {}
+        #: Those that are to start, with their fresh directories, while there is no room for their process.
         self._leaders: dict[int, RunningAttempt] = {}
         #: By process number, those that are not reaped.
         self._ending: set[RunningAttempt] = set()
@@ -100,7 +113,14 @@ class Runner:
         self._poll.register(self._link, select.EPOLLIN)
         self._poll.register(self._child_ended, select.EPOLLIN)
         self._directories.start()
-        self._link.send(Ready(pid=os.getpid(), cgroup=self._cgroup, dyed=self._spawner.dyes))
+        self._link.send(
+            Ready(
+                pid=os.getpid(),
+                cgroup=self._groups.path,
+                mechanism=self._groups.mechanism,
+                dyed=self._spawner.dyes,
+            )
+        )
         self._output.flush()
 
     # --- one turn -------------------------------------------------------------------------------------------
@@ -128,7 +148,9 @@ class Runner:
             attempt = self._attempts.get(message.attempt)
             if attempt is not None:
                 self._stop(attempt, Cause.KILLED, message.grace_s, "")
-        elif message.attempt not in self._attempts:
+            elif message.attempt in self._crowded_out:
+                self._give_up(message.attempt, CommandNotStarted(Cause.KILLED, "ended before it was started"))
+        elif message.attempt not in self._attempts and message.attempt not in self._crowded_out:
             self._start_attempt(message)
 
     # --- starting -------------------------------------------------------------------------------------------
@@ -138,22 +160,44 @@ class Runner:
         try:
             if start.cwd is None:
                 directory = self._fresh_directory(start.prepared)
-            spawned = self._spawner.spawn(start, directory.path if directory else start.cwd or "/")
         except CommandNotStarted as failure:
-            if directory is not None:
-                self._directories.give_back(directory)
             self._send_not_started(start.attempt, failure)
             return
+        self._crowded_out[start.attempt] = directory
+        self._spawn(start, time.monotonic() + CROWDED_S)
+
+    def _spawn(self, start: Start, until: float) -> None:
+        """Start a command; where there is no room for a process now, again and again for a while."""
+        if start.attempt not in self._crowded_out:
+            return  # it was killed meanwhile
+        directory = self._crowded_out[start.attempt]
+        try:
+            spawned = self._spawner.spawn(start, directory.path if directory else start.cwd or "/")
+        except CommandNotStarted as failure:
+            if _crowded(failure) and time.monotonic() < until:
+                self._timers.at(time.monotonic() + CROWDED_AGAIN_S, partial(self._spawn, start, until))
+            else:
+                self._give_up(start.attempt, failure)
+            return
+        del self._crowded_out[start.attempt]
         attempt = RunningAttempt(start, spawned, directory, time.monotonic())
+        if start.bounds.open_files is not None:
+            _bound_open_files(attempt.pid, start.bounds.open_files)
         self._attempts[attempt.id] = attempt
         self._leaders[attempt.pid] = attempt
         self._output.add(attempt, attempt.started)
         if start.time_limit_s is not None:
-            why = f"it ran longer than its limit of {start.time_limit_s:g} s"
             attempt.limit = self._timers.at(
                 attempt.started + start.time_limit_s,
-                partial(self._stop, attempt, Cause.TIMED_OUT, start.grace_s, why),
+                partial(self._stop_for, attempt, over_time(start.time_limit_s)),
             )
+
+    def _give_up(self, attempt: AttemptId, failure: CommandNotStarted) -> None:
+        """An attempt is not started after all."""
+        directory = self._crowded_out.pop(attempt)
+        if directory is not None:
+            self._directories.give_back(directory)
+        self._send_not_started(attempt, failure)
 
     def _fresh_directory(self, prepared: str) -> FreshDirectory:
         try:
@@ -163,7 +207,7 @@ class Runner:
             raise CommandNotStarted(Cause.NOT_STARTED, why) from error
 
     def _send_not_started(self, attempt: AttemptId, failure: CommandNotStarted) -> None:
-        outcome = Outcome(cause=failure.cause, exit_code=_EXIT_CODES[failure.cause], why=failure.why)
+        outcome = Outcome(cause=failure.cause, exit_code=_EXIT_CODES.get(failure.cause), why=failure.why)
         self._link.send(
             Ended(attempt=attempt, outcome=outcome, stdout=b"", stderr=b"", stdout_size=0, stderr_size=0)
         )
@@ -176,6 +220,7 @@ class Runner:
             attempt.cause, attempt.why = cause, why
         if attempt.killing:
             return
+        attempt.mechanism = attempt.mechanism or (attempt.group.killer if attempt.group else SAMPLING)
         if grace_s <= 0:
             self._kill(attempt)
         elif attempt.kill_at is None:
@@ -186,6 +231,12 @@ class Runner:
             self._kill_later(attempt, self._now + grace_s)
         elif self._now + grace_s < attempt.kill_at:
             self._kill_later(attempt, self._now + grace_s)
+
+    def _stop_for(self, attempt: RunningAttempt, found: Breach) -> None:
+        """End an attempt that has broken a bound; one whose leader has exited is being ended anyway."""
+        if attempt.status is None and attempt.cause is None:
+            attempt.limit_broken = found.limit
+        self._stop(attempt, found.cause, attempt.grace_s if found.patient else 0.0, found.why)
 
     def _kill_later(self, attempt: RunningAttempt, when: float) -> None:
         attempt.kill_at = when
@@ -201,7 +252,7 @@ class Runner:
             fields = {"attempt": str(attempt.id), "pids": attempt.processes()}
             self._link.send(Noted(note=Note("attempt_unkillable", fields, Level.ERROR)))
         self._look()
-        signal_attempt(attempt, signal.SIGKILL)
+        kill_attempt(attempt, self._look)
         attempt.escalate(self._timers.at(self._now + INSIST_S, partial(self._kill, attempt)))
         self._settle(attempt)
 
@@ -233,12 +284,19 @@ class Runner:
             with contextlib.suppress(PermissionError):
                 os.killpg(attempt.pid, signal.SIGKILL)
         _, status, usage = os.wait4(attempt.pid, 0)
-        attempt.add_usage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+        attempt.add_usage(usage)
+        self._blame(attempt)
         by_kill = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         attempt.out_of_memory = by_kill and attempt.cause is None and self._memory_kills.happened()
         attempt.leader_ended(status, self._now, DRAIN_S)
         del self._leaders[attempt.pid]
         self._ending.add(attempt)
+
+    def _blame(self, attempt: RunningAttempt) -> None:
+        """Find out whether the kernel has ended an attempt because its group was full."""
+        found = self._watch.last_look(attempt) if attempt.cause is None else None
+        if found is not None:
+            attempt.cause, attempt.why, attempt.limit_broken = found.cause, found.why, found.limit
 
     def _reap_other(self, pid: int) -> None:
         _, _, usage = os.wait4(pid, 0)
@@ -247,7 +305,7 @@ class Runner:
             return
         owner = self._family.reaped(pid)
         if owner is not None:
-            owner.add_usage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+            owner.add_usage(usage)
 
     def _settle(self, attempt: RunningAttempt) -> None:
         """See whether an attempt is over, and hasten it when its time is up."""
@@ -259,13 +317,17 @@ class Runner:
             self._output.cut(attempt)
         if not attempt.output_over:
             self._settle_later(attempt)
-        elif not attempt.orphans:
+        elif not attempt.orphans and not self._left(attempt):
             self._finish(attempt)
         elif attempt.killing:
             for pid in attempt.orphans:
                 kill_child(pid, signal.SIGKILL)
         elif not attempt.in_grace:
             self._kill(attempt)
+
+    def _left(self, attempt: RunningAttempt) -> bool:
+        """Tell whether something of an attempt is in its group that is no child of ours yet."""
+        return attempt.group is not None and bool(attempt.group.members())
 
     def _settle_later(self, attempt: RunningAttempt) -> None:
         """Settle it when the drain is over; while the agent reads nothing, that is put off."""
@@ -276,6 +338,10 @@ class Runner:
     def _finish(self, attempt: RunningAttempt) -> None:
         self._output.announce(attempt)
         attempt.cancel_timers()
+        self._watch.remove(attempt)
+        for group in (attempt.group, attempt.half_group):
+            if group is not None:
+                self._groups.discard(group)
         kept = ""
         if attempt.directory is not None and attempt.keep:
             kept = self._directories.set_aside(attempt.directory)
@@ -301,6 +367,8 @@ class Runner:
     def _end_everything(self) -> None:
         """Kill everything; as the subreaper we get to see whatever loses its parent."""
         deadline = time.monotonic() + SHUTDOWN_S
+        for attempt in list(self._attempts.values()):
+            kill_attempt(attempt, self._look)
         while time.monotonic() < deadline:
             for pid in self._family.everyone():
                 kill_child(pid, signal.SIGKILL)
@@ -311,3 +379,17 @@ class Runner:
                 break
             time.sleep(0.002)
         self._directories.close()
+
+
+def _crowded(failure: CommandNotStarted) -> bool:
+    """Tell whether the kernel had no room for one more process."""
+    reason = failure.__cause__
+    return isinstance(reason, OSError) and reason.errno == errno.EAGAIN
+
+
+def _bound_open_files(pid: int, most: int) -> None:
+    """Bound the open files of a process that was just started, and of all that it will start."""
+    with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
+        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))

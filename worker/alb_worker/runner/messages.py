@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.messages import AttemptId, StreamName
 from alb_core.notes import Note
 from alb_core.tasks import Outcome
@@ -24,6 +25,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: from those of another one of the same name.
     cgroup: str
     #: Name of the runner's own control group, unique among all runners.
+    mechanism: str = ""
+    #: ``cgroup2`` or ``cgroup1``: use only control groups of that version; ``sampling``: use none; empty: use
+    #: what there is.
     allow_run_as: tuple[str, ...] = ()
     #: Login names of users whose rights commands may have.
 
@@ -52,6 +56,8 @@ class Start(RunnerMessage, frozen=True, kw_only=True):
     #: A directory that holds its files, to be its fresh one; empty: an empty one.
     keep: bool = False
     #: Its fresh directory is wanted when it is over.
+    bounds: Bounds = NO_BOUNDS
+    #: What it may use.
     stdin: bytes = b""
     #: What it reads.
     stdin_file: str = ""
@@ -80,6 +86,8 @@ class Ready(RunnerMessage, frozen=True, kw_only=True):
     pid: int
     cgroup: str
     #: Path of the control group that all its commands inherit; empty where none could be made.
+    mechanism: str
+    #: What can hold attempts to bounds of memory and processes: ``cgroup2``, ``cgroup1`` or ``sampling``.
     dyed: bool
     #: Whether its commands carry the mark of ``alb_worker.runner.dye``.
 

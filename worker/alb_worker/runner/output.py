@@ -35,14 +35,20 @@ class OutputFlow:
         link: The way to the agent.
         poll: The loop's; it reports ``fileno`` when there is output to read, and the link when it takes more.
         output_over: Called with an attempt when both its pipes have come to their end.
+        lives: Called once with an attempt that has lived longer than a moment.
     """
 
     def __init__(
-        self, link: FrameLink[ToRunner], poll: select.epoll, output_over: Callable[[RunningAttempt], None]
+        self,
+        link: FrameLink[ToRunner],
+        poll: select.epoll,
+        output_over: Callable[[RunningAttempt], None],
+        lives: Callable[[RunningAttempt], None],
     ) -> None:
         self._link = link
         self._poll = poll
         self._output_over = output_over
+        self._lives = lives
         self._pipes_poll = select.epoll()
         #: All pipes; one file of `poll`, so that all of them are left alone with one call.
         self._pipes: dict[int, tuple[RunningAttempt, OutputPipe]] = {}
@@ -130,6 +136,9 @@ class OutputFlow:
             attempt = holds.popleft()
             if attempt.hold_until is not None:
                 attempt.hold_until = None
+                if not attempt.grown_up:
+                    attempt.grown_up = True
+                    self._lives(attempt)
                 self.announce(attempt)
                 for pipe in attempt.pipes:
                     self._send_output(attempt, pipe)

@@ -34,6 +34,21 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+@contextlib.contextmanager
+def urgency() -> Iterator[None]:
+    """Run before everything else meanwhile, where we may: what forks all the time must not outrun us."""
+    policy = os.sched_getscheduler(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+
+
 def stat_of(pid: int) -> ProcessStat | None:
     """Read what ``/proc`` tells of a process; None: it is gone."""
     try:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from alb_worker.runner.hierarchies import AGENT_LEAF
+
 _UNLIMITED_V1: Final = 1 << 60
 #: Version 1 writes "no limit" as a huge number.
 
@@ -92,7 +94,8 @@ def _groups(text: str) -> dict[str, str]:
     for line in text.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        groups |= dict.fromkeys(controllers.split(","), path)
+        # An agent that made way for its commands' groups counts as being where it was: limits are there.
+        groups |= dict.fromkeys(controllers.split(","), path.removesuffix(f"/{AGENT_LEAF}"))
     return groups
 
 

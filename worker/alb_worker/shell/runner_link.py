@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import ConfigError
 from alb_core.messages import AttemptId
 from alb_core.spec import TaskSpec
@@ -50,15 +51,23 @@ class RunnerLink:
         work_dir: The worker's directory; ``leftovers.lock_work_dir`` has made and locked it.
         incarnation: Of this agent.
         allow_run_as: Users whose rights commands may have.
+        mechanism: What holds commands to their bounds, as `Settings` has it; empty: the best there is.
     """
 
     def __init__(
-        self, *, worker: str, work_dir: str, incarnation: str, allow_run_as: tuple[str, ...] = ()
+        self,
+        *,
+        worker: str,
+        work_dir: str,
+        incarnation: str,
+        allow_run_as: tuple[str, ...] = (),
+        mechanism: str = "",
     ) -> None:
         self._worker = worker
         self._home = os.path.realpath(work_dir)
         self._incarnation = incarnation
         self._allow_run_as = allow_run_as
+        self._mechanism = mechanism
         self._starts = 0
         self._directory = -1
         #: Keeps the directory that we started in, so that another one at its place can be told from it.
@@ -90,7 +99,11 @@ class RunnerLink:
         incarnation = f"{self._incarnation}.{self._starts}"
         self._group = cgroup.group_name(self._home, self._worker, incarnation)
         settings = Settings(
-            worker=self._worker, home=self._home, cgroup=self._group, allow_run_as=self._allow_run_as
+            worker=self._worker,
+            home=self._home,
+            cgroup=self._group,
+            allow_run_as=self._allow_run_as,
+            mechanism=self._mechanism,
         )
         ours, theirs = socket.socketpair()
         with theirs:
@@ -115,13 +128,16 @@ class RunnerLink:
         """Return the file descriptor to poll for reading; it changes with ``restart``."""
         return self._open_link().fileno()
 
-    def start_attempt(
+    def start_attempt(  # noqa: PLR0913 (what there is to say of one)
         self,
         attempt: AttemptId,
         spec: TaskSpec,
         marks: Mapping[str, str] = _NO_MARKS,
+        *,
         first_step: int = 1,
         prepared: str = "",
+        bounds: Bounds = NO_BOUNDS,
+        time_limit_s: float | None = None,
     ) -> None:
         """Have a command run. Answers: Started, Output, Ended. Sent with the next ``flush``.
 
@@ -131,6 +147,8 @@ class RunnerLink:
             marks: What is added to its environment.
             first_step: Of a task of steps, where it begins.
             prepared: The directory that holds its files; empty: it has none.
+            bounds: What it may use.
+            time_limit_s: Its wall-clock limit.
         """
         command = spec.command
         if spec.steps:
@@ -142,7 +160,8 @@ class RunnerLink:
                 command=command,
                 env=spec.env,
                 cwd=spec.cwd,
-                time_limit_s=spec.time_limit_s,
+                time_limit_s=time_limit_s,
+                bounds=bounds,
                 grace_s=spec.grace_s,
                 cpus=spec.request.cpus,
                 memory_bytes=spec.request.memory_bytes,
@@ -225,9 +244,8 @@ class RunnerLink:
         if self._home_is_ours():
             return leftovers.kill_leftovers(self._home)
         # Processes that carry the directory's marks may be another worker's by now; the group's are ours.
-        parent = cgroup.own_group()
-        if parent is not None:
-            cgroup.kill(parent / self._group, leftovers.PATIENCE_S)
+        for group in cgroup.groups_named(self._group):
+            cgroup.kill(group, leftovers.PATIENCE_S)
         return []
 
     def _home_is_ours(self) -> bool:

@@ -29,14 +29,10 @@ class RunnerNews:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._open: set[AttemptId] = set()
-        #: Attempts that have output in the spool and are not over.
 
     def abandon(self) -> None:
         """Close the output of what died with its runner: what is there is all there will be."""
-        for attempt in self._open:
-            self._spool.finish(attempt)
-        self._open.clear()
+        self._spool.finish_running()
 
     def translate(self, at: float, messages: Sequence[Started | Output | Ended]) -> list[News]:
         """Keep the output in messages that came together, and return what happened, attempts apart.
@@ -52,7 +48,6 @@ class RunnerNews:
             if isinstance(message, Started):
                 launched[message.attempt] = AttemptLaunched(at=at, attempt=message.attempt, pid=message.pid)
             elif isinstance(message, Output):
-                self._open.add(message.attempt)
                 key = (message.attempt, message.stream)
                 grown[key] = self._spool.append(message.attempt, message.stream, message.data)
             else:
@@ -72,9 +67,8 @@ class RunnerNews:
         stdout, stdout_bytes = self._keep(attempt, StreamName.STDOUT, message.stdout, message.stdout_size)
         stderr, stderr_bytes = self._keep(attempt, StreamName.STDERR, message.stderr, message.stderr_size)
         outcome = message.outcome
+        self._spool.finish(attempt)
         if stdout is not EMPTY_STREAM or stderr is not EMPTY_STREAM:
-            self._spool.finish(attempt)
-            self._open.discard(attempt)
             outcome = msgspec.structs.replace(outcome, stdout=stdout, stderr=stderr)
         return RunnerEnded(
             at=at, attempt=attempt, outcome=outcome, stdout_bytes=stdout_bytes, stderr_bytes=stderr_bytes
@@ -84,8 +78,11 @@ class RunnerNews:
         """Keep the last bytes of a stream; return its record, and how much of it the spool holds."""
         if not size:
             return EMPTY_STREAM, 0
-        kept = self._spool.append(attempt, stream, last) if last else self._spool.length(attempt, stream)
-        if len(last) == size == kept:
+        if last:
+            self._spool.append(attempt, stream, last)
+        kept, left_out = self._spool.seal(attempt, stream)
+        if len(last) == size == kept and not left_out:
             return Stream.of(last, size), kept
         tail = self._spool.tail(attempt, stream, limits.INLINE_OUTPUT_BYTES)
-        return Stream.of(tail, kept, truncated=kept < size), kept
+        truncated = self._spool.truncated(attempt, stream) or (not left_out and kept < size)
+        return Stream.of(tail, kept, truncated=truncated, left_out=left_out), kept

@@ -4,6 +4,10 @@ A stream stays in memory up to 64 KiB, then it has a file; so a command that say
 operation. What finished commands left in memory is bounded too: the oldest moves to files. Everything is
 bounded: one stream, all finished ones together (bytes, number, age). A full disk truncates a stream and
 never stops the worker.
+
+Of a command with a bound on its output half of that is kept from the head of each stream and half from its
+tail. While it runs, what is kept is the head; with its end follow a line that says how much was left out, and
+the tail. So what was once kept never changes, and readers need to know nothing of it.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ from typing import Final
 from alb_core.config import WorkerConfig
 from alb_core.io.clock import monotonic
 from alb_core.messages import AttemptId, StreamName
+from alb_worker.shell.tails import Tail, marker
 
+_NO_BOUND: Final = 1 << 62
 MEMORY_STREAM_BYTES: Final = 64 * 1024
 #: A longer stream has a file.
 MEMORY_FINISHED_BYTES: Final = 32 * 1024 * 1024
@@ -31,7 +37,7 @@ FINISHED_MAX: Final = 100_000
 class _Stream:
     """The kept bytes of one stream: in memory, or in a file that is open while the command runs."""
 
-    __slots__ = ("descriptor", "in_file", "memory", "path", "size", "truncated")
+    __slots__ = ("descriptor", "in_file", "left_out", "memory", "path", "size", "tail", "truncated")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -45,6 +51,36 @@ class _Stream:
         #: Bytes kept.
         self.truncated = False
         #: No more is kept: the bound was reached, or the disk was full.
+        self.tail: Tail | None = None
+        #: What came after the head, where the command's output is bounded.
+        self.left_out = 0
+        #: Bytes that are kept neither of the head nor of the tail; known with the end.
+
+    def append_bounded(self, data: bytes, bytes_max: int) -> None:
+        """Keep the head; what comes after it goes to the tail."""
+        if self.tail is None:
+            room = bytes_max // 2 - self.size
+            if room >= len(data):
+                self.append(data, bytes_max)
+                return
+            if room > 0:
+                self.append(data[:room], bytes_max)
+                data = data[room:]
+            self.tail = Tail(f"{self.path}.tail", bytes_max - bytes_max // 2)
+        self.tail.append(data)
+
+    def seal(self) -> None:
+        """Nothing more will come: put the tail behind the head; if they do not meet, a line between them."""
+        tail, self.tail = self.tail, None
+        if tail is None:
+            return
+        self.left_out = tail.left_out
+        if self.left_out:
+            self.append(marker(self.left_out), _NO_BOUND)
+        for piece in tail.pieces():
+            self.append(piece, _NO_BOUND)
+        self.truncated = self.truncated or tail.broken
+        tail.close()
 
     def append(self, data: bytes, bytes_max: int) -> None:
         """Keep as much of `data` as there is room for."""
@@ -104,12 +140,16 @@ class _Stream:
 
     def finish(self) -> None:
         """Nothing will be appended any more: close the file."""
+        self.seal()
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
     def drop(self) -> None:
         """Forget the bytes."""
+        if self.tail is not None:
+            self.tail.close()
+            self.tail = None
         self.memory = bytearray()
         if self.in_file:
             self._remove_file()
@@ -122,11 +162,13 @@ class _Stream:
 
 
 class _Entry:
-    """The streams of one attempt that ever had a byte."""
+    """The streams of one attempt that ever had a byte, and their bound where the attempt has one."""
 
-    __slots__ = ("finished_at", "streams")
+    __slots__ = ("bytes_max", "finished_at", "streams")
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int | None = None) -> None:
+        self.bytes_max = bytes_max
+        #: Of each stream, half from its head and half from its tail; None: as the worker bounds all of them.
         self.streams: dict[StreamName, _Stream] = {}
         self.finished_at: float | None = None
         #: Monotonic seconds; None: it runs.
@@ -166,11 +208,15 @@ class Spool:
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def bound(self, attempt: AttemptId, bytes_max: int) -> None:
+        """Keep no more of each stream of an attempt that starts: half from its head, half from its tail."""
+        self._running[attempt] = _Entry(min(bytes_max, self._config.stream_bytes_max))
+
     def append(self, attempt: AttemptId, stream: StreamName, data: bytes) -> int:
         """Keep more of a stream, as far as its bound and the disk allow.
 
         Returns:
-            How many bytes of the stream are kept now.
+            How many bytes of the stream are kept now, and can be read.
         """
         entry = self._running.get(attempt)
         if entry is None:
@@ -178,8 +224,23 @@ class Spool:
         kept = entry.streams.get(stream)
         if kept is None:
             kept = entry.streams[stream] = _Stream(self._path(attempt, stream))
-        kept.append(data, self._config.stream_bytes_max)
+        if entry.bytes_max is None:
+            kept.append(data, self._config.stream_bytes_max)
+        else:
+            kept.append_bounded(data, entry.bytes_max)
         return kept.size
+
+    def seal(self, attempt: AttemptId, stream: StreamName) -> tuple[int, int]:
+        """Nothing more of a stream will come.
+
+        Returns:
+            How many bytes of it are kept, and how many were left out in their midst.
+        """
+        kept = self._stream(attempt, stream)
+        if kept is None:
+            return 0, 0
+        kept.seal()
+        return kept.size, kept.left_out
 
     def _path(self, attempt: AttemptId, stream: StreamName) -> str:
         name = f"{attempt.task}.{attempt.n}.{stream.name.lower()}"
@@ -212,7 +273,7 @@ class Spool:
     def finish(self, attempt: AttemptId) -> None:
         """Nothing more of this attempt will come: its retention begins. Unknown ones had no output."""
         entry = self._running.pop(attempt, None)
-        if entry is None:
+        if entry is None or not entry.streams:
             return
         for stream in entry.streams.values():
             stream.finish()
@@ -223,6 +284,11 @@ class Spool:
             self._in_memory[attempt] = memory
             self._finished_memory += memory
             self._bound_memory()
+
+    def finish_running(self) -> None:
+        """Nothing more of any attempt will come: what ran is dead."""
+        for attempt in list(self._running):
+            self.finish(attempt)
 
     def _bound_memory(self) -> None:
         """Move the oldest finished streams to files; where the disk is full, drop them."""

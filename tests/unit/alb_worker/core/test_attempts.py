@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from tests.worker_parts import TRUE, attempt, ended, kinds, of_kind, only, run
 
-from alb_core import limits
+from alb_core import codec, limits
+from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTransition
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
 from alb_core.notes import Note
@@ -521,3 +522,23 @@ def test_only_what_goes_on_elsewhere_saves_at_its_end() -> None:
         (killed,) = [action for action in way(yard) if isinstance(action, KillAttempt)]
         assert killed.resumes is resumes
     assert not _Yard().attempts.saves
+
+
+@pytest.mark.parametrize(
+    ("said", "bounds", "limit_s"),
+    [
+        ((Bounds(cpu_s=3.0), 7.0), Bounds(cpu_s=3.0), 7.0),
+        ((NO_BOUNDS, None), Bounds(processes=5, memory_bytes=600), 9.0),
+    ],
+)
+def test_bounds_are_what_the_leader_settled(
+    said: tuple[Bounds, float | None], bounds: Bounds, limit_s: float
+) -> None:
+    """The leader's word counts; one of an earlier version says nothing, and then the task's own does."""
+    spec = TaskSpec(
+        command="true", bounds=Bounds(processes=5), request=Request(memory_bytes=600), time_limit_s=9.0
+    )
+    raw = msgspec.Raw(codec.encode_spec(spec))
+    message = Run(attempt=A1, spec=raw, bounds=said[0], time_limit_s=said[1])
+    launched = only(LaunchAttempt, _Yard().run(message))
+    assert (launched.bounds, launched.time_limit_s) == (bounds, limit_s)

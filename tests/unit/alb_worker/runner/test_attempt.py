@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
 
@@ -72,12 +73,23 @@ def test_out_of_memory_is_told_apart(attempt: RunningAttempt) -> None:
 
 
 def test_usage_adds_time_and_keeps_the_peak(attempt: RunningAttempt) -> None:
-    """CPU times of all processes add up; memory is that of the largest."""
-    attempt.add_usage(1.0, 0.5, 300)
-    attempt.add_usage(0.25, 0.25, 200)
+    """CPU times and input and output of all processes add up; memory is that of the largest."""
+    nothing = [0.0] * 16
+    attempt.add_usage(resource.struct_rusage([1.0, 0.5, 300, *nothing[3:9], 4, 8, *nothing[11:]]))
+    attempt.add_usage(resource.struct_rusage([0.25, 0.25, 200, *nothing[3:9], 1, 0, *nothing[11:]]))
     attempt.leader_ended(0, 11.0, 1.0)
     outcome = attempt.outcome()
     assert (outcome.cpu_s, outcome.memory_bytes) == (2.0, 300 * 1024)
+    assert (outcome.read_bytes, outcome.written_bytes) == (5 * 512, 8 * 512)
+
+
+def test_what_was_seen_of_the_whole_tree_counts_too(attempt: RunningAttempt) -> None:
+    """Time that nobody waited for, and memory of several together, are known from looking at them."""
+    attempt.cpu_seen_s, attempt.peak_bytes = 3.0, 5_000_000
+    attempt.add_usage(resource.struct_rusage([1.0, 0.5, 300, *[0.0] * 13]))
+    attempt.leader_ended(0, 11.0, 1.0)
+    outcome = attempt.outcome()
+    assert (outcome.cpu_s, outcome.memory_bytes) == (3.0, 5_000_000)
 
 
 def test_the_drain_lasts_as_long_as_the_grace(attempt: RunningAttempt) -> None:

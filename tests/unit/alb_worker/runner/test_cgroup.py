@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from alb_worker.runner import cgroup
+from alb_worker.runner.hierarchies import Place, own_places
 
 
 def test_names_tell_homes_and_runners_apart() -> None:
@@ -25,10 +26,10 @@ def test_names_tell_homes_and_runners_apart() -> None:
 def test_a_group_is_found_and_killed_with_all_in_it() -> None:
     """A process and one in a group below it are ended, and the groups are removed."""
     home = f"/nowhere/{uuid.uuid4().hex}"
-    parent = cgroup.own_group()
-    if parent is None or not os.access(parent / "cgroup.procs", os.W_OK):
-        pytest.skip("no control group of version 2 that we may write to")
-    group = parent / cgroup.group_name(home, "w1", "i")
+    places = [place for place in own_places() if os.access(f"{place.path}/cgroup.procs", os.W_OK)]
+    if not places:
+        pytest.skip("no control group that we may write to")
+    group = Path(places[0].path) / cgroup.group_name(home, "w1", "i")
     inner = group / "inner"
     inner.mkdir(parents=True)
     sleepers = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
@@ -43,10 +44,9 @@ def test_a_group_is_found_and_killed_with_all_in_it() -> None:
     assert list(cgroup.groups_of(home)) == []
 
 
-def test_a_place_where_no_group_can_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where there is no group of version 2, or none may be made, the answer is None and nothing is left."""
-    monkeypatch.setattr(cgroup, "mount_point", lambda: None)
-    assert cgroup.enter("alb-test") is None
-    assert list(cgroup.groups_of("/nowhere")) == []
-    monkeypatch.setattr(cgroup, "own_group", lambda: tmp_path / "missing")
-    assert cgroup.enter("alb-test") is None
+def test_a_runners_groups_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They are looked for where this process is, in every hierarchy; where there is none, none is told."""
+    one, other = (Place(2, frozenset(), str(tmp_path / name)) for name in ("one", "other"))
+    (tmp_path / "one" / "alb-test").mkdir(parents=True)
+    monkeypatch.setattr(cgroup, "own_places", lambda: [one, other])
+    assert cgroup.groups_named("alb-test") == [tmp_path / "one" / "alb-test"]

@@ -12,7 +12,7 @@ from alb_worker.runner.directories import FreshDirectories
 
 @pytest.fixture
 def directories(tmp_path: Path) -> FreshDirectories:
-    directories = FreshDirectories(str(tmp_path))
+    directories = FreshDirectories(str(tmp_path), lambda: None)
     directories.start()
     return directories
 
@@ -84,7 +84,7 @@ def test_what_an_earlier_runner_left_is_removed_at_the_start(tmp_path: Path) -> 
     """Directories of a runner that was killed do not stay."""
     for name in ("attempts/1.1", "trash/1.2"):
         (tmp_path / name / "deep").mkdir(parents=True)
-    directories = FreshDirectories(str(tmp_path))
+    directories = FreshDirectories(str(tmp_path), lambda: None)
     directories.start()
     wait_for_removers(directories)
     assert not list((tmp_path / "attempts").iterdir())

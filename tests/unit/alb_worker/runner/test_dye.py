@@ -67,11 +67,12 @@ def test_where_no_mark_can_be_given_core_files_are_still_off() -> None:
     program = (
         "import ctypes, os, resource\n"
         "from alb_worker.runner import dye\n"
-        "resource.setrlimit(resource.RLIMIT_CORE, (0, 4096))\n"
+        "resource.setrlimit(10, (4096, 4096))\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (4096, 4096))\n"
         "if os.geteuid() == 0:\n"
         "    os.setuid(65534)\n"
         "dyes = dye.Dye('/home')\n"
         "print(dyes.works, dyes.dip(), resource.getrlimit(resource.RLIMIT_CORE))\n"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said == f"False {dye.NO_DYE} (0, 0)\n"
+    assert said == f"False {dye.NO_DYE} (0, 4096)\n"

@@ -19,24 +19,39 @@ from alb_worker.runner.link import FrameLink
 from alb_worker.runner.messages import Ended, FromRunner, Kill, Noted, Settings, Start, Started
 
 PROGRAM = """
-import pathlib, sys
+import errno, pathlib, sys
 import msgspec
+from alb_core.tasks import Cause
 from alb_worker.runner import loop
 from alb_worker.runner.__main__ import main
 from alb_worker.runner.messages import Settings
 
 settings = msgspec.json.decode(sys.argv[2], type=Settings)
-signal_attempt = loop.signal_attempt
+signal_attempt, kill_attempt = loop.signal_attempt, loop.kill_attempt
 
 def signal_if_allowed(attempt, number):
     if pathlib.Path(settings.home, "allowed").exists():
         signal_attempt(attempt, number)
 
-loop.signal_attempt = signal_if_allowed
+def kill_if_allowed(attempt, look):
+    if pathlib.Path(settings.home, "allowed").exists():
+        kill_attempt(attempt, look)
+
+loop.signal_attempt, loop.kill_attempt = signal_if_allowed, kill_if_allowed
+spawn = loop.Spawner.spawn
+
+def spawn_if_there_is_room(self, start, directory):
+    if pathlib.Path(settings.home, "crowded").exists():
+        raise loop.CommandNotStarted(Cause.NOT_STARTED, "no room") from BlockingIOError(errno.EAGAIN, "")
+    return spawn(self, start, directory)
+
+loop.Spawner.spawn = spawn_if_there_is_room
+loop.CROWDED_S = 0.5
 loop.INSIST_S, loop.UNKILLABLE_S = 0.05, 0.2
 sys.exit(main(int(sys.argv[1]), settings))
 """
-#: A runner whose signals do nothing until a file appears: as if the command hung in the kernel.
+#: A runner whose signals do nothing until a file appears, as if the command hung in the kernel; and that
+#: finds no room for a process while another file is there.
 
 
 @pytest.fixture
@@ -66,14 +81,11 @@ def listen(link: FrameLink[FromRunner], until: Callable[[list[FromRunner]], bool
     return heard
 
 
-def test_an_unkillable_attempt_stays_running_and_is_noted_once(
-    link: FrameLink[FromRunner], tmp_path: Path
-) -> None:
-    """While KILL does nothing there is no Ended; the log is told once; when it works, the attempt ends."""
-    attempt = AttemptId("0" * 32, 1)
-    start = Start(
+def order(attempt: AttemptId, *command: str) -> Start:
+    """Make an order to start a command."""
+    return Start(
         attempt=attempt,
-        command=("sleep", "600"),
+        command=command,
         env={},
         cwd="/",
         time_limit_s=None,
@@ -82,6 +94,14 @@ def test_an_unkillable_attempt_stays_running_and_is_noted_once(
         memory_bytes=0,
         marks={},
     )
+
+
+def test_an_unkillable_attempt_stays_running_and_is_noted_once(
+    link: FrameLink[FromRunner], tmp_path: Path
+) -> None:
+    """While KILL does nothing there is no Ended; the log is told once; when it works, the attempt ends."""
+    attempt = AttemptId("0" * 32, 1)
+    start = order(attempt, "sleep", "600")
     link.send(start)
     link.send(start)  # an order that comes twice is one order
     link.flush()
@@ -98,3 +118,25 @@ def test_an_unkillable_attempt_stays_running_and_is_noted_once(
     (ended,) = listen(link, bool)
     assert isinstance(ended, Ended)
     assert ended.outcome.cause is Cause.KILLED
+
+
+def test_a_command_waits_for_room_for_its_process(link: FrameLink[FromRunner], tmp_path: Path) -> None:
+    """Where the kernel refuses a process it is tried again; it can be killed meanwhile; the end is told."""
+    (tmp_path / "crowded").touch()
+    lucky, killed, late = (AttemptId(f"{n:032x}", 1) for n in range(3))
+    for attempt in (lucky, killed):
+        link.send(order(attempt, "true"))
+    link.send(order(lucky, "true"))  # an order that comes twice is one order
+    link.send(Kill(attempt=killed, grace_s=5.0))
+    link.flush()
+    ends = listen(link, lambda heard: any(isinstance(m, Ended) for m in heard))
+    assert [(m.attempt, m.outcome.cause) for m in ends if isinstance(m, Ended)] == [(killed, Cause.KILLED)]
+    (tmp_path / "crowded").unlink()
+    ends = listen(link, lambda heard: any(isinstance(m, Ended) for m in heard))
+    assert [(m.attempt, m.outcome.cause) for m in ends if isinstance(m, Ended)] == [(lucky, Cause.EXITED)]
+    (tmp_path / "crowded").touch()
+    link.send(order(late, "true"))
+    link.flush()
+    (ended,) = listen(link, bool)
+    assert isinstance(ended, Ended)
+    assert (ended.outcome.cause, ended.outcome.exit_code) == (Cause.NOT_STARTED, 125)

@@ -44,7 +44,7 @@ OUTCOME = Outcome(cause=Cause.SIGNALLED, signal=9, why="ä", wall_s=1.5, output_
             ),
             ToRunner,
         ),
-        (Ready(pid=1, cgroup="", dyed=False), FromRunner),
+        (Ready(pid=1, cgroup="", mechanism="sampling", dyed=False), FromRunner),
         (Started(attempt=ATTEMPT, pid=7), FromRunner),
         (Output(attempt=ATTEMPT, stream=StreamName.STDERR, offset=2**40, data=b"\x00\xff"), FromRunner),
         (

@@ -12,6 +12,7 @@ from alb_core.config import WorkerConfig
 from alb_core.messages import AttemptId, StreamName
 from alb_worker.shell import spool as spool_module
 from alb_worker.shell.spool import MEMORY_STREAM_BYTES, Spool
+from alb_worker.shell.tails import marker
 
 OUT, ERR = StreamName.STDOUT, StreamName.STDERR
 
@@ -112,6 +113,59 @@ def test_a_stream_as_long_as_its_bound_is_whole(tmp_path: Path) -> None:
     assert not spool.truncated(attempt(1), OUT)
     spool.append(attempt(1), OUT, b"y")
     assert spool.truncated(attempt(1), OUT)
+
+
+def test_a_bounded_command_keeps_head_and_tail(tmp_path: Path) -> None:
+    """While it runs its head can be read and never changes; with the end come the marker and the tail."""
+    spool = make(tmp_path)
+    spool.bound(attempt(1), 10)
+    assert spool.append(attempt(1), OUT, b"abc") == 3
+    assert spool.append(attempt(1), OUT, b"defgh") == 5
+    assert spool.append(attempt(1), OUT, b"x" * 100 + b"vwxyz") == 5
+    assert spool.read(attempt(1), OUT, 0, 100) == b"abcde"
+    kept, left_out = spool.seal(attempt(1), OUT)
+    assert left_out == 3 + 100
+    whole = spool.read(attempt(1), OUT, 0, 1000)
+    assert (whole, len(whole)) == (b"abcde" + marker(103) + b"vwxyz", kept)
+    spool.finish(attempt(1))
+    assert spool.read(attempt(1), OUT, 0, 1000) == whole
+    assert not spool.truncated(attempt(1), OUT)
+
+
+def test_what_fits_into_its_bound_is_whole(tmp_path: Path) -> None:
+    """Head and tail that meet make the stream, without a marker; another attempt has no such bound."""
+    spool = make(tmp_path)
+    spool.bound(attempt(1), 10)
+    for piece in (b"abc", b"defg", b"hij"):
+        spool.append(attempt(1), OUT, piece)
+    spool.append(attempt(2), OUT, b"0123456789ABC")
+    assert spool.seal(attempt(1), OUT) == (10, 0)
+    assert spool.read(attempt(1), OUT, 0, 100) == b"abcdefghij"
+    assert spool.seal(attempt(2), OUT) == (13, 0)
+    assert spool.seal(attempt(3), OUT) == (0, 0)
+
+
+def test_a_long_tail_has_a_file_until_the_end(tmp_path: Path) -> None:
+    """What does not fit into memory is a ring on the disk, and gone with the end, or with its attempt."""
+    spool = make(tmp_path)
+    for number in (1, 2):
+        spool.bound(attempt(number), 400_000)
+        for _ in range(20):
+            spool.append(attempt(number), OUT, b"x" * 50_000)
+    assert sum(name.endswith(".tail") for name in files(tmp_path)) == 2
+    spool.drop(attempt(2))
+    spool.finish(attempt(1))
+    assert files(tmp_path) == [f"{attempt(1).task}.1.stdout"]
+    assert spool.length(attempt(1), OUT) == 400_000 + len(marker(600_000))
+
+
+def test_the_dead_are_finished(tmp_path: Path) -> None:
+    """When what ran is dead, all of it is as if it had ended; what said nothing leaves nothing."""
+    spool = make(tmp_path, Clock(), spool_kept_s=10.0)
+    spool.bound(attempt(1), 10)
+    spool.append(attempt(2), OUT, b"x")
+    spool.finish_running()
+    assert spool.expire(100.0, lambda _: False) == [attempt(2)]
 
 
 def test_retention_by_age(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def test_blocks_of_a_page_are_found() -> None:
         (["...", "x"], "alb: y\nx\n", True),
         (["..."], "", True),
         ([], "chatter\n", False),
+        ([], "alb: looking for the leader\n", True),
     ],
 )
 def test_output_is_compared_loosely(shows: list[str], output: str, *, matching: bool) -> None:

@@ -35,7 +35,9 @@ SHARE: Final = 20
 #: A round is followed by a pause of so many times its length.
 REST_S_MAX: Final = 1.0
 PASSES_MAX: Final = 32
-#: A tree that is moved forks meanwhile; one that forks faster than we move it is left where it is.
+MOVE_S_MAX: Final = 0.1
+#: A tree that is moved forks meanwhile; one that forks faster than we move it, or that is so large that
+#: others would wait for it, is left where it is.
 _GROWTH: Final = 1.1
 #: Memory is measured precisely when it is so many times what it was.
 
@@ -200,6 +202,7 @@ class Watch:
 
     def _move(self, attempt: RunningAttempt, group: AttemptGroup) -> bool:
         """Move all processes of an attempt; returns whether there came an end to them."""
+        deadline = time.monotonic() + MOVE_S_MAX
         with contextlib.suppress(OSError):
             for _ in range(PASSES_MAX):
                 there = set(group.members())
@@ -207,6 +210,8 @@ class Watch:
                 if not fresh:
                     return True
                 for pid in fresh:
+                    if time.monotonic() > deadline:
+                        return False
                     group.add(pid)
         return False
 

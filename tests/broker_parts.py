@@ -17,6 +17,7 @@ from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.inflow import Inflow
+from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.resumption import Resumption
@@ -228,10 +229,18 @@ class Desks:
         self.answers = Answers(self.state, self.archive, self.stored, self.clearance)
         self.workers = WorkerDesk(self.state, self.book, self.resumption, self.inflow)
         self.drains = DrainDesk(self.state, self.workers)
+        self.limits = LimitsDesk(self.state)
         self.works = Works(self.state)
         self.past = Past(self.state)
         self.clients = ClientDesk(
-            self.state, self.book, self.relay, self.answers, self.drains, self.past, self.works
+            self.state,
+            self.book,
+            self.relay,
+            self.answers,
+            self.drains,
+            self.limits,
+            self.past,
+            self.works,
         )
         self.retention = Retention(self.state)
         self.written: list[zk.Operation] = []  #: What the commits wrote, without fence and chain.

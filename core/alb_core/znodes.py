@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from alb_core import ids, limits
+from alb_core.bounds import SHIPPED
 from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
 from alb_core.resources import Capacity
@@ -27,6 +28,7 @@ DONE: Final = "/done"
 CONFIG: Final = "/config"
 POLICY: Final = "/config/policy"
 DRAINED: Final = "/config/drained"
+LIMITS: Final = "/config/limits"
 
 
 class MetaNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,4 +217,5 @@ def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
         **dict.fromkeys(permanent_paths(), b""),
         POLICY: encode(PolicyNode()),
         DRAINED: encode(DrainedNode()),
+        LIMITS: encode(SHIPPED),
     }

@@ -13,6 +13,7 @@ from alb_broker.core.answers import Answers
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.state import State
@@ -68,6 +69,7 @@ class ClientDesk:
         relay: Where their grants go.
         answers: Their questions.
         drain_desk: What operators want of workers.
+        limits_desk: What they want tasks to be limited to.
         past: Tasks that the table does not hold any more.
         works: What was done well already.
     """
@@ -79,6 +81,7 @@ class ClientDesk:
         relay: Relay,
         answers: Answers,
         drain_desk: DrainDesk,
+        limits_desk: LimitsDesk,
         past: Past,
         works: Works,
     ) -> None:
@@ -100,6 +103,7 @@ class ClientDesk:
             Suspect: self._on_suspect,
             **answers.handlers(),
             **drain_desk.handlers(),
+            **limits_desk.handlers(),
             **works.handlers(),
             QueryTask: self._on_query_task,
         }

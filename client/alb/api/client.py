@@ -23,6 +23,7 @@ from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.options import Command, TaskOptions, make_spec
 from alb.api.result import TaskResult
+from alb.api.stdin import NO_INPUT, given_input
 from alb.api.stored import bounded, checked
 from alb.api.stream import TaskStream
 from alb.api.works import Prepared, Works
@@ -385,9 +386,12 @@ class Client(Arrays):
         task_id = new_id() if given_id is None else checked(given_id)
         spec = make_spec(command, options)
         shipment: Shipment | None = None
-        if options.get("files"):
-            shipment = self._files().pack(options["files"])
+        given = given_input(options)
+        if options.get("files") or given.file is not None:
+            shipment = self._files().pack(options.get("files", ()), given.file)
             spec = msgspec.structs.replace(spec, files=shipment.refs)
+        if given != NO_INPUT:
+            spec = msgspec.structs.replace(spec, stdin=given.data, stdin_file=given.name)
         try:
             wire = codec.encode_spec(spec)
             why = check_spec(spec, len(wire))

@@ -26,6 +26,7 @@ from alb_core.messages import (
     QueryTasks,
     QueryWorkers,
     QueryWorks,
+    SetLimits,
     SetPolicy,
     StreamName,
     ToClient,
@@ -46,6 +47,7 @@ Query: TypeAlias = (
     | QueryIncrements
     | QueryOutput
     | QueryWorks
+    | SetLimits
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

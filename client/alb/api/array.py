@@ -108,6 +108,8 @@ class ArrayFuture(Future[ArrayLine]):
         self.line: ArrayLine | None = None
         #: How it was when last heard of.
         self.wants_results = results
+        self.accepted = False
+        #: Whether it is known to be in the table.
         self.refused = ""
         #: Why it takes no more inputs.
         self.error: Exception | None = None
@@ -130,6 +132,7 @@ class ArrayFuture(Future[ArrayLine]):
         self._over = False
         self._counted = threading.Condition()
         self._kept = 0
+        self._whole = False
         self.add_done_callback(self._end)
 
     # --- the client's thread --------------------------------------------------------------------------------
@@ -164,9 +167,11 @@ class ArrayFuture(Future[ArrayLine]):
         match action:
             case actions.SkipResults(stretch=stretch):
                 self._put(stretch.first, stretch)
-            case actions.CountInputs(count=count):
+            case actions.CountInputs(count=count, whole=whole):
                 with self._counted:
+                    self.accepted = True
                     self._kept = count
+                    self._whole = whole
                     self._counted.notify_all()
             case actions.RefuseInputs(why=why):
                 with self._counted:
@@ -352,6 +357,11 @@ class ArrayFuture(Future[ArrayLine]):
     def close_inputs(self) -> None:
         """Say that there are no more inputs: the array ends when those that were given have run."""
         self._give((), whole=True)
+
+    def wait_given(self, timeout_s: float) -> bool:
+        """Wait until the array is in the table with all its inputs; tells whether it is."""
+        with self._counted:
+            return self._counted.wait_for(lambda: self._whole or self.done(), timeout_s)
 
     def __repr__(self) -> str:
         return f"<ArrayFuture {self.id} {'done' if self.done() else 'under way'}>"

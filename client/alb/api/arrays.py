@@ -74,8 +74,8 @@ class Arrays(Questions):
     ) -> ArrayFuture:
         """Run a command many times in one submission: for each index, or for each input.
 
-        In the command ``{}`` stands for the input and ``{#}`` for the index; where neither is said, the input
-        comes last. A task finds its index in ``ALB_INDEX``, too.
+        In the command ``{}`` stands for the input, which comes last where there is none, and ``{#}`` for the
+        index. A task finds its index in ``ALB_INDEX``, too.
 
         Args:
             command: As in `submit`.
@@ -94,6 +94,49 @@ class Arrays(Questions):
         """
         if indexes is None and inputs is None:
             raise InvalidTask("", "an array needs indexes, or inputs")
+        first, batches = ((), None) if inputs is None else split_inputs(inputs)
+        return self.feed_array(
+            command,
+            indexes=indexes,
+            first=first,
+            batches=batches,
+            at_once=at_once,
+            max_fails=max_fails,
+            results=results,
+            ordered=ordered,
+            id=id,
+            **options,
+        )
+
+    def feed_array(  # noqa: PLR0913 (as above)
+        self,
+        command: Command,
+        *,
+        indexes: str | Sequence[int] | range | None,
+        first: Sequence[str],
+        batches: Iterator[Sequence[str]] | None,
+        at_once: int | None,
+        max_fails: int | None,
+        results: bool,
+        ordered: bool,
+        id: str | None,  # noqa: A002 (as above)
+        **options: Unpack[TaskOptions],
+    ) -> ArrayFuture:
+        """Run an array whose inputs come in batches.
+
+        Args:
+            command: As in `array`, and so with the others.
+            indexes: As there.
+            first: Its first inputs, no more than a message holds.
+            batches: The others, some at a time: they are sent as they come, on a thread of their own. None:
+                there are none.
+            at_once: As there.
+            max_fails: As there.
+            results: As there.
+            ordered: As there.
+            id: As there.
+            **options: As there.
+        """
         strides, percent = _strides(indexes)
         task = self._prepare(command, id, options)
         spec = ArraySpec(
@@ -102,9 +145,10 @@ class Arrays(Questions):
             at_once=percent if at_once is None else at_once,
             max_fails=max_fails,
         )
-        first, batches = ((), None) if inputs is None else _split(inputs)
         self._ship(task)
-        return self.start_array(task.id, spec, first=first, batches=batches, results=results, ordered=ordered)
+        return self.start_array(
+            task.id, spec, first=tuple(first), batches=batches, results=results, ordered=ordered
+        )
 
     def start_array(  # noqa: PLR0913 (what an array is, and what is wanted of it)
         self,
@@ -243,7 +287,7 @@ class Arrays(Questions):
         ):
             count = sum(map(len, some))
             mine, inputs = inputs[:count], inputs[count:]
-            first, batches = _split(mine)
+            first, batches = split_inputs(mine)
             again = msgspec.structs.replace(spec, strides=tuple(some))
             futures.append(
                 self.start_array(
@@ -268,7 +312,7 @@ def _strides(indexes: str | Sequence[int] | range | None) -> tuple[tuple[Stride,
         raise InvalidTask("", str(error)) from None
 
 
-def _split(inputs: Iterable[str]) -> tuple[tuple[str, ...], Iterator[Sequence[str]] | None]:
+def split_inputs(inputs: Iterable[str]) -> tuple[tuple[str, ...], Iterator[Sequence[str]] | None]:
     """Return the inputs that go with the submission, and the others in batches.
 
     Of an iterator none goes with it: whoever makes its items may let us wait.

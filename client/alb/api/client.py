@@ -41,7 +41,7 @@ from alb_core.messages import (
     ToClient,
     WorksPage,
 )
-from alb_core.spec import check_spec
+from alb_core.spec import Start, check_spec
 from alb_core.tasks import Result
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
@@ -152,6 +152,19 @@ class Client(Arrays):
         if incremental:
             return self._submit_missing([task], output=output, moves=moves)[0]
         return self._submit(task, output=output, moves=moves)
+
+    def retry(self, task_id: str) -> TaskFuture:
+        """Run a task again: a new one with the same specification. Of an array, see `retry_array`.
+
+        What it waited for to begin is not waited for again.
+
+        Raises:
+            TaskGone: Neither the table nor the results store holds the task.
+            CoordinationError: Nobody answered in time.
+        """
+        spec = msgspec.structs.replace(self.task(task_id).spec, start=Start())
+        again = Prepared(new_id(), spec, codec.encode_spec(spec))
+        return self._submit(again, output=True, moves=True)
 
     def stream(
         self,

@@ -103,10 +103,12 @@ class TellArray(Action, frozen=True):
 
 
 class CountInputs(Action, frozen=True):
-    """So many inputs of the array are in the table: there is room for others."""
+    """The array is in the table, with so many inputs: there is room for others."""
 
     id: str
     count: int
+    whole: bool = False
+    #: All that there will be.
 
 
 class RefuseInputs(Action, frozen=True):

@@ -273,7 +273,7 @@ class ArrayBook:
         tracked.kept = len(tracked.first)
         tracked.spec, tracked.first = b"", ()
         tracked.heard_at = at
-        out.append(actions.CountInputs(array, tracked.kept))
+        out.append(actions.CountInputs(array, tracked.kept, tracked.closed))
         # It may have been there before, under this id: then some of its tasks may have ended unheard.
         if tracked.children is not None:
             tracked.children.catch_up(at)
@@ -308,14 +308,13 @@ class ArrayBook:
             return
         left = piece.lines[message.count - piece.first :]
         tracked.kept = min(message.count, piece.first + len(piece.lines))
-        out.append(actions.CountInputs(tracked.id, tracked.kept))
-        if left:
-            if len(left) < len(piece.lines):
-                tracked.piece = msgspec.structs.replace(piece, first=tracked.kept, lines=left)
-                tracked.piece_at = at
-        else:
+        if not left:
             tracked.closed = piece.whole
             tracked.piece = None
+        elif len(left) < len(piece.lines):
+            tracked.piece = msgspec.structs.replace(piece, first=tracked.kept, lines=left)
+            tracked.piece_at = at
+        out.append(actions.CountInputs(tracked.id, tracked.kept, tracked.closed))
         self._send_inputs(at, tracked, link, out)
 
     def on_moved(self, at: float, line: ArrayLine, link: int, out: list[ClientAction]) -> None:

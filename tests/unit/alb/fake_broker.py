@@ -12,6 +12,7 @@ from alb_core import codec
 from alb_core.io.sockets import Doorbell, Router
 from alb_core.messages import (
     Accepted,
+    ArraysPage,
     Attach,
     Chunk,
     Error,
@@ -23,6 +24,8 @@ from alb_core.messages import (
     Ping,
     Pong,
     Pulse,
+    QueryArray,
+    QueryArrays,
     QueryOutput,
     QueryTask,
     Submit,
@@ -130,7 +133,16 @@ class FakeBroker:
         if isinstance(message, Ping):
             pulses = tuple(Pulse(id=task_id, state=TaskState.QUEUED) for task_id in message.tasks)
             return (Pong(seq=message.seq, tasks=pulses),)
-        return self.answer(message)
+        return self.answer(message) or self._have_no_array(message)
+
+    @staticmethod
+    def _have_no_array(message: Message) -> Sequence[Message]:
+        """Answer questions for arrays where the script says nothing: there are none."""
+        if isinstance(message, QueryArrays):
+            return (ArraysPage(seq=message.seq, arrays=()),)
+        if isinstance(message, QueryArray):
+            return (Error(seq=message.seq, code="gone", why="there is no such array"),)
+        return ()
 
     def _serve(self, peer: bytes, grant: Message) -> None:
         assert isinstance(grant, Grant)

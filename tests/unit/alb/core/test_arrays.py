@@ -156,10 +156,11 @@ def test_inputs_follow_in_pieces_one_at_a_time() -> None:
     driver.tick(1.1)
     assert inputs_of(driver).lines == ("b",)
     driver.hear(InputsKept(id=ARRAY, count=2))
-    assert driver.only(actions.CountInputs) == [actions.CountInputs(ARRAY, 2)]
+    assert driver.only(actions.CountInputs) == [actions.CountInputs(ARRAY, 2, whole=False)]
     last = inputs_of(driver)
     assert (last.first, last.lines, last.whole) == (2, ("c", "d"), True)
     driver.hear(InputsKept(id=ARRAY, count=4))
+    assert driver.only(actions.CountInputs) == [actions.CountInputs(ARRAY, 4, whole=True)]
     assert kinds(driver) == []
 
 

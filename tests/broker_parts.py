@@ -9,13 +9,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from alb_broker.core.actions import Action, SendToClient, SendToWorker
+from alb_broker.core.actions import Action, ArrayOpened, SendToClient, SendToWorker
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
+from alb_broker.core.array_desk import ArrayDesk
+from alb_broker.core.array_pages import ArrayPages
+from alb_broker.core.array_retention import ArrayRetention
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.expansion import Expansion
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
@@ -230,10 +234,21 @@ class Desks:
         self.drains = DrainDesk(self.state, self.workers)
         self.works = Works(self.state)
         self.past = Past(self.state)
+        self.expansion = Expansion(self.state, self.book)
+        self.array_pages = ArrayPages(self.state)
+        self.arrays = ArrayDesk(self.state, self.book, self.array_pages)
         self.clients = ClientDesk(
-            self.state, self.book, self.relay, self.answers, self.drains, self.past, self.works
+            self.state,
+            self.book,
+            self.relay,
+            self.answers,
+            self.drains,
+            self.past,
+            self.works,
+            self.arrays,
         )
         self.retention = Retention(self.state)
+        self.array_retention = ArrayRetention(self.state)
         self.written: list[zk.Operation] = []  #: What the commits wrote, without fence and chain.
 
     def at(self, at: float) -> Desks:
@@ -284,11 +299,15 @@ class Desks:
         self.workers.tick()
         self.drains.tick()
         self.retention.tick()
+        self.array_pages.tick()
+        self.expansion.tick()
+        self.array_retention.tick()
         return self.state.take_out()
 
     def place(self) -> int:
-        """Make a placement pass."""
+        """Let arrays make their tasks, then make a placement pass."""
         state = self.state
+        self.expansion.end_turn()
         return state.placer.run(
             state.queue,
             state.workers,
@@ -308,7 +327,12 @@ class Desks:
             self.written += multi.operations[2:]
             now, failures = ledger.on_verdict(multi.token, applied(multi, ledger.chain + 1))
             assert not failures
-            released += now
+            for action in now:
+                if isinstance(action, ArrayOpened):
+                    self.state.arrays.on_opened(action.array)
+                else:
+                    released.append(action)
+            self.arrays.end_turn()
         return self.state.take_out() + released
 
     def turn(self) -> list[Action]:

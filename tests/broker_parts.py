@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from alb_broker.core.actions import Action, ArrayOpened, SendToClient, SendToWorker
+from alb_broker.core.actions import Action, ArrayOpened, SendToClient, SendToWorker, TaskKept
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.array_desk import ArrayDesk
@@ -32,7 +32,7 @@ from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker
 from alb_broker.core.works import Works
 from alb_broker.policies import least_loaded, uniform
-from alb_core import codec, zk, znodes
+from alb_core import codec, ids, zk, znodes
 from alb_core.config import BrokerConfig
 from alb_core.messages import (
     Attach,
@@ -330,6 +330,8 @@ class Desks:
             for action in now:
                 if isinstance(action, ArrayOpened):
                     self.state.arrays.on_opened(action.array)
+                elif isinstance(action, TaskKept) and ids.array_of(action.task):
+                    self.state.table.free(action.task)
                 else:
                     released.append(action)
             self.arrays.end_turn()

@@ -304,6 +304,7 @@ class Book:
         state.counters["tasks_finished"] += 1
         finished = Finished(id=task.id, result=result)
         of_array = state.arrays.end(task, result)
+        kept = state.table.archives or bool(task.array)  # somebody wants to know that it is in the table
         told: list[Action] = []
         for peer in _listeners(task, of_array[0]) if of_array is not None else task.watchers:
             told.append(state.client(peer, finished))
@@ -311,9 +312,6 @@ class Book:
             if client is not None:
                 client.unacknowledged[task.id] = state.at
                 state.table.owe(task.id, peer)
-        done = state.table.done[task.id]
-        if task.array and done.owed is None:
-            state.table.let_go(done)
         state.ledger.write(
             Lane.RESULTS,
             task.id,
@@ -321,7 +319,7 @@ class Book:
                 zk.Delete(znodes.task_path(task.id)),
                 zk.Create(znodes.done_path(task.id), znodes.encode(record)),
             ),
-            (*releases, *told, TaskKept(task.id)) if state.table.archives else (*releases, *told),
+            (*releases, *told, TaskKept(task.id)) if kept else (*releases, *told),
             folded=of_array,
         )
         if of_array is not None:

@@ -381,6 +381,7 @@ class Reign:
         for action in released:
             if type(action) is TaskKept:
                 self.state.table.keep(action.task)
+                self.state.table.free(action.task)
             elif type(action) is ArrayOpened:
                 self.state.arrays.on_opened(action.array)
             elif type(action) is IncrementsMarked:

@@ -67,6 +67,7 @@ class Repair:
         if done is not None and done.result is not None:
             self._state.table.finish(DoneTask(task_id, done.result.finished, done))
             self._state.table.keep(task_id)
+            self._state.table.free(task_id)
             arrays.on_vanished(task_id, done.result, "")
         elif live is not None and consistent(live):
             self._know(live)

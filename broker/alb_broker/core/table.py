@@ -96,6 +96,12 @@ class Table:
         if self.archives:
             self.kept.append(task_id)
 
+    def free(self, task_id: str) -> None:
+        """The result of a task of an array is in ZooKeeper for sure: it may go, unless it is waited for."""
+        done = self.done.get(task_id) if ids.array_of(task_id) else None
+        if done is not None and done.owed is None:
+            self.let_go(done)
+
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add a task: never beyond the room that is left for the others."""
         waiting = len(self.done) - len(self.acknowledged)  # results that wait for their clients

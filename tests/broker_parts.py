@@ -21,6 +21,7 @@ from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.expansion import Expansion
 from alb_broker.core.inflow import Inflow
+from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.resumption import Resumption
@@ -232,6 +233,7 @@ class Desks:
         self.answers = Answers(self.state, self.archive, self.stored, self.clearance)
         self.workers = WorkerDesk(self.state, self.book, self.resumption, self.inflow)
         self.drains = DrainDesk(self.state, self.workers)
+        self.limits = LimitsDesk(self.state)
         self.works = Works(self.state)
         self.past = Past(self.state)
         self.expansion = Expansion(self.state, self.book)
@@ -243,6 +245,7 @@ class Desks:
             self.relay,
             self.answers,
             self.drains,
+            self.limits,
             self.past,
             self.works,
             self.arrays,

@@ -41,6 +41,11 @@ class LimitsNode(Bounds, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Wall-clock limit.
 
 
+NO_LIMITS = LimitsNode()
+SHIPPED = LimitsNode(processes=limits.PROCESSES_SHIPPED)
+#: Of a new cluster.
+
+
 def settled(own: Bounds, reserved_bytes: int, defaults: Bounds) -> Bounds:
     """Return the bounds of an attempt.
 
@@ -60,11 +65,21 @@ def settled(own: Bounds, reserved_bytes: int, defaults: Bounds) -> Bounds:
 
 def check_bounds(bounds: Bounds) -> str | None:
     """Return what is wrong with bounds, as a sentence, or None."""
+    if bounds is NO_BOUNDS:
+        return None
     for name, (least, unit) in _LEAST.items():
         value = getattr(bounds, name)
         if value is not None and not least <= value < 2**62:
             return f"the bound {name} of {value} is not between {least:g} and 2^62 {unit}"
     return None
+
+
+def check_limits(defaults: LimitsNode) -> str | None:
+    """Return what is wrong with default limits, as a sentence, or None."""
+    time_limit_s = defaults.time_limit_s
+    if time_limit_s is not None and not 0 < time_limit_s <= limits.TIME_LIMIT_S_MAX:
+        return f"the time limit of {time_limit_s:g} s is not between 0 and a year"
+    return check_bounds(defaults)
 
 
 _LEAST = {

@@ -117,6 +117,9 @@ BOUND_MEMORY_BYTES_MIN: Final = 1024 * 1024
 #: No command starts in less.
 BOUND_OPEN_FILES_MIN: Final = 8
 #: Its three streams, what the loader opens, and a few of its own.
+PROCESSES_SHIPPED: Final = 4096
+#: The one default of a new cluster: a fork bomb takes the machine from everybody, and no honest command of
+#: one task comes near. What else is too much only its owner knows.
 STDIN_BYTES_MAX: Final = 32 * 1024
 #: That ride in a specification; more is a file that the task takes along.
 PAYLOAD_BYTES_MAX: Final = 48 * 1024

@@ -12,6 +12,7 @@ import msgspec
 
 from alb_core import ids, limits
 from alb_core.arrays import ArrayRecord, Stretch
+from alb_core.bounds import SHIPPED
 from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
 from alb_core.resources import Capacity
@@ -30,6 +31,7 @@ ARRAYS: Final = "/arrays"
 CONFIG: Final = "/config"
 POLICY: Final = "/config/policy"
 DRAINED: Final = "/config/drained"
+LIMITS: Final = "/config/limits"
 
 
 ENDS: Final = "ends-"
@@ -278,4 +280,5 @@ def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
         **dict.fromkeys(permanent_paths(), b""),
         POLICY: encode(PolicyNode()),
         DRAINED: encode(DrainedNode()),
+        LIMITS: encode(SHIPPED),
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.zookeeper_model import ZooKeeperModel
 
 from alb_core import znodes
+from alb_core.bounds import SHIPPED
 from alb_core.zk import Applied, Create, Multi, MultiEnded, NodeRead, Operation, Request, SessionEvent
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Ensemble:
             **dict.fromkeys(znodes.permanent_paths(), b""),
             znodes.POLICY: znodes.encode(znodes.PolicyNode(policy=cluster.knobs.policy)),
             znodes.DRAINED: znodes.encode(znodes.DrainedNode()),
+            znodes.LIMITS: znodes.encode(SHIPPED),
         }
         self.model.apply(self._root, Multi(0, tuple(Create(path, data) for path, data in first.items())), 0.0)
 

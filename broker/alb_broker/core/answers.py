@@ -18,6 +18,7 @@ from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
 from alb_core import zk, znodes
+from alb_core.bounds import NO_BOUNDS, settled
 from alb_core.messages import (
     ClusterPage,
     Done,
@@ -249,6 +250,8 @@ def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int)
         store=(state.store.away or "ok") if state.store.enabled else "",
         unarchived=archive.backlog,
         store_bytes=clearance.size_bytes,
+        bounds=settled(NO_BOUNDS, 0, state.limits),
+        time_limit_s=state.limits.time_limit_s,
     )
 
 

@@ -28,6 +28,7 @@ from alb_broker.core.task import (
 )
 from alb_broker.core.workers import Worker
 from alb_core import zk, znodes
+from alb_core.bounds import settled
 from alb_core.messages import (
     Accepted,
     AttemptAck,
@@ -246,7 +247,15 @@ class Book:
             if watcher.window
         )
         resume = self._resumption.given(task) if task.incremental else None
-        return Run(attempt=attempt, spec=task.spec_wire, readers=readers, resume=resume)
+        defaults, spec = self._state.limits, task.spec
+        return Run(
+            attempt=attempt,
+            spec=task.spec_wire,
+            readers=readers,
+            resume=resume,
+            bounds=settled(spec.bounds, spec.request.memory_bytes, defaults),
+            time_limit_s=defaults.time_limit_s if spec.time_limit_s is None else spec.time_limit_s,
+        )
 
     def _kills(self, task: Task, at: float) -> list[Action]:
         kills: list[Action] = []

@@ -14,6 +14,7 @@ from alb_broker.core.array_desk import ArrayDesk
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.state import State
@@ -69,6 +70,7 @@ class ClientDesk:
         relay: Where their grants go.
         answers: Their questions.
         drain_desk: What operators want of workers.
+        limits_desk: What they want tasks to be limited to.
         past: Tasks that the table does not hold any more.
         works: What was done well already.
         arrays: What they ask of arrays.
@@ -81,6 +83,7 @@ class ClientDesk:
         relay: Relay,
         answers: Answers,
         drain_desk: DrainDesk,
+        limits_desk: LimitsDesk,
         past: Past,
         works: Works,
         arrays: ArrayDesk,
@@ -104,6 +107,7 @@ class ClientDesk:
             Suspect: self._on_suspect,
             **answers.handlers(),
             **drain_desk.handlers(),
+            **limits_desk.handlers(),
             **works.handlers(),
             **arrays.handlers(),
             QueryTask: self._on_query_task,

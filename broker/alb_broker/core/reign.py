@@ -36,6 +36,7 @@ from alb_broker.core.events import BrokerEvent
 from alb_broker.core.file_desk import FileDesk
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
+from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
@@ -56,7 +57,7 @@ PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 GOOD_BATCH: Final = 250
 #: Groups.
-CONFIG: Final = (znodes.POLICY, znodes.DRAINED)
+CONFIG: Final = (znodes.POLICY, znodes.DRAINED, znodes.LIMITS)
 #: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
@@ -98,6 +99,7 @@ class Reign:
         self._answers: Final = Answers(state, self._archive, self._stored, self._clearance)
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
+        self._limits: Final = LimitsDesk(state)
         self._works: Final = Works(state)
         self._arrays: Final = ArrayOffice(state, self._book)
         self._clients: Final = ClientDesk(
@@ -106,6 +108,7 @@ class Reign:
             self._relay,
             self._answers,
             self._drains,
+            self._limits,
             Past(state),
             self._works,
             self._arrays.desk,
@@ -131,7 +134,7 @@ class Reign:
     # --- the life of a reign --------------------------------------------------------------------------------
 
     def begin(self) -> list[Action]:
-        """Start to load the table, and what the first placements must know: the policy and who is drained."""
+        """Start to load the table, and what the first placements must know: policy, limits, drains."""
         self._read_config()
         self.state.store.begin()
         self._takeover.start()
@@ -477,10 +480,11 @@ class Reign:
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, drained = event.nodes
+        policy, drained, default_limits = event.nodes
         if policy is not None:
             self._on_policy(policy)
-        self._config_stale = not self._drains.on_node(drained) or self._config_stale
+        taken = self._drains.on_node(drained), self._limits.on_node(default_limits)
+        self._config_stale = not all(taken) or self._config_stale
         self._config_known = True
 
     def _on_policy(self, node: zk.NodeRead) -> None:

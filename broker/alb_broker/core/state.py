@@ -22,6 +22,7 @@ from alb_broker.core.table import Table
 from alb_broker.core.workers import Workers
 from alb_broker.policies import Policy
 from alb_core import zk, znodes
+from alb_core.bounds import NO_LIMITS
 from alb_core.config import BrokerConfig
 from alb_core.messages import ToClient, ToWorker
 from alb_core.notes import Level, Note
@@ -114,6 +115,7 @@ class State:
         self.depots: tuple[str, ...] = ()  #: Of all brokers, the own one first.
         self.depot_keys: Mapping[str, str] = {}  #: By which each of those believes a leader.
         self.recollected = False  #: The records of finished tasks were read after the takeover.
+        self.limits = NO_LIMITS  #: Of tasks that name none.
         self.placed_at = 0.0  #: Cluster time of the newest placement.
         self.out: list[Action] = []  #: Actions that wait for no commit.
         self.session_timeout_s = config.session_timeout_s  #: As the server granted it.

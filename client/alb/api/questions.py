@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from alb.api.stored import StoredData, checked
+from alb_core.bounds import LimitsNode
 from alb_core.messages import (
     ClusterPage,
     Done,
@@ -21,6 +22,7 @@ from alb_core.messages import (
     QueryTasks,
     QueryWorkers,
     RowsPage,
+    SetLimits,
     SetPolicy,
     TaskLine,
     TaskPage,
@@ -171,6 +173,29 @@ class Questions(StoredData):
     def set_policy(self, policy: str) -> None:
         """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
         self._ask(SetPolicy(seq=0, policy=policy), Done)
+
+    def limits(self) -> LimitsNode:
+        """Return the limits of tasks that set none themselves.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        page = self.cluster()
+        return LimitsNode(**msgspec.structs.asdict(page.bounds), time_limit_s=page.time_limit_s)
+
+    def set_limits(self, limits: LimitsNode) -> None:
+        """Limit attempts to this that start from now on, where their tasks say nothing.
+
+        Returns once that is in the table.
+
+        Args:
+            limits: All of them: what is None here is not limited.
+
+        Raises:
+            InvalidTask: One of them is out of bounds. Nothing is changed then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(SetLimits(seq=0, limits=limits), Done)
 
     def dump(self) -> bytes:
         """Return the leader's whole state as JSON."""

@@ -44,6 +44,7 @@ VERBS: Final = {
     "health": ("health", "Tell whether a broker or a worker does its part."),
     "dump": ("show", "Write the leader's whole state as JSON."),
     "policy": ("show", "Show or choose the placement policy."),
+    "limits": ("cluster_limits", "Show or change what tasks are limited to that say nothing."),
     "broker": ("daemons", "Run a broker."),
     "worker": ("daemons", "Run a worker."),
     "up": ("local", "Start a local cluster with its own ZooKeeper."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
@@ -17,9 +16,17 @@ from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.returns import bring_back
 from alb.cli.story import Story
-from alb.cli.values import BANDWIDTH, DURATION, FILE, SETTING, SIZE
+from alb.cli.submit_options import (
+    execution_options,
+    failure_options,
+    file_options,
+    identity_options,
+    limit_options,
+    repetition_options,
+    resource_options,
+    watching_options,
+)
 from alb.core.notices import TaskPlaced
-from alb_core import limits
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -33,76 +40,14 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@click.option(
-    "-c",
-    "--cpus",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    help="Processors; may be a fraction.",
-)
-@click.option("--mem", "memory", type=SIZE, default=0, help="Memory to reserve, for example 4G.")
-@click.option(
-    "--net", type=BANDWIDTH, default=0, help="Bandwidth to reserve, for example 100M (bits per second)."
-)
-@click.option(
-    "-t", "--time-limit", "--time", type=DURATION, help="Wall-clock limit: 90, 10m, 1h30m, HH:MM:SS."
-)
-@click.option("--grace", type=DURATION, default=5.0, help="Between TERM and KILL at the limit.")
-@click.option("-p", "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Higher first.")
-@click.option("--env", type=SETTING, multiple=True, help="KEY=VALUE, or KEY to copy it from here.")
-@click.option("-D", "--cwd", help="Directory on the worker. Else a fresh one.")
-@click.option("-J", "--name", default="", help="A name for people.")
-@click.option("--label", "labels", multiple=True, help="The worker must carry it: KEY or KEY=VALUE.")
-@click.option(
-    "--on-lost", type=click.Choice(["rerun", "fail"]), default="rerun", help="If its worker is lost."
-)
-@click.option(
-    "--id",
-    "task_id",
-    help="32 hex digits of your own; as long as the table keeps it, the same id is the same task.",
-)
-@click.option(
-    "--incremental",
-    is_flag=True,
-    help="Run only what has no good result yet: same command, environment, directory, files, labels.",
-)
-@click.option(
-    "--each-line",
-    "lines",
-    type=click.File("rb"),
-    help="Run COMMAND for each line of this file (-: standard input), which replaces {} or comes last.",
-)
-@click.option(
-    "--steps",
-    type=click.IntRange(0, limits.STEPS_MAX),
-    default=0,
-    help="Run COMMAND once for each $ALB_STEP from 1 to this; it goes on after the last one that is stored.",
-)
-@click.option("--increments", is_flag=True, help="Tell on stderr what the command reports while it runs.")
-@click.option(
-    "--file",
-    "files",
-    type=FILE,
-    multiple=True,
-    help="PATH[:NAME]: ship a file to the task's fresh directory, under its own name or NAME.",
-)
-@click.option(
-    "--return",
-    "returns",
-    metavar="PATTERN",
-    multiple=True,
-    help="Bring back what matches (quote it: 'out/*.csv', '**/*.log').",
-)
-@click.option("--return-dir", default=".", help="Where that goes; with --each-line below the line's number.")
-@click.option(
-    "--checkpoint",
-    "checkpoints",
-    metavar="PATTERN",
-    multiple=True,
-    help="Save what matches when it changes; if the worker dies, the next one starts with it (quote it).",
-)
-@click.option("--detach", is_flag=True, help="Print the id once the task is accepted, and leave.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+@resource_options
+@limit_options
+@execution_options
+@failure_options
+@identity_options
+@repetition_options
+@file_options
+@watching_options
 @json_option
 @cluster_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -129,8 +74,6 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that of the first line that
     failed.
     """
-    options["env"] = _environment(options["env"])
-    options["files"] = _by_name(options["files"])
     say = _silence if quiet else out.say
     if lines is not None:
         if task_id is not None:
@@ -249,27 +192,5 @@ def _print_id(task_id: str, *, as_json: bool) -> int:
     return 0
 
 
-def _by_name(files: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Return paths by the names that they have at the task."""
-    named: dict[str, str] = {}
-    for path, name in files:
-        if named.setdefault(name, path) != path:
-            raise click.BadParameter(
-                f"{named[name]} and {path} are both to be {name!r}; give one another name with PATH:NAME",
-                param_hint="--file",
-            )
-    return named
-
-
 def _silence(_line: str) -> None:
     """Say nothing."""
-
-
-def _environment(settings: tuple[tuple[str, str | None], ...]) -> dict[str, str]:
-    env: dict[str, str] = {}
-    for key, value in settings:
-        here = os.environ.get(key) if value is None else value
-        if here is None:
-            raise click.BadParameter(f"{key} is not set here; write {key}=VALUE", param_hint="--env")
-        env[key] = here
-    return env

@@ -23,6 +23,7 @@ from alb_core.messages import (
     QueryTasks,
     QueryWorkers,
     QueryWorks,
+    SetLimits,
     SetPolicy,
     StreamName,
     ToClient,
@@ -41,6 +42,7 @@ Query: TypeAlias = (
     | QueryIncrements
     | QueryOutput
     | QueryWorks
+    | SetLimits
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from alb_core.arrays import ArrayLine, Stretch
+from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.messages.base import Message
@@ -241,6 +242,9 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     unarchived: int = 0
     store_bytes: int = 0
     #: Finished tasks that it does not have yet; and how large it is, where it has a bound.
+    bounds: Bounds = NO_BOUNDS
+    time_limit_s: float | None = None
+    #: The default limits of its tasks.
 
 
 class DumpPage(Message, frozen=True, kw_only=True):

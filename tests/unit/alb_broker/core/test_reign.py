@@ -27,6 +27,7 @@ from alb_broker.core import events, placement
 from alb_broker.core.actions import Action, SendChunk, WriteDump
 from alb_broker.core.reign import PENDING_GROUPS_MAX, Phase, Reign
 from alb_core import zk, znodes
+from alb_core.bounds import LimitsNode
 from alb_core.drains import Drain
 from alb_core.messages import (
     Accepted,
@@ -252,7 +253,7 @@ def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
     scene.begin()
     config, others = scene.held[0], scene.held[1:]
     assert isinstance(config, zk.ReadNodes)
-    assert config.paths == (znodes.POLICY, znodes.DRAINED)
+    assert config.paths == (znodes.POLICY, znodes.DRAINED, znodes.LIMITS)
     scene.silent = False
     for request in others:
         scene.handle(scene.reply(request))
@@ -288,6 +289,18 @@ def test_a_drain_that_cannot_be_written_is_told_and_taken_back() -> None:
     (error,) = [m for m in to_client(C1, actions + scene.tick(0.3) + scene.turn()) if isinstance(m, Error)]
     assert (error.seq, "/config/drained cannot be written" in error.why) == (7, True)
     assert scene.state.workers.drains == {}
+
+
+# --- default limits -----------------------------------------------------------------------------------------
+
+
+def test_limits_in_zookeeper_take_effect_at_once() -> None:
+    """Whoever wrote them: the node is watched, and read before anything is placed."""
+    scene = leading()
+    scene.nodes[znodes.LIMITS] = read(znodes.LIMITS, LimitsNode(processes=7))
+    scene.handle(zk.NodeChanged(at=0.1, path=znodes.LIMITS))
+    scene.tick(0.2)
+    assert scene.state.limits == LimitsNode(processes=7)
 
 
 # --- ZooKeeper is gone --------------------------------------------------------------------------------------

@@ -1,0 +1,101 @@
+"""The cluster's default limits: what operators ask, and what ``/config/limits`` says.
+
+They hold for every order to run that is made from the moment that the leader hears of them, also for tasks
+that wait; what runs keeps what it started with. A request is answered when it is in the table, where every
+later leader reads it before it places anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from alb_broker.core.clients import Client
+from alb_broker.core.ledger import Lane
+from alb_broker.core.state import State
+from alb_core import zk, znodes
+from alb_core.bounds import NO_LIMITS, LimitsNode, check_limits
+from alb_core.messages import Done, Error, Message, SetLimits
+
+
+class LimitsDesk:
+    """Handles default limits.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self._absent = False  #: There is no node: it has to be created.
+        self._readable = True  #: The table holds what is in force.
+
+    def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
+        """Return which message is answered by what."""
+        return {SetLimits: self._on_set}
+
+    def _on_set(self, client: Client, request: SetLimits) -> None:
+        state = self._state
+        wrong = check_limits(request.limits)
+        if wrong is not None:
+            state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
+            return
+        done = state.client(client.peer, Done(seq=request.seq))
+        if request.limits == state.limits and self._readable:  # said again
+            state.ledger.say(done)
+            return
+        data = znodes.encode(request.limits)
+        operation = zk.Create(znodes.LIMITS, data) if self._absent else zk.SetData(znodes.LIMITS, data)
+        self._absent, self._readable = False, True
+        state.table.set_aside.pop(znodes.LIMITS, None)
+        state.ledger.write(Lane.RESULTS, znodes.LIMITS, (operation,), (done,))
+        self._adopt(request.limits, client.user)
+
+    def on_node(self, node: zk.NodeRead | None) -> bool:
+        """Take what ``/config/limits`` holds; without the node nothing is limited.
+
+        What cannot be read changes nothing: what is in force stays so, and the operator is told.
+
+        Returns:
+            Whether it was taken; while an own change is on its way to the node, it is not.
+        """
+        state = self._state
+        if state.ledger.holds(znodes.LIMITS):
+            return False
+        self._absent = node is None
+        try:
+            found = NO_LIMITS if node is None else _read(node)
+        except znodes.UnreadableNode as error:
+            self._readable = False
+            why = f"{error.why}; until it is written again (alb limits set …) {_words(state.limits)} holds"
+            state.set_aside(error.path, why)
+            return True
+        self._readable = True
+        state.table.set_aside.pop(znodes.LIMITS, None)
+        self._adopt(found, "")
+        return True
+
+    def _adopt(self, after: LimitsNode, by: str) -> None:
+        state = self._state
+        if after != state.limits:
+            state.note("limits_changed", limits=_words(after), before=_words(state.limits), by=by or "zkCli")
+            state.limits = after
+
+
+def _read(node: zk.NodeRead) -> LimitsNode:
+    """Return the limits that a node holds; raises UnreadableNode for what makes no sense."""
+    found = znodes.decode(LimitsNode, node.path, node.data)
+    wrong = check_limits(found)
+    if wrong is not None:
+        raise znodes.UnreadableNode(node.path, wrong)
+    return found
+
+
+def _words(limits: LimitsNode) -> str:
+    """Return limits for people."""
+    said = [
+        f"{name}={value:.12g}"
+        for name in LimitsNode.__struct_fields__
+        if (value := getattr(limits, name)) is not None
+    ]
+    return " ".join(said) or "no limit"

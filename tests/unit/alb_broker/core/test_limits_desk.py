@@ -1,0 +1,146 @@
+"""Default limits: what is asked, what is in the table, and what orders to run say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.broker_parts import C1, C2, W1, Desks, notes, read, submit, to_client, to_worker
+
+from alb_core import zk, znodes
+from alb_core.bounds import Bounds, LimitsNode
+from alb_core.messages import ClusterPage, Done, Error, Message, QueryCluster, Run, SetLimits
+from alb_core.resources import Request
+from alb_core.spec import TaskSpec
+
+STRICT = LimitsNode(cpu_s=60.0, processes=10, time_limit_s=90.0)
+
+
+def desks() -> Desks:
+    """Return the desks of a leader with a worker, whose table holds no limits."""
+    each = Desks()
+    each.greet("ann", "bob")
+    each.join(cpus=10)
+    each.limits.on_node(read(znodes.LIMITS, LimitsNode()))
+    each.state.take_out()
+    return each
+
+
+def ask(each: Desks, message: Message, peer: bytes = C1) -> Message:
+    """Let a client say something; returns the answer that follows the commit."""
+    actions = each.client(message, peer=peer) + each.commit()
+    return to_client(peer, actions)[-1]
+
+
+def order(each: Desks, number: int, **fields: Any) -> Run:
+    """Let a task be placed; returns the order that its worker gets."""
+    each.client(submit(number, TaskSpec(command="x", **fields)))
+    (run,) = [message for message in to_worker(W1, each.turn()) if isinstance(message, Run)]
+    return run
+
+
+def test_orders_carry_the_limits() -> None:
+    """The cluster's where the task says nothing, else its own; memory that is reserved may be used."""
+    each = desks()
+    assert order(each, 1).bounds == Bounds()
+    ask(each, SetLimits(seq=1, limits=STRICT))
+    run = order(each, 2)
+    assert (run.bounds, run.time_limit_s) == (Bounds(cpu_s=60.0, processes=10), 90.0)
+    run = order(
+        each,
+        3,
+        bounds=Bounds(processes=99),
+        time_limit_s=1e6,
+        request=Request(cpus=1.0, memory_bytes=1 << 30),
+    )
+    assert run.bounds == Bounds(cpu_s=60.0, processes=99, memory_bytes=1 << 30)
+    assert run.time_limit_s == 1e6
+
+
+def test_the_answer_follows_the_commit() -> None:
+    """Done is said when the limits are in the table; the old ones are gone whole."""
+    each = desks()
+    ask(each, SetLimits(seq=1, limits=LimitsNode(scratch_bytes=5)))
+    assert to_client(C1, each.client(SetLimits(seq=2, limits=STRICT))) == []
+    assert to_client(C1, each.commit()) == [Done(seq=2)]
+    written = each.written[-1]
+    assert isinstance(written, zk.SetData)
+    assert znodes.decode(LimitsNode, written.path, written.data) == STRICT
+
+
+def test_saying_it_again_writes_nothing() -> None:
+    """A repeated request is answered all the same."""
+    each = desks()
+    ask(each, SetLimits(seq=1, limits=STRICT))
+    written = len(each.written)
+    assert ask(each, SetLimits(seq=2, limits=STRICT), peer=C2) == Done(seq=2)
+    assert len(each.written) == written
+
+
+def test_limits_that_cannot_be_are_refused() -> None:
+    """With the reason; nothing is changed."""
+    each = desks()
+    error = ask(each, SetLimits(seq=1, limits=LimitsNode(open_files=1)))
+    assert isinstance(error, Error)
+    assert (error.code, error.seq, "open_files" in error.why) == ("invalid", 1, True)
+    assert each.state.limits == LimitsNode()
+
+
+def test_the_cluster_tells_its_limits() -> None:
+    """For `alb limits`, which changes some of them."""
+    each = desks()
+    ask(each, SetLimits(seq=1, limits=STRICT))
+    page = ask(each, QueryCluster(seq=2))
+    assert isinstance(page, ClusterPage)
+    assert (page.bounds, page.time_limit_s) == (Bounds(cpu_s=60.0, processes=10), 90.0)
+
+
+def test_a_change_in_zookeeper_is_noted() -> None:
+    """Once, with what it is and was."""
+    each = desks()
+    each.limits.on_node(read(znodes.LIMITS, STRICT))
+    each.limits.on_node(read(znodes.LIMITS, STRICT))
+    (note,) = notes(each.state.take_out(), "limits_changed")
+    assert note == {
+        "limits": "cpu_s=60 processes=10 time_limit_s=90",
+        "before": "no limit",
+        "by": "zkCli",
+    }
+
+
+@pytest.mark.parametrize("data", [b"4G", b'{"procesess": 5}', b'{"processes": 0}', b'{"time_limit_s": -1}'])
+def test_what_cannot_be_read_changes_nothing(data: bytes) -> None:
+    """It is set aside for the operator, and what is in force stays so until it can be read again."""
+    each = desks()
+    ask(each, SetLimits(seq=1, limits=STRICT))
+    assert each.limits.on_node(read(znodes.LIMITS, data))
+    assert each.state.limits == STRICT
+    assert "cpu_s=60" in each.state.table.set_aside[znodes.LIMITS]
+    assert ask(each, SetLimits(seq=2, limits=STRICT)) == Done(seq=2)
+    assert isinstance(each.written[-1], zk.SetData)
+    assert each.state.table.set_aside == {}
+    each.limits.on_node(read(znodes.LIMITS, data))
+    each.limits.on_node(read(znodes.LIMITS, LimitsNode()))
+    assert (each.state.limits, each.state.table.set_aside) == (LimitsNode(), {})
+
+
+def test_a_missing_node_limits_nothing_and_is_made() -> None:
+    """An operator deleted it, or the table is older than limits are."""
+    each = desks()
+    each.limits.on_node(read(znodes.LIMITS, STRICT))
+    each.limits.on_node(None)
+    assert each.state.limits == LimitsNode()
+    ask(each, SetLimits(seq=1, limits=STRICT))
+    assert isinstance(each.written[-1], zk.Create)
+    ask(each, SetLimits(seq=2, limits=LimitsNode()))
+    assert isinstance(each.written[-1], zk.SetData)
+
+
+def test_an_own_change_on_its_way_is_not_undone() -> None:
+    """What was read before it is older: it is read again."""
+    each = desks()
+    each.client(SetLimits(seq=1, limits=STRICT))
+    assert not each.limits.on_node(read(znodes.LIMITS, LimitsNode()))
+    each.commit()
+    assert each.state.limits == STRICT
+    assert each.limits.on_node(read(znodes.LIMITS, STRICT))

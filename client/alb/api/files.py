@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from alb.api.stdin import FILE_NAME
 from alb.core import notices
 from alb_core import limits
 from alb_core.errors import (
@@ -82,11 +83,12 @@ class Files:
 
     # --- to the cluster -----------------------------------------------------------------------------------
 
-    def pack(self, wanted: FilesWanted) -> Shipment:
+    def pack(self, wanted: FilesWanted, stdin: Path | None = None) -> Shipment:
         """Look at the files that a task is to take along, and take their digests.
 
         Args:
             wanted: Paths; with a mapping, by the names that they have in the task's directory.
+            stdin: What its command is to read, if that is a file.
 
         Raises:
             InvalidTask: One cannot be read.
@@ -98,6 +100,8 @@ class Files:
             if isinstance(wanted, Mapping)
             else [(Path(path).name, Path(path)) for path in wanted]
         )
+        if stdin is not None:
+            pairs.append((FILE_NAME, stdin))
         if len(pairs) > limits.FILES_MAX:
             raise InvalidTask(
                 "", f"there are {len(pairs)} files, more than {limits.FILES_MAX}; put them into one archive"

@@ -15,6 +15,7 @@ from alb.cli.attendance import POLL_S, Attendance, Patience, Pump
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.returns import bring_back
+from alb.cli.standard_input import given_stdin
 from alb.cli.story import Story
 from alb.cli.submit_options import (
     execution_options,
@@ -75,6 +76,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     failed.
     """
     say = _silence if quiet else out.say
+    options["stdin"] = given_stdin(options["stdin"], lines)
     if lines is not None:
         if task_id is not None:
             raise click.UsageError("--id names one task, and --each-line makes many")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from alb.cli.values import BANDWIDTH, DURATION, FILE, SETTING, SIZE
+from alb.cli.values import BANDWIDTH, DURATION, FILE, SETTING, SIZE, UMASK
 from alb_core import limits
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,7 +65,7 @@ resource_options: Group[Any] = _group(
         default=1.0,
         help="Processors; may be a fraction.",
     ),
-    click.option("--mem", "memory", type=SIZE, default=0, help="Memory to reserve, for example 4G."),
+    click.option("--mem", "memory", type=SIZE, default=0, help="Memory to reserve and to use at most: 4G."),
     click.option(
         "--net", type=BANDWIDTH, default=0, help="Bandwidth to reserve, for example 100M (bits per second)."
     ),
@@ -75,12 +75,24 @@ resource_options: Group[Any] = _group(
     ),
 )
 
-#: What ends a task that takes too much.
+#: What ends a task that takes too much; where it says nothing, `alb limits` does.
 limit_options: Group[Any] = _group(
     click.option(
         "-t", "--time-limit", "--time", type=DURATION, help="Wall-clock limit: 90, 10m, 1h30m, HH:MM:SS."
     ),
     click.option("--grace", type=DURATION, default=5.0, help="Between TERM and KILL at the limit."),
+    click.option("--cpu-limit", type=DURATION, help="Of processor time, all its processes together."),
+    click.option(
+        "--mem-limit", "memory_limit", type=SIZE, help="Of resident memory, all its processes. Else --mem."
+    ),
+    click.option("--processes", type=click.IntRange(min=1), help="Processes and threads at once."),
+    click.option(
+        "--open-files", type=click.IntRange(min=limits.BOUND_OPEN_FILES_MIN), help="Of each of its processes."
+    ),
+    click.option(
+        "--output-limit", type=SIZE, help="Kept of each stream, half of it from the head, half from the tail."
+    ),
+    click.option("--scratch", type=SIZE, help="In its fresh directory."),
 )
 
 #: What its process is given.
@@ -93,6 +105,21 @@ execution_options: Group[Any] = _group(
         help="KEY=VALUE, or KEY to copy it from here.",
     ),
     click.option("-D", "--cwd", help="Directory on the worker. Else a fresh one."),
+    click.option(
+        "--stdin",
+        metavar="FILE",
+        help="What it reads: a file here, or - for our standard input to its end. Else nothing.",
+    ),
+    click.option("--umask", type=UMASK, help="Of its processes, for example 027. Else 022."),
+    click.option(
+        "--nice",
+        type=click.IntRange(-20, 19),
+        default=0,
+        help="Added to the worker's niceness. Below 0 the worker must be allowed to.",
+    ),
+    click.option(
+        "--run-as", default="", metavar="LOGIN", help="User on the worker; `alb worker --allow-run-as`."
+    ),
     click.option("-J", "--name", default="", help="A name for people."),
 )
 

@@ -146,6 +146,20 @@ class Setting(click.ParamType["tuple[str, str | None]"]):
         return key, text if equals else None
 
 
+class Umask(click.ParamType["int"]):
+    """A file mode creation mask, in octal digits as in a shell."""
+
+    name = "octal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it, or fail with what is wrong."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch("0?[0-7]{1,3}", value):
+            self.fail(f"{value!r} is no umask; write octal digits, for example 027", param, ctx)
+        return int(value, 8)
+
+
 class FileArgument(click.ParamType["tuple[str, str]"]):
     """A file to ship: its path, or its path, a colon and its name at the task."""
 
@@ -168,4 +182,5 @@ DURATION: Final = Duration()
 SIZE: Final = Size()
 BANDWIDTH: Final = Bandwidth()
 SETTING: Final = Setting()
+UMASK: Final = Umask()
 FILE: Final = FileArgument()

@@ -247,8 +247,7 @@ class Reign:
             self.state.drop(self.phase.value, message=type(event.message).__name__)
 
     def _open_if_loaded(self) -> None:
-        loaded = self._takeover.complete and self._arrays.loaded
-        if self.phase is not Phase.LOADING or not loaded:
+        if self.phase is not Phase.LOADING or not (self._takeover.complete and self._arrays.loaded):
             return
         self.phase = Phase.LEADING
         self._arrays.open()
@@ -383,8 +382,7 @@ class Reign:
         ledger = self.state.ledger
         for action in released:
             if type(action) is TaskKept:
-                self.state.table.keep(action.task)
-                self.state.table.free(action.task)
+                self.state.table.on_kept(action.task)
             elif type(action) is ArrayOpened:
                 self.state.arrays.on_opened(action.array)
             elif type(action) is IncrementsMarked:

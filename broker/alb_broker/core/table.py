@@ -96,6 +96,11 @@ class Table:
         if self.archives:
             self.kept.append(task_id)
 
+    def on_kept(self, task_id: str) -> None:
+        """A finished task's result is in ZooKeeper for sure, and it was this leader who wrote it."""
+        self.keep(task_id)
+        self.free(task_id)
+
     def free(self, task_id: str) -> None:
         """The result of a task of an array is in ZooKeeper for sure: it may go, unless it is waited for."""
         done = self.done.get(task_id) if ids.array_of(task_id) else None

@@ -11,14 +11,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from alb_core.config import WorkerConfig
 from alb_core.io import clock, logs
 from alb_core.io.session import Session
 from alb_core.io.sockets import Doorbell
 from alb_core.messages import AttemptId
-from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 from alb_core.znodes import WorkerNode
 from alb_worker.core.events import StopRequested
@@ -26,6 +25,8 @@ from alb_worker.core.worker import WorkerCore
 from alb_worker.runner.messages import Ended, Started
 from alb_worker.shell import capacity
 from alb_worker.shell.agent import Agent, Inbox
+from alb_worker.shell.courier_link import CourierLink
+from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.load import LoadMeter, machine_counters
 from alb_worker.shell.runner_link import Received, RunnerLink
 from alb_worker.shell.spool import Spool
@@ -58,7 +59,7 @@ class InstantRunner(RunnerLink):
         """Return the descriptor to poll."""
         return self._bell.fileno()
 
-    def start_attempt(self, attempt: AttemptId, spec: TaskSpec) -> None:  # noqa: ARG002 (nothing is run)
+    def start_attempt(self, attempt: AttemptId, *_: Any, **__: Any) -> None:
         """Say that the command runs, and that it has ended."""
         if self._journal is not None:
             self._journal.write(f"{time.time():.6f} {attempt.task} {attempt.n}\n")
@@ -98,6 +99,9 @@ def serve(config: WorkerConfig, runner: InstantRunner) -> None:
     machine = capacity.examine()
     offered, _ = capacity.offer(config, machine)
     node = WorkerNode(worker=config.name, incarnation=clock.new_id(), capacity=offered)
+    spool = Spool(config.work_dir, config)
+    increments = IncrementFiles(config.work_dir)
+    courier = CourierLink(config.work_dir, config.cache_bytes_max, logger)
     inbox = Inbox()
     session = Session(config.zk_hosts(), config.zk_chroot(), config.session_timeout_s, inbox.post)
     agent = Agent(
@@ -105,7 +109,9 @@ def serve(config: WorkerConfig, runner: InstantRunner) -> None:
         inbox=inbox,
         session=session,
         runner=runner,
-        spool=Spool(config.work_dir, config),
+        courier=courier,
+        spool=spool,
+        increments=increments,
         meter=LoadMeter(offered, machine_counters(machine)),
         identity=f"{node.worker}/{node.incarnation}".encode(),
         logger=logger,
@@ -115,6 +121,9 @@ def serve(config: WorkerConfig, runner: InstantRunner) -> None:
     agent.run()
     session.stop()
     agent.close()
+    courier.close()
+    increments.close()
+    spool.close()
 
 
 def _stop_with_stdin(inbox: Inbox) -> None:

@@ -136,6 +136,12 @@ class TaskKept(msgspec.Struct, frozen=True, gc=False):
     task: str
 
 
+class ArrayOpened(msgspec.Struct, frozen=True, gc=False):
+    """Writes with which an array began are in ZooKeeper. Not for the shell: the reign takes it back."""
+
+    array: str
+
+
 class IncrementsMarked(msgspec.Struct, frozen=True, gc=False):
     """Not for the shell: released with the mark of a task, it lets its first increments be stored."""
 
@@ -173,6 +179,7 @@ Action: TypeAlias = (
     | ClearStore
     | MeasureStore
     | TaskKept
+    | ArrayOpened
     | IncrementsMarked
     | ResumeWanted
     | Exit

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from alb_core import codec
+from alb_core import codec, ids
 from alb_core.errors import InvalidTransition
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId
@@ -80,6 +80,7 @@ class Task:
     __slots__ = (
         "_moves",
         "_spec_wire",
+        "array",
         "attempts",
         "cancel",
         "crashes",
@@ -100,6 +101,7 @@ class Task:
 
     def __init__(self, record: TaskRecord, size_bytes: int, spec_wire: bytes = b"") -> None:
         self.id: Final = record.id
+        self.array: Final = ids.array_of(record.id)  #: That it belongs to; empty: none.
         self.user: Final = record.user
         self.digest: Final = record.digest
         self.spec: Final[TaskSpec] = record.spec

@@ -82,3 +82,20 @@ def test_lock_satisfies_the_project(lock: str, section: str, entry: str) -> None
         version, _ = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
     assert [name for name, (_, hashes) in pins.items() if not hashes] == []
+
+
+def _unexplained(text: str) -> list[str]:
+    """Return the settings over which no comment stands; a blank line ends what a comment explains."""
+    found, explained = [], False
+    for line in text.splitlines():
+        if line.startswith("#") or not line:
+            explained = bool(line)
+        elif not explained:
+            found.append(line)
+    return found
+
+
+def test_every_setting_of_zoo_cfg_is_explained() -> None:
+    """A comment stands over each setting, or over the few that it explains together."""
+    assert _unexplained("# why\na=1\nb=2\n\nc=3\n") == ["c=3"]
+    assert _unexplained((DEPLOY / "zookeeper/zoo.cfg").read_text()) == []

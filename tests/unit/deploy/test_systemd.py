@@ -20,12 +20,10 @@ import pytest
 from tests.source_tree import ROOT
 
 from alb.cli.main import USAGE_STATUS, run
-from alb_broker.core import reign
 from alb_core.config import BrokerConfig, Config, WorkerConfig
 from alb_core.io.descriptors import FILES_MAX
 from alb_worker.core import departure
 from alb_worker.main import EXIT_CONFIG
-from alb_worker.shell import leftovers, runner_link
 
 FOLDER = ROOT / "deploy" / "systemd"
 ROLES: dict[str, type[Config]] = {"broker": BrokerConfig, "worker": WorkerConfig}
@@ -127,16 +125,6 @@ def test_directories_are_the_service_s_own(role: str) -> None:
 def test_commands_and_brokers_have_different_users() -> None:
     """A command must not be able to signal a broker of the same machine, or to read its memory."""
     assert _settings(_unit("broker"))["User"] != _settings(_unit("worker"))["User"]
-
-
-def test_systemd_waits_longer_than_a_process_takes_to_stop() -> None:
-    """TERM, KILL, reports, the leftovers and the session: all within TimeoutStopSec."""
-    session_s = 2.0
-    worker_s = departure.KILL_S_MAX + departure.REPORT_S_MAX + departure.DELETE_S_MAX + session_s
-    worker_s += runner_link.CLOSE_S + leftovers.PATIENCE_S
-    assert worker_s < float(_settings(_unit("worker"))["TimeoutStopSec"])
-    dump_s = 10.0
-    assert dump_s + reign.LEAVING_S + session_s < float(_settings(_unit("broker"))["TimeoutStopSec"])
 
 
 def test_a_replaced_worker_is_not_started_again() -> None:

@@ -10,7 +10,7 @@ from alb_worker.core.attempts import STOP_GRACE_S
 KILL_S_MAX: Final = STOP_GRACE_S + 2.0
 #: The last command must be gone by then; what cannot be killed is left to the end of the runner.
 SAVE_S_MAX: Final = 20.0
-#: So much later where the last checkpoints of commands are being saved; systemd waits for 60 s in all.
+#: So much later where the last checkpoints of commands are being saved. Who supervises waits for all of it.
 REPORT_S_MAX: Final = 5.0
 #: For the leader to acknowledge the reports of what was interrupted.
 DELETE_S_MAX: Final = 1.0

@@ -205,6 +205,8 @@ class ArrayPages:
         self, array: Array, begin: int, until: int, found: dict[str, zk.NodeRead | None]
     ) -> tuple[str, ...]:
         lines: list[str] = []
+        if not array.inputs:
+            return ()
         position = begin
         while position < until:
             line = array.inputs.at(position)

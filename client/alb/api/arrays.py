@@ -19,7 +19,7 @@ from alb.core.arrays import PIECE_BYTES, PIECE_LINES
 from alb.core.positions import Places
 from alb_core import codec, limits
 from alb_core.arrays import ArraySpec, Stretch, Stride, check_array, parse_indexes
-from alb_core.errors import InvalidTask
+from alb_core.errors import InvalidTask, TaskGone
 from alb_core.io.clock import monotonic, new_id
 from alb_core.tasks import TaskState
 
@@ -267,19 +267,21 @@ class Arrays(Questions):
         indexes: list[int] = []
         inputs: list[str] = []
         places: Places | None = None
+        begin = 0
         for page in self.array_pages(array_id, inputs=True):
             if spec is None or places is None:
                 spec = codec.decode_array(page.spec)
                 places = Places(spec.strides)
-            begin = page.until - len(page.inputs)
             for stretch in page.stretches:
                 if stretch.state in wanted:
                     positions = range(stretch.first, stretch.first + stretch.count)
                     indexes += map(places.index_at, positions)
-                    if page.inputs:
-                        inputs += page.inputs[stretch.first - begin : positions[-1] + 1 - begin]
+                    inputs += page.inputs[stretch.first - begin : positions[-1] + 1 - begin]
+            begin = page.until
         if spec is None:
             return []
+        if inputs and len(inputs) < len(indexes):
+            raise TaskGone(array_id, "its inputs are no longer kept: submit what failed by its lines")
         ranges = ranges_of(indexes)
         for some in (
             ranges[at : at + limits.ARRAY_STRIDES_MAX]

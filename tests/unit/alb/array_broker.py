@@ -89,18 +89,20 @@ class ArrayModel:
         """Let what can end, end; returns the positions that ended now."""
         new = []
         ready = min(self.total, len(self.inputs)) if self.inputs or not self.spec.strides else self.total
+        failed = sum(each.state in BAD for each in self.results.values())
+        most = self.spec.max_fails
         for position in range(ready):
-            failed = sum(each.state in BAD for each in self.results.values())
-            most = self.spec.max_fails
+            if position in self.results:
+                continue
             if self.cancelled or (most is not None and failed > most):
                 what = Result(state=TaskState.CANCELLED)
             elif "sleep" in self.command(position):
                 continue
             else:
                 what = result_of(self.command(position))
-            if position not in self.results:
-                self.results[position] = what
-                new.append(position)
+            failed += what.state in BAD
+            self.results[position] = what
+            new.append(position)
         return new
 
     def line(self) -> ArrayLine:
@@ -168,7 +170,7 @@ class ArrayMixin:
             case QueryArray(seq=seq, id=array):
                 if array not in self.arrays:
                     return (Error(seq=seq, code="gone", why="there is no such array"),)
-                return (self._page(message),)
+                return (self._array_page(message),)
             case Ack(id=task):
                 return self._acknowledge(task)
         return None
@@ -209,7 +211,7 @@ class ArrayMixin:
                 ended.append(self._finished(model, position))
         return (CancelNoted(id=model.id), *ended, ArrayMoved(array=model.line()))
 
-    def _page(self, message: QueryArray) -> ArrayPage:
+    def _array_page(self, message: QueryArray) -> ArrayPage:
         model = self.arrays[message.id]
         return ArrayPage(
             seq=message.seq,

@@ -28,8 +28,10 @@ from alb_core.messages import (
     QueryArrays,
     QueryOutput,
     QueryTask,
+    QueryTasks,
     Submit,
     TaskPage,
+    TasksPage,
     Welcome,
 )
 from alb_core.spec import TaskSpec
@@ -133,15 +135,18 @@ class FakeBroker:
         if isinstance(message, Ping):
             pulses = tuple(Pulse(id=task_id, state=TaskState.QUEUED) for task_id in message.tasks)
             return (Pong(seq=message.seq, tasks=pulses),)
-        return self.answer(message) or self._have_no_array(message)
+        return self.answer(message) or self._know_nothing(message)
 
     @staticmethod
-    def _have_no_array(message: Message) -> Sequence[Message]:
-        """Answer questions for arrays where the script says nothing: there are none."""
-        if isinstance(message, QueryArrays):
-            return (ArraysPage(seq=message.seq, arrays=()),)
-        if isinstance(message, QueryArray):
-            return (Error(seq=message.seq, code="gone", why="there is no such array"),)
+    def _know_nothing(message: Message) -> Sequence[Message]:
+        """Answer questions where the script says nothing: the table is empty."""
+        match message:
+            case QueryArrays(seq=seq):
+                return (ArraysPage(seq=seq, arrays=()),)
+            case QueryTasks(seq=seq):
+                return (TasksPage(seq=seq, tasks=()),)
+            case QueryArray(seq=seq) | QueryTask(seq=seq):
+                return (Error(seq=seq, code="gone", why="it is not in the table"),)
         return ()
 
     def _serve(self, peer: bytes, grant: Message) -> None:

@@ -206,7 +206,7 @@ class ArrayPages:
     ) -> tuple[str, ...]:
         lines: list[str] = []
         position = begin
-        while position < until:
+        while position < until and array.inputs:
             line = array.inputs.at(position)
             if line is not None:
                 lines.append(line)

@@ -91,6 +91,8 @@ class Inputs:
 
     def at(self, position: int) -> str | None:
         """Return an input; None: its node is not in memory."""
+        if not self.firsts:
+            return None
         first = self.node_of(position)
         node = self._loaded.get(first)
         return node[position - first] if node is not None and position - first < len(node) else None

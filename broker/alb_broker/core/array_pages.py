@@ -208,7 +208,7 @@ class ArrayPages:
         if not array.inputs:
             return ()
         position = begin
-        while position < until:
+        while position < until and array.inputs:
             line = array.inputs.at(position)
             if line is not None:
                 lines.append(line)

@@ -79,7 +79,7 @@ class Ends:
         """
         place = begin
         for code, run in groupby(self._codes[begin:]):
-            count = sum(1 for _ in run)
+            count = len(list(run))
             if code:
                 first = chunk * limits.ARRAY_CHUNK + place
                 yield Stretch(first, count, _STATES[(code >> 8) - 1], code & 0xFF)

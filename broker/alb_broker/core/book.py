@@ -357,6 +357,8 @@ class Book:
 def _listeners(task: Task, array: Array) -> list[bytes]:
     """Return who hears how a task of an array ended."""
     followers = [peer for peer, follower in array.followers.items() if follower.results]
+    if not task.watchers:
+        return followers
     return [*task.watchers, *(peer for peer in followers if peer not in task.watchers)]
 
 

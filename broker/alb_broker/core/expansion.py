@@ -130,7 +130,10 @@ class Expansion:
     def _read(self, array: Array, position: int) -> None:
         """Ask for the inputs at a position, and for those after them."""
         inputs = array.inputs
-        for first in inputs.nodes_between(position, array.record.total)[:2]:
+        nodes = inputs.nodes_between(position, array.record.total)[:2]
+        if not nodes:
+            self._give_up(array, position)
+        for first in nodes:
             if first not in inputs.asked:
                 inputs.asked.add(first)
                 token = self._state.tokens.next()
@@ -159,9 +162,13 @@ class Expansion:
             self._state.set_aside(error.path, error.why)
             lines = None
         if lines is None:
-            why = f"its inputs from position {first} on are not in the table any more"
-            self._state.note("array_inputs_lost", Level.ERROR, array=array_id, first=first)
-            self._state.arrays.stop(array, why)
+            self._give_up(array, first)
         else:
             array.inputs.load(first, lines)
         return True
+
+    def _give_up(self, array: Array, position: int) -> None:
+        """Somebody deleted inputs: what is left can never be made."""
+        self._state.note("array_inputs_lost", Level.ERROR, array=array.id, first=position)
+        why = f"its inputs from position {position} on are not in the table any more"
+        self._state.arrays.stop(array, why)

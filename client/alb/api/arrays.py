@@ -6,7 +6,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
@@ -18,18 +18,13 @@ from alb.core import events
 from alb.core.arrays import PIECE_BYTES, PIECE_LINES
 from alb.core.positions import Places
 from alb_core import codec, limits
-from alb_core.arrays import ArraySpec, Stretch, Stride, check_array, parse_indexes
+from alb_core.arrays import ENDED_BADLY, ArraySpec, Stretch, Stride, check_array, parse_indexes
 from alb_core.errors import InvalidTask, TaskGone
 from alb_core.io.clock import monotonic, new_id
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
     from alb.api.works import Prepared
-
-UNDONE: Final = frozenset(
-    {TaskState.FAILED, TaskState.TIMEOUT, TaskState.OOM, TaskState.LIMIT, TaskState.LOST}
-)
-#: How a task ends that is worth to be tried again.
 
 
 class Arrays(Questions):
@@ -246,7 +241,7 @@ class Arrays(Questions):
                 yield places.strides_of(stretch.first, stretch.count), stretch
 
     def retry_array(
-        self, array_id: str, *, states: Iterable[TaskState] = UNDONE, results: bool = False
+        self, array_id: str, *, states: Iterable[TaskState] = ENDED_BADLY, results: bool = False
     ) -> list[ArrayFuture]:
         """Run again, as a new array, the tasks of an array that ended so, with their indexes and inputs.
 

@@ -17,7 +17,7 @@ from alb.cli import out
 from alb.cli.attendance import BROKEN_PIPE_STATUS, POLL_S, SECOND_INTERRUPT_S, Patience, caught
 from alb.cli.forms import IndexForm, LineForm, ResultForm, result_form
 from alb.cli.lines import Lines
-from alb.cli.progress import Progress, ended_of
+from alb.cli.progress import Progress
 from alb.cli.returns import bring_back
 from alb.cli.story import Story
 from alb.core.notices import AnyNotice, TaskPlaced
@@ -342,7 +342,7 @@ class ArrayView:
         array, line = self._array, self._array.line
         if not array.accepted and line is None:
             return f"array {array.id} is not accepted yet"
-        so_far = "" if line is None else f"{ended_of(line)} of {line.total} tasks have ended; "
+        so_far = "" if line is None else f"{line.counts.over} of {line.total} tasks have ended; "
         return f"{so_far}array {array.id} goes on; attach again with: alb attach {array.id}"
 
     def _leave(self, status: int) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alb.cli import out
 from alb.cli.attendance import POLL_S
-from alb.cli.progress import ended_of, state_words
+from alb.cli.progress import state_words
 from alb_core import codec
 from alb_core.errors import TaskGone
 from alb_core.messages import StreamName
@@ -174,7 +174,9 @@ def show_logs(
         out.say(f"the output of {lost} tasks is no longer kept; alb status {array} tells how they ended")
     line = client.array_line(array)
     if not line.state.terminal:
-        out.say(f"array {array} goes on: {ended_of(line)} of {line.total} have ended; -f goes on to its end")
+        out.say(
+            f"array {array} goes on: {line.counts.over} of {line.total} have ended; -f goes on to its end"
+        )
     return 0
 
 

@@ -15,6 +15,7 @@ from alb.cli.attendance import POLL_S, Attendance, Patience, Pump
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.progress import Progress
 from alb.cli.story import Story
+from alb_core.arrays import ENDED_BADLY
 from alb_core.errors import TaskError
 from alb_core.tasks import TaskState
 
@@ -117,13 +118,9 @@ def retry(  # noqa: PLR0913 (one parameter an option)
     The new array has exactly the indexes that failed (with --cancelled, those that were cancelled), with the
     same specification and their inputs.
     """
-    states: set[TaskState] = set()
-    from alb.api.arrays import UNDONE  # noqa: PLC0415 (after the arguments were understood)
-
+    states = {TaskState.CANCELLED} if cancelled else set()
     if failed or not cancelled:
-        states |= UNDONE
-    if cancelled:
-        states.add(TaskState.CANCELLED)
+        states |= ENDED_BADLY
     story = Story(_silence if quiet else out.say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)

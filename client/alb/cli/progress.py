@@ -76,7 +76,7 @@ class Progress:
         if line is None or not self._wanted:
             return
         now = self._now()
-        ended = ended_of(line)
+        ended = line.counts.over
         if self._begin is None:
             self._begin = (ended, now)
         if now < self._due:
@@ -144,11 +144,6 @@ def _make_bars() -> tuple[Bars, TaskID, Console]:
     return bars, bars.add_task("", total=None, words=""), console
 
 
-def ended_of(line: ArrayLine) -> int:
-    """Return how many tasks of an array have ended."""
-    return line.counts.succeeded + line.counts.failed + line.counts.cancelled
-
-
 def _short_words(line: ArrayLine) -> str:
     failed = f" [red]{line.counts.failed} failed[/red]" if line.counts.failed else ""
     return f"{line.running} running{failed}"
@@ -158,7 +153,7 @@ def state_words(line: ArrayLine) -> str:
     """Say how far an array is: ``120 of 1000 ended, 3 failed, 8 running``."""
     counts = line.counts
     total = f"{line.total}" if line.whole else f"{line.total} so far"
-    parts = [f"{ended_of(line)} of {total} ended"]
+    parts = [f"{counts.over} of {total} ended"]
     parts += [
         f"{count} {word}"
         for count, word in (

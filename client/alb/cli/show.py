@@ -60,7 +60,7 @@ def tasks(  # noqa: PLR0913 (one parameter an option)
     if not chosen and not all_:
         chosen = [state for state in TaskState if not state.terminal]
     with place.client() as client:
-        lines = _found(client, place, array, chosen or list(TaskState), limit)
+        lines = _found(client, place, array, chosen, limit)
     more, lines = len(lines) > limit, lines[:limit]
     if as_json:
         out.emit_json([form for form, _ in lines])
@@ -79,14 +79,16 @@ def tasks(  # noqa: PLR0913 (one parameter an option)
 def _found(
     client: Client, place: Place, array: str | None, states: list[TaskState], limit: int
 ) -> list[tuple[Any, tuple[str, ...]]]:
-    """Return tasks and arrays, or the tasks of one: what ``--json`` writes of each, and its row."""
+    """Return tasks and arrays, or the tasks of one, in these states or any: as JSON has them, and as rows."""
     from alb.cli import array_views as views  # noqa: PLC0415
+
+    wanted = states or list(TaskState)
 
     if array is not None:
         page = views.find_array(client, resolve(client, array))
         if page is None:
             raise click.BadParameter(f"{array!r} is no array in the table", param_hint="ARRAY")
-        live, over = views.list_array(client, page, states)
+        live, over = views.list_array(client, page, wanted)
         rows: list[tuple[Any, tuple[str, ...]]] = [(line, _task_row(line)) for line in live]
         return rows + [
             (views.stretch_form(where, each), views.stretch_row(page.array, where, each))
@@ -94,7 +96,7 @@ def _found(
         ]
     user = place.user or ""
     apart = (line for line in client.tasks(states=states, user=user) if "." not in line.id)
-    arrays = (line for line in client.arrays(user=user) if line.state in states)
+    arrays = (line for line in client.arrays(user=user) if line.state in wanted)
     found: dict[str, tuple[Any, tuple[str, ...]]] = {
         line.id: (line, _task_row(line)) for line in islice(apart, limit + 1)
     }

@@ -166,7 +166,7 @@ def _run_lines(  # noqa: PLR0913, PLR0917 (what was asked for)
 ) -> int:
     from alb.cli.batch import CAPTURE_BYTES, Batch  # noqa: PLC0415 (a single task starts without it)
 
-    batch = Batch(template, options, incremental=True, say=say, **how)
+    batch = Batch(template, options, say=say, **how)
     story = Story(say, time.monotonic)
 
     def hear(notice: AnyNotice) -> None:

@@ -17,7 +17,7 @@ from tests.unit.alb.fake_broker import FakeBroker
 from tests.unit.alb.remembering_broker import RememberingBroker
 
 from alb.cli import batch
-from alb.cli.batch import command_of
+from alb.cli.batch import Line, command_of
 from alb.cli.main import run
 from alb_core.messages import Attach, Cancel
 
@@ -49,6 +49,7 @@ def each_line(tmp_path: Path) -> Callable[..., int]:
     [
         ((), "make a | tee b", "make a | tee b"),
         (("make",), "a b", "make 'a b'"),
+        (("make {#} {}",), "a b", "make 7 'a b'"),
         (("cp {} {}.bak",), "a;b", "cp 'a;b' 'a;b'.bak"),
         (("make", "-s"), "a b", ("make", "-s", "a b")),
         (("cp", "{}", "{}.bak"), "a b", ("cp", "a b", "a b.bak")),
@@ -56,7 +57,7 @@ def each_line(tmp_path: Path) -> Callable[..., int]:
 )
 def test_a_line_becomes_a_command(template: tuple[str, ...], line: str, expected: Any) -> None:
     """In place of {} or as the last word; a shell gets it quoted; alone it is a command line."""
-    assert command_of(template, line) == expected
+    assert command_of(template, Line(7, line)) == expected
 
 
 def test_every_line_is_a_task(
@@ -234,9 +235,7 @@ def test_lines_that_cannot_be_read_on_are_an_error(
         def readinto(self, _buffer: Any) -> int:
             raise OSError(5, "Input/output error")
 
-    made = batch.Batch(
-        ("make",), {}, incremental=False, detach=False, as_json=False, return_dir=".", say=lambda _: None
-    )
+    made = batch.Batch(("make",), {}, detach=False, as_json=False, return_dir=".", say=lambda _: None)
     from alb.cli.options import Place  # noqa: PLC0415
 
     with Place("zk:2181", "u", 5.0).client(made.hear) as client:

@@ -27,6 +27,7 @@ class LimitsDesk:
 
     def __init__(self, state: State) -> None:
         self._state: Final = state
+        self._known = False  #: What is in the table was read.
         self._absent = False  #: There is no node: it has to be created.
         self._readable = True  #: The table holds what is in force.
 
@@ -72,13 +73,15 @@ class LimitsDesk:
             return True
         self._readable = True
         state.table.set_aside.pop(znodes.LIMITS, None)
-        self._adopt(found, "")
+        if self._known:
+            self._adopt(found, "zkCli")
+        state.limits, self._known = found, True
         return True
 
     def _adopt(self, after: LimitsNode, by: str) -> None:
         state = self._state
         if after != state.limits:
-            state.note("limits_changed", limits=_words(after), before=_words(state.limits), by=by or "zkCli")
+            state.note("limits_changed", limits=_words(after), before=_words(state.limits), by=by)
             state.limits = after
 
 

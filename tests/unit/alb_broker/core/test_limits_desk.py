@@ -144,3 +144,10 @@ def test_an_own_change_on_its_way_is_not_undone() -> None:
     each.commit()
     assert each.state.limits == STRICT
     assert each.limits.on_node(read(znodes.LIMITS, STRICT))
+
+
+def test_what_a_new_leader_reads_is_no_change() -> None:
+    """The log of each takeover would tell of it otherwise."""
+    each = Desks()
+    assert each.limits.on_node(read(znodes.LIMITS, STRICT))
+    assert (each.state.limits, notes(each.state.take_out(), "limits_changed")) == (STRICT, [])

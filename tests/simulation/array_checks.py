@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.simulation.violations import demand
 
 from alb_core import ids, limits, messages, zk, znodes
-from alb_core.arrays import ArrayRecord, Counts, position_of
+from alb_core.arrays import ArrayRecord, Counts, child_id, index_at, position_of
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -174,6 +174,9 @@ class ArrayChecks:
             demand(position in seen.made or skipped, "no_index_is_skipped", f"{array_id}: {position}")
         for position in ends.keys() - ended_before.keys():
             demand(position < record.cursor, "counts_are_ends", f"{array_id}: {position} was not made")
+            known = table.known(child_id(array_id, index_at(record.spec.strides, position)))
+            over = known is not None and known.result is not None
+            demand(over or position not in seen.made, "counts_are_ends", f"{array_id}: {position}: {known}")
         living = len(seen.made) - sum(position in seen.made for position in ends)
         window = min(limits.ARRAY_WINDOW, record.spec.at_once or limits.ARRAY_WINDOW)
         demand(living <= window, "an_array_keeps_its_window", f"{array_id}: {living} live, {window} may")

@@ -18,7 +18,7 @@ from testcontainers.compose import DockerCompose
 from tests.compose.stack import Stack, named_project
 from tests.source_tree import ROOT
 
-UP_S = 300
+UP_S = 600
 #: For a test that brings a cluster up, on a busy machine of two cores.
 ORDER = ("test_start", "test_tour", "test_cluster", "test_backup", "test_stop")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.compose.console import perform, read_blocks
 from tests.compose.stack import Stack
+from tests.harness import wait_for
 from tests.source_tree import ROOT
 
 PAGE = ROOT / "docs" / "operations.md"
@@ -27,7 +28,11 @@ def test_backup_and_restore(stack: Stack, tmp_path: Path) -> None:
     perform(blocks, ROOT)
     states = {task: stack.alb_json("status", task)[0]["state"] for task in (waiting, ended)}
     assert states == {waiting: "QUEUED", ended: "FAILED"}
-    assert stack.alb_json("sql", "SELECT exit_code FROM v_tasks WHERE name = 'saved'") == [{"exit_code": 7}]
+    named = "FROM v_tasks WHERE name = 'saved' GROUP BY exit_code"
+    query = f"SELECT exit_code, count(DISTINCT table_id) AS tables {named}"  # noqa: S608 (words of our own)
+    wait_for(
+        lambda: stack.alb_json("sql", query) == [{"exit_code": 7, "tables": 2}], "the history of both tables"
+    )
     assert stack.alb("submit", "echo goes on").stdout == b"goes on\n"
     (dump,) = tmp_path.glob("*/history")
     assert dump.read_bytes().startswith(b"PGDMP")

@@ -20,12 +20,14 @@ from alb.cli.lines import Lines
 from alb.cli.progress import Progress
 from alb.cli.returns import bring_back
 from alb.cli.story import Story
+from alb.cli.workflow import resolved
 from alb.core.notices import AnyNotice, TaskPlaced
+from alb_core.kinds import COMMAND_KIND
 from alb_core.messages import StreamName
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from alb.api.array import ArrayFuture, ArrayTask
     from alb.api.client import Client
@@ -61,10 +63,13 @@ class Wanted(NamedTuple):
     quiet: bool
     return_dir: str
 
-    def command(self) -> Command:
-        """Return the command as a client takes it."""
+    def command(self, options: Mapping[str, Any]) -> Command:
+        """Return the command as a client takes it; for a program that comes along, its arguments."""
+        if options.get("binary"):
+            return self.template
         if not self.template:
-            return SHELL_LINE
+            kind = options.get("kind", COMMAND_KIND)
+            return SHELL_LINE if kind == COMMAND_KIND else (kind,)
         return self.template[0] if len(self.template) == 1 else self.template
 
 
@@ -83,8 +88,9 @@ def run_array(place: Place, wanted: Wanted, options: dict[str, Any]) -> int:
         if first is None:
             return ArrayView(None, wanted, progress, say).report_none()
     with open_client(place, say) as (client, patience):
+        options["after"] = resolved(client, options["after"])
         future = client.feed_array(
-            wanted.command(),
+            wanted.command(options),
             indexes=wanted.indexes,
             first=first or (),
             batches=batches,

@@ -103,15 +103,28 @@ def submit(  # noqa: PLR0913 (one parameter an option)
         from alb.cli.array import run_array  # noqa: PLC0415 (a single task starts without it)
 
         return run_array(place, given.wanted(quiet=quiet, **how), options)
-    what = _what(command, options)
+    how |= {"incremental": incremental, "increments": increments, "quiet": quiet}
+    return _run_one(place, _what(command, options), options, task_id, say, how)
+
+
+def _run_one(  # noqa: PLR0913, PLR0917 (what was asked for)
+    place: Place,
+    what: Command,
+    options: dict[str, Any],
+    task_id: str | None,
+    say: Callable[[str], None],
+    how: dict[str, Any],
+) -> int:
+    """Run a single command."""
+    as_json, return_dir = how["as_json"], how["return_dir"]
     story = Story(say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
         options["after"] = resolved(client, options["after"])
-        earlier = _earlier(client, what, options, say) if incremental else None
-        if detach and earlier is not None:
+        earlier = _earlier(client, what, options, say) if how["incremental"] else None
+        if how["detach"] and earlier is not None:
             return _print_id(earlier.id, as_json=as_json)
-        if detach:
+        if how["detach"]:
             future = client.submit(what, id=task_id, output=False, moves=True, **options)
             return _leave(client, future, patience, story, as_json=as_json)
         if as_json:
@@ -125,14 +138,14 @@ def submit(  # noqa: PLR0913 (one parameter an option)
             stream = client.attach_stream(earlier.id, moves=True)
         else:
             stream = client.stream(what, id=task_id, moves=True, **options)
-        with _reporting(client, stream.id, wanted=increments):
+        with _reporting(client, stream.id, wanted=how["increments"]):
             pump = Pump(stream, out.DESCRIPTORS)
             status = Attendance(client, stream, patience, story, pump, joined=earlier is not None).attend()
         if earlier is not None and stream.record is not None and stream.missing:
             from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
 
             show_lost(stream, stream.record, out.DESCRIPTORS)
-        return bring_back(stream, return_dir, status, quiet=quiet)
+        return bring_back(stream, return_dir, status, quiet=how["quiet"])
 
 
 def _what(command: tuple[str, ...], options: dict[str, Any]) -> Command:

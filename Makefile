@@ -19,7 +19,7 @@ suites = @for folder in $(1); do \
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@for file in benchmarks/bench_*.py; do \
-	name=$${file##*/bench_}; test -e $$file && echo "  make bench-$${name%.py}"; done; true
+	name=$${file##*/bench_}; test -e $$file && echo "  make bench-$${name%.py}" | tr _ -; done; true
 
 $(READY): pyproject.toml deploy/prepare.sh
 	@sh deploy/prepare.sh
@@ -59,8 +59,9 @@ sim: $(READY) ## the simulator: SEEDS=1000 seeds of faults, invariants checked a
 sim-mutants: $(READY) ## the simulator against planted defects: each must be caught
 	@$(PYTHON_IN_VENV) -m tests.simulation --mutants --seeds $(SEEDS)
 
-bench-%: benchmarks/bench_%.py $(READY)
-	@$(PYTHON_IN_VENV) benchmarks/bench_$*.py $(ARGS)
+.SECONDEXPANSION:
+bench-%: benchmarks/bench_$$(subst -,_,$$*).py $(READY)
+	@$(PYTHON_IN_VENV) $< $(ARGS)
 
 # Pins that still satisfy pyproject.toml stay; `make lock ARGS=--upgrade` takes the newest.
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -11,6 +11,7 @@ from figures import against_floor, floor_median, measure_against, measured_media
 from floors import popen_rate
 from ground import Ground, say, stopped
 from script import Figures, Size, run
+from usage import medians, processor_us
 
 COMMAND = ["/bin/true"]
 WARM_UP = 200
@@ -25,11 +26,19 @@ def measure(ground: Ground, size: Size) -> Figures:
             with stopped(cluster):
                 return popen_rate(COMMAND, size.tasks)
 
-        repeats = measure_against(floor, lambda: cluster_rate(cluster, size.tasks), size.repeats, say)
+        def rate() -> float:
+            with processor_us(cluster, size.tasks + min(WARM_UP, size.tasks)) as spent:
+                found = cluster_rate(cluster, size.tasks)
+            used.append(spent)
+            return found
+
+        used: list[dict[str, float]] = []
+        repeats = measure_against(floor, rate, size.repeats, say)
     return {
         "tasks_per_s": measured_median(repeats),
         "floor_per_s": floor_median(repeats),
         **against_floor(repeats),
+        **medians(used),
         "tasks": size.tasks,
     }
 

@@ -9,13 +9,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from alb_broker.core.actions import Action, SendToClient, SendToWorker, TaskSettled
+from alb_broker.core.actions import Action, ArrayOpened, SendToClient, SendToWorker, TaskKept, TaskSettled
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
+from alb_broker.core.array_desk import ArrayDesk
+from alb_broker.core.array_pages import ArrayPages
+from alb_broker.core.array_retention import ArrayRetention
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
+from alb_broker.core.expansion import Expansion
 from alb_broker.core.fates import Fates
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.limits_desk import LimitsDesk
@@ -31,7 +35,7 @@ from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker
 from alb_broker.core.works import Works
 from alb_broker.policies import least_loaded, uniform
-from alb_core import codec, zk, znodes
+from alb_core import codec, ids, zk, znodes
 from alb_core.config import BrokerConfig
 from alb_core.messages import (
     Attach,
@@ -236,6 +240,9 @@ class Desks:
         self.past = Past(self.state)
         self.fates = Fates(self.state)
         self.starts = StartDesk(self.state, self.book, self.fates)
+        self.expansion = Expansion(self.state, self.book)
+        self.array_pages = ArrayPages(self.state)
+        self.arrays = ArrayDesk(self.state, self.book, self.array_pages)
         self.clients = ClientDesk(
             self.state,
             self.book,
@@ -246,8 +253,10 @@ class Desks:
             self.past,
             self.works,
             self.starts,
+            self.arrays,
         )
         self.retention = Retention(self.state)
+        self.array_retention = ArrayRetention(self.state)
         self.written: list[zk.Operation] = []  #: What the commits wrote, without fence and chain.
 
     def at(self, at: float) -> Desks:
@@ -299,12 +308,16 @@ class Desks:
         self.workers.tick()
         self.drains.tick()
         self.retention.tick()
+        self.array_pages.tick()
+        self.expansion.tick()
+        self.array_retention.tick()
         return self.state.take_out()
 
     def place(self) -> int:
-        """Look at what is held, and make a placement pass."""
+        """Look at what is held, let arrays make their tasks, then make a placement pass."""
         state = self.state
         self.starts.end_turn()
+        self.expansion.end_turn()
         return state.placer.run(
             state.queue,
             state.workers,
@@ -324,9 +337,16 @@ class Desks:
             self.written += multi.operations[2:]
             now, failures = ledger.on_verdict(multi.token, applied(multi, ledger.chain + 1))
             assert not failures
-            released += now
-            for action in of_type(TaskSettled, now):
-                self.starts.on_settled(action.task)
+            for action in now:
+                if isinstance(action, ArrayOpened):
+                    self.state.arrays.on_opened(action.array)
+                elif isinstance(action, TaskKept) and ids.array_of(action.task):
+                    self.state.table.free(action.task)
+                elif isinstance(action, TaskSettled):
+                    self.starts.on_settled(action.task)
+                else:
+                    released.append(action)
+            self.arrays.end_turn()
         return self.state.take_out() + released
 
     def turn(self) -> list[Action]:

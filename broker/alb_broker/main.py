@@ -8,6 +8,7 @@ import signal
 import alb_core
 from alb_broker.shell.depot_link import DepotLink
 from alb_broker.shell.keeper import check_store
+from alb_broker.shell.places import examine_places
 from alb_broker.shell.plugins import load_policies
 from alb_broker.shell.policy_guard import PolicyGuard
 from alb_broker.shell.process import BrokerProcess, Links
@@ -40,6 +41,8 @@ def main(config: BrokerConfig) -> int:
 
 def _run(config: BrokerConfig, log: logs.Logger) -> int:
     allow_open_files()
+    for note in examine_places(config):
+        logs.write_note(log, note)
     policies = PolicyGuard().guard(load_policies())
     meta = bootstrap(config.zk_hosts(), config.zk_chroot())
     check_store(config.store)

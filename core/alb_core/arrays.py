@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -22,6 +23,13 @@ INDEX_MAX: Final = 999_999_999
 #: An index has at most nine digits.
 PLACE_OF_INPUT: Final = "{}"
 PLACE_OF_INDEX: Final = "{#}"
+INPUT_VARIABLE: Final = "ALB_INPUT"
+#: Of a task's environment: its input, where the array has some.
+ENDED_BADLY: Final = frozenset(
+    {TaskState.FAILED, TaskState.TIMEOUT, TaskState.OOM, TaskState.LIMIT, TaskState.LOST}
+)
+
+Command: TypeAlias = str | tuple[str, ...]
 _STRIDE: Final = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")
 
 
@@ -62,6 +70,19 @@ class Counts(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     #: FAILED, TIMEOUT, OOM, LIMIT, LOST.
     cancelled: int = 0
 
+    @property
+    def over(self) -> int:
+        """How many ended, in whatever way."""
+        return self.succeeded + self.failed + self.cancelled
+
+    def plus(self, state: TaskState, count: int = 1) -> Counts:
+        """Return the counts after more tasks ended in a state."""
+        if state is TaskState.SUCCEEDED:
+            return Counts(succeeded=self.succeeded + count, failed=self.failed, cancelled=self.cancelled)
+        if state is TaskState.CANCELLED:
+            return Counts(succeeded=self.succeeded, failed=self.failed, cancelled=self.cancelled + count)
+        return Counts(succeeded=self.succeeded, failed=self.failed + count, cancelled=self.cancelled)
+
 
 class Stretch(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Some neighbouring positions that ended alike."""
@@ -98,6 +119,8 @@ class ArrayRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     #: Cluster time at which the last task ended; 0: it goes on.
     held_by: str = ""
     #: Who holds what is left of it; empty: nobody.
+    skips: tuple[Stride, ...] = ()
+    #: Indexes that were cancelled before they were made a task.
 
 
 class ArrayLine(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -119,6 +142,102 @@ class ArrayLine(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     submitted: float = 0.0
     finished: float = 0.0
     why: str = ""
+
+
+def state_of(record: ArrayRecord, running: int = 0) -> TaskState:
+    """Return where an array stands.
+
+    Args:
+        record: The array.
+        running: How many of its tasks are placed.
+    """
+    counts, spec = record.counts, record.spec
+    if not record.finished:
+        if record.held_by:
+            return TaskState.HELD
+        return TaskState.RUNNING if running or counts.over else TaskState.QUEUED
+    if spec.max_fails is not None and counts.failed > spec.max_fails:
+        return TaskState.FAILED
+    if record.cancel:
+        return TaskState.CANCELLED
+    if counts.failed or record.why:
+        return TaskState.FAILED
+    return TaskState.CANCELLED if counts.cancelled else TaskState.SUCCEEDED
+
+
+def child_id(array: str, index: int) -> str:
+    """Return the id of a task of an array."""
+    return f"{array}.{index}"
+
+
+def command_for(command: Command, index: int, text: str | None) -> Command:
+    """Return what an index and an input make of a command.
+
+    Args:
+        command: A string for a shell, or words. ``{}`` becomes the input, which comes last where there is no
+            such place; ``{#}`` becomes the index. A shell gets the input quoted.
+        index: The index.
+        text: The input; None: the array has none, and ``{}`` stays as it is.
+    """
+    if isinstance(command, str):
+        return _placed(command, index, text, shlex.quote(text) if text is not None else "")
+    if text is not None and not any(PLACE_OF_INPUT in word for word in command):
+        command = (*command, PLACE_OF_INPUT)
+    return tuple(_filled(word, index, text) for word in command)
+
+
+def _placed(command: str, index: int, text: str | None, quoted: str) -> str:
+    if text is None:
+        return _filled(command, index, None)
+    if PLACE_OF_INPUT not in command:
+        command = f"{command} {PLACE_OF_INPUT}"
+    return _filled(command, index, quoted)
+
+
+def _filled(word: str, index: int, text: str | None) -> str:
+    """Fill the places of a word; what is filled in is not looked at again."""
+    if text is None or PLACE_OF_INPUT not in word:
+        return word.replace(PLACE_OF_INDEX, str(index))
+    return text.join(part.replace(PLACE_OF_INDEX, str(index)) for part in word.split(PLACE_OF_INPUT))
+
+
+def child_spec(spec: TaskSpec, index: int, text: str | None) -> TaskSpec:
+    """Return the specification of one task of an array; the array's own where nothing is filled in."""
+    command = command_for(spec.command, index, text)
+    if text is None:
+        return spec if command == spec.command else msgspec.structs.replace(spec, command=command)
+    env = {**spec.env, INPUT_VARIABLE: text}
+    return msgspec.structs.replace(spec, command=command, env=env)
+
+
+def child_bytes_max(spec: TaskSpec, encoded_bytes: int, text: str) -> int:
+    """Return how many bytes the specification of the task with this input has at most.
+
+    Args:
+        spec: The array's.
+        encoded_bytes: Its size on the wire.
+        text: The input.
+    """
+    words = (spec.command,) if isinstance(spec.command, str) else spec.command
+    places = max(1, sum(word.count(PLACE_OF_INPUT) for word in words))
+    indexes = sum(word.count(PLACE_OF_INDEX) for word in words)
+    plain = len(text.encode())
+    placed = len(shlex.quote(text).encode()) if isinstance(spec.command, str) else plain
+    return encoded_bytes + places * placed + plain + 16 * (indexes + 2)
+
+
+def check_input(spec: TaskSpec, encoded_bytes: int, text: str) -> str | None:
+    """Find what is wrong with one input of an array; a sentence, or None."""
+    if len(text) > limits.ARRAY_INPUT_BYTES_MAX or len(text.encode()) > limits.ARRAY_INPUT_BYTES_MAX:
+        return f"an input is longer than {limits.ARRAY_INPUT_BYTES_MAX} bytes: put it into a file"
+    if "\0" in text:
+        return f"the input {text[:40]!r} contains a NUL character, which no UNIX program can receive"
+    if child_bytes_max(spec, encoded_bytes, text) > limits.SPEC_BYTES_MAX:
+        return (
+            f"the command with the input {text[:40]!r} would have more than {limits.SPEC_BYTES_MAX} bytes: "
+            "use {} in fewer places, or shorter inputs"
+        )
+    return None
 
 
 def parse_indexes(text: str) -> tuple[tuple[Stride, ...], int]:

@@ -65,6 +65,8 @@ def settled(own: Bounds, reserved_bytes: int, defaults: Bounds) -> Bounds:
 
 def check_bounds(bounds: Bounds) -> str | None:
     """Return what is wrong with bounds, as a sentence, or None."""
+    if bounds is NO_BOUNDS:
+        return None
     for name, (least, unit) in _LEAST.items():
         value = getattr(bounds, name)
         if value is not None and not least <= value < 2**62:

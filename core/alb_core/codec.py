@@ -8,6 +8,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from alb_core import limits
+from alb_core.arrays import ArraySpec
 from alb_core.errors import LocalProtocolError, RemoteProtocolError
 from alb_core.messages import ClientMessage, Message, OutputMessage, ToClient, ToWorker, WorkerMessage
 from alb_core.spec import TaskSpec
@@ -34,6 +35,7 @@ _OUTPUT: Final = msgspec.msgpack.Decoder(list[OutputMessage])
 _TO_CLIENT: Final = msgspec.msgpack.Decoder(Envelope[ToClient])
 _TO_WORKER: Final = msgspec.msgpack.Decoder(Envelope[ToWorker])
 _SPEC: Final = msgspec.msgpack.Decoder(TaskSpec)
+_ARRAY: Final = msgspec.msgpack.Decoder(ArraySpec)
 
 
 def encode_spec(spec: TaskSpec) -> bytes:
@@ -51,6 +53,23 @@ def decode_spec(data: bytes | memoryview | msgspec.Raw) -> TaskSpec:
         return _SPEC.decode(data)
     except _UNDECODABLE as error:
         raise RemoteProtocolError(f"not a task specification: {error}") from error
+
+
+def encode_array(spec: ArraySpec) -> bytes:
+    """Return the specification of an array as it travels; equal ones give equal bytes."""
+    return _ENCODER.encode(spec)
+
+
+def decode_array(data: bytes | memoryview | msgspec.Raw) -> ArraySpec:
+    """Read the specification of an array.
+
+    Raises:
+        RemoteProtocolError: It is none; the text says what is wrong with which field.
+    """
+    try:
+        return _ARRAY.decode(data)
+    except _UNDECODABLE as error:
+        raise RemoteProtocolError(f"not the specification of an array: {error}") from error
 
 
 def _frames(messages: Iterable[Message]) -> Iterator[list[msgspec.Raw]]:

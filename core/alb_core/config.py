@@ -6,6 +6,7 @@ Defaults < TOML file < environment (``ALB_*``) < flags. Every field says its uni
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -19,6 +20,8 @@ PORTS: Final = 4
 #: That a broker listens on.
 LISTED: Final = frozenset(("labels", "ports", "allow_run_as"))
 #: Settings that are lists: in flags and the environment with commas.
+_FIELD: Final = re.compile(r" - at `\$\.(\w+)[^`]*`$")
+#: How msgspec ends a message: where the value stood.
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -236,9 +239,19 @@ def load(
     try:
         config = msgspec.convert(values, form, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"configuration: {error}") from error
+        raise ConfigError(_misfit(str(error), values)) from error
     config.validate()
     return config
+
+
+def _misfit(told: str, values: Mapping[str, Any]) -> str:
+    """Say which setting has a value of the wrong type, and what it is; msgspec tells only where it stood."""
+    found = _FIELD.search(told)
+    if found is None:
+        return f"configuration: {told}"
+    field = found[1]
+    names = f"{field} (in the environment ALB_{field.upper()})"
+    return f"configuration: {names} cannot be {values.get(field)!r:.80}: {_FIELD.sub('', told)}"
 
 
 def _check_name(role: str, name: str) -> None:

@@ -44,6 +44,11 @@ def is_task_id(text: str) -> bool:
     return TASK_ID.match(text) is not None
 
 
+def array_of(task_id: str) -> str:
+    """Return the id of the array that a task belongs to; empty: to none."""
+    return task_id.partition(".")[0] if "." in task_id else ""
+
+
 def is_name(text: str) -> bool:
     """Tell whether `text` can name a broker or a worker."""
     return NAME.match(text) is not None

@@ -66,7 +66,9 @@ def archs_of(binaries: Mapping[str, FileRef]) -> tuple[str, ...]:
     return () if ANY_ARCH in binaries else tuple(sorted(binaries))
 
 
-def check_kind(kind: str, payload: bytes, *, fresh: bool, stepped: bool) -> str | None:
+def check_kind(  # noqa: PLR0911 (one return a rule)
+    kind: str, payload: bytes, *, fresh: bool, stepped: bool
+) -> str | None:
     """Find what is wrong with a task's kind.
 
     Args:
@@ -78,6 +80,8 @@ def check_kind(kind: str, payload: bytes, *, fresh: bool, stepped: bool) -> str 
     Returns:
         A sentence that says what is wrong and what to do, or None.
     """
+    if kind == COMMAND_KIND and not payload:
+        return None
     if not is_kind(kind):
         return f"{kind[:40]!r} is no kind of task: lower-case letters, digits, '_', '-', at most 32"
     if len(payload) > limits.PAYLOAD_BYTES_MAX:

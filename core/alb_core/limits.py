@@ -151,3 +151,11 @@ ARRAY_INPUTS_BYTES_MAX: Final = 64 * 1024 * 1024
 #: Of one array's inputs; ZooKeeper holds them until the array is over.
 ARRAYS_MAX: Final = 10_000
 #: Arrays in the table.
+ARRAYS_INPUTS_BYTES_MAX: Final = 256 * 1024 * 1024
+#: Of all arrays: ZooKeeper and the leader's memory hold them.
+ARRAY_WINDOW_BYTES: Final = 4 * 1024 * 1024
+#: Of the specifications of those children.
+ARRAYS_WINDOW: Final = 100_000
+#: Children of all arrays together; each of many arrays has a smaller window.
+ARRAYS_KEPT_MAX: Final = 1000
+#: Finished arrays beyond these go before their time.

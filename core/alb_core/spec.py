@@ -77,6 +77,11 @@ class Start(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     #: Not before so long after it was accepted.
 
 
+_NO_RETRY: Final = Retry()
+_AT_ONCE: Final = Start()
+#: What nearly every task has: a decoded one has these very objects, so nobody checks their fields again.
+
+
 class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One UNIX command and how to run it."""
 
@@ -105,8 +110,8 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     #: Globs, relative to that directory: what they match is saved while it runs, for the next attempt.
     bounds: Bounds = NO_BOUNDS
     #: What it may use; for what it does not say, the cluster's defaults hold.
-    retry: Retry = Retry()
-    start: Start = Start()
+    retry: Retry = _NO_RETRY
+    start: Start = _AT_ONCE
     stdin: bytes = b""
     #: What it reads.
     stdin_file: str = ""
@@ -200,7 +205,9 @@ def _check_numbers(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a
     return None
 
 
-def _check_retry(retry: Retry) -> str | None:
+def _check_retry(retry: Retry) -> str | None:  # noqa: PLR0911 (one return a rule)
+    if retry is _NO_RETRY:
+        return None
     if not 0 <= retry.times <= limits.RETRIES_MAX:
         return f"{retry.times} retries are not between 0 and {limits.RETRIES_MAX}"
     if any(not 0 <= code <= 255 for code in retry.exit_codes) or len(retry.exit_codes) > 256:
@@ -219,6 +226,8 @@ def _check_retry(retry: Retry) -> str | None:
 
 def _check_start(spec: TaskSpec) -> str | None:
     start = spec.start
+    if start is _AT_ONCE:
+        return None
     if len(start.dependencies) > limits.DEPENDENCIES_MAX:
         return (
             f"there are {len(start.dependencies)} dependencies, more than {limits.DEPENDENCIES_MAX}; "

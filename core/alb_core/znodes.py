@@ -5,11 +5,13 @@ All paths are relative to the chroot (``/alb`` by default).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from alb_core import ids, limits
+from alb_core.arrays import ArrayRecord, Stretch
 from alb_core.bounds import SHIPPED
 from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
@@ -25,10 +27,16 @@ BROKERS: Final = "/brokers"
 WORKERS: Final = "/workers"
 TASKS: Final = "/tasks"
 DONE: Final = "/done"
+ARRAYS: Final = "/arrays"
 CONFIG: Final = "/config"
 POLICY: Final = "/config/policy"
 DRAINED: Final = "/config/drained"
 LIMITS: Final = "/config/limits"
+
+
+ENDS: Final = "ends-"
+INPUTS: Final = "inputs-"
+#: Below an array, before a number.
 
 
 class MetaNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +122,8 @@ class DrainedNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 Node = TypeVar("Node", bound=msgspec.Struct)
 _ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
+_STRETCHES = msgspec.json.Decoder(list[Stretch])
+_LINES = msgspec.json.Decoder(list[str])
 
 
 class UnreadableNode(CoordinationError):
@@ -169,6 +179,21 @@ def done_path(task_id: str) -> str:
     return f"{DONE}/{ids.bucket(task_id)}/{task_id}"
 
 
+def array_path(array: str) -> str:
+    """Return where an array is kept."""
+    return f"{ARRAYS}/{array}"
+
+
+def ends_path(array: str, chunk: int) -> str:
+    """Return where it is kept how the positions of a chunk ended."""
+    return f"{ARRAYS}/{array}/{ENDS}{chunk:05d}"
+
+
+def inputs_path(array: str, first: int) -> str:
+    """Return where the inputs of the positions from `first` on are kept."""
+    return f"{ARRAYS}/{array}/{INPUTS}{first:08d}"
+
+
 def worker_path(name: str) -> str:
     """Return the registration of a worker."""
     return f"{WORKERS}/{name}"
@@ -191,6 +216,43 @@ def decode_task(path: str, data: bytes) -> TaskRecord:
     return record
 
 
+def decode_array(path: str, data: bytes) -> ArrayRecord:
+    """Read an array's record, and hold it to its path.
+
+    Raises:
+        UnreadableNode: The data is no array, or one of another id.
+    """
+    record = decode(ArrayRecord, path, data)
+    if not path.endswith(f"/{record.id}"):
+        raise UnreadableNode(path, f"holds the record of {record.id[:64]!r}")
+    return record
+
+
+def encode_list(values: Sequence[Stretch] | Sequence[str]) -> bytes:
+    """Return the JSON form of a node that holds a list."""
+    return _ENCODER.encode(values)
+
+
+def decode_ends(path: str, data: bytes) -> list[Stretch]:
+    """Read how positions ended, or raise UnreadableNode."""
+    return _decode_list(_STRETCHES, path, data)
+
+
+def decode_inputs(path: str, data: bytes) -> list[str]:
+    """Read inputs, or raise UnreadableNode."""
+    return _decode_list(_LINES, path, data)
+
+
+Item = TypeVar("Item")
+
+
+def _decode_list(decoder: msgspec.json.Decoder[list[Item]], path: str, data: bytes) -> list[Item]:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableNode(path, str(error)) from error
+
+
 def permanent_paths() -> list[str]:
     """Return every node that must exist before the first broker leads, parents first."""
     return [
@@ -198,6 +260,7 @@ def permanent_paths() -> list[str]:
         WORKERS,
         TASKS,
         DONE,
+        ARRAYS,
         CONFIG,
         *(f"{parent}/{bucket}" for parent in (TASKS, DONE) for bucket in ids.buckets()),
     ]

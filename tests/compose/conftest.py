@@ -1,5 +1,8 @@
 """The compose suite needs a Docker engine and built images: `make compose` makes both ready and runs it.
 
+One cluster serves the modules of ``ORDER``, for bringing it up is what takes time: as `up` leaves it, on the
+tour, broken further, lost and restored, and at last stopped as the tour stops it.
+
 Without them its tests are skipped and say why; with ``CI=true`` a skipped test has failed.
 """
 
@@ -15,14 +18,23 @@ from testcontainers.compose import DockerCompose
 from tests.compose.stack import Stack, named_project
 from tests.source_tree import ROOT
 
-UP_S = 300
+UP_S = 600
 #: For a test that brings a cluster up, on a busy machine of two cores.
+ORDER = ("test_start", "test_tour", "test_cluster", "test_backup", "test_stop")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(UP_S))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    """Return where an item belongs: other suites first, then who shares the cluster, then the rest."""
+    if Path(__file__).parent not in item.path.parents:
+        return -1
+    return ORDER.index(item.path.stem) if item.path.stem in ORDER else len(ORDER)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,8 +66,8 @@ def _succeeds(command: list[str]) -> bool:
     return ran.returncode == 0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The cluster of the compose file, all of it healthy; the tests of a module share it, in their order."""
+    """The cluster of the compose file, as testcontainers brings it up: all of it healthy."""
     with named_project("shared"), DockerCompose(ROOT) as compose:
         yield Stack(compose)

@@ -42,7 +42,9 @@ class Stack:
 
     def __init__(self, compose: DockerCompose) -> None:
         self._compose = compose
-        self.config: dict[str, Any] = compose.get_config()["services"]
+        config = compose.get_config()
+        self.project: str = config["name"]
+        self.config: dict[str, Any] = config["services"]
         #: What the compose file says of each service.
 
     def compose(self, *arguments: str, timeout_s: float = PATIENCE_S) -> str:
@@ -110,12 +112,15 @@ class Stack:
 
 
 def run(
-    command: list[str], *, cwd: Path = ROOT, check: bool = True, timeout_s: float = PATIENCE_S
+    command: list[str],
+    *,
+    cwd: Path = ROOT,
+    check: bool = True,
+    timeout_s: float = PATIENCE_S,
+    typed: bytes = b"",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command without input; a failure shows what it said."""
-    ran = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, cwd=cwd, timeout=timeout_s, check=False
-    )
+    """Run a command with some input; a failure shows what it said."""
+    ran = subprocess.run(command, input=typed, capture_output=True, cwd=cwd, timeout=timeout_s, check=False)
     assert not check or ran.returncode == 0, f"{command}: {ran.stdout.decode()}{ran.stderr.decode()}"
     return ran
 

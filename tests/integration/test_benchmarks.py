@@ -23,6 +23,7 @@ from alb import Client
 from alb.local.cluster import LocalCluster, Plan
 from companions import InstantWorkers, wait_for_workers
 from floors import popen_rate, record_rate
+from usage import PARTS, medians, processor_us
 
 TASKS = 20
 
@@ -61,8 +62,11 @@ def test_dispatch_measures_the_leader(cluster: LocalCluster, client: Client) -> 
 def test_throughput_latency_and_the_command_line_run_their_commands(
     cluster: LocalCluster, client: Client
 ) -> None:
-    """Each gets its results from a cluster, and checks them."""
-    assert bench_throughput.cluster_rate(cluster, TASKS) > 0
+    """Each gets its results from a cluster, and checks them; the processor time of all parts is known."""
+    with processor_us(cluster, TASKS) as spent:
+        assert bench_throughput.cluster_rate(cluster, TASKS) > 0
+    assert spent["runners"] > 0
+    assert set(medians([spent, spent])) == {f"{part}_us" for part in PARTS}
     assert bench_latency.submit_ms(client) > 0
     assert bench_cli.command_ms(cluster, 1) > 0
     assert popen_rate(bench_throughput.COMMAND, TASKS) > 0

@@ -111,8 +111,14 @@ def test_two_sets_in_one_transaction(connect: Connect) -> None:
         ((Check("/epoch", 0), SetData("/commit", b"x"), Create("/epoch", b"")), 2, "NodeExists"),
         ((Check("/epoch", 1), Create("/nowhere/a", b"")), 0, "BadVersion"),
         (
-            (Delete("/config/policy"), Delete("/config/drained"), Delete("/config"), Check("/config", 0)),
-            3,
+            (
+                *(
+                    Delete(path)
+                    for path in ("/config/policy", "/config/drained", "/config/limits", "/config")
+                ),
+                Check("/config", 0),
+            ),
+            4,
             "NoNode",
         ),
         (

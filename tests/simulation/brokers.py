@@ -82,7 +82,9 @@ class BrokerHost(Host):
         reign = self.core.reign if self.core is not None else None
         if census is not None and reign is not None:
             live = reign.state.table.live.values()
-            needed = {file.sha256: file.size_bytes for task in live for file in task.spec.files}
+            going = [array.record.spec.task for array in reign.state.arrays.going.values()]
+            specs = (*(task.spec for task in live), *going)
+            needed = {file.sha256: file.size_bytes for spec in specs for file in spec.files}
             demand(census.used == needed, "the_census_names_what_tasks_need", f"{census.used}: {needed}")
 
     def end(self) -> None:

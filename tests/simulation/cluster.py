@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from typing import Any, Final
 
+from tests.simulation.array_users import ArrayUser
 from tests.simulation.brokers import BrokerHost
 from tests.simulation.clients import ClientHost
 from tests.simulation.ensemble import ZK, Ensemble
@@ -59,6 +60,7 @@ class Cluster:
         self.brokers: list[BrokerHost] = []
         self.workers: list[WorkerHost] = []
         self.clients: list[ClientHost] = []
+        self.array_users: list[ArrayUser] = []
 
     def run(self) -> None:
         """Live both phases.
@@ -74,6 +76,8 @@ class Cluster:
             self.workload.plan()
             self.holders = Holders(self)
             self.holders.plan()
+            for user in self.array_users:
+                user.plan()
             self.operators = Operators(self)
             self.operators.plan()
             for host in self.hosts:
@@ -100,12 +104,13 @@ class Cluster:
             ClientHost(self, f"c{number}", users[number % len(users)])
             for number in range(1, knobs.clients + 1)
         ]
+        self.array_users = [ArrayUser(self, "u1")] if knobs.arrays else []
         self._by_name: dict[str, Host] = {host.name: host for host in self.hosts}
 
     @property
     def hosts(self) -> list[Host]:
         """All hosts."""
-        return [*self.brokers, *self.workers, *self.clients]
+        return [*self.brokers, *self.workers, *self.clients, *self.array_users]
 
     def host(self, name: str) -> Host:
         """Return a host by its name."""
@@ -137,6 +142,7 @@ class Cluster:
         broker = self.draws.choice(self.brokers)
         worker = max(self.workers, key=lambda worker: worker.capacity.cpus)
         core: list[Host] = [broker, worker, *(client for client in self.clients if client.alive)]
+        core += self.array_users
         self.trace.fault(f"heal {[host.name for host in core]}")
         for host in core:
             host.start()

@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from tests.simulation.array_checks import ArrayChecks
 from tests.simulation.client_checks import ClientChecks
 from tests.simulation.execution_checks import ExecutionChecks
 from tests.simulation.speech_checks import SpeechChecks
@@ -75,6 +76,7 @@ class Invariants:
         self.execution = ExecutionChecks(cluster)
         self.speech = SpeechChecks(cluster)
         self.clients = ClientChecks(cluster)
+        self.arrays = ArrayChecks(cluster)
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
@@ -201,10 +203,11 @@ class Invariants:
             if self.table.starts.may_wait(record.id):
                 continue
             return f"{record.id} is {record.state.value} with {record.attempts}"
-        return ""
+        return self.arrays.missing()
 
     def check_rest(self) -> None:
         """When all is done and quiet: everything was given back."""
+        self.arrays.check_rest()
         for broker in self._cluster.brokers:
             core = broker.core
             if (

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from alb_broker.core import clearance
+from alb_broker.core import array_desk, arrays, clearance, expansion
 from alb_core import ids, limits
 
 BUCKETS: Final = 4
@@ -52,6 +52,11 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     pending_max: int
     crash_limit: int
     policy: str
+    arrays: int
+    array_window: int
+    array_chunk: int
+    unacknowledged: int
+    #: Results that hold up an array.
     store: bool
     #: There is a results store.
     store_keep_s: float
@@ -93,6 +98,10 @@ def draw_knobs(draws: random.Random) -> Knobs:
         pending_max=pending_max,
         crash_limit=draws.choice((2, 5)),
         policy=draws.choice(("least-loaded", "uniform")),
+        arrays=draws.choice((0, 1, 1, 2, 3)),
+        array_window=draws.choice((1, 3, 6, 2000)),
+        array_chunk=draws.choice((2, 5, 1000)),
+        unacknowledged=draws.choice((1, 5, 4000)),
         store=draws.random() < 0.5,
         store_keep_s=draws.choice((0.0, 5.0, 60.0)),
         store_bytes=draws.choice((0, 5_000)),
@@ -121,6 +130,11 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "LOST_WITH_SESSION_S", knobs.lost_with_session_s),
         (limits, "AHEAD_S", knobs.ahead_s),
         (limits, "AHEAD_KEPT_S", knobs.ahead_kept_s),
+        (limits, "ARRAY_WINDOW", knobs.array_window),
+        (limits, "ARRAY_CHUNK", knobs.array_chunk),
+        (arrays, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
+        (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
+        (expansion, "STEP_TASKS", 3),
         (clearance, "REST_S", 3.0),
         (clearance, "AGAIN_S", 1.0),
         (clearance, "TASKS_AT_ONCE", 4),

@@ -22,12 +22,14 @@ from tests.simulation.run import fix_hashing
 
 from alb_broker.core import clearance, worker_desk
 from alb_broker.core.actions import IncrementsMarked
+from alb_broker.core.array_takeover import ArrayTakeover
+from alb_broker.core.arrays import Arrays
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.inflow import Inflow
-from alb_broker.core.ledger import Flight, Ledger
+from alb_broker.core.ledger import Flight, Lane, Ledger
 from alb_broker.core.reign import Reign
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
@@ -285,6 +287,47 @@ def answers_without_commit() -> list[Patch]:
     return [(Reign, "_end_turn", answer_first)]
 
 
+def cursor_apart() -> list[Patch]:
+    """Tasks of an array are made in one transaction, its cursor moves in another."""
+
+    def make(book: Any, array: Any, tasks: Any, change: Any) -> None:
+        state = book._state
+        for task in tasks:
+            state.table.add(task)
+            state.queue.add(task)
+            array.take(task)
+        creates = (zk.Create(znodes.task_path(task.id), znodes.encode(task.record())) for task in tasks)
+        state.ledger.write(Lane.RESULTS, array.path, tuple(creates))
+        state.arrays.change(array, (change,))
+
+    return [(Book, "make", make)]
+
+
+def counts_apart() -> list[Patch]:
+    """A task of an array ends in one transaction, its array counts that in another."""
+    end = Arrays.end
+
+    def end_apart(arrays: Any, task: Any, result: Any) -> None:
+        found = end(arrays, task, result)
+        if found is not None:
+            arrays._state.ledger.write(Lane.RESULTS, found[0].path, (), folded=found)
+
+    return [(Arrays, "end", end_apart)]
+
+
+def made_again() -> list[Patch]:
+    """A new leader makes the task below the cursor again, over or not."""
+    adopt = ArrayTakeover.adopt_tasks
+
+    def rewind(takeover: Any) -> None:
+        adopt(takeover)
+        for array in takeover._state.arrays.going.values():
+            record = array.record
+            array.now.record = msgspec.structs.replace(record, cursor=max(0, record.cursor - 1))
+
+    return [(ArrayTakeover, "adopt_tasks", rewind)]
+
+
 MUTANTS: Final = (
     Mutant("no fence", no_fence),
     Mutant("no /commit chain", no_chain),
@@ -315,6 +358,9 @@ MUTANTS: Final = (
     Mutant("a hold that is not recorded", start_mutants.hold_unrecorded),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
+    Mutant("an array's cursor apart from its tasks", cursor_apart),
+    Mutant("an array's counts apart from its tasks", counts_apart),
+    Mutant("a task of an array made again", made_again),
 )
 
 

@@ -41,6 +41,7 @@ def report_of(cluster: Cluster, violation: Violation | None) -> SeedReport:
     counts["leader changes"] = max(0, counts.pop("claims", 0) - 1)
     for counted in invariants.counted.values():
         counts.update(counted)
+    counts.update(invariants.arrays.counts)
     counts["messages"] = cluster.network.counts["carried"]
     counts["starts"] = invariants.execution.count
     return SeedReport(

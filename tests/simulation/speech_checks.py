@@ -26,6 +26,7 @@ ANSWERED_BY: Final[dict[type, str]] = {
     said.Welcome: "hello",
     said.Pong: "seq",
     said.TasksPage: "seq",
+    said.ArrayPage: "seq",
     said.TaskPage: "seq",
     said.WorkersPage: "seq",
     said.Busy: "submit",
@@ -59,11 +60,11 @@ class SpeechChecks:
         match message:
             case said.Hello():
                 kind = "hello"
-            case said.Submit():
+            case said.Submit() | said.SubmitArray():
                 kind, about = "submit", message.id
             case said.Cancel():
                 kind, about = "cancel", message.id
-            case said.Ping() | said.QueryTask() | said.QueryTasks() | said.QueryWorkers():
+            case said.Ping() | said.QueryArray() | said.QueryTask() | said.QueryTasks() | said.QueryWorkers():
                 kind, about = "seq", message.seq
             case _:
                 return
@@ -100,10 +101,12 @@ class SpeechChecks:
                 "nobody_speaks_without_a_commit",
                 f"{name}: asked at {asked_at:.4f}, the newest commit was at {table.applied_at.get(epoch)}",
             )
+        self._cluster.invariants.arrays.on_said(message, name)
         match message:
             case said.Accepted():
                 self.accepted.add(message.id)
-                demand(message.id in table.created_at, "accepted_means_committed", name)
+                known = message.id in table.created_at or self._cluster.invariants.arrays.known(message.id)
+                demand(known, "accepted_means_committed", name)
             case said.Finished():
                 recorded = table.results.get(message.id)
                 demand(
@@ -113,6 +116,7 @@ class SpeechChecks:
                 )
             case said.CancelNoted():
                 noted = message.id in table.cancelled or message.id in table.results
+                noted = noted or self._cluster.invariants.arrays.has_noted(message.id)
                 demand(noted, "a_noted_cancel_is_committed", name)
             case said.Rejected(code="gone"):
                 self._check_gone(message.id, name, epoch)

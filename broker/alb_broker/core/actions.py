@@ -142,6 +142,12 @@ class TaskSettled(msgspec.Struct, frozen=True, gc=False):
     task: str
 
 
+class ArrayOpened(msgspec.Struct, frozen=True, gc=False):
+    """Writes with which an array began are in ZooKeeper. Not for the shell: the reign takes it back."""
+
+    array: str
+
+
 class IncrementsMarked(msgspec.Struct, frozen=True, gc=False):
     """Not for the shell: released with the mark of a task, it lets its first increments be stored."""
 
@@ -180,6 +186,7 @@ Action: TypeAlias = (
     | MeasureStore
     | TaskKept
     | TaskSettled
+    | ArrayOpened
     | IncrementsMarked
     | ResumeWanted
     | Exit

@@ -244,7 +244,7 @@ def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int)
         since=state.clock.claimed,
         now=state.now(),
         session_timeout_s=state.session_timeout_s,
-        counts={**counts, "done": len(table.done)},
+        counts={**counts, "done": len(table.done), **state.arrays.states()},
         counters=dict(state.counters),
         set_aside=tuple(f"{path}: {why}" for path, why in sorted(table.set_aside.items())[:100]),
         store=(state.store.away or "ok") if state.store.enabled else "",

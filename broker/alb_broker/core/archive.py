@@ -141,9 +141,12 @@ def rows_of(record: TaskRecord) -> list[rows.Row]:
 def _note_work(works: dict[tuple[str, str], rows.Work], record: TaskRecord) -> None:
     """Note who did a work well; of tasks with the same specification the last one, whose work is hashed once.
 
-    What came back with a task can be had only while the table holds it: such works are not kept.
+    What came back with a task, also as its large value, can be had only while the table holds it: such works
+    are not kept.
     """
-    if record.state is TaskState.SUCCEEDED and not record.spec.returns:
+    result = record.result
+    came_back = record.spec.returns or (result is not None and result.returned)
+    if record.state is TaskState.SUCCEEDED and not came_back:
         same = (record.user, record.digest)
         known = works.get(same)
         work = known.work if known is not None else work_of(record.user, record.spec)

@@ -6,6 +6,7 @@ reservations, one group of writes, and the messages that the group releases.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from alb_broker.core.actions import (
@@ -16,6 +17,8 @@ from alb_broker.core.actions import (
     TaskKept,
     TaskSettled,
 )
+from alb_broker.core.array import Array
+from alb_broker.core.array_progress import Expanded
 from alb_broker.core.ledger import Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
@@ -87,6 +90,18 @@ class Book:
             self._accept_releases(task, peer, why),
             task.user,
         )
+
+    def make(self, array: Array, tasks: Sequence[Task], change: Expanded) -> None:
+        """Tasks of an array enter the table, in one transaction with its cursor."""
+        state = self._state
+        for task in tasks:
+            state.table.add(task)
+            state.holds.know(task)
+            state.line_up(task)
+            array.take(task)
+        state.counters["array_tasks_made"] += len(tasks)
+        creates = tuple(zk.Create(znodes.task_path(task.id), znodes.encode(task.record())) for task in tasks)
+        state.arrays.change(array, (change,), creates)
 
     def _accept_releases(self, task: Task, peer: bytes, why: str) -> tuple[Action, ...]:
         accepted = self._state.client(peer, Accepted(id=task.id, state=task.state))
@@ -176,17 +191,23 @@ class Book:
         self._save(task, self._moves(task, worker=worker.name))
 
     def cancel(self, task: Task, peer: bytes, at: float) -> None:
-        """Somebody wants the task to end; it is recorded before anybody is told."""
-        noted = self._state.client(peer, CancelNoted(id=task.id))
+        """Somebody wants the task to end; it is recorded before anybody is told.
+
+        Args:
+            task: The task.
+            peer: Who wants it; empty: its whole array is cancelled, and who wants that is told of no task.
+            at: Own clock.
+        """
+        noted = (self._state.client(peer, CancelNoted(id=task.id)),) if peer else ()
         if task.cancel:
-            self._state.ledger.say(noted)
+            self._state.ledger.say(*noted)
             return
         reason = self._step(task, CancelAsked(self._state.clock.time(at)))
         self._state.counters["tasks_cancelled"] += 1
         if task.state.terminal:
-            self._settle(task, reason, (noted,))
+            self._settle(task, reason, noted)
         else:
-            self._save(task, (noted, *self._kills(task, at)))
+            self._save(task, (*noted, *self._kills(task, at)))
 
     def note_met(self, task: Task, met: tuple[int, ...]) -> None:
         """Some of what a held task waits for came true: written down, for it may be forgotten."""
@@ -347,13 +368,15 @@ class Book:
         state.table.finish(DoneTask(task.id, result.finished, record, task.submitter))
         state.counters["tasks_finished"] += 1
         finished = Finished(id=task.id, result=result)
+        of_array = state.arrays.end(task, result)
         told: list[Action] = []
-        for peer in task.watchers:
+        for peer in _listeners(task, of_array[0]) if of_array is not None else task.watchers:
             told.append(state.client(peer, finished))
             client = state.clients.get(peer)
             if client is not None:
                 client.unacknowledged[task.id] = state.at
-        kept = (TaskKept(task.id),) if state.table.archives else ()
+                state.table.owe(task.id, peer)
+        kept = (TaskKept(task.id),) if state.table.archives or task.array else ()
         state.ledger.write(
             Lane.RESULTS,
             task.id,
@@ -362,7 +385,10 @@ class Book:
                 zk.Create(znodes.done_path(task.id), znodes.encode(record)),
             ),
             (*releases, *told, *self._settles(task), *kept),
+            folded=of_array,
         )
+        if of_array is not None:
+            state.arrays.stop_failing(of_array[0])
         state.note(
             "task_finished",
             task=task.id,
@@ -386,6 +412,14 @@ class Book:
         n, _ = task.assignment()
         message = TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker, why=why)
         return tuple(self._state.client(peer, message) for peer in curious)
+
+
+def _listeners(task: Task, array: Array) -> list[bytes]:
+    """Return who hears how a task of an array ended."""
+    followers = [peer for peer, follower in array.followers.items() if follower.results]
+    if not task.watchers:
+        return followers
+    return [*task.watchers, *(peer for peer in followers if peer not in task.watchers)]
 
 
 def deliverable(task: Task, n: int, incarnation: str) -> Attempt | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from alb_broker.core.answers import Answers
+from alb_broker.core.array_desk import ArrayDesk
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
 from alb_broker.core.drain_desk import DrainDesk
@@ -76,6 +77,7 @@ class ClientDesk:
         past: Tasks that the table does not hold any more.
         works: What was done well already.
         starts: Decides when tasks are queued.
+        arrays: What they ask of arrays.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the desks behind this one)
@@ -89,6 +91,7 @@ class ClientDesk:
         past: Past,
         works: Works,
         starts: StartDesk,
+        arrays: ArrayDesk,
     ) -> None:
         self._state: Final = state
         self._book: Final = book
@@ -97,6 +100,7 @@ class ClientDesk:
         self._past: Final = past
         self._starts: Final = starts
         self._full_at = float("-inf")  #: Own clock, when a submission was turned away for want of room.
+        self._arrays: Final = arrays
         self._recalls: dict[int, str] = {}  #: Reads of finished tasks under way: token to id.
         self._unread: list[str] = []  #: Reads that got no answer.
         self._recalled: dict[str, list[tuple[bytes, Message]]] = {}
@@ -113,6 +117,7 @@ class ClientDesk:
             **limits_desk.handlers(),
             **works.handlers(),
             **starts.handlers(),
+            **arrays.handlers(),
             QueryTask: self._on_query_task,
         }
 
@@ -127,7 +132,7 @@ class ClientDesk:
                 state.clients.add(Client(peer, "", state.at, follower=message.broker))
                 return
             case Goodbye():
-                state.clients.remove(peer)
+                self._forget(peer)
                 return
         client = state.clients.get(peer)
         if client is None:
@@ -148,10 +153,16 @@ class ClientDesk:
         for task_id in unread:
             self._read(task_id)
         for peer in state.clients.silent(state.at):
-            state.clients.remove(peer)
+            self._forget(peer)
+        self._arrays.tick()
         for client in state.clients:
             if client.unacknowledged:
                 self._resend(client)
+
+    def _forget(self, peer: bytes) -> None:
+        client = self._state.clients.remove(peer)
+        if client is not None:
+            self._arrays.on_gone(client)
 
     def _resend(self, client: Client) -> None:
         state = self._state
@@ -169,6 +180,7 @@ class ClientDesk:
     def _send_result(self, client: Client, record: TaskRecord) -> None:
         assert record.result is not None  # noqa: S101 (only finished tasks come here)
         client.unacknowledged[record.id] = self._state.at
+        self._state.table.owe(record.id, client.peer)
         self._state.tell(client.peer, Finished(id=record.id, result=record.result))
 
     # --- greetings ------------------------------------------------------------------------------------------
@@ -216,7 +228,11 @@ class ClientDesk:
         state = self._state
         wire = bytes(message.spec)
         if not ids.is_task_id(message.id):
-            return "a task id has 32 lower-case hex digits (a UUIDv7), for an array element then .INDEX"
+            return "a task id has 32 lower-case hex digits (a UUIDv7)"
+        if ids.array_of(message.id):
+            return "an id with a dot belongs to a task of an array; submit the array"
+        if state.arrays.get(message.id) is not None:
+            return "this id belongs to an array; a new task needs a new id"
         if len(wire) > limits.SPEC_BYTES_MAX:
             return too_large(len(wire))
         try:
@@ -294,7 +310,7 @@ class ClientDesk:
         if task is None:
             if message.id in state.table.done:
                 self._with_record(client, message, lambda c, _, record: self._send_result(c, record))
-            else:
+            elif not self._arrays.on_attach_child(client, message):
                 self._past.recall(client, message, self._tell_past_result)
             return
         watcher = Watcher(message.moves, message.window, message.stdout, message.stderr)
@@ -315,6 +331,7 @@ class ClientDesk:
         client.watching.pop(message.id, None)
         if client.unacknowledged.pop(message.id, None) is not None:
             self._state.table.acknowledge(message.id, client.peer)
+        self._arrays.on_ack(client, message)
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
         state = self._state
@@ -323,7 +340,7 @@ class ClientDesk:
             self._book.cancel(task, client.peer, state.at)
         elif message.id in state.table.done:
             self._with_record(client, message, self._cancel_done)
-        else:
+        elif not self._arrays.on_cancel(client, message):
             self._reject_gone(client, message.id)
 
     def _cancel_done(self, client: Client, message: Cancel, record: TaskRecord) -> None:
@@ -355,6 +372,9 @@ class ClientDesk:
         task = state.table.live.get(task_id)
         if task is None:
             done = state.table.done.get(task_id)
+            array = state.arrays.get(task_id)
+            if array is not None:
+                return Pulse(id=task_id, state=array.state)
             known = done.record.state if done is not None and done.record is not None else None
             return Pulse(id=task_id[:80], state=known)
         newest = task.newest()

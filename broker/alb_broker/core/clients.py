@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from alb_broker.core.array import Array, Follower
 from alb_broker.core.task import Task, Watcher
 
 SILENT_S: Final = 30.0
@@ -14,7 +15,7 @@ SILENT_S: Final = 30.0
 class Client:
     """One client on the requests link."""
 
-    __slots__ = ("follower", "heard", "peer", "unacknowledged", "user", "watching")
+    __slots__ = ("follower", "following", "heard", "peer", "unacknowledged", "user", "watching")
 
     def __init__(self, peer: bytes, user: str, at: float, *, follower: str = "") -> None:
         self.peer: Final = peer
@@ -22,6 +23,7 @@ class Client:
         self.heard = at
         self.follower: Final = follower  #: Name of the standby that follows on this link; empty: a client.
         self.watching: dict[str, Task] = {}
+        self.following: dict[str, Array] = {}  #: Arrays of which it hears.
         self.unacknowledged: dict[str, float] = {}  #: Result sent at (own clock), oldest first.
 
 
@@ -51,13 +53,31 @@ class Clients:
         client.watching[task.id] = task
         task.watchers[client.peer] = watcher
 
-    def remove(self, peer: bytes) -> None:
-        """Forget a client and what it watched."""
+    def follow(self, client: Client, array: Array, *, results: bool) -> None:
+        """Tell the client of this array from now on.
+
+        Args:
+            client: The client.
+            array: The array.
+            results: And of each of its tasks that ends.
+        """
+        client.following[array.id] = array
+        known = array.followers.get(client.peer)
+        if known is None:
+            array.followers[client.peer] = Follower(results=results)
+        else:
+            known.results = known.results or results
+
+    def remove(self, peer: bytes) -> Client | None:
+        """Forget a client, what it watched and what it followed; returns it."""
         client = self.by_peer.pop(peer, None)
         if client is None:
-            return
+            return None
         for task in client.watching.values():
             task.watchers.pop(peer, None)
+        for array in client.following.values():
+            array.followers.pop(peer, None)
+        return client
 
     def silent(self, at: float) -> list[bytes]:
         """Return the clients that have not been heard for too long."""

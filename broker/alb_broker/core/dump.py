@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from alb_broker.core.state import State
+from alb_core.arrays import ArrayLine
 from alb_core.messages import WorkerLine
 from alb_core.tasks import TaskRecord, TaskState
 
@@ -40,6 +41,8 @@ class Dump(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[TaskRecord, ...]
     stories: dict[str, tuple[str, ...]]
     #: The last transitions of running tasks.
+    arrays: tuple[ArrayLine, ...]
+    #: Those that go on.
     done: int
     workers: tuple[WorkerLine, ...]
     clients: tuple[Waiting, ...]
@@ -74,6 +77,7 @@ def dump(state: State, why: str) -> bytes:
         queue=tuple(task.record() for task in live if task.state is TaskState.QUEUED),
         running=tuple(task.record() for task in live if task.state is TaskState.RUNNING),
         stories={task.id: task.story for task in live if task.state is TaskState.RUNNING},
+        arrays=tuple(array.line() for array in state.arrays.going.values()),
         done=len(state.table.done),
         workers=tuple(worker.line() for worker in state.workers),
         clients=tuple(

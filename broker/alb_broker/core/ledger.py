@@ -19,7 +19,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -31,6 +31,8 @@ OPERATION_OVERHEAD_BYTES: Final = 64
 #: What a path-less operation costs on ZooKeeper's wire, rounded up.
 
 
+FOLDED_OPERATIONS: Final = 3
+#: What is folded takes about so many operations.
 RETENTION_SHARE: Final = 400
 #: Of a batch's operations, kept for deletions while others queue up: barriers wait for deletions too.
 
@@ -43,6 +45,20 @@ class Lane(enum.IntEnum):
     RETENTION = 2  #: Deletions.
 
 
+class Folded(Protocol):
+    """Something whose nodes many groups of a batch change, and that are written once a batch."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About what that adds to a batch."""
+
+    def fold(self, changes: Sequence[Any]) -> list[zk.Operation]:
+        """Return the writes that these changes, of all groups of the batch, make together."""
+
+    def settle(self) -> None:
+        """What was folded last is in ZooKeeper."""
+
+
 class Group(msgspec.Struct, eq=False, gc=False):
     """The writes of one event, never split across transactions, and what they release."""
 
@@ -52,6 +68,9 @@ class Group(msgspec.Struct, eq=False, gc=False):
     operations: tuple[zk.Operation, ...]
     releases: tuple[Action, ...]
     size_bytes: int
+    folded: Folded | None = None
+    changes: tuple[Any, ...] = ()
+    #: What it changes of that.
 
 
 class Batch(msgspec.Struct, eq=False):
@@ -117,13 +136,14 @@ class Ledger:
 
     # --- taking in ------------------------------------------------------------------------------------------
 
-    def write(
+    def write(  # noqa: PLR0913, PLR0917 (what a group is made of)
         self,
         lane: Lane,
         key: str,
         operations: tuple[zk.Operation, ...],
         releases: tuple[Action, ...] = (),
         user: str = "",
+        folded: tuple[Folded, tuple[Any, ...]] | None = None,
     ) -> None:
         """Queue the writes of one event, and what may be done once they are in the table.
 
@@ -133,9 +153,12 @@ class Ledger:
             operations: Never split across transactions.
             releases: Actions to return when the transaction is applied.
             user: Who submits, for the round robin of the submissions lane.
+            folded: What many events change, and the changes of this one.
         """
         self._seq += 1
         group = Group(self._seq, key, operations, releases, _size(operations))
+        if folded is not None:
+            group.folded, group.changes = folded
         waiting = self._waiting.get(key)
         if waiting is None:
             queue = self._queue(lane, user)
@@ -206,6 +229,7 @@ class Ledger:
         operations = (
             *self._fence_operations(),
             zk.SetData(znodes.COMMIT, commit, self._chain_version()),
+            *_fold(groups),  # first: some of the other writes make children of these nodes
             *_merge(groups),
         )
         self.batch = Batch(number, token, groups, operations)
@@ -318,6 +342,8 @@ class Ledger:
         released: list[Action] = []
         for group in self.batch.groups:
             released.extend(group.releases)
+        for folded in _folded(self.batch.groups):
+            folded.settle()
         self.batch = None
         self.flight = Flight.NONE
         self._release_barriers(released)
@@ -369,12 +395,13 @@ class Ledger:
 class _Room:
     """What is left of a batch's bounds."""
 
-    __slots__ = ("_bytes", "_fresh", "_kept_back", "_operations")
+    __slots__ = ("_bytes", "_folded", "_fresh", "_kept_back", "_operations")
 
     def __init__(self) -> None:
         self._operations = limits.BATCH_OPERATIONS_MAX
         self._bytes = limits.BATCH_BYTES_MAX
         self._kept_back = 0
+        self._folded: set[int] = set()  #: What is written already, whatever else changes it.
         self._fresh = True
 
     def keep_back(self, operations: int) -> None:
@@ -389,12 +416,18 @@ class _Room:
 
     def admits(self, group: Group) -> bool:
         """Take the group's size off, or tell that it does not fit. An empty batch admits any group."""
-        full = len(group.operations) > self._operations or group.size_bytes > self._bytes
+        operations, size = len(group.operations), group.size_bytes
+        folded = group.folded
+        if folded is not None and id(folded) not in self._folded:
+            operations, size = operations + FOLDED_OPERATIONS, size + folded.size_bytes
+        full = operations > self._operations or size > self._bytes
         if full and not self._fresh:
             return False
         self._fresh = False
-        self._operations -= len(group.operations)
-        self._bytes -= group.size_bytes
+        self._operations -= operations
+        self._bytes -= size
+        if folded is not None:
+            self._folded.add(id(folded))
         return True
 
 
@@ -405,6 +438,19 @@ def _size(operations: Sequence[zk.Operation]) -> int:
         if isinstance(operation, (zk.Create, zk.SetData)):
             size += len(operation.data)
     return size
+
+
+def _folded(groups: list[Group]) -> dict[Folded, list[Any]]:
+    """Return what these groups change together, each with its changes in their order."""
+    found: dict[Folded, list[Any]] = {}
+    for group in groups:
+        if group.folded is not None:
+            found.setdefault(group.folded, []).extend(group.changes)
+    return found
+
+
+def _fold(groups: list[Group]) -> list[zk.Operation]:
+    return [write for folded, changes in _folded(groups).items() for write in folded.fold(changes)]
 
 
 def _merge(groups: list[Group]) -> list[zk.Operation]:

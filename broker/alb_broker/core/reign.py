@@ -16,6 +16,7 @@ from typing import Final
 from alb_broker.core import events
 from alb_broker.core.actions import (
     Action,
+    ArrayOpened,
     IncrementsMarked,
     ResumeWanted,
     SendToClient,
@@ -26,6 +27,7 @@ from alb_broker.core.actions import (
 )
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
+from alb_broker.core.array_office import ArrayOffice
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
@@ -103,6 +105,7 @@ class Reign:
         self._limits: Final = LimitsDesk(state)
         self._works: Final = Works(state)
         self._starts: Final = StartDesk(state, self._book, Fates(state))
+        self._arrays: Final = ArrayOffice(state, self._book)
         self._clients: Final = ClientDesk(
             state,
             self._book,
@@ -113,6 +116,7 @@ class Reign:
             Past(state),
             self._works,
             self._starts,
+            self._arrays.desk,
         )
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
@@ -139,6 +143,7 @@ class Reign:
         self._read_config()
         self.state.store.begin()
         self._takeover.start()
+        self._arrays.load()
         return self.state.take_out()
 
     def handle(self, event: BrokerEvent) -> list[Action]:
@@ -177,8 +182,8 @@ class Reign:
             case zk.NodesRead():
                 self._on_nodes(event)
             case zk.ChildrenListed():
-                if not self._takeover.on_children(event):
-                    self._workers.on_children(event)
+                desks = (self._takeover, self._arrays, self._workers)
+                any(desk.on_children(event) for desk in desks)  # the one that asked takes it
                 self._open_if_loaded()
             case zk.NodeChanged():
                 self._workers.on_node_changed(event.path)
@@ -247,9 +252,10 @@ class Reign:
             self.state.drop(self.phase.value, message=type(event.message).__name__)
 
     def _open_if_loaded(self) -> None:
-        if self.phase is not Phase.LOADING or not self._takeover.complete:
+        if self.phase is not Phase.LOADING or not (self._takeover.complete and self._arrays.loaded):
             return
         self.phase = Phase.LEADING
+        self._arrays.open()
         self._workers.adopt_table()
         self.state.note(
             "leader_ready",
@@ -277,7 +283,9 @@ class Reign:
         if self.phase is Phase.LEADING:
             self._starts.end_turn()
         if self.phase is Phase.LEADING and self._config_known:
+            self._arrays.make_tasks()
             self._place()
+        self._arrays.desk.end_turn()
         self._archive.end_turn()
         self._inflow.end_turn()
         if self.phase is not Phase.OVER and self._suspended_at is None and self.state.ledger.wants_commit():
@@ -311,9 +319,11 @@ class Reign:
         self._ask_for_doubtful()
         if self.phase is Phase.LOADING:
             self._takeover.tick()
+            self._arrays.tick_loading()
         elif self.phase is Phase.LEADING:
             self._takeover.tick()
             self._takeover.recollect()
+            self._arrays.tick()
             self._clients.tick()
             self._answers.tick()
             self._works.tick()
@@ -380,9 +390,11 @@ class Reign:
         ledger = self.state.ledger
         for action in released:
             if type(action) is TaskKept:
-                self.state.table.keep(action.task)
+                self.state.table.on_kept(action.task)
             elif type(action) is TaskSettled:
                 self._starts.on_settled(action.task)
+            elif type(action) is ArrayOpened:
+                self.state.arrays.on_opened(action.array)
             elif type(action) is IncrementsMarked:
                 self._inflow.on_marked(action)
             elif type(action) is ResumeWanted:
@@ -402,6 +414,7 @@ class Reign:
             self._end("its /leader node was deleted by somebody else")
             return
         self._repair.read_again(group.key)
+        self.state.arrays.on_failure(group)
         self._config_stale = self._config_stale or group.key in CONFIG
         for action in group.releases:
             self._tell_refused(action, group.key, failure.error)
@@ -415,14 +428,15 @@ class Reign:
             if isinstance(asked, Done):
                 self.state.tell(action.peer, Error(code="error", why=why, seq=asked.seq))
             else:
-                self.state.tell(action.peer, Rejected(id=key, code="error", why=why))
+                name = key.removeprefix(f"{znodes.ARRAYS}/")
+                self.state.tell(action.peer, Rejected(id=name, code="error", why=why))
 
     def _on_nodes(self, event: zk.NodesRead) -> None:
         if event.token == self._commit_read:
             self._on_commit_read(event)
         elif event.token == self._config_read:
             self._on_config_read(event)
-        elif self._takeover.on_nodes(event):
+        elif self._takeover.on_nodes(event) or self._arrays.on_nodes(event):
             self._open_if_loaded()
         else:
             desks = (self._workers, self._clients, self._repair)

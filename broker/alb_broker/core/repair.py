@@ -64,12 +64,16 @@ class Repair:
             path = znodes.task_path(task_id)
             self._state.set_aside(path, "writes to it are refused again and again; look at it with zkCli")
             live = None
+        arrays = self._state.arrays
         if done is not None and done.result is not None:
             self._state.table.finish(DoneTask(task_id, done.result.finished, done))
             self._state.table.keep(task_id)
+            self._state.table.free(task_id)
+            arrays.on_vanished(task_id, done.result, "")
         elif live is not None and consistent(live):
             self._know(live)
         else:
+            arrays.on_vanished(task_id, None, "its nodes were deleted by somebody else")
             self._tell_gone(task_id)
         self._state.note(
             "task_repaired", Level.WARNING, task=task_id, live=live is not None, done=done is not None
@@ -99,6 +103,7 @@ class Repair:
         task = Task(record, len(znodes.encode(record)))
         state.table.add(task)
         state.holds.know(task)
+        state.arrays.readopt(task)
         if task.state is not TaskState.RUNNING:
             state.line_up(task)
         for attempt in task.live():

@@ -35,7 +35,9 @@ class Retention:
         now = self._state.now()
         while table.acknowledged and budget:
             done = table.done.get(table.acknowledged[0])
-            if done is not None:
+            if done is not None and done.owed is not None:
+                done.acknowledged = False  # somebody asked for it since: it comes again when he has it
+            elif done is not None:
                 if not (self._kept_elsewhere(done) and self._due(done, now)):
                     break
                 self._remove(done)

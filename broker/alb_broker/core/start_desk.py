@@ -66,7 +66,7 @@ class StartDesk:
     def __init__(self, state: State, book: Book, fates: Fates) -> None:
         self._state: Final = state
         self._book: Final = book
-        self._fates: Final = fates
+        self.fates: Final = fates
         self.holders: Final[list[Holder]] = []
 
     # --- new tasks ------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class StartDesk:
 
     def awaits_unknown(self, start: Start) -> bool:
         """Tell whether a new task would wait for one that may not have been submitted yet."""
-        return any(self._fates.of(each.task) in (Fate.UNKNOWN, Fate.NONE) for each in start.dependencies)
+        return any(self.fates.of(each.task) in (Fate.UNKNOWN, Fate.NONE) for each in start.dependencies)
 
     def _circle(self, task_id: str, dependencies: Sequence[Dependency]) -> str:
         """Return why a task would wait for itself, if so: only one that is waited for already can."""
@@ -121,7 +121,7 @@ class StartDesk:
     def end_turn(self) -> None:
         """Look at those for whom something moved, a bounded number."""
         holds, live = self._state.holds, self._state.table.live
-        self._fates.end_turn()
+        self.fates.end_turn()
         holds.ring(self._state.now())
         for _ in range(min(LOOKS_MAX, len(holds.woken))):
             task_id = next(iter(holds.woken))
@@ -141,7 +141,7 @@ class StartDesk:
 
     def tick(self) -> None:
         """Look on at what nobody could tell."""
-        self._fates.tick()
+        self.fates.tick()
 
     def _look(self, task: Task) -> None:
         judged = self._judge(task)
@@ -172,7 +172,7 @@ class StartDesk:
         for place, dependency in enumerate(start.dependencies):
             if place in met:
                 continue
-            fate = self._fates.of(dependency.task)
+            fate = self.fates.of(dependency.task)
             came_true = is_met(dependency, fate)
             if came_true is None and fate is Fate.UNKNOWN:
                 given_up = max(task.submitted, state.clock.claimed) + state.config.holding_s

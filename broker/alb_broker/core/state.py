@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from alb_broker.core.actions import Action, SendToClient, SendToWorker
+from alb_broker.core.arrays import Arrays
 from alb_broker.core.clients import Clients
 from alb_broker.core.holds import Holds
 from alb_broker.core.ledger import Ledger
@@ -105,6 +106,7 @@ class State:
             done_kept_max=config.done_kept_max,
             archives=bool(config.store),
         )
+        self.arrays: Final = Arrays(self)
         self.store: Final = StoreDesk(self, enabled=bool(config.store))
         self.queue: Final = Queue(self.store.holds_back)
         self.holds: Final = Holds()

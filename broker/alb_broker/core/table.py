@@ -11,6 +11,7 @@ from typing import Final
 
 from alb_broker.core.inventory import Inventory
 from alb_broker.core.task import Task
+from alb_core import ids
 from alb_core.tasks import Result, TaskRecord, TaskState
 
 BUSY_DELAY_S: Final = 1.0
@@ -21,7 +22,7 @@ DONE_SLACK: Final = 1000
 class DoneTask:
     """A finished task that is still in ``/done``."""
 
-    __slots__ = ("acknowledged", "archived", "finished", "id", "record", "submitter")
+    __slots__ = ("acknowledged", "archived", "finished", "id", "owed", "record", "submitter")
 
     def __init__(
         self, task_id: str, finished: float, record: TaskRecord | None, submitter: bytes = b""
@@ -32,6 +33,7 @@ class DoneTask:
         self.submitter = submitter  #: The only client that submitted it; empty: unknown, or several.
         self.acknowledged = False  #: A client has the result; not persisted.
         self.archived = False  #: The results store has it; not persisted.
+        self.owed: set[bytes] | None = None  #: Of a task of an array: followers that do not have the result.
 
     def know(self, record: TaskRecord, result: Result) -> None:
         """Keep the record that was read, and with it the true time of its end."""
@@ -81,6 +83,7 @@ class Table:
         self._pending_bytes_max: Final = pending_bytes_max
         self._done_kept_max: Final = done_kept_max
         self._pending_bytes = 0
+        self.children = 0  #: Live tasks that belong to arrays: admitted with them, they take nobody's room.
         self._pending: dict[str, _Pending] = {}  #: By user, of those who have live tasks.
 
     @property
@@ -93,11 +96,22 @@ class Table:
         if self.archives:
             self.kept.append(task_id)
 
+    def on_kept(self, task_id: str) -> None:
+        """A finished task's result is in ZooKeeper for sure, and it was this leader who wrote it."""
+        self.keep(task_id)
+        self.free(task_id)
+
+    def free(self, task_id: str) -> None:
+        """The result of a task of an array is in ZooKeeper for sure: it may go, unless it is waited for."""
+        done = self.done.get(task_id) if ids.array_of(task_id) else None
+        if done is not None and done.owed is None:
+            self.let_go(done)
+
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add a task: never beyond the room that is left for the others."""
         waiting = len(self.done) - len(self.acknowledged)  # results that wait for their clients
         held = max(0, max(waiting, self.unarchived) - self._done_kept_max)
-        room = self._pending_max - len(self.live) - held
+        room = self._pending_max - (len(self.live) - self.children) - held
         bytes_left = self._pending_bytes_max - self._pending_bytes
         pending = self._pending.get(user, _NOTHING)
         return pending.tasks < room and pending.bytes < bytes_left and size_bytes <= bytes_left
@@ -106,15 +120,29 @@ class Table:
         """Know a live task."""
         self.live[task.id] = task
         self.counts[task.state] += 1
+        if task.array:
+            self.children += 1
+        else:
+            self._count(task)
+        self.files.add(task.spec.luggage)
+        if task.spec.checkpoints and task.attempts:
+            self.files.sought[task.id] = None
+
+    def _count(self, task: Task) -> None:
         self._pending_bytes += task.size_bytes
         pending = self._pending.get(task.user)
         if pending is None:
             pending = self._pending[task.user] = _Pending()
         pending.tasks += 1
         pending.bytes += task.size_bytes
-        self.files.add(task.spec.luggage)
-        if task.spec.checkpoints and task.attempts:
-            self.files.sought[task.id] = None
+
+    def _uncount(self, task: Task) -> None:
+        self._pending_bytes -= task.size_bytes
+        pending = self._pending[task.user]
+        pending.tasks -= 1
+        pending.bytes -= task.size_bytes
+        if not pending.tasks:
+            del self._pending[task.user]
 
     def moved(self, task: Task, before: TaskState) -> None:
         """A live task changed its state."""
@@ -127,14 +155,12 @@ class Table:
         if self.live.pop(task.id, None) is None:
             return
         self.counts[task.state] -= 1
-        self._pending_bytes -= task.size_bytes
-        pending = self._pending[task.user]
+        if task.array:
+            self.children -= 1
+        else:
+            self._uncount(task)
         self.files.remove(task.spec.luggage)
         self.files.forget(task.id)
-        pending.tasks -= 1
-        pending.bytes -= task.size_bytes
-        if not pending.tasks:
-            del self._pending[task.user]
 
     def finish(self, done: DoneTask) -> None:
         """Know a finished task."""
@@ -154,11 +180,32 @@ class Table:
 
         It counts if this client is known to be the only one that submitted the task: anybody else may be
         waiting for the answer to a submission of the same id, and would run it again if it were forgotten.
+        Nobody submits a task of an array: there it counts when no follower waits for it any more.
         """
         done = self.done.get(task_id)
-        if done is not None and not done.acknowledged and done.submitter == peer:
+        if done is None:
+            return
+        if done.owed is not None:
+            done.owed.discard(peer)
+            if not done.owed:
+                done.owed = None
+                self.let_go(done)
+        elif done.submitter == peer:
+            self.let_go(done)
+
+    def let_go(self, done: DoneTask) -> None:
+        """Nobody needs a finished task in the table any more."""
+        if not done.acknowledged:
             done.acknowledged = True
-            self.acknowledged.append(task_id)
+            self.acknowledged.append(done.id)
+
+    def owe(self, task_id: str, peer: bytes) -> None:
+        """A follower waits for the result of a task of an array, which stays until it has it."""
+        done = self.done.get(task_id)
+        if done is not None and ids.array_of(task_id):
+            if done.owed is None:
+                done.owed = set()
+            done.owed.add(peer)
 
     def share(self, user: str) -> float:
         """Return the processors that a user's attempts hold."""

@@ -26,7 +26,7 @@ from alb_broker.core.steps import (
     Step,
     WorkerLost,
 )
-from alb_core import codec
+from alb_core import codec, ids
 from alb_core.errors import InvalidTransition
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId
@@ -51,6 +51,7 @@ class Task:
     __slots__ = (
         "_moves",
         "_spec_wire",
+        "array",
         "attempts",
         "cancel",
         "crashes",
@@ -79,6 +80,7 @@ class Task:
 
     def __init__(self, record: TaskRecord, size_bytes: int, spec_wire: bytes = b"") -> None:
         self.id: Final = record.id
+        self.array: Final = ids.array_of(record.id)  #: That it belongs to; empty: none.
         self.user: Final = record.user
         self.digest: Final = record.digest
         self.spec: Final[TaskSpec] = record.spec

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 import msgspec
 
+from alb.api.array import ArrayFuture, ArrayTask, strides_of
+from alb.api.arrays import Arrays
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
 from alb.api.options import Command, TaskOptions, make_spec
 from alb.api.packing import PACKED, pack
-from alb.api.questions import Questions
 from alb.api.result import TaskResult
 from alb.api.stored import bounded, checked
 from alb.api.stream import TaskStream
@@ -31,6 +32,7 @@ from alb.core.events import Query
 from alb.shell.engine import Engine
 from alb.shell.glance import look, look_for_worker
 from alb_core import codec, config
+from alb_core.arrays import Stride
 from alb_core.errors import AlbError, InvalidTask
 from alb_core.io.clock import monotonic, new_id
 from alb_core.limits import WORKS_MAX
@@ -39,7 +41,7 @@ from alb_core.messages import (
     ToClient,
     WorksPage,
 )
-from alb_core.spec import check_spec
+from alb_core.spec import Start, check_spec
 from alb_core.tasks import Result
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
@@ -58,7 +60,7 @@ MAP_WINDOW: Final = 1000
 Page = TypeVar("Page")
 
 
-class Client(Questions):
+class Client(Arrays):
     """A connection to a cluster, whichever broker leads it.
 
     It finds the leader through ZooKeeper, and a new one when that is gone; tasks under way are carried along.
@@ -151,6 +153,19 @@ class Client(Questions):
             return self._submit_missing([task], output=output, moves=moves)[0]
         return self._submit(task, output=output, moves=moves)
 
+    def retry(self, task_id: str) -> TaskFuture:
+        """Run a task again: a new one with the same specification. Of an array, see `retry_array`.
+
+        What it waited for to begin is not waited for again.
+
+        Raises:
+            TaskGone: Neither the table nor the results store holds the task.
+            CoordinationError: Nobody answered in time.
+        """
+        spec = msgspec.structs.replace(self.task(task_id).spec, start=Start())
+        again = Prepared(new_id(), spec, codec.encode_spec(spec))
+        return self._submit(again, output=True, moves=True)
+
     def stream(
         self,
         command: Command,
@@ -184,8 +199,9 @@ class Client(Questions):
 
     def map(
         self,
-        commands: Iterable[Command],
+        commands: Iterable[Command] | str,
         *,
+        inputs: Iterable[str] | None = None,
         window: int = MAP_WINDOW,
         incremental: bool = False,
         **options: Unpack[TaskOptions],
@@ -193,11 +209,25 @@ class Client(Questions):
         """Run many commands; yields their results in the order of the commands.
 
         Args:
-            commands: May be endless: it is read as results are taken.
+            commands: May be endless: it is read as results are taken. With `inputs`, one command.
+            inputs: Run it for each of these, as one array (see `array`): ``map("gzip {}", inputs=files)``.
             window: How many are under way at once.
-            incremental: As in `submit`; a question is asked for many commands at once.
+            incremental: As in `submit`; a question is asked for many commands at once. Not with `inputs`.
             **options: See `TaskOptions`.
+
+        Raises:
+            TaskError: A task has no outcome of its own (cancelled, lost, rejected).
         """
+        if inputs is not None:
+            if incremental or not isinstance(commands, str):
+                raise InvalidTask("", "with inputs, map takes one command as a text, and nothing incremental")
+            array = self.array(commands, inputs=inputs, at_once=window, ordered=True, **options)
+            return map(ArrayTask.result, array)
+        return self._map(commands, window, options, incremental=incremental)
+
+    def _map(
+        self, commands: Iterable[Command], window: int, options: TaskOptions, *, incremental: bool
+    ) -> Iterator[TaskResult]:
         under_way: deque[TaskFuture] = deque()
         source = iter(commands)
         at_once = min(max(window, 1), WORKS_MAX) if incremental else 1
@@ -243,7 +273,7 @@ class Client(Questions):
         Returns:
             Its future; raises TaskGone where neither the table nor the results store holds the task.
         """
-        future = TaskFuture(task_id, self._cancel, self._capture_bytes, self._bring)
+        future = self._make_future(task_id)
         self._desk.expect(future)
         self._engine.post(events.AttachRequested(at=monotonic(), id=checked(task_id), output=output))
         return future
@@ -267,24 +297,32 @@ class Client(Questions):
         )
         return future
 
-    def detach(self, future: TaskFuture) -> None:
-        """Stop to follow a task. It goes on; the future never ends, and a stream yields only what is here."""
+    def detach(self, future: TaskFuture | ArrayFuture) -> None:
+        """Stop to follow a task or an array.
+
+        It goes on; the future never ends, and a stream yields only what is here.
+        """
         self._desk.forget(future.id)
         if isinstance(future, TaskStream):
             future.stop()
         self._engine.post(events.TaskAbandoned(at=monotonic(), id=future.id))
 
-    def cancel(self, task_id: str) -> None:
-        """End a task, wherever it is. Returns once that is durable; a task that had ended stays as it is.
+    def cancel(self, task_id: str, indexes: str | Sequence[int] | None = None) -> None:
+        """End a task or an array, wherever it is. Returns once that is durable; what had ended stays so.
+
+        Args:
+            task_id: The task, or the array.
+            indexes: Of an array only these: ``5-10,20``, or numbers; None: all.
 
         Raises:
             TaskGone: The table does not hold the task.
+            InvalidTask: These are no indexes of it.
             CoordinationError: Nobody answered in time.
         """
-        self._wait(*self._start_cancel(task_id))
+        self._wait(*self._start_cancel(task_id, strides_of(indexes)))
 
     def start_cancel(self, task_id: str) -> Future[ToClient]:
-        """Begin to end a task; the future is done once that is durable, or fails as `cancel` does."""
+        """Begin to end a task or an array; the future is done once that is durable, or fails as `cancel`."""
         return self._start_cancel(task_id)[1]
 
     def explain_silence(self, waited_s: float) -> AlbError:
@@ -329,9 +367,18 @@ class Client(Questions):
 
     # --- inside -------------------------------------------------------------------------------------------
 
+    def _expect_array(self, future: ArrayFuture) -> None:
+        self._desk.expect_array(future)
+
+    def _make_future(self, task_id: str) -> TaskFuture:
+        return TaskFuture(task_id, self._cancel, self._capture_bytes, self._bring)
+
+    def _post(self, event: events.ClientEvent) -> None:
+        self._engine.post(event)
+
     def _submit(self, task: Prepared, *, output: bool, moves: bool) -> TaskFuture:
         self._ship(task)
-        future = TaskFuture(task.id, self._cancel, self._capture_bytes, self._bring)
+        future = self._make_future(task.id)
         self._desk.expect(future)
         self._engine.post(
             events.SubmitRequested(at=monotonic(), id=task.id, spec=task.wire, output=output, moves=moves)
@@ -385,13 +432,13 @@ class Client(Questions):
     def _bring(self, record: Result, directory: str | os.PathLike[str]) -> list[Path]:
         return self._files().bring(record.returned, Path(directory))
 
-    def _start_cancel(self, task_id: str) -> tuple[int, Future[ToClient]]:
+    def _start_cancel(self, task_id: str, strides: tuple[Stride, ...] = ()) -> tuple[int, Future[ToClient]]:
         token, future = self._desk.expect_answer()
-        self._engine.post(events.CancelRequested(at=monotonic(), token=token, id=checked(task_id)))
+        self._post(events.CancelRequested(at=monotonic(), token=token, id=checked(task_id), strides=strides))
         return token, future
 
-    def _cancel(self, task_id: str) -> None:
-        self._engine.post(events.CancelRequested(at=monotonic(), token=0, id=task_id))
+    def _cancel(self, task_id: str, strides: tuple[Stride, ...] = ()) -> None:
+        self._post(events.CancelRequested(at=monotonic(), token=0, id=task_id, strides=strides))
 
     def _ask(self, query: Query, page: type[Page], timeout: float | None = None) -> Page:
         token, future = self._desk.expect_answer()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from itertools import count
 
+from alb.api.array import ArrayFuture
 from alb.api.future import TaskFuture
 from alb.api.result import TaskResult, describe
 from alb.core import actions, notices
@@ -36,6 +37,7 @@ class Desk:
         self._lock = threading.Lock()
         #: Held while the books change hands at the end; a single dict operation needs no lock.
         self._futures: dict[str, TaskFuture] = {}
+        self._arrays: dict[str, ArrayFuture] = {}
         self._answers: dict[int, Future[ToClient]] = {}
         self._tokens = count(1)
         self._trouble: notices.AnyNotice | None = None
@@ -54,16 +56,28 @@ class Desk:
         with self._lock:
             if self._ended is not None:
                 raise self._ended
+            array = self._arrays.get(future.id.partition(".")[0])
+            if array is not None and array.wants_results:
+                raise ValueError(f"task {future.id} is one of an array whose results this client takes")
             if self._futures.setdefault(future.id, future) is not future:
                 raise ValueError(f"task {future.id} is under way in this client already")
+
+    def expect_array(self, future: ArrayFuture) -> None:
+        """Deliver to this future what concerns its array; raises as `expect`."""
+        with self._lock:
+            if self._ended is not None:
+                raise self._ended
+            if self._arrays.setdefault(future.id, future) is not future:
+                raise ValueError(f"array {future.id} is under way in this client already")
 
     def future(self, task_id: str) -> TaskFuture | None:
         """Return the future of a task that is under way in this client."""
         return self._futures.get(task_id)
 
     def forget(self, task_id: str) -> None:
-        """Deliver nothing of this task any more."""
+        """Deliver nothing of this task, or array, any more."""
         self._futures.pop(task_id, None)
+        self._arrays.pop(task_id, None)
 
     def expect_answer(self) -> tuple[int, Future[ToClient]]:
         """Return a token for a request, and the future of its answer; raises ClientClosed."""
@@ -103,30 +117,52 @@ class Desk:
     def on_settle(self, action: actions.Settle) -> None:
         """Complete a future with its result."""
         future = self._futures.pop(action.id, None)
-        if future is None:
+        if future is not None:
+            complete(future, action)
             return
-        record = future.record = action.result
-        future.missing = action.missing
-        if record.state is TaskState.CANCELLED:
-            future.set_exception(TaskCancelled(action.id, describe(record)))
-        elif record.state is TaskState.LOST:
-            future.set_exception(TaskLost(action.id, describe(record)))
-        else:
-            future.set_result(
-                TaskResult(id=action.id, record=record, captured=future.captured(), missing=action.missing)
-            )
+        array = self._array_of(action.id)
+        if array is not None:
+            child = array.child(action.id)
+            complete(child, action)
+            array.add(child)
 
     def on_fail(self, action: actions.FailTask) -> None:
         """Complete a future with an error."""
-        future = self._futures.pop(action.id, None)
-        if future is not None:
-            future.set_exception(TASK_ERRORS.get(action.code, TaskError)(action.id, action.why))
+        error = TASK_ERRORS.get(action.code, TaskError)(action.id, action.why)
+        for futures in (self._futures, self._arrays):
+            future = futures.pop(action.id, None)
+            if future is not None:
+                future.set_exception(error)
 
     def on_output(self, action: actions.DeliverOutput) -> None:
         """Hand output to its future."""
         future = self._futures.get(action.id)
         if future is not None:
             future.receive(action)
+            return
+        array = self._array_of(action.id)
+        if array is not None:
+            array.child(action.id).receive(action)
+
+    def _array_of(self, task_id: str) -> ArrayFuture | None:
+        array, dot, _ = task_id.partition(".")
+        return self._arrays.get(array) if dot else None
+
+    def on_array(self, action: actions.ArrayAction) -> None:
+        """Hand on what an array's future is told."""
+        match action:
+            case actions.TellArray(line=line):
+                array = self._arrays.get(line.id)
+                if array is not None:
+                    array.on_line(line)
+            case actions.SettleArray(line=line):
+                array = self._arrays.pop(line.id, None)
+                if array is not None:
+                    array.settle(line)
+            case _:
+                array = self._arrays.get(action.id)
+                if array is not None:
+                    array.on_action(action)
 
     def on_answer(self, action: actions.AnswerQuery) -> None:
         """Complete the future of a request."""
@@ -160,10 +196,26 @@ class Desk:
         text = "the client was closed" if error is None else f"the client's thread ended: {error!r}"
         with self._lock:
             self._ended = ClientClosed(f"{text}; tasks under way go on in the cluster, attach to them by id")
-            futures, answers = list(self._futures.values()), list(self._answers.values())
+            futures: list[TaskFuture | ArrayFuture] = [*self._futures.values(), *self._arrays.values()]
+            answers = list(self._answers.values())
             self._futures.clear()
+            self._arrays.clear()
             self._answers.clear()
         for future in futures:
             future.set_exception(self._ended)
         for answer in answers:
             answer.set_exception(self._ended)
+
+
+def complete(future: TaskFuture, action: actions.Settle) -> None:
+    """End a future with its task's result."""
+    record = future.record = action.result
+    future.missing = action.missing
+    if record.state is TaskState.CANCELLED:
+        future.set_exception(TaskCancelled(action.id, describe(record)))
+    elif record.state is TaskState.LOST:
+        future.set_exception(TaskLost(action.id, describe(record)))
+    else:
+        future.set_result(
+            TaskResult(id=action.id, record=record, captured=future.captured(), missing=action.missing)
+        )

@@ -7,14 +7,19 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from alb.api.stored import StoredData, checked
+from alb_core.arrays import ArrayLine
 from alb_core.bounds import LimitsNode
 from alb_core.messages import (
+    ArrayPage,
+    ArraysPage,
     ClusterPage,
     Done,
     DrainWorkers,
     DumpPage,
     HistoryPage,
     HoldTasks,
+    QueryArray,
+    QueryArrays,
     QueryCluster,
     QueryDump,
     QueryHistory,
@@ -75,6 +80,47 @@ class Questions(StoredData):
     def task_page(self, task_id: str) -> TaskPage:
         """Return what `task` does, and where it comes from."""
         return self._ask(QueryTask(seq=0, id=checked(task_id)), TaskPage)
+
+    def arrays(self, *, prefix: str = "", user: str = "") -> Iterator[ArrayLine]:
+        """List arrays, in the order of their making.
+
+        Args:
+            prefix: Only those whose id begins so.
+            user: Only this user's.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        cursor = ""
+        while True:
+            page = self._ask(QueryArrays(seq=0, prefix=prefix, user=user, cursor=cursor), ArraysPage)
+            yield from page.arrays
+            cursor = page.cursor
+            if not cursor:
+                return
+
+    def array_pages(self, array_id: str, *, inputs: bool = False) -> Iterator[ArrayPage]:
+        """Read how the tasks of an array ended, page by page, in the order of their positions.
+
+        Args:
+            array_id: The array.
+            inputs: Also the inputs of each page's positions.
+
+        Raises:
+            TaskGone: The table does not hold the array.
+            CoordinationError: Nobody answered in time.
+        """
+        after = 0
+        while True:
+            page = self._ask(QueryArray(seq=0, id=checked(array_id), after=after, inputs=inputs), ArrayPage)
+            yield page
+            if page.until >= page.array.total or page.until <= after:
+                return
+            after = page.until
+
+    def array_line(self, array_id: str) -> ArrayLine:
+        """Return how an array is; raises as `array_pages`."""
+        return next(self.array_pages(array_id)).array
 
     def workers(self, names: Sequence[str] = ()) -> tuple[WorkerLine, ...]:
         """Return the workers that the leader knows: all, or those of these names."""

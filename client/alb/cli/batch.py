@@ -1,4 +1,4 @@
-"""``alb submit --each-line``: one task for each line of a file, many under way at once, and a summary.
+"""``alb submit --each-line --incremental``: a task for each line of a file that has no good result yet.
 
 Output comes in one piece when its task has ended, in the order of ending. A reader thread takes lines only as
 fast as tasks end: the file may be endless.
@@ -6,7 +6,6 @@ fast as tasks end: the file may be endless.
 
 from __future__ import annotations
 
-import shlex
 import signal
 import threading
 import time
@@ -21,6 +20,7 @@ from alb.cli.attendance import BROKEN_PIPE_STATUS, POLL_S, SECOND_INTERRUPT_S, P
 from alb.cli.forms import EarlierForm, LineForm, result_form
 from alb.cli.returns import bring_back
 from alb.core.notices import AnyNotice, TaskPlaced
+from alb_core.arrays import command_for
 from alb_core.errors import CoordinationError, InvalidTask, TaskError, TransferError
 from alb_core.limits import WORKS_MAX
 from alb_core.messages import StreamName
@@ -42,7 +42,6 @@ ASKING_S: Final = 60.0
 #: So long it is asked which lines have a good result, while nobody answers.
 FAILED_STATUS: Final = 125
 INTERRUPTED_STATUS: Final = 130
-PLACE_OF_LINE: Final = "{}"
 NO_STORE: Final = "the cluster has no results store: finished tasks count only while they are in its table"
 
 
@@ -85,24 +84,19 @@ News: TypeAlias = Line | Unreadable | Accepted | Job | None
 #: None: there are no more lines.
 
 
-def command_of(template: Sequence[str], text: str, *, words: bool = False) -> Command:
+def command_of(template: Sequence[str], line: Line, *, words: bool = False) -> Command:
     """Return what a line makes of a command.
 
     Args:
         template: The command: words of a program, one word for a shell, or nothing: each line is a command.
-            ``{}`` becomes the line; where there is none, the line comes last. A shell gets it quoted.
-        text: The line, without its end.
+            See `command_for`; the index is the line's number.
+        line: The line.
         words: There is no shell: the template is the arguments of a program, however many.
     """
-    if not words and not template:
-        return text
-    if not words and len(template) == 1:
-        quoted = shlex.quote(text)
-        whole = template[0]
-        return whole.replace(PLACE_OF_LINE, quoted) if PLACE_OF_LINE in whole else f"{whole} {quoted}"
-    if any(PLACE_OF_LINE in word for word in template):
-        return tuple(word.replace(PLACE_OF_LINE, text) for word in template)
-    return (*template, text)
+    if not template and not words:
+        return line.text
+    command = template[0] if len(template) == 1 and not words else tuple(template)
+    return command_for(command, line.number, line.text)
 
 
 class Batch:
@@ -111,7 +105,6 @@ class Batch:
     Args:
         template: See `command_of`.
         options: How each is to be run.
-        incremental: Leave out lines that have a good result.
         detach: Leave tasks alone once they are accepted.
         as_json: Write a JSON line for each.
         return_dir: Where files go that tasks bring back, each line's into a folder with its number.
@@ -123,7 +116,6 @@ class Batch:
         template: Sequence[str],
         options: Mapping[str, Any],
         *,
-        incremental: bool,
         detach: bool,
         as_json: bool,
         return_dir: str,
@@ -131,7 +123,6 @@ class Batch:
     ) -> None:
         self._template: Final = template
         self._options: Final = options
-        self._incremental: Final = incremental
         self._detach: Final = detach
         self._as_json: Final = as_json
         self._return_dir: Final = return_dir
@@ -251,8 +242,6 @@ class Batch:
     def _find(self, client: Client, lines: Sequence[Line]) -> Sequence[TaskLine | None] | None:
         """Return what is known of each line; None: nobody tells now."""
         nothing: list[TaskLine | None] = [None] * len(lines)
-        if not self._incremental:
-            return nothing
         now = time.monotonic()
         self._asking_since = self._asking_since or now
         try:
@@ -275,11 +264,11 @@ class Batch:
         return found
 
     def _command(self, line: Line) -> Command:
-        return command_of(self._template, line.text, words=bool(self._options.get("binary")))
+        return command_of(self._template, line, words=bool(self._options.get("binary")))
 
     def _start(self, client: Client, line: Line, found: TaskLine | None) -> None:
         command = self._command(line)
-        same = self._doing.get(command) if self._incremental else None
+        same = self._doing.get(command)
         if found is not None and found.state is TaskState.SUCCEEDED:
             self._skip(line, found)
         elif same is not None:
@@ -436,8 +425,7 @@ class Batch:
             parts.append(f"{counts['submitted']} submitted")
         if ran or not counts:
             parts.append(f"{ran} ran")
-        if self._incremental:
-            parts.append(f"{counts['skipped']} skipped (they have a good result)")
+        parts.append(f"{counts['skipped']} skipped (they have a good result)")
         parts += [f"{counts[kind]} {kind}" for kind in ("failed", "refused") if counts[kind]]
         if counts["joined"]:
             parts.append(f"{counts['joined']} were under way already")

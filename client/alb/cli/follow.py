@@ -1,62 +1,93 @@
-"""``alb wait``, ``alb logs``, ``alb cancel``: verbs about tasks that were submitted before."""
+"""``alb wait``, ``alb cancel``: verbs about tasks and arrays that were submitted before."""
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import FIRST_COMPLETED
+from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_futures
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from alb.api.array import ArrayFuture
 from alb.cli import out
+from alb.cli.array_views import find_array, first_failure
 from alb.cli.attendance import POLL_S, Patience, conclude
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.progress import Progress, state_words
 from alb.cli.story import Story
 from alb.cli.values import DURATION
+from alb_core.errors import TaskGone
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alb.api.client import Client
+    from alb.api.future import TaskFuture
 
 TIMED_OUT_STATUS: Final = 124
-QUIET_S: Final = 0.7
-#: Without --follow, a running task's output is shown until nothing came for so long.
-NOT_WANTED: Final = 2**62
-#: An offset behind every stream: nothing is sent of a stream that is read from here on.
 
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True)
 @click.option("--any", "any_", is_flag=True, help="Until the first of them has ended.")
 @click.option("--timeout", type=DURATION, help="Give up after so long, with exit status 124.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not tell how far an array is.")
 @json_option
 @cluster_options
-def wait(place: Place, ids: Sequence[str], *, any_: bool, timeout: float | None, as_json: bool) -> int:
-    """Wait until the tasks IDS have ended. Those that have left the table are asked of the results store.
+def wait(  # noqa: PLR0913 (one parameter an option)
+    place: Place, ids: Sequence[str], *, any_: bool, timeout: float | None, quiet: bool, as_json: bool
+) -> int:
+    """Wait until the tasks and arrays IDS have ended. Tasks that left the table are asked of the store.
 
-    Exit status: that of the task; of several, the first that is not 0 (--any: of the one that ended first).
+    Exit status: that of the task, or of the first index of an array that did not end well; of several IDS,
+    the first that is not 0 (--any: of the one that ended first).
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    story = Story(out.say, time.monotonic)
+    progress = Progress(wanted=not quiet)
+    story = Story(progress.say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
-        futures = [client.attach(resolve(client, text), output=False) for text in dict.fromkeys(ids)]
-        pending = set(futures)
+        futures = [_follow(client, resolve(client, text)) for text in dict.fromkeys(ids)]
+        pending: set[Future[Any]] = set(futures)
         while pending and not (any_ and len(pending) < len(futures)):
             patience.check()
             if deadline is not None and time.monotonic() > deadline:
-                out.say(f"{len(pending)} of {len(futures)} tasks have not ended")
+                progress.say(f"{len(pending)} of {len(futures)} tasks have not ended")
                 return TIMED_OUT_STATUS
             pending -= wait_futures(pending, POLL_S, FIRST_COMPLETED).done
+            arrays = [future for future in pending if isinstance(future, ArrayFuture)]
+            progress.update(arrays[0].line if arrays else None)
+        progress.close()
         ended = [future for future in futures if future not in pending]
         if as_json:
-            out.emit_json([result_form(future) for future in ended])
-        statuses = [conclude(future) for future in ended]
+            out.emit_json([_form(future) for future in ended])
+        statuses = [_conclude(client, future) for future in ended]
         return next((status for status in statuses if status), 0)
+
+
+def _follow(client: Client, named: str) -> TaskFuture | ArrayFuture:
+    """Return the future of a task or an array."""
+    if find_array(client, named) is not None:
+        return client.attach_array(named, results=False)
+    return client.attach(named, output=False)
+
+
+def _form(future: TaskFuture | ArrayFuture) -> Any:
+    return future.result() if isinstance(future, ArrayFuture) else result_form(future)
+
+
+def _conclude(client: Client, future: TaskFuture | ArrayFuture) -> int:
+    """Say how it ended, where its exit status alone does not, and return that status."""
+    if not isinstance(future, ArrayFuture):
+        return conclude(future)
+    line = future.result()
+    if line.state is not TaskState.SUCCEEDED:
+        why = f" ({line.why})" if line.why else ""
+        out.say(f"array {line.id}: {line.state.value}, {state_words(line)}{why}")
+    return first_failure(client, line.id)
 
 
 @click.command()
@@ -64,20 +95,45 @@ def wait(place: Place, ids: Sequence[str], *, any_: bool, timeout: float | None,
 @json_option
 @cluster_options
 def cancel(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
-    """End the tasks IDS. A task that has ended stays as it is."""
+    """End the tasks and arrays IDS; of an array some, as in ARRAY.5-10,20. What has ended stays so."""
     with place.client() as client:
-        chosen = [resolve(client, text) for text in dict.fromkeys(ids)]
-        for task_id in chosen:
-            client.cancel(task_id)
+        chosen = [_parts(client, text) for text in dict.fromkeys(ids)]
+        for named, indexes in chosen:
+            client.cancel(named, indexes or None)
         if as_json:
-            out.emit_json([{"id": task_id, "state": _state(client, task_id).value} for task_id in chosen])
-        else:
-            for task_id in chosen:
-                state = _state(client, task_id)
-                word = "cancellation noted" if not state.terminal else state.value
-                out.echo(f"{task_id} {word}")
+            forms = [
+                {"id": _words(named, indexes), "state": _state(client, named, indexes).value}
+                for named, indexes in chosen
+            ]
+            out.emit_json(forms)
+            return 0
+        for named, indexes in chosen:
+            state = _state(client, named, indexes)
+            word = "cancellation noted" if not state.terminal else state.value
+            out.echo(f"{_words(named, indexes)} {word}")
     return 0
 
 
-def _state(client: Client, task_id: str) -> TaskState:
-    return client.task(task_id).state
+def _parts(client: Client, text: str) -> tuple[str, str]:
+    """Return a task or array, and which indexes of it are meant; empty: all."""
+    head, dot, indexes = text.partition(".")
+    named = resolve(client, head)
+    if dot and not indexes:
+        raise click.BadParameter(f"{text!r} names no index: write {head} or {head}.5-10,20")
+    return named, indexes
+
+
+def _words(named: str, indexes: str) -> str:
+    return f"{named}.{indexes}" if indexes else named
+
+
+def _state(client: Client, named: str, indexes: str) -> TaskState:
+    if indexes:
+        return client.array_line(named).state
+    try:
+        return client.task(named).state
+    except TaskGone:
+        found = find_array(client, named)
+        if found is None:
+            raise
+        return found.array.state

@@ -60,6 +60,17 @@ class LineForm(ResultForm, kw_only=True, omit_defaults=True):
         return cls(line=line, **msgspec.structs.asdict(form))
 
 
+class IndexForm(ResultForm, kw_only=True, omit_defaults=True):
+    """One index of an array whose task has ended."""
+
+    index: int
+
+    @classmethod
+    def of(cls, index: int, form: ResultForm) -> IndexForm:
+        """Return the form of a task with its index."""
+        return cls(index=index, **msgspec.structs.asdict(form))
+
+
 class EarlierForm(msgspec.Struct, kw_only=True):
     """One line that was left out, because a task did it well before."""
 

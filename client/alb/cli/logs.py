@@ -31,6 +31,7 @@ STORED_QUIET_S: Final = 20.0
 #: The same while less came than the results store has: a worker looks for the new leader that long at most,
 #: and a worker that died takes its attempt along.
 NUMBER_MAX: Final = 2**62
+OF_ARRAYS: Final = "of an array: alb attach --json; or the options with one of its tasks, ARRAY.INDEX"
 NOT_WANTED: Final = 2**62
 #: An offset behind every stream: nothing is sent of a stream that is read from here on.
 
@@ -66,6 +67,8 @@ def logs(  # noqa: PLR0913 (one parameter an option)
 ) -> int:
     """Show the output of task ID: of a running one what there is, with -f until its end.
 
+    Of an array, the output of all tasks that have ended and of which it is kept, in their order.
+
     It comes from the worker while it is there, and from the results store afterwards. Exit status: 0, also
     where the task failed (that is said on standard error).
     """
@@ -80,6 +83,12 @@ def logs(  # noqa: PLR0913 (one parameter an option)
     with place.client(hear) as client:
         patience = Patience(client, story, place.connect_timeout)
         task_id = resolve(client, id_)
+        if _is_array(client, task_id):
+            from alb.cli.array_views import show_logs  # noqa: PLC0415 (most tasks are of none)
+
+            if as_json or (since, lines, attempt) != (None, None, None):
+                raise click.UsageError(OF_ARRAYS)
+            return show_logs(client, task_id, names, patience, follow=follow)
         if as_json:
             return _logs_json(client, task_id, patience)
         record = client.task(task_id)
@@ -97,6 +106,12 @@ def logs(  # noqa: PLR0913 (one parameter an option)
         live = _Live(client, record, starts, attempt or 0)
         live.show(patience, story, follow=follow)
     return 0
+
+
+def _is_array(client: Client, named: str) -> bool:
+    from alb.cli.array_views import find_array  # noqa: PLC0415
+
+    return find_array(client, named) is not None
 
 
 def _check(

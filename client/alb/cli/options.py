@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -16,8 +16,10 @@ from alb.cli.values import DURATION
 if TYPE_CHECKING:
     from alb.api.client import Client
     from alb.core.notices import AnyNotice
+    from alb_core.messages import TaskLine
 
 F = TypeVar("F", bound=Callable[..., Any])
+L = TypeVar("L")
 
 AMBIGUOUS_SHOWN: Final = 3
 #: Of the ids that a too short one begins.
@@ -81,7 +83,9 @@ def nameable_host() -> str:
 
 
 def resolve(client: Client, text: str) -> str:
-    """Return the one task whose id begins with a text: in the table, else in history.
+    """Return the one task or array whose id begins with a text: in the table, else in history.
+
+    The index of a task of an array follows the id of that, or its beginning, after a dot.
 
     Raises:
         click.BadParameter: None does, or several do.
@@ -91,16 +95,20 @@ def resolve(client: Client, text: str) -> str:
 
     if ids.is_task_id(text):
         return text
-    if not text or set(text) - set("0123456789abcdef."):
+    head, dot, index = text.partition(".")
+    if not head or set(head) - set("0123456789abcdef") or (dot and not index.isdigit()):
         raise click.BadParameter(
             f"{text!r} is no task id: those have 32 lower-case hex digits, or less if unique"
         )
-    found = {line.id: line.state.value for line in islice(client.tasks(prefix=text), AMBIGUOUS_SHOWN + 1)}
+    if dot:
+        return f"{resolve(client, head)}.{index}"
+    found = {line.id: line.state.value for line in _some(client.arrays(prefix=text))}
+    found |= {line.id: line.state.value for line in _some(_apart(client.tasks(prefix=text)))}
     where = "in the table"
     if not found:
         with suppress(InvalidTask):  # there is no results store
-            past = islice(client.history(prefix=text), AMBIGUOUS_SHOWN + 1)
-            found = {row.task: row.state for row in past}
+            past = (row for row in client.history(prefix=text) if "." not in row.task)
+            found = {row.task: row.state for row in _some(past)}
             where = "in the table or in history"
     if not found:
         raise click.BadParameter(f"no task {where} has an id that begins with {text!r}")
@@ -109,3 +117,12 @@ def resolve(client: Client, text: str) -> str:
         more = " …" if len(found) > AMBIGUOUS_SHOWN else ""
         raise click.BadParameter(f"{text!r} begins several ids: {some}{more}")
     return next(iter(found))
+
+
+def _some(lines: Iterable[L]) -> Iterator[L]:
+    return islice(lines, AMBIGUOUS_SHOWN + 1)
+
+
+def _apart(lines: Iterator[TaskLine]) -> Iterator[TaskLine]:
+    """Leave out the tasks of arrays: of those the array is meant."""
+    return (line for line in lines if "." not in line.id)

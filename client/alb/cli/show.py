@@ -14,7 +14,8 @@ from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.values import format_clock as _clock
 from alb.cli.values import format_duration, format_size
 from alb_core import znodes
-from alb_core.errors import AlbError, CoordinationError
+from alb_core.errors import AlbError, CoordinationError, TaskGone
+from alb_core.messages import TaskPage
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from alb.api.client import Client
     from alb_core.drains import Drain
-    from alb_core.messages import ClusterPage, TaskLine, WorkerLine, WorkersPage
+    from alb_core.messages import ArrayPage, ClusterPage, TaskLine, WorkerLine, WorkersPage
     from alb_core.tasks import TaskRecord
     from alb_core.znodes import BrokerNode, LeaderNode
 
@@ -37,6 +38,7 @@ LINES_MAX: Final = 1000
 
 
 @click.command()
+@click.argument("array", required=False)
 @click.option(
     "--state",
     "states",
@@ -48,29 +50,59 @@ LINES_MAX: Final = 1000
 @click.option("--limit", type=click.IntRange(min=1), default=LINES_MAX, show_default=True)
 @json_option
 @cluster_options
-def tasks(place: Place, states: Sequence[str], *, all_: bool, limit: int, as_json: bool) -> int:
+def tasks(  # noqa: PLR0913 (one parameter an option)
+    place: Place, array: str | None, states: Sequence[str], *, all_: bool, limit: int, as_json: bool
+) -> int:
     """List tasks, oldest first: those that have not ended, or those in the states asked for.
 
-    With --user only that user's.
+    An array has one line; with its id as ARRAY, its tasks are listed. With --user only that user's.
     """
     chosen = [TaskState(state) for state in states]
     if not chosen and not all_:
         chosen = [state for state in TaskState if not state.terminal]
     with place.client() as client:
-        lines = list(islice(client.tasks(states=chosen, user=place.user or ""), limit + 1))
+        lines = _found(client, place, array, chosen, limit)
     more, lines = len(lines) > limit, lines[:limit]
     if as_json:
-        out.emit_json(lines)
+        out.emit_json([form for form, _ in lines])
         return 0
     columns = ("ID", "STATE", "EXIT", "USER", "WORKER", "NAME", "COMMAND")
     out.emit_table(
         columns,
-        map(_task_row, lines),
+        [row for _, row in lines],
         empty="no such task waits or runs; -a lists finished ones too",
     )
     if more:
         out.say(f"only the first {limit} are shown; --limit shows more")
     return 0
+
+
+def _found(
+    client: Client, place: Place, array: str | None, states: list[TaskState], limit: int
+) -> list[tuple[Any, tuple[str, ...]]]:
+    """Return tasks and arrays, or the tasks of one, in these states or any: as JSON has them, and as rows."""
+    from alb.cli import array_views as views  # noqa: PLC0415
+
+    wanted = states or list(TaskState)
+
+    if array is not None:
+        page = views.find_array(client, resolve(client, array))
+        if page is None:
+            raise click.BadParameter(f"{array!r} is no array in the table", param_hint="ARRAY")
+        live, over = views.list_array(client, page, wanted)
+        rows: list[tuple[Any, tuple[str, ...]]] = [(line, _task_row(line)) for line in live]
+        return rows + [
+            (views.stretch_form(where, each), views.stretch_row(page.array, where, each))
+            for where, each in over
+        ]
+    user = place.user or ""
+    apart = (line for line in client.tasks(states=states, user=user) if "." not in line.id)
+    arrays = (line for line in client.arrays(user=user) if line.state in wanted)
+    found: dict[str, tuple[Any, tuple[str, ...]]] = {
+        line.id: (line, _task_row(line)) for line in islice(apart, limit + 1)
+    }
+    found |= {line.id: (line, views.array_row(line)) for line in islice(arrays, limit + 1)}
+    return [found[each] for each in sorted(found)]
 
 
 def _task_row(line: TaskLine) -> tuple[str, ...]:
@@ -80,10 +112,11 @@ def _task_row(line: TaskLine) -> tuple[str, ...]:
 
 @click.command()
 @click.argument("ids", nargs=-1)
+@click.option("--indexes", is_flag=True, help="Of arrays, how all their tasks ended.")
 @json_option
 @cluster_options
-def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
-    """Show the tasks IDS; without any, the cluster.
+def status(place: Place, ids: Sequence[str], *, indexes: bool, as_json: bool) -> int:
+    """Show the tasks and arrays IDS; without any, the cluster.
 
     A task that has left the table is shown as the results store remembers it.
     """
@@ -96,15 +129,37 @@ def status(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
             else:
                 _show_cluster(page, workers)
             return 0
-        found = [client.task_page(resolve(client, text)) for text in dict.fromkeys(ids)]
+        from alb.cli import array_views as views  # noqa: PLC0415
+
+        found = [_page(client, resolve(client, text)) for text in dict.fromkeys(ids)]
         if as_json:
-            out.emit_json([each.task for each in found])
+            forms = [
+                each.task if isinstance(each, TaskPage) else views.array_form(client, each.array)
+                for each in found
+            ]
+            out.emit_json(forms)
             return 0
         for each in found:
+            if not isinstance(each, TaskPage):
+                views.show_array(client, each, indexes=indexes)
+                continue
             _show_task(each.task, each.why, stored=each.stored)
             if each.task.incremental or each.stored:
                 _show_increments(client, each.task)
     return 0
+
+
+def _page(client: Client, named: str) -> TaskPage | ArrayPage:
+    """Return what is known of a task, or else of an array."""
+    from alb.cli.array_views import find_array  # noqa: PLC0415
+
+    try:
+        return client.task_page(named)
+    except TaskGone:
+        found = find_array(client, named)
+        if found is None:
+            raise
+        return found
 
 
 def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:

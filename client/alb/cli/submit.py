@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from alb.cli import out
+from alb.cli.array_words import Given
 from alb.cli.attendance import POLL_S, Attendance, Patience, Pump
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option
@@ -65,7 +66,11 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     command: tuple[str, ...],
     task_id: str | None,
     lines: BinaryIO | None,
+    indexes: str | None,
     *,
+    at_once: int | None,
+    max_fails: int | None,
+    keep_order: bool,
     return_dir: str,
     incremental: bool,
     increments: bool,
@@ -76,30 +81,50 @@ def submit(  # noqa: PLR0913 (one parameter an option)
 ) -> int:
     """Run COMMAND on the cluster; its output and exit status come back.
 
-    One argument is a shell command line, several are a program and its arguments. With --each-line there is
-    a task for each line; without COMMAND each line is a shell command line of its own. With --binary COMMAND
-    is the arguments of the program that is shipped.
+    One argument is a shell command line, several are a program and its arguments. With --array there is a
+    task for each index, with --each-line for each line of a file, and with `COMMAND ::: a b c` for each word
+    after the colons: all of them one array (alb tasks, status, wait, attach, cancel, retry know its id). In
+    COMMAND {#} stands for the index and {} for the line or word, which comes last where there is no {};
+    without COMMAND each one is a shell command line of its own. With --binary COMMAND is the arguments of the
+    program that is shipped.
 
     Exit status: the command's own; 128+N killed by signal N; 124 time limit; 125 alb failed; 126 not
-    executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that of the first line that
-    failed.
+    executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that of the first line or
+    index that failed.
     """
     say = _silence if quiet else out.say
     options["stdin"] = given_stdin(options["stdin"], lines)
-    if lines is not None:
-        if task_id is not None:
-            raise click.UsageError("--id names one task, and --each-line makes many")
-        how = {"incremental": incremental, "detach": detach, "as_json": as_json, "return_dir": return_dir}
+    given = Given(command, indexes, lines, task_id, at_once, max_fails, keep_order=keep_order)
+    given.check(incremental=incremental, increments=increments)
+    how: dict[str, Any] = {"detach": detach, "as_json": as_json, "return_dir": return_dir}
+    if lines is not None and incremental:
         return _run_lines(place, command, options, lines, say, how)
-    what = _what(command, options)
+    if given.many:
+        from alb.cli.array import run_array  # noqa: PLC0415 (a single task starts without it)
+
+        return run_array(place, given.wanted(quiet=quiet, **how), options)
+    how |= {"incremental": incremental, "increments": increments, "quiet": quiet}
+    return _run_one(place, _what(command, options), options, task_id, say, how)
+
+
+def _run_one(  # noqa: PLR0913, PLR0917 (what was asked for)
+    place: Place,
+    what: Command,
+    options: dict[str, Any],
+    task_id: str | None,
+    say: Callable[[str], None],
+    how: dict[str, Any],
+) -> int:
+    """Run a single command."""
+    as_json, return_dir = how["as_json"], how["return_dir"]
     story = Story(say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
         options["after"] = resolved(client, options["after"])
-        earlier = _earlier(client, what, options, say) if incremental else None
-        if detach and earlier is not None:
+        earlier = _earlier(client, what, options, say) if how["incremental"] else None
+        if how["detach"] and earlier is not None:
             return _print_id(earlier.id, as_json=as_json)
-        if detach:
+        if how["detach"]:
             future = client.submit(what, id=task_id, output=False, moves=True, **options)
             return _leave(client, future, patience, story, as_json=as_json)
         if as_json:
@@ -113,14 +138,14 @@ def submit(  # noqa: PLR0913 (one parameter an option)
             stream = client.attach_stream(earlier.id, moves=True)
         else:
             stream = client.stream(what, id=task_id, moves=True, **options)
-        with _reporting(client, stream.id, wanted=increments):
+        with _reporting(client, stream.id, wanted=how["increments"]):
             pump = Pump(stream, out.DESCRIPTORS)
             status = Attendance(client, stream, patience, story, pump, joined=earlier is not None).attend()
         if earlier is not None and stream.record is not None and stream.missing:
             from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
 
             show_lost(stream, stream.record, out.DESCRIPTORS)
-        return bring_back(stream, return_dir, status, quiet=quiet)
+        return bring_back(stream, return_dir, status, quiet=how["quiet"])
 
 
 def _what(command: tuple[str, ...], options: dict[str, Any]) -> Command:

@@ -215,11 +215,27 @@ identity_options: Group[Any] = _group(
 #: Many tasks, or many steps of one.
 repetition_options: Group[Any] = _group(
     click.option(
+        "--array",
+        "indexes",
+        metavar="INDEXES",
+        help="Run COMMAND once for each index: 1-100, 1,5,8-10, 1-100:2 (every other), 1-100%10 (ten at "
+        "once). In COMMAND {#} stands for it, in the environment ALB_INDEX.",
+    ),
+    click.option(
         "--each-line",
         "lines",
         type=click.File("rb"),
         help="Run COMMAND for each line of this file (-: standard input), which replaces {} or comes last.",
     ),
+    click.option(
+        "--at-once", type=click.IntRange(min=1), help="Of an array, so many tasks run at once. Else any."
+    ),
+    click.option(
+        "--max-fails",
+        type=click.IntRange(min=0),
+        help="When more tasks of an array have failed, cancel what is left of it.",
+    ),
+    click.option("--keep-order", is_flag=True, help="Output in the order of the array, not of ending."),
     click.option(
         "--steps",
         type=click.IntRange(0, limits.STEPS_MAX),
@@ -247,7 +263,7 @@ file_options: Group[Any] = _group(
         help="Bring back what matches (quote it: 'out/*.csv', '**/*.log').",
     ),
     click.option(
-        "--return-dir", default=".", help="Where that goes; with --each-line below the line's number."
+        "--return-dir", default=".", help="Where that goes; of an array below the index or the line's number."
     ),
     click.option(
         "--checkpoint",

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from alb.core.notices import AnyNotice, OutputMissing
+from alb_core.arrays import ArrayLine, Stretch
 from alb_core.messages import ClientMessage, Grant, StreamName, ToClient
 from alb_core.tasks import Result
 
@@ -75,7 +76,7 @@ class Settle(Action, frozen=True):
 
 
 class FailTask(Action, frozen=True):
-    """The task ends here without a result: `code` is one of ``alb_core.errors.TASK_ERRORS``."""
+    """The task or array ends here without a result: `code` is one of ``alb_core.errors.TASK_ERRORS``."""
 
     id: str
     code: str
@@ -95,6 +96,41 @@ class DeliverOutput(Action, frozen=True):
     data: bytes
 
 
+class TellArray(Action, frozen=True):
+    """How an array is now, as the leader says it."""
+
+    line: ArrayLine
+
+
+class CountInputs(Action, frozen=True):
+    """The array is in the table, with so many inputs: there is room for others."""
+
+    id: str
+    count: int
+    whole: bool = False
+    #: All that there will be.
+
+
+class RefuseInputs(Action, frozen=True):
+    """The array takes no more inputs; those that were counted run."""
+
+    id: str
+    why: str
+
+
+class SkipResults(Action, frozen=True):
+    """Tasks of an array that ended so, and of which nothing else can be had. Their results need no taking."""
+
+    id: str
+    stretch: Stretch
+
+
+class SettleArray(Action, frozen=True):
+    """The array has ended, and all results that were wanted of it were taken."""
+
+    line: ArrayLine
+
+
 class AnswerQuery(Action, frozen=True):
     """The answer to the CancelRequested or QueryRequested of this token."""
 
@@ -108,6 +144,9 @@ class Tell(Action, frozen=True):
     notice: AnyNotice
 
 
+ArrayAction: TypeAlias = TellArray | CountInputs | RefuseInputs | SkipResults | SettleArray
+#: What concerns the user of an array.
+
 ClientAction: TypeAlias = (
     LookUp
     | Connect
@@ -119,6 +158,7 @@ ClientAction: TypeAlias = (
     | Settle
     | FailTask
     | DeliverOutput
+    | ArrayAction
     | AnswerQuery
     | Tell
 )

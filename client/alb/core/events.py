@@ -10,10 +10,13 @@ from typing import TypeAlias
 
 import msgspec
 
+from alb_core.arrays import Stride
 from alb_core.messages import (
     Chunk,
     DrainWorkers,
     HoldTasks,
+    QueryArray,
+    QueryArrays,
     QueryCluster,
     QueryDump,
     QueryHistory,
@@ -36,6 +39,8 @@ from alb_core.znodes import BrokerNode, LeaderNode
 Query: TypeAlias = (
     QueryTasks
     | QueryTask
+    | QueryArrays
+    | QueryArray
     | QueryWorkers
     | QueryCluster
     | QueryDump
@@ -148,7 +153,7 @@ class AttachRequested(Event, frozen=True, kw_only=True):
 
 
 class TaskAbandoned(Event, frozen=True, kw_only=True):
-    """Nobody here wants to hear of the task any more. It goes on; its result is not acknowledged."""
+    """Nobody here wants to hear of the task, or the array, any more. It goes on; nothing is acknowledged."""
 
     id: str
 
@@ -162,12 +167,64 @@ class OutputTaken(Event, frozen=True, kw_only=True):
     offset: int
 
 
+class ArrayRequested(Event, frozen=True, kw_only=True):
+    """The user wants an array run. Ends in SettleArray or FailTask."""
+
+    id: str
+    spec: bytes
+    #: An encoded ``ArraySpec``.
+    inputs: tuple[str, ...] = ()
+    #: The first ones; others follow as InputsGiven.
+    whole: bool = True
+    #: None follow.
+    results: bool = True
+    #: Deliver each task's result; its consumer reports ResultsTaken.
+    ordered: bool = False
+    #: In the order of their positions: then only what comes next is asked for.
+
+
+class ArrayAttachRequested(Event, frozen=True, kw_only=True):
+    """The user wants to follow an array that somebody submitted. Ends in SettleArray or FailTask."""
+
+    id: str
+    spec: bytes
+    #: Its encoded ``ArraySpec``, as the leader has it.
+    results: bool = True
+    ordered: bool = False
+
+
+class InputsGiven(Event, frozen=True, kw_only=True):
+    """The user has more inputs for an array."""
+
+    id: str
+    lines: tuple[str, ...]
+    whole: bool = False
+    #: These are the last.
+
+
+class ResultsTaken(Event, frozen=True, kw_only=True):
+    """The consumer of an array's results took some. Until then no more than a window are delivered."""
+
+    id: str
+    positions: tuple[int, ...]
+    reached: int = 0
+    #: Of an ordered array: all positions below it were taken.
+
+
+class ResultsDropped(Event, frozen=True, kw_only=True):
+    """Nobody here wants the results of an array any more, but still its end."""
+
+    id: str
+
+
 class CancelRequested(Event, frozen=True, kw_only=True):
-    """The user wants a task ended. Ends in AnswerQuery with CancelNoted or Rejected."""
+    """The user wants a task or an array ended. Ends in AnswerQuery with CancelNoted or Rejected."""
 
     token: int
     #: Chosen by the shell, unique.
     id: str
+    strides: tuple[Stride, ...] = ()
+    #: Of an array, only these indexes; empty: all of it.
 
 
 class QueryRequested(Event, frozen=True, kw_only=True):
@@ -207,6 +264,11 @@ ClientEvent: TypeAlias = (
     | AttachRequested
     | TaskAbandoned
     | OutputTaken
+    | ArrayRequested
+    | ArrayAttachRequested
+    | InputsGiven
+    | ResultsTaken
+    | ResultsDropped
     | CancelRequested
     | QueryRequested
     | RequestAbandoned

@@ -44,13 +44,16 @@ class Liveness:
         self._unanswered_since = None
         self._suspect_at = at + self._timeout_s
 
-    def on_tick(self, at: float, seq: int, link: int, book: TaskBook, out: list[ClientAction]) -> str:
-        """Ping when it is time.
+    def on_tick(  # noqa: PLR0913 (a question, and where it goes)
+        self, at: float, seq: int, link: int, book: TaskBook, out: list[ClientAction], *, busy: bool
+    ) -> str:
+        """Ping when it is time, more often while something is under way.
 
         Returns:
             Why the leader is suspect, or nothing.
         """
         if at >= self._ping_at:
+            self._ping_at = at + (PING_S if busy else PING_IDLE_S)
             self._ping(at, seq, link, book, out)
         if at < self._suspect_at:
             return ""
@@ -60,7 +63,6 @@ class Liveness:
         return why
 
     def _ping(self, at: float, seq: int, link: int, book: TaskBook, out: list[ClientAction]) -> None:
-        self._ping_at = at + (PING_S if book.unsettled else PING_IDLE_S)
         silent: list[Tracked] = []
         for tracked in book.accepted.values():
             if len(silent) == PING_TASKS_MAX:

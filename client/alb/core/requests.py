@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from alb.core import actions
 from alb.core.actions import ClientAction
 from alb.core.events import Query
+from alb_core.arrays import Stride
 from alb_core.messages import Cancel, CancelNoted, ClientMessage, ToClient
 
 ASK_AGAIN_S: Final = (1.0, 8.0)
@@ -34,6 +36,8 @@ class Requests:
         #: By sequence number.
         self._cancels: dict[str, Asked] = {}
         #: By task.
+        self._cancel_next: dict[str, deque[Asked]] = {}
+        #: Of arrays, whose parts are cancelled one after another: the answer names only the array.
 
     def next_seq(self) -> int:
         """Return a number that no request of this client had."""
@@ -47,14 +51,26 @@ class Requests:
         self._queries[seq] = asked
         self._send(at, asked, link, out)
 
-    def cancel(self, at: float, token: int, task_id: str, link: int, out: list[ClientAction]) -> None:
-        """Send a cancellation."""
+    def cancel(  # noqa: PLR0913, PLR0917 (what a cancellation is, and where it goes)
+        self,
+        at: float,
+        token: int,
+        task_id: str,
+        strides: tuple[Stride, ...],
+        link: int,
+        out: list[ClientAction],
+    ) -> None:
+        """Send a cancellation; the same one only once, and other parts of an array after that."""
+        message = Cancel(id=task_id, strides=strides)
         asked = self._cancels.get(task_id)
-        if asked is not None:
+        if asked is None:
+            asked = self._cancels[task_id] = Asked(message=message, tokens=[token])
+            self._send(at, asked, link, out)
+        elif asked.message == message:
             asked.tokens.append(token)
-            return
-        asked = self._cancels[task_id] = Asked(message=Cancel(id=task_id), tokens=[token])
-        self._send(at, asked, link, out)
+        else:
+            waiting = self._cancel_next.setdefault(task_id, deque())
+            waiting.append(Asked(message=message, tokens=[token]))
 
     @staticmethod
     def _send(at: float, asked: Asked, link: int, out: list[ClientAction]) -> None:
@@ -93,6 +109,11 @@ class Requests:
         if asked is not None:
             message = CancelNoted(id=task_id) if answer is None else answer
             out.extend(actions.AnswerQuery(token, message) for token in asked.tokens if token)
+        waiting = self._cancel_next.get(task_id)
+        if waiting:
+            self._cancels[task_id] = waiting.popleft()  # the next tick sends it
+        else:
+            self._cancel_next.pop(task_id, None)
 
     def on_answer(self, seq: int, message: ToClient, out: list[ClientAction]) -> None:
         """Pass an answer on, once."""

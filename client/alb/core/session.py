@@ -1,8 +1,8 @@
 """The client's core: the retry loop that brings every task to one result, whichever broker leads.
 
-Events go in, actions come out (``alb.core.events``, ``alb.core.actions``). The session owns the four nouns of
-a client (the leader's link, the book of tasks, the requests, liveness) and refuses stale frames before any of
-them sees one.
+Events go in, actions come out (``alb.core.events``, ``alb.core.actions``). The session owns the nouns of a
+client (the leader's link, the books of tasks and of arrays, the requests, liveness) and refuses stale frames
+before any of them sees one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from alb.core import actions, events, notices
 from alb.core.actions import ClientAction
+from alb.core.arrays import ArrayBook
 from alb.core.events import ClientEvent
 from alb.core.leader import LeaderLink
 from alb.core.liveness import Liveness
@@ -33,6 +34,7 @@ _PAGES: Final = (
     messages.IncrementsPage,
     messages.OutputPage,
     messages.WorksPage,
+    messages.ArraysPage,
     messages.Done,
 )
 
@@ -50,6 +52,7 @@ class ClientCore:
         self.leader = LeaderLink(config.user, client, seed)
         self.book = TaskBook(unanswered_max=config.unanswered_max, holding_s=config.holding_s)
         self._requests = Requests()
+        self.arrays = ArrayBook(self.book, self._requests.next_seq, holding_s=config.holding_s)
         self._liveness = Liveness(config.progress_timeout_s)
         self._waits = ""
         #: What the leader said that it waits for.
@@ -67,6 +70,11 @@ class ClientCore:
             events.AttachRequested: self._on_attach,
             events.TaskAbandoned: self._on_abandoned,
             events.OutputTaken: self._on_taken,
+            events.ArrayRequested: self._on_array,
+            events.ArrayAttachRequested: self._on_array_attach,
+            events.InputsGiven: self._on_inputs,
+            events.ResultsTaken: self._on_results_taken,
+            events.ResultsDropped: self._on_results_dropped,
             events.CancelRequested: self._on_cancel,
             events.QueryRequested: self._on_query,
             events.RequestAbandoned: self._on_request_abandoned,
@@ -81,6 +89,9 @@ class ClientCore:
             messages.Busy: self._on_busy,
             messages.Rejected: self._on_rejected,
             messages.CancelNoted: self._on_cancel_noted,
+            messages.InputsKept: self._on_inputs_kept,
+            messages.ArrayMoved: self._on_array_moved,
+            messages.ArrayPage: self._on_array_page,
             **dict.fromkeys(_PAGES, self._on_page),
         }
 
@@ -166,11 +177,13 @@ class ClientCore:
             return
         self._liveness.on_welcome(event.at)
         self.book.on_welcome(event.at, self._link, self.leader.output_link, out)
+        self.arrays.on_welcome(event.at, self._link, out)
         self._requests.on_welcome(event.at, self._link, out)
 
     def _on_error(self, at: float, message: messages.Error, out: Actions) -> None:
         if message.seq:
-            self._requests.on_answer(message.seq, message, out)
+            if not self.arrays.on_refused(at, message.seq, message.code, message.why, out):
+                self._requests.on_answer(message.seq, message, out)
             return
         if message.code == "hello":
             self.leader.on_forgotten(at, out)
@@ -180,22 +193,33 @@ class ClientCore:
             self.leader.on_gone(at, message.why, out)
 
     def _on_accepted(self, at: float, message: messages.Accepted, out: Actions) -> None:
+        self.arrays.on_accepted(at, message.id, self._link, out)
         self.book.on_accepted(at, message, out)
         self.book.fill_window(at, self._link, out)
 
     def _on_finished(self, at: float, message: messages.Finished, out: Actions) -> None:
         self._requests.on_cancelled(message.id, None, out)
+        if message.id not in self.book.tasks and self.arrays.on_finished(at, message, self._link, out):
+            return
         self.book.on_finished(at, self._link, message, out)
         self.book.fill_window(at, self._link, out)
 
     def _on_moved(self, at: float, message: messages.TaskMoved, out: Actions) -> None:
         self.book.on_moved(at, message, out)
 
+    def _on_array_moved(self, at: float, message: messages.ArrayMoved, out: Actions) -> None:
+        self.arrays.on_moved(at, message.array, self._link, out)
+
+    def _on_inputs_kept(self, at: float, message: messages.InputsKept, out: Actions) -> None:
+        self.arrays.on_kept(at, message, self._link, out)
+
     def _on_busy(self, at: float, message: messages.Busy, out: Actions) -> None:
-        self.book.on_busy(at, message, out)
+        if not self.arrays.on_busy(at, message, out):
+            self.book.on_busy(at, message, out)
 
     def _on_cancel_noted(self, at: float, message: messages.CancelNoted, out: Actions) -> None:
         self._requests.on_cancelled(message.id, message, out)
+        self.arrays.on_cancel_noted(at, message.id, self._link, out)
         tracked = self.book.tasks.get(message.id)
         if tracked is not None and self.book.is_unanswered(message.id):
             self.book.note_accepted(at, tracked)
@@ -206,6 +230,11 @@ class ClientCore:
         task_id = message.id
         tracked = self.book.tasks.get(task_id)
         cancelling = self._requests.is_cancelling(task_id)
+        if message.code == "gone" and self.arrays.is_withdrawn(task_id):
+            self._requests.on_cancelled(task_id, None, out)
+            cancelling = False
+        if tracked is None and self.arrays.on_rejected(at, message, self._link, out, cancelling=cancelling):
+            return
         if tracked is None:
             self._requests.on_cancelled(task_id, message, out)
         elif cancelling and tracked.withdrawn and message.code == "gone":
@@ -244,10 +273,15 @@ class ClientCore:
         | messages.IncrementsPage
         | messages.OutputPage
         | messages.WorksPage
+        | messages.ArraysPage
         | messages.Done,
         out: Actions,
     ) -> None:
         self._requests.on_answer(message.seq, message, out)
+
+    def _on_array_page(self, at: float, message: messages.ArrayPage, out: Actions) -> None:
+        if not self.arrays.on_page(at, message, self._link, out):
+            self._requests.on_answer(message.seq, message, out)
 
     def _on_output_said(self, event: events.OutputSaid, out: Actions) -> None:
         if event.link == self.leader.output_link:
@@ -263,15 +297,34 @@ class ClientCore:
 
     def _on_abandoned(self, event: events.TaskAbandoned, _out: Actions) -> None:
         self.book.abandon(event.id)
+        self.arrays.abandon(event.id)
+
+    def _on_array(self, event: events.ArrayRequested, out: Actions) -> None:
+        self.arrays.submit(event, self._link, out)
+
+    def _on_array_attach(self, event: events.ArrayAttachRequested, out: Actions) -> None:
+        self.arrays.attach(event, self._link, out)
+
+    def _on_inputs(self, event: events.InputsGiven, out: Actions) -> None:
+        self.arrays.give(event, self._link, out)
+
+    def _on_results_taken(self, event: events.ResultsTaken, out: Actions) -> None:
+        self.arrays.on_taken(event, self._link, out)
+
+    def _on_results_dropped(self, event: events.ResultsDropped, out: Actions) -> None:
+        self.arrays.drop_results(event.at, event.id, self._link, out)
 
     def _on_taken(self, event: events.OutputTaken, out: Actions) -> None:
         self.book.on_taken(event, out)
 
     def _on_cancel(self, event: events.CancelRequested, out: Actions) -> None:
-        if self.book.withdraw(event.id, out):
+        settled = self.book.withdraw(event.id, out)
+        if not event.strides:
+            settled = self.arrays.withdraw(event.id, out) or settled
+        if settled:
             out.append(actions.AnswerQuery(event.token, messages.CancelNoted(id=event.id)))
         else:
-            self._requests.cancel(event.at, event.token, event.id, self._link, out)
+            self._requests.cancel(event.at, event.token, event.id, event.strides, self._link, out)
 
     def _on_query(self, event: events.QueryRequested, out: Actions) -> None:
         self._requests.ask(event.at, event.token, event.message, self._link, out)
@@ -290,8 +343,11 @@ class ClientCore:
         self.leader.on_tick(at, out)
         self._note_loss()
         self.book.on_tick(at, self._link, out)
+        self.arrays.on_tick(at, self._link, out)
         self._requests.on_tick(at, self._link, out)
         if self._link:
-            why = self._liveness.on_tick(at, self._requests.next_seq(), self._link, self.book, out)
+            busy = self.book.unsettled or bool(self.arrays.arrays)
+            seq = self._requests.next_seq()
+            why = self._liveness.on_tick(at, seq, self._link, self.book, out, busy=busy)
             if why:
                 self.leader.suspect(at, why, out)

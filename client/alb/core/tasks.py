@@ -49,6 +49,8 @@ class Tracked(msgspec.Struct, kw_only=True):
     pause_s: float = RESEND_S
     withdrawn: bool = False
     #: Cancelled before it was accepted: not submitted again.
+    child: bool = False
+    #: It is a task of an array, which acknowledges it when its consumer took it.
     result: Result | None = None
     asked_since: float = -1.0
     #: Since when liveness is asked for in vain; -1: the last question was answered well.
@@ -320,6 +322,12 @@ class TaskBook:
             self._pulls.append(tracked)
             self._pull(at, link, out)
 
+    def take_child(self, at: float, link: int, task_id: str, result: Result, out: list[ClientAction]) -> None:
+        """Settle a task of an array, as soon as its output is here."""
+        if task_id not in self.tasks:
+            self.tasks[task_id] = Tracked(id=task_id, output=True, moves=False, child=True)
+        self.on_finished(at, link, Finished(id=task_id, result=result), out)
+
     @staticmethod
     def _is_bulky(tracked: Tracked) -> bool:
         result = tracked.result
@@ -353,7 +361,7 @@ class TaskBook:
         result = tracked.result
         if result is None:
             return
-        if link:
+        if link and not tracked.child:
             out.append(actions.Send(link, Ack(id=tracked.id)))
         missing = tracked.reader.missing if tracked.reader is not None else ()
         out.append(actions.Settle(tracked.id, result, missing))

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_args
 
 import zmq
 
@@ -45,6 +45,9 @@ class Receiver(Protocol):
 
     def on_output(self, action: actions.DeliverOutput) -> None:
         """Output arrived."""
+
+    def on_array(self, action: actions.ArrayAction) -> None:
+        """Something about an array."""
 
     def on_answer(self, action: actions.AnswerQuery) -> None:
         """A request was answered."""
@@ -88,6 +91,7 @@ class Engine:
             actions.Settle: receiver.on_settle,
             actions.FailTask: receiver.on_fail,
             actions.DeliverOutput: receiver.on_output,
+            **dict.fromkeys(get_args(actions.ArrayAction), receiver.on_array),
             actions.AnswerQuery: receiver.on_answer,
             actions.Tell: lambda action: receiver.on_tell(action.notice),
             actions.LookUp: self._look_up,

@@ -13,6 +13,7 @@ from alb_core import codec
 from alb_core.io.sockets import Doorbell, Router
 from alb_core.messages import (
     Accepted,
+    ArraysPage,
     Attach,
     Chunk,
     Error,
@@ -24,10 +25,14 @@ from alb_core.messages import (
     Ping,
     Pong,
     Pulse,
+    QueryArray,
+    QueryArrays,
     QueryOutput,
     QueryTask,
+    QueryTasks,
     Submit,
     TaskPage,
+    TasksPage,
     Welcome,
 )
 from alb_core.spec import TaskSpec
@@ -142,7 +147,19 @@ class FakeBroker:
         if isinstance(message, Ping):
             pulses = tuple(Pulse(id=task_id, state=TaskState.QUEUED) for task_id in message.tasks)
             return (Pong(seq=message.seq, tasks=pulses),)
-        return self.answer(message)
+        return self.answer(message) or self._know_nothing(message)
+
+    @staticmethod
+    def _know_nothing(message: Message) -> Sequence[Message]:
+        """Answer questions where the script says nothing: the table is empty."""
+        match message:
+            case QueryArrays(seq=seq):
+                return (ArraysPage(seq=seq, arrays=()),)
+            case QueryTasks(seq=seq):
+                return (TasksPage(seq=seq, tasks=()),)
+            case QueryArray(seq=seq) | QueryTask(seq=seq):
+                return (Error(seq=seq, code="gone", why="it is not in the table"),)
+        return ()
 
     def _serve(self, peer: bytes, grant: Message) -> None:
         assert isinstance(grant, Grant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tests.unit.alb.array_broker import ArrayMixin, ArrayModel
 from tests.unit.alb.fake_broker import FakeBroker, succeed
 
 from alb_core import codec
@@ -35,7 +36,7 @@ def result_of(command: str) -> Result:
     return succeed(f"{command}\n".encode())
 
 
-class RememberingBroker(FakeBroker):
+class RememberingBroker(ArrayMixin, FakeBroker):
     """Finishes every task at once, but those whose command holds ``sleep``; finds those that it did well.
 
     Args:
@@ -44,6 +45,8 @@ class RememberingBroker(FakeBroker):
 
     def __init__(self, store: str = "ok") -> None:
         self.store = store
+        self.arrays: dict[str, ArrayModel] = {}
+        self.refuse_after = -1
         self.commands: dict[str, str] = {}
         #: Submitted, by task.
         self.works: dict[str, TaskLine] = {}
@@ -52,10 +55,16 @@ class RememberingBroker(FakeBroker):
         super().__init__(self._answer)
 
     def submitted(self) -> list[str]:
-        """Return the commands that were submitted, in order."""
-        return list(self.commands.values())
+        """Return the commands that were submitted, in order; those of arrays come last."""
+        of_arrays = [
+            model.command(position) for model in self.arrays.values() for position in range(model.total)
+        ]
+        return [*self.commands.values(), *of_arrays]
 
-    def _answer(self, message: Message) -> Sequence[Message]:
+    def _answer(self, message: Message) -> Sequence[Message]:  # noqa: PLR0911 (a flat table)
+        of_array = self.answer_array(message)
+        if of_array is not None:
+            return of_array
         match message:
             case Submit():
                 return self._submit(message)

@@ -132,3 +132,25 @@ def test_a_file_that_is_no_toml_is_an_error() -> None:
     """With what its reader says."""
     with pytest.raises(ConfigError, match="not TOML"):
         load(ClientConfig, "zk = = 1")
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        (
+            {"ALB_SESSION_TIMEOUT_S": "abc"},
+            r"session_timeout_s .*ALB_SESSION_TIMEOUT_S\) cannot be 'abc': Expected",
+        ),
+        ({"ALB_PORTS": "1,2,x,4"}, r"ALB_PORTS\) cannot be \('1', '2', 'x', '4'\): Expected `int`"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(environ: dict[str, str], said: str) -> None:
+    """Which setting, by the name that its author used, and what it was."""
+    with pytest.raises(ConfigError, match=said):
+        load(BrokerConfig, None, environ, zk="zk:1", name="b")
+
+
+def test_what_is_no_setting_is_named() -> None:
+    """A key of the file that nobody knows."""
+    with pytest.raises(ConfigError, match=r"configuration: .*unknown field `sesion`"):
+        load(BrokerConfig, "sesion = 3", zk="zk:1", name="b")

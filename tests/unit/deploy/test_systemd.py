@@ -114,10 +114,17 @@ def test_the_example_settings_name_settings_only(role: str) -> None:
 
 @roles
 def test_directories_are_the_service_s_own(role: str) -> None:
-    """The one directory that alb is told to write is the one that systemd makes for its user."""
-    settings = _settings(_unit(role))
-    directory = settings["Environment"].partition("=")[2]
-    assert directory.startswith(f"/var/lib/{settings['StateDirectory']}")
+    """Every directory that alb is told to write is one that systemd makes for its user alone."""
+    text = _unit(role)
+    settings = _settings(text)
+    own = {f"/var/lib/{settings['StateDirectory']}"}
+    assert settings["StateDirectoryMode"] == "0700"
+    if "LogsDirectory" in settings:
+        own.add(f"/var/log/{settings['LogsDirectory']}")
+        assert settings["LogsDirectoryMode"] == "0700"
+    told = re.findall(r"^Environment=\w+_DIR=(\S+)$", text, re.MULTILINE)
+    assert {place for place in own if any(one.startswith(place) for one in told)} == own
+    assert all(one.startswith(tuple(own)) for one in told)
     users = (FOLDER / "alb.sysusers").read_text()
     assert re.search(rf"^u {settings['User']} ", users, re.MULTILINE)
 

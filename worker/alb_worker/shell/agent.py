@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 import zmq
@@ -172,7 +172,7 @@ class Agent:
 
     # --- a turn -------------------------------------------------------------------------------------------
 
-    def _wait(self) -> set[Source]:
+    def _wait(self) -> Container[Source]:
         """Wait for somebody or for the clock; return who has something."""
         runner_wish = zmq.POLLIN | zmq.POLLOUT if self._runner.wants_write else zmq.POLLIN
         wanted = (
@@ -188,9 +188,9 @@ class Agent:
             for source, wish in wanted:
                 self._poller.register(source, wish)
         timeout_ms = int(max(self._tick_at - monotonic(), 0) * 1000) + 1
-        return {source for source, _ in self._poller.poll(timeout_ms)}
+        return dict(self._poller.poll(timeout_ms))
 
-    def _turn(self, ready: set[Source]) -> None:
+    def _turn(self, ready: Container[Source]) -> None:
         if self._bell in ready:
             for event in self._inbox.take():
                 self._handle(event)
@@ -260,7 +260,7 @@ class Agent:
         if death is not None:
             self._replace_runner(death)
 
-    def _hear_courier(self, ready: set[Source]) -> None:
+    def _hear_courier(self, ready: Container[Source]) -> None:
         if self._luggage.courier.fileno() in ready or self._luggage.courier.has_news:
             self._luggage.hear()
         self._report_saved()

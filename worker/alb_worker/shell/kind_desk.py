@@ -209,16 +209,27 @@ class KindDesk:
 
 
 def remove_bare(directory: str) -> bool:
-    """Remove a directory that holds nothing but what kinds put there; returns whether it is gone."""
+    """Remove a directory that holds nothing but what kinds put there; returns whether it is gone.
+
+    The command may have put anything there, and may have been another user than we are: no link is followed.
+    """
     with suppress(OSError):
-        for name in (PAYLOAD_FILE, VALUE_FILE):
-            with suppress(FileNotFoundError):
-                os.unlink(f"{directory}/{name}")  # noqa: PTH108 (as cheap as it can be)
         with suppress(FileNotFoundError):
-            os.rmdir(f"{directory}/{FOLDER}")  # noqa: PTH106 (as above)
-        os.rmdir(directory)  # noqa: PTH106 (as above)
+            _remove_folder(f"{directory}/{FOLDER}")
+        os.rmdir(directory)  # noqa: PTH106 (as cheap as it can be)
         return True
     return False
+
+
+def _remove_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for name in (PAYLOAD_FILE, VALUE_FILE):
+            with suppress(FileNotFoundError):
+                os.unlink(Path(name).name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+    os.rmdir(folder)  # noqa: PTH106 (as above)
 
 
 def _checked(launch: object) -> Launch:

@@ -17,7 +17,7 @@ from tests.unit.alb.fake_broker import FakeBroker
 from tests.unit.alb.remembering_broker import RememberingBroker
 
 from alb.cli import batch
-from alb.cli.batch import command_of
+from alb.cli.batch import Line, command_of
 from alb.cli.main import run
 from alb_core.messages import Attach, Cancel
 
@@ -49,6 +49,7 @@ def each_line(tmp_path: Path) -> Callable[..., int]:
     [
         ((), "make a | tee b", "make a | tee b"),
         (("make",), "a b", "make 'a b'"),
+        (("make {#} {}",), "a b", "make 7 'a b'"),
         (("cp {} {}.bak",), "a;b", "cp 'a;b' 'a;b'.bak"),
         (("make", "-s"), "a b", ("make", "-s", "a b")),
         (("cp", "{}", "{}.bak"), "a b", ("cp", "a b", "a b.bak")),
@@ -56,7 +57,7 @@ def each_line(tmp_path: Path) -> Callable[..., int]:
 )
 def test_a_line_becomes_a_command(template: tuple[str, ...], line: str, expected: Any) -> None:
     """In place of {} or as the last word; a shell gets it quoted; alone it is a command line."""
-    assert command_of(template, line) == expected
+    assert command_of(template, Line(7, line)) == expected
 
 
 def test_every_line_is_a_task(
@@ -92,7 +93,7 @@ def test_json_has_a_line_for_each_line(
     broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With its number; also for what was skipped, for doubles, and for what cannot be a task."""
-    assert each_line("a\n", "--json", "make") == 0
+    assert each_line("a\n", "--json", "--incremental", "make") == 0
     (first,) = map(json.loads, capfd.readouterr().out.splitlines())
     assert (first["line"], first["state"], first["stdout"]) == (1, "SUCCEEDED", "make a\n")
     assert each_line(b"a\nc\nc\n\xff\nd\0d\n", "--json", "--incremental", "make") == 125
@@ -108,17 +109,17 @@ def test_detached_tasks_are_named_once_they_are_accepted(
     broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody waits for their ends."""
-    assert each_line("1\n2\n", "--detach", "sleep") == 0
+    assert each_line("1\n2\n", "--detach", "--incremental", "sleep") == 0
     told = capfd.readouterr()
     assert sorted(told.out.split()) == sorted(broker.commands)
-    assert told.err == "alb: 2 lines: 2 submitted\n"
+    assert told.err == "alb: 2 lines: 2 submitted, 0 skipped (they have a good result)\n"
 
 
 def test_what_is_under_way_elsewhere_is_waited_for(
     broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It is followed, not run twice."""
-    assert each_line("1\n", "--detach", "sleep") == 0
+    assert run(["submit", *ZK, "--detach", "sleep 1"]) == 0
     (task,) = broker.commands
     broker.commands[task] = "make 1"  # it ends as soon as somebody looks
     assert each_line("1\n", "--incremental", "sleep") == 0
@@ -234,9 +235,7 @@ def test_lines_that_cannot_be_read_on_are_an_error(
         def readinto(self, _buffer: Any) -> int:
             raise OSError(5, "Input/output error")
 
-    made = batch.Batch(
-        ("make",), {}, incremental=False, detach=False, as_json=False, return_dir=".", say=lambda _: None
-    )
+    made = batch.Batch(("make",), {}, detach=False, as_json=False, return_dir=".", say=lambda _: None)
     from alb.cli.options import Place  # noqa: PLC0415
 
     with Place("zk:2181", "u", 5.0).client(made.hear) as client:
@@ -257,7 +256,7 @@ def test_ctrl_c_twice_cancels_everything(
 
     def interrupt() -> None:
         deadline = time.monotonic() + 5
-        while len(broker.commands) < 3 and time.monotonic() < deadline:
+        while len(broker.submitted()) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         for _ in range(2):
             time.sleep(0.3)
@@ -266,9 +265,10 @@ def test_ctrl_c_twice_cancels_everything(
     threading.Thread(target=interrupt, daemon=True).start()
     assert each_line("1\n2\n3\n", "sleep") == 130
     told = capfd.readouterr()
-    assert "3 tasks are under way and go on. Ctrl-C again within 2 s cancels them" in told.err
-    assert "cancelling 3 tasks" in told.err
-    assert told.err.count("CANCELLED") == 3
+    (array,) = broker.arrays
+    assert f"0 of 3 tasks have ended; array {array} goes on; attach again with: alb attach" in told.err
+    assert f"Ctrl-C again within 2 s cancels it\nalb: cancelling array {array}" in told.err
+    assert told.err.endswith("alb: 3 lines: 0 ran, 3 cancelled\n")
 
 
 def test_a_full_disk_leaves_the_tasks_alone(
@@ -284,7 +284,9 @@ def test_a_full_disk_leaves_the_tasks_alone(
         os.dup2(saved, 1)
         os.close(saved)
         os.close(full)
-    assert "leaving: No space left on device; 1 tasks are under way and go on" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert "leaving: No space left on device; 1 of 2 tasks have ended; array" in err
+    assert "goes on; attach again with: alb attach" in err
     assert cancelled(broker) == []
 
 

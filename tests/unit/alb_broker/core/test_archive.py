@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
-from tests.broker_parts import C1, TRUE, Desks, attempt, ended, notes, of_type, submit, task_id, to_client
+from tests.broker_parts import (
+    C1,
+    TRUE,
+    Desks,
+    attempt,
+    ended,
+    notes,
+    of_type,
+    outcome,
+    submit,
+    task_id,
+    to_client,
+)
 
 from alb_broker.core import archive as module
 from alb_broker.core.actions import Action, ScanStore, StoreRows, TaskKept
@@ -13,6 +26,7 @@ from alb_broker.core.archive import rows_of
 from alb_broker.core.store_desk import NOBODY
 from alb_broker.store import events
 from alb_core import rows
+from alb_core.files import FileRef
 from alb_core.messages import ClusterPage, Error, HistoryPage, QueryCluster, QueryHistory
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause
@@ -101,7 +115,7 @@ def test_the_rows_say_what_the_record_says() -> None:
 
 
 def test_of_a_work_the_newest_good_task_is_named() -> None:
-    """Once for many of the same; not for what failed, nor for what brought files back."""
+    """Once for many of the same; not for what failed, nor for what brought files back or a large value."""
     each = desks()
     finish(each, 1, 2)
     for number, spec, status in ((3, "other", 0), (4, "bad", 1), (5, "back", 0)):
@@ -110,6 +124,12 @@ def test_of_a_work_the_newest_good_task_is_named() -> None:
         each.turn()
         each.worker(ended(number, exit_code=status))
         commit(each)
+    each.client(submit(6, TaskSpec(command="valued", kind="mine")))
+    each.turn()
+    value = FileRef(name=".alb/value", sha256="1" * 64, size_bytes=1)
+    valued = ended(6)
+    each.worker(msgspec.structs.replace(valued, outcome=outcome(0, returned=(value,))))
+    commit(each)
     (action,) = hand_over(each)
     named = {row.work: row.task for row in action.rows if isinstance(row, rows.Work)}
     assert named == {work_of("ann", TRUE): task_id(2), work_of("ann", TaskSpec(command="other")): task_id(3)}

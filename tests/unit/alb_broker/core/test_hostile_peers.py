@@ -122,7 +122,7 @@ def test_a_request_that_no_worker_could_ever_serve_is_told_so() -> None:
     each.client(submit(1, TaskSpec(command="true", request=Request(cpus=64)), moves=True))
     moved = [message for message in to_client(C1, each.turn()) if isinstance(message, TaskMoved)]
     assert "asks 64 cpus" in moved[0].why
-    assert "largest worker has 1 cpus" in moved[0].why
+    assert "the largest has 1 cpus" in moved[0].why
 
 
 def test_an_answer_too_large_for_a_message_becomes_an_error() -> None:

@@ -523,3 +523,54 @@ def test_any_interleaving_keeps_the_promises(steps: list[tuple[Any, ...]]) -> No
     for key in set(referee.written.values()):
         order = [number for each, number in referee.table if each == key]
         assert order == [number for number, each in referee.written.items() if each == key]
+
+
+class Counter:
+    """Stands for what many groups change: its node holds the sum of what was applied."""
+
+    size_bytes = 100
+
+    def __init__(self) -> None:
+        self.total = self.next = 0
+
+    def fold(self, changes: Any) -> list[zk.Operation]:
+        """Return the one write of all changes."""
+        self.next = self.total + sum(changes)
+        return [zk.SetData("/sum", str(self.next).encode())]
+
+    def settle(self) -> None:
+        """It was applied."""
+        self.total = self.next
+
+
+def test_what_many_groups_change_is_written_once() -> None:
+    """Before their own writes, and only for those that are in the batch."""
+    each, counter = ledger(), Counter()
+    for number in range(1, 4):
+        each.write(
+            Lane.RESULTS, f"t{number}", (zk.Create(f"/sum/{number}", b""),), folded=(counter, (number,))
+        )
+    multi = send(each)
+    assert multi.operations[2] == zk.SetData("/sum", b"6")
+    assert paths(multi) == ["/sum", "/sum/1", "/sum/2", "/sum/3"]
+    accept(each, multi)
+    assert counter.total == 6
+
+
+def test_a_refused_batch_folds_nothing_and_each_group_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the failing group would have changed is never written."""
+    each, counter = ledger(), Counter()
+    for number in (1, 2):
+        each.write(Lane.RESULTS, f"t{number}", (zk.Delete(f"/x/{number}"),), folded=(counter, (number,)))
+    multi = send(each)
+    each.on_verdict(multi.token, zk.Refused(3, "NoNode"))
+    assert counter.total == 0
+    alone = send(each)
+    _, failures = each.on_verdict(alone.token, zk.Refused(3, "NoNode"))
+    assert [failure.group.changes for failure in failures] == [(1,)]
+    accept(each, send(each))
+    assert counter.total == 2
+    monkeypatch.setattr(limits, "BATCH_BYTES_MAX", 300)
+    for number in range(5):
+        each.write(Lane.RESULTS, f"u{number}", (zk.Delete(f"/y/{number}"),), folded=(counter, (1,)))
+    assert 1 < len(paths(send(each))) < 5

@@ -106,3 +106,21 @@ def test_only_the_one_who_submitted_a_task_can_let_it_go(submitter: bytes, peer:
     each.state.table.finish(DoneTask(task_id(1), CLAIMED_S, None, submitter))
     each.state.table.acknowledge(task_id(1), peer)
     assert list(each.state.table.acknowledged) == []
+
+
+def test_a_task_of_an_array_goes_when_no_follower_waits_for_it() -> None:
+    """Nobody submits it again; who asks for it in time has it kept until he acknowledges."""
+    each = desks(kept_max=0)
+    name = f"{task_id(1)}.7"
+    each.state.table.finish(DoneTask(name, CLAIMED_S, None))
+    each.state.table.owe(name, C2)
+    each.state.table.free(name)
+    each.tick(1.0)
+    assert list(each.state.table.done) == [name]
+    each.state.table.acknowledge(name, C2)
+    each.state.table.owe(name, C1)
+    each.tick(2.0)
+    assert list(each.state.table.done) == [name]
+    each.state.table.acknowledge(name, C1)
+    each.tick(3.0)
+    assert not each.state.table.done

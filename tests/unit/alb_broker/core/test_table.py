@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from tests.broker_parts import make_task, task_id
 
 from alb_broker.core.table import DONE_SLACK, DoneTask, Table
+from alb_core.files import FileRef
+from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 
 
@@ -92,3 +94,17 @@ def test_the_order_of_finishing_forgets_what_was_removed() -> None:
         del each.done[task_id(number)]
     assert len(each.unacknowledged) <= 2 * DONE_SLACK
     assert each.unacknowledged[0] == task_id(0)
+
+
+def test_depots_keep_every_program_of_a_live_task() -> None:
+    """That of each architecture, for nobody knows where its next attempt runs; and none when it is gone."""
+    each = table()
+    programs = {
+        arch: FileRef(name="p", sha256=f"{number:064x}", size_bytes=number)
+        for number, arch in enumerate(("x86_64", "aarch64"), 1)
+    }
+    task = make_task(1, spec=TaskSpec(command=("p",), kind="binary", binaries=programs))
+    each.add(task)
+    assert each.files.used(()) == {f"{number:064x}": number for number in (1, 2)}
+    each.remove(task)
+    assert each.files.used(()) == {}

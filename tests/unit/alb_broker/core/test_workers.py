@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.broker_parts import attempt, capacity, make_worker, request
@@ -328,3 +329,48 @@ def test_a_worker_with_a_session_alone_is_lost_later() -> None:
 def test_a_worker_with_a_link_alone_is_not_lost() -> None:
     """It is heard: its attempts stay its own, however long its session is gone."""
     assert workers(silent(session=False, link=True)).overdue(1e6) == []
+
+
+def placeable(*each: Worker) -> Workers:
+    """Return these workers."""
+    workers = Workers()
+    for worker in each:
+        workers.add(worker)
+        workers.grew(worker)
+    return workers
+
+
+def test_a_program_goes_to_the_machines_that_it_is_for() -> None:
+    """However much room the others have."""
+    workers = placeable(make_worker("x", 8, arch="x86_64"), make_worker("a", 1, arch="aarch64"))
+    found = workers.candidates(request(archs=("aarch64", "riscv64")), 4)
+    assert [worker.name for worker in found] == ["a"]
+    assert len(workers.candidates(request(), 4)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"archs": ("riscv64", "s390x")},
+            "riscv64 or s390x: there are aarch64, x86_64; it waits",
+        ),
+        (
+            {"labels": ("kind=sqlite", "gpu")},
+            "no worker has the label kind=sqlite; it waits",
+        ),
+        (
+            {"archs": ("aarch64",), "labels": ("gpu",)},
+            "[gpu] and architectures [aarch64] of one worker",
+        ),
+        ({"cpus": 9.0}, "it asks 9 cpus"),
+        ({"archs": ("x86_64",)}, ""),
+    ],
+)
+def test_what_no_worker_could_ever_run_is_told_why(fields: dict[str, Any], says: str) -> None:
+    """The one thing that nobody has, or else all that is asked of one worker."""
+    workers = placeable(
+        make_worker("x", 8, arch="x86_64", labels=("gpu", "kind=python")), make_worker("a", 1, arch="aarch64")
+    )
+    why = workers.why_never(request(**fields))
+    assert (says in why, bool(why)) == (True, bool(says))

@@ -1,0 +1,67 @@
+"""Where the reign meets arrays: hands its turns, ticks and answers to those who work on them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alb_broker.core.array_desk import ArrayDesk
+from alb_broker.core.array_pages import ArrayPages
+from alb_broker.core.array_retention import ArrayRetention
+from alb_broker.core.array_takeover import ArrayTakeover
+from alb_broker.core.book import Book
+from alb_broker.core.expansion import Expansion
+from alb_broker.core.state import State
+from alb_core import zk
+
+
+class ArrayOffice:
+    """All who work on arrays.
+
+    Args:
+        state: The reign's parts.
+        book: Carries out what becomes of tasks.
+    """
+
+    def __init__(self, state: State, book: Book) -> None:
+        self._takeover: Final = ArrayTakeover(state)
+        self._expansion: Final = Expansion(state, book)
+        self._retention: Final = ArrayRetention(state)
+        self.pages: Final = ArrayPages(state)
+        self.desk: Final = ArrayDesk(state, book, self.pages)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether all arrays of the table are in memory."""
+        return self._takeover.complete
+
+    def load(self) -> None:
+        """Begin to load the arrays."""
+        self._takeover.start()
+
+    def tick_loading(self) -> None:
+        """Let time pass while the table is loaded."""
+        self._takeover.tick()
+
+    def open(self) -> None:
+        """The whole table is in memory: arrays and their tasks belong together."""
+        self._takeover.adopt_tasks()
+
+    def tick(self) -> None:
+        """Let time pass; the desk has its tick from the clients'."""
+        self._takeover.tick()
+        self.pages.tick()
+        self._expansion.tick()
+        self._retention.tick()
+
+    def make_tasks(self) -> None:
+        """Let arrays make the tasks that there is room for."""
+        self._expansion.end_turn()
+
+    def on_children(self, event: zk.ChildrenListed) -> bool:
+        """Take a list; returns whether it was asked here."""
+        return self._takeover.on_children(event)
+
+    def on_nodes(self, event: zk.NodesRead) -> bool:
+        """Take nodes; returns whether they were asked here."""
+        desks = (self._takeover, self._expansion, self.pages, self._retention)
+        return any(desk.on_nodes(event) for desk in desks)  # the first that asked takes them

@@ -13,6 +13,7 @@ from alb_broker.core.actions import Action, ArrayOpened, SendToClient, SendToWor
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.array_desk import ArrayDesk
+from alb_broker.core.array_fates import ArrayFates
 from alb_broker.core.array_pages import ArrayPages
 from alb_broker.core.array_retention import ArrayRetention
 from alb_broker.core.book import Book
@@ -242,7 +243,9 @@ class Desks:
         self.starts = StartDesk(self.state, self.book, self.fates)
         self.expansion = Expansion(self.state, self.book)
         self.array_pages = ArrayPages(self.state)
-        self.arrays = ArrayDesk(self.state, self.book, self.array_pages)
+        self.arrays = ArrayDesk(self.state, self.book, self.array_pages, self.starts)
+        self.array_fates = ArrayFates(self.state, self.array_pages)
+        self.fates.sources.append(self.array_fates.of)
         self.clients = ClientDesk(
             self.state,
             self.book,
@@ -309,6 +312,7 @@ class Desks:
         self.drains.tick()
         self.retention.tick()
         self.array_pages.tick()
+        self.array_fates.tick()
         self.expansion.tick()
         self.array_retention.tick()
         return self.state.take_out()

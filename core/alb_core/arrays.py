@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from alb_core import limits
-from alb_core.spec import TaskSpec, check_spec
+from alb_core.spec import Start, TaskSpec, check_spec
 from alb_core.tasks import TaskState
 
 INDEX_MAX: Final = 999_999_999
@@ -30,6 +30,7 @@ ENDED_BADLY: Final = frozenset(
 )
 
 Command: TypeAlias = str | tuple[str, ...]
+_AT_ONCE: Final = Start()
 _STRIDE: Final = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")
 
 
@@ -119,6 +120,14 @@ class ArrayRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     #: Cluster time at which the last task ended; 0: it goes on.
     held_by: str = ""
     #: Who holds what is left of it; empty: nobody.
+    waits: bool = False
+    #: Its start has not come: nothing of it is made.
+    met: tuple[int, ...] = ()
+    #: Places of its dependencies that came true.
+    not_before: float = 0.0
+    #: Cluster time before which it does not start; 0: none.
+    released: bool = False
+    #: Somebody released it, should it have been submitted to be held.
     skips: tuple[Stride, ...] = ()
     #: Indexes that were cancelled before they were made a task.
 
@@ -153,7 +162,7 @@ def state_of(record: ArrayRecord, running: int = 0) -> TaskState:
     """
     counts, spec = record.counts, record.spec
     if not record.finished:
-        if record.held_by:
+        if record.held_by or record.waits:
             return TaskState.HELD
         return TaskState.RUNNING if running or counts.over else TaskState.QUEUED
     if spec.max_fails is not None and counts.failed > spec.max_fails:
@@ -202,7 +211,12 @@ def _filled(word: str, index: int, text: str | None) -> str:
 
 
 def child_spec(spec: TaskSpec, index: int, text: str | None) -> TaskSpec:
-    """Return the specification of one task of an array; the array's own where nothing is filled in."""
+    """Return the specification of one task of an array; the array's own where nothing is filled in.
+
+    What the array waits for before it starts, its tasks do not wait for once more.
+    """
+    if spec.start != _AT_ONCE:
+        spec = msgspec.structs.replace(spec, start=_AT_ONCE)
     command = command_for(spec.command, index, text)
     if text is None:
         return spec if command == spec.command else msgspec.structs.replace(spec, command=command)

@@ -27,6 +27,7 @@ from alb_core.arrays import (
     position_of,
     state_of,
 )
+from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskRecord, TaskState
 
 COMMAND_SHOWN: Final = 120
@@ -62,7 +63,6 @@ class Array:
     __slots__ = (
         "_draft",
         "_shared",
-        "_written",
         "acknowledged",
         "broken",
         "changed",
@@ -84,6 +84,7 @@ class Array:
         "user",
         "whole_chunks",
         "wire",
+        "written",
     )
 
     def __init__(self, progress: Progress, wire: bytes, inputs: Inputs, *, written: bool) -> None:
@@ -95,7 +96,7 @@ class Array:
         self.inputs: Final = inputs
         self.takes_inputs: Final = bool(inputs) or not record.whole or not record.spec.strides
         self.now: Final = progress  #: With all that was decided, written or not.
-        self._written: Final = Progress(record, {chunk: ends.copy() for chunk, ends in progress.ends.items()})
+        self.written: Final = Progress(record, {chunk: ends.copy() for chunk, ends in progress.ends.items()})
         #: As ZooKeeper has it, or as it is to be made there.
         self.in_table = written  #: ZooKeeper has it.
         self.whole_chunks: Final[set[int]] = set()
@@ -118,16 +119,46 @@ class Array:
 
     def _child_wire(self) -> bytes:
         """Return the specification that all tasks share, encoded; empty: each has its own."""
-        task = self.record.spec.task
+        task = self.spec
         words = (task.command,) if isinstance(task.command, str) else task.command
         if self.takes_inputs or any(PLACE_OF_INDEX in word for word in words):
             return b""
-        return codec.encode_spec(task)
+        return codec.encode_spec(child_spec(task, 0, None))
 
     @property
     def record(self) -> ArrayRecord:
         """Its record, as it is now."""
         return self.now.record
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What its tasks run, and what it waits for itself."""
+        return self.record.spec.task
+
+    @property
+    def submitted(self) -> float:
+        """Cluster time of its acceptance."""
+        return self.record.submitted
+
+    @property
+    def held_by(self) -> str:
+        """Who holds it; empty: nobody."""
+        return self.record.held_by
+
+    @property
+    def released(self) -> bool:
+        """Whether somebody released it, should it have been submitted to be held."""
+        return self.record.released
+
+    @property
+    def not_before(self) -> float:
+        """Cluster time before which it does not start."""
+        return self.record.not_before
+
+    @property
+    def met(self) -> tuple[int, ...]:
+        """Places of its dependencies that came true."""
+        return self.record.met
 
     @property
     def strides(self) -> tuple[Stride, ...]:
@@ -161,7 +192,7 @@ class Array:
             return None
         record = self.record
         index = index_at(record.spec.strides, position)
-        spec = child_spec(record.spec.task, index, text)
+        spec = child_spec(self.spec, index, text)
         made = TaskRecord(
             id=child_id(self.id, index),
             state=TaskState.QUEUED,
@@ -188,10 +219,14 @@ class Array:
         self.unmarked.discard(task_id)
         return True
 
-    def line(self) -> ArrayLine:
-        """Return the array as lists and its followers see it."""
+    def line(self, why: str = "") -> ArrayLine:
+        """Return the array as lists and its followers see it.
+
+        Args:
+            why: What keeps it, where something does.
+        """
         record = self.record
-        command = record.spec.task.command
+        command = self.spec.command
         shown = command if isinstance(command, str) else " ".join(command)
         running = self.running
         return ArrayLine(
@@ -203,18 +238,18 @@ class Array:
             cursor=record.cursor,
             counts=record.counts,
             running=running,
-            name=record.spec.task.name,
+            name=self.spec.name,
             command=shown[:COMMAND_SHOWN],
             submitted=record.submitted,
             finished=record.finished,
-            why=record.why,
+            why=record.why or why,
         )
 
     # --- what the ledger asks -------------------------------------------------------------------------------
 
     def fold(self, changes: Sequence[Change]) -> list[zk.Operation]:
         """Return the writes that these changes make together; they count once `settle` is called."""
-        base = self._written
+        base = self.written
         draft = self._draft = Draft(base)
         for change in changes:
             draft.apply(change)
@@ -238,18 +273,18 @@ class Array:
         for chunk in draft.settle():
             self.now.ends.pop(chunk, None)
             self.whole_chunks.add(chunk)
-        if self._written.record.finished:
-            self.whole_chunks.update(self._written.ends)
-            self._written.ends.clear()
+        if self.written.record.finished:
+            self.whole_chunks.update(self.written.ends)
+            self.written.ends.clear()
             self.now.ends.clear()
 
     def nodes(self) -> list[str]:
         """Return the nodes that must be there, apart from chunks that are whole."""
-        return [self.path, *(znodes.ends_path(self.id, chunk) for chunk in self._written.ends)]
+        return [self.path, *(znodes.ends_path(self.id, chunk) for chunk in self.written.ends)]
 
     def nodes_below(self) -> list[str]:
         """Return all nodes below the array's own."""
-        chunks = (*self.whole_chunks, *self._written.ends)
+        chunks = (*self.whole_chunks, *self.written.ends)
         return [
             *(znodes.ends_path(self.id, chunk) for chunk in chunks),
             *(znodes.inputs_path(self.id, first) for first in self.inputs.firsts),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from alb_broker.core.actions import Action
+from alb_broker.core.actions import Action, TaskSettled
 from alb_broker.core.array import EXPECTED_MAX, Array
 from alb_broker.core.array_inputs import Inputs
 from alb_broker.core.array_pages import ArrayPages
@@ -13,6 +13,7 @@ from alb_broker.core.array_progress import Grown, Progress
 from alb_broker.core.arrays import SKIPS_MAX, UNACKNOWLEDGED_MAX, is_skipped
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
+from alb_broker.core.start_desk import NO_START, StartDesk, not_before
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S
 from alb_broker.core.task import Watcher
@@ -61,11 +62,13 @@ class ArrayDesk:
         state: The reign's parts.
         book: Carries out what they ask of tasks.
         pages: Answers their questions.
+        starts: Decides when an array begins.
     """
 
-    def __init__(self, state: State, book: Book, pages: ArrayPages) -> None:
+    def __init__(self, state: State, book: Book, pages: ArrayPages, starts: StartDesk) -> None:
         self._state: Final = state
         self._book: Final = book
+        self._starts: Final = starts
         self._pages: Final = pages
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
@@ -107,7 +110,8 @@ class ArrayDesk:
         if why is None and spec.task.checkpoints and not state.store.enabled:
             why = "the cluster has no results store, through which checkpoints are found again"
         why = why or _wrong_inputs(spec, len(wire), 0, message.inputs, whole=message.whole)
-        if why is not None:
+        why = why or self._starts.circle(message.id, spec.task.start.dependencies)
+        if why:
             return why
         if not state.arrays.admits(client.user, sum(map(len, message.inputs))):
             state.counters["submissions_busy"] += 1
@@ -118,13 +122,16 @@ class ArrayDesk:
 
     def _accept(self, client: Client, message: SubmitArray, spec: ArraySpec, wire: bytes) -> None:
         state = self._state
+        moment = state.holds.moment(client.user, spec.task.name, state.now())
         from_inputs = bool(message.inputs) or not message.whole or not spec.strides
         record = ArrayRecord(
             id=message.id,
             user=client.user,
             digest=digest(wire),
             spec=spec,
-            submitted=state.now(),
+            submitted=moment,
+            waits=spec.task.start != NO_START,
+            not_before=not_before(spec.task.start, moment),
             total=0 if from_inputs else total_of(spec.strides),
             whole=not from_inputs,
         )
@@ -248,12 +255,14 @@ class ArrayDesk:
         )
 
     def end_turn(self) -> None:
-        """Tell the followers of arrays that have just ended."""
+        """Tell the followers of arrays that have just ended; whoever waits for them, once it is written."""
         arrays = self._state.arrays
         for array in arrays.ended:
             array.changed = False
             for peer in array.followers:
                 arrays.tell(array, peer)
+            if self._state.holds.concerns(array.id):
+                self._state.ledger.say(TaskSettled(array.id))
         arrays.ended.clear()
 
     def tick(self) -> None:
@@ -287,7 +296,7 @@ class ArrayDesk:
         state = self._state
         array = state.arrays.of(message.id)
         position = array.position(message.id) if array is not None else None
-        if array is None or position is None or not _is_to_come(array, position):
+        if array is None or position is None or not state.arrays.is_to_come(message.id):
             return False
         waiting = array.expected
         if len(waiting) >= EXPECTED_MAX and position not in waiting:
@@ -311,7 +320,7 @@ class ArrayDesk:
             return True
         array = state.arrays.of(message.id)
         position = array.position(message.id) if array is not None else None
-        if array is None or position is None or not _is_to_come(array, position):
+        if array is None or position is None or not state.arrays.is_to_come(message.id):
             return False
         index = index_at(array.strides, position)
         noted = (state.client(client.peer, CancelNoted(id=message.id)),)
@@ -323,7 +332,7 @@ class ArrayDesk:
         state = self._state
         noted = state.client(client.peer, CancelNoted(id=array.id))
         if array.record.finished or array.record.cancel:
-            state.ledger.say(noted, state.client(client.peer, ArrayMoved(array=array.line())))
+            state.ledger.say(noted, state.client(client.peer, ArrayMoved(array=state.arrays.line(array))))
         else:
             state.arrays.stop(array, f"cancelled by {client.user}", (noted,))
 
@@ -349,14 +358,6 @@ class ArrayDesk:
 
     def _reject(self, client: Client, name: str, code: str, why: str) -> None:
         self._state.tell(client.peer, Rejected(id=name[:80], code=code, why=why))
-
-
-def _is_to_come(array: Array, position: int) -> bool:
-    """Tell whether a position is not made a task yet, and will be."""
-    record = array.record
-    if position < record.cursor or record.cancel or record.finished:
-        return False
-    return not is_skipped(record.skips, index_at(array.strides, position))
 
 
 def _may_be_to_come(array: Array, stride: Stride) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from alb_broker.core.array_desk import ArrayDesk
+from alb_broker.core.array_fates import ArrayFates
 from alb_broker.core.array_pages import ArrayPages
 from alb_broker.core.array_retention import ArrayRetention
 from alb_broker.core.array_takeover import ArrayTakeover
 from alb_broker.core.book import Book
 from alb_broker.core.expansion import Expansion
+from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_core import zk
 
@@ -20,14 +22,17 @@ class ArrayOffice:
     Args:
         state: The reign's parts.
         book: Carries out what becomes of tasks.
+        starts: Decides when arrays begin, and is told what became of them.
     """
 
-    def __init__(self, state: State, book: Book) -> None:
+    def __init__(self, state: State, book: Book, starts: StartDesk) -> None:
         self._takeover: Final = ArrayTakeover(state)
         self._expansion: Final = Expansion(state, book)
         self._retention: Final = ArrayRetention(state)
         self.pages: Final = ArrayPages(state)
-        self.desk: Final = ArrayDesk(state, book, self.pages)
+        self.desk: Final = ArrayDesk(state, book, self.pages, starts)
+        self._fates: Final = ArrayFates(state, self.pages)
+        starts.fates.sources.append(self._fates.of)
 
     @property
     def loaded(self) -> bool:
@@ -50,6 +55,7 @@ class ArrayOffice:
         """Let time pass; the desk has its tick from the clients'."""
         self._takeover.tick()
         self.pages.tick()
+        self._fates.tick()
         self._expansion.tick()
         self._retention.tick()
 

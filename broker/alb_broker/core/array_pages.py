@@ -78,7 +78,7 @@ class ArrayPages:
         begin = bisect_right(ids, query.cursor)
         shown = ids[begin : begin + LIST_MAX]
         more = begin + LIST_MAX < len(ids)
-        lines = tuple(arrays.by_id[array_id].line() for array_id in shown)
+        lines = tuple(arrays.line(arrays.by_id[array_id]) for array_id in shown)
         page = ArraysPage(seq=query.seq, arrays=lines, cursor=shown[-1] if more else "")
         self._state.tell(client.peer, page)
 
@@ -172,7 +172,7 @@ class ArrayPages:
             return
         page = ArrayPage(
             seq=query.seq,
-            array=array.line(),
+            array=self._state.arrays.line(array),
             spec=msgspec.Raw(array.wire),
             stretches=stretches,
             inputs=inputs,
@@ -228,7 +228,10 @@ class ArrayPages:
     # --- single positions -----------------------------------------------------------------------------------
 
     def look_up(self, task_id: str) -> TaskState | None:
-        """Return how a task of an array ended, from its chunk; None: that is being read now, ask again."""
+        """Return how a task of an array ended, from its chunk; None: that is being read now, ask again.
+
+        LOST: somebody deleted the chunk, or nobody can read it.
+        """
         array = self._state.arrays.of(task_id)
         position = array.position(task_id) if array is not None else None
         if array is None or position is None:
@@ -236,7 +239,7 @@ class ArrayPages:
         chunk = (array.id, position // limits.ARRAY_CHUNK)
         ends = self._recalled.get(chunk)
         if ends is not None:
-            return ends.state(position % limits.ARRAY_CHUNK)
+            return ends.state(position % limits.ARRAY_CHUNK) or TaskState.LOST
         if chunk not in self._looks.values():
             token = self._state.tokens.next()
             self._looks[token] = chunk
@@ -244,15 +247,14 @@ class ArrayPages:
         return None
 
     def _recall(self, look: tuple[str, int], event: zk.NodesRead) -> None:
-        node = event.nodes[0] if event.nodes else None
-        if node is None:
+        if event.nodes is None:
             return
-        ends = Ends()
+        node, ends = event.nodes[0], Ends()
         try:
-            ends.take(znodes.decode_ends(node.path, node.data), look[1])
+            if node is not None:
+                ends.take(znodes.decode_ends(node.path, node.data), look[1])
         except znodes.UnreadableNode as error:
             self._state.set_aside(error.path, error.why)
-            return
         self._recalled[look] = ends
         while len(self._recalled) > RECALLED_MAX:
             del self._recalled[next(iter(self._recalled))]

@@ -7,15 +7,24 @@ tasks is ``expansion.py``, what clients say comes through ``array_desk.py``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from alb_broker.core.actions import Action, ArrayOpened
 from alb_broker.core.array import Array
-from alb_broker.core.array_progress import Change, Ended, Grown, Held, Over, Skipped, Stopped
+from alb_broker.core.array_progress import (
+    Awaited,
+    Change,
+    Ended,
+    Grown,
+    Held,
+    Over,
+    Skipped,
+    Stopped,
+)
 from alb_broker.core.ledger import Group, Lane
 from alb_core import ids, limits, zk
-from alb_core.arrays import Stride, index_at
+from alb_core.arrays import ArrayLine, Stride, index_at
 from alb_core.messages import ArrayMoved
 from alb_core.notes import Level
 from alb_core.tasks import Result, TaskState
@@ -45,6 +54,7 @@ class Arrays:
         self.awake: Final[dict[str, Array]] = {}  #: Those that may be able to make tasks now.
         self.doubted: Final[list[Array]] = []  #: Those whose nodes must be looked at.
         self.ended: Final[list[Array]] = []  #: Those that finished and whose followers are to hear it.
+        self.why_kept: Callable[[Array], str] = _no_reason  #: Tells what keeps one that is HELD.
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -71,6 +81,9 @@ class Arrays:
         self.going[array.id] = array
         self.awake[array.id] = array
         self._state.table.files.add(array.record.spec.task.luggage)
+        self._state.holds.know(array)
+        if array.record.waits:
+            self._state.holds.watch(array)
 
     def forget(self, array: Array) -> None:
         """Know an array no more; tasks of it that live go on like any others."""
@@ -78,6 +91,7 @@ class Arrays:
             return
         self._leave_going(array)
         self.finished.pop(array.id, None)
+        self._state.holds.ended(array.id)
         for peer in array.followers:
             client = self._state.clients.get(peer)
             if client is not None:
@@ -87,6 +101,7 @@ class Arrays:
         self.awake.pop(array.id, None)
         if self.going.pop(array.id, None) is not None:
             self._state.table.files.remove(array.record.spec.task.luggage)
+            self._state.holds.forget(array)
 
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add an array with so many bytes of inputs, or inputs to one.
@@ -171,6 +186,7 @@ class Arrays:
     def stop(self, array: Array, why: str, releases: tuple[Action, ...] = ()) -> None:
         """Make no more tasks, and cancel those that live; what was not made counts as cancelled."""
         self._state.counters["arrays_cancelled"] += 1
+        self._state.holds.forget(array)
         self.change(array, (Stopped(why),), (), releases)
         array.unmarked.update(task_id for task_id, task in array.live.items() if not task.cancel)
         self.awake[array.id] = array
@@ -214,13 +230,26 @@ class Arrays:
         )
         return change
 
+    # --- its start ------------------------------------------------------------------------------------------
+
+    def note_met(self, array: Array, met: tuple[int, ...]) -> None:
+        """Some of what an array waits for came true: written down, for it may be forgotten."""
+        self.change(array, (Awaited(met, waits=True),))
+
+    def free(self, array: Array) -> None:
+        """Nothing keeps an array back any more: its tasks are made."""
+        self._state.holds.unwatch(array)
+        self.change(array, (Awaited(array.met, waits=False),))
+        self.awake[array.id] = array
+        self.finish_if_over(array)
+
     # --- followers ------------------------------------------------------------------------------------------
 
     def tell(self, array: Array, peer: bytes) -> None:
         """Tell a follower how an array is."""
         follower = array.followers[peer]
         follower.told, follower.dirty = self._state.at, False
-        self._state.tell(peer, ArrayMoved(array=array.line()))
+        self._state.tell(peer, ArrayMoved(array=self.line(array)))
 
     def is_held_up(self, array: Array) -> bool:
         """Tell whether a follower has so many results to acknowledge that no more should come."""
@@ -232,46 +261,34 @@ class Arrays:
 
     # --- what others ask ------------------------------------------------------------------------------------
 
-    def hold(self, array_id: str, by: str) -> bool:
-        """Keep what is left of an array from being made; returns whether there is anything to keep."""
-        array = self.going.get(array_id)
-        if array is None:
-            return False
+    def line(self, array: Array) -> ArrayLine:
+        """Return an array as lists and its followers see it."""
+        return array.line(self.why_kept(array) if array.state is TaskState.HELD else "")
+
+    def hold(self, array: Array, by: str) -> None:
+        """Keep what is left of an array from being made; a second wish changes nothing."""
         if not array.record.held_by:
             self.change(array, (Held(by),))
-        return True
 
-    def release(self, array_id: str) -> bool:
-        """Let an array that is held go on; returns whether there is such an array."""
-        array = self.going.get(array_id)
-        if array is None:
-            return False
-        if array.record.held_by:
-            self.change(array, (Held(""),))
-            self.awake[array_id] = array
-        return True
+    def release(self, array: Array) -> None:
+        """Nobody holds an array any more; whatever else it waits for, it goes on waiting for."""
+        record = array.record
+        if not record.held_by and (record.released or not record.waits):
+            return
+        self.change(array, (Held(""),))
+        if array.record.waits:
+            self._state.holds.woken[array.id] = None
+        else:
+            self.awake[array.id] = array
 
-    def fate(self, name: str) -> TaskState | None:
-        """Return where an array or one of its tasks stands, as far as memory knows.
-
-        None: there is no such thing, or it lies in a chunk that is over and in ZooKeeper only
-        (``ArrayPages.look_up`` reads that).
-        """
-        array = self.get(name)
-        if array is not None:
-            return array.state
+    def is_to_come(self, name: str) -> bool:
+        """Tell whether an id is that of a task of an array which is not made yet, and may be."""
         array = self.of(name)
         position = array.position(name) if array is not None else None
-        if array is None or position is None:
-            return None
-        task = array.live.get(name)
-        if task is not None:
-            return task.state
-        record = array.record
-        if position >= record.cursor:
-            over = record.cancel or is_skipped(record.skips, index_at(array.strides, position))
-            return TaskState.CANCELLED if over else TaskState.QUEUED
-        return array.now.state(position)
+        if array is None or position is None or array.record.cancel:
+            return False
+        skips, cursor = array.record.skips, array.record.cursor
+        return position >= cursor and not is_skipped(skips, index_at(array.strides, position))
 
     def states(self) -> Counter[str]:
         """Count the arrays: how many go on, how many are finished."""
@@ -290,6 +307,7 @@ class Arrays:
             del self.finished[array.id]
             self.going[array.id] = array
             self._state.table.files.add(array.record.spec.task.luggage)
+            self._state.holds.know(array)
         if array.id in self.by_id:
             array.broken = "its own nodes cannot be written" if group.key == array.path else "look"
             self.doubted.append(array)
@@ -318,6 +336,10 @@ class Arrays:
 def is_skipped(skips: tuple[Stride, ...], index: int) -> bool:
     """Tell whether an index is one of those that were cancelled before they were made."""
     return any(each.first <= index <= each.last and (index - each.first) % each.step == 0 for each in skips)
+
+
+def _no_reason(_array: Array) -> str:
+    return ""
 
 
 def _may_end(array: Array, position: int) -> bool:

@@ -403,7 +403,9 @@ class Book:
 
     def _settles(self, task: Task) -> tuple[Action, ...]:
         """Return what lets others go on that wait for the task, once its step is in the table."""
-        return (TaskSettled(task.id),) if self._state.holds.concerns(task.id) else ()
+        holds = self._state.holds
+        names = (task.id, task.array) if task.array and holds.is_awaited(task.array) else (task.id,)
+        return tuple(TaskSettled(name) for name in names if holds.concerns(name))
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
         curious = [peer for peer, watcher in task.watchers.items() if watcher.moves]

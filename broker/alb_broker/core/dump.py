@@ -77,7 +77,7 @@ def dump(state: State, why: str) -> bytes:
         queue=tuple(task.record() for task in live if task.state is TaskState.QUEUED),
         running=tuple(task.record() for task in live if task.state is TaskState.RUNNING),
         stories={task.id: task.story for task in live if task.state is TaskState.RUNNING},
-        arrays=tuple(array.line() for array in state.arrays.going.values()),
+        arrays=tuple(state.arrays.line(array) for array in state.arrays.going.values()),
         done=len(state.table.done),
         workers=tuple(worker.line() for worker in state.workers),
         clients=tuple(

@@ -1,4 +1,4 @@
-"""The indexes of tasks that wait for something else than room: other tasks, a time, or somebody.
+"""The indexes of tasks and arrays that wait for something else than room: other tasks, a time, or somebody.
 
 It knows who has to be looked at again when something happens (`woken`); whether a task may go on then is
 judged by ``start_desk.py``. Nothing here is in the table: a new leader makes it again from the records.
@@ -7,14 +7,51 @@ judged by ``start_desk.py``. Nothing here is in the table: a new leader makes it
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from alb_broker.core.alarms import Alarms
-from alb_broker.core.task import Task
+from alb_core import ids
+from alb_core.spec import TaskSpec
 
 Name: TypeAlias = tuple[str, str]
 MICROSECOND: Final = 1e-6
 #: Cluster time is told no finer.
+
+
+class Waiting(Protocol):
+    """Something with a start: a task, or an array as one thing."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def user(self) -> str:
+        """Whose it is."""
+
+    @property
+    def spec(self) -> TaskSpec:
+        """Its specification; of an array, that of its tasks."""
+
+    @property
+    def submitted(self) -> float:
+        """Cluster time of its acceptance."""
+
+    @property
+    def held_by(self) -> str:
+        """Who holds it; empty: nobody."""
+
+    @property
+    def released(self) -> bool:
+        """Whether somebody released it, should it have been submitted to be held."""
+
+    @property
+    def not_before(self) -> float:
+        """Cluster time before which it does not go on."""
+
+    @property
+    def met(self) -> tuple[int, ...]:
+        """Places of its dependencies that came true."""
 
 
 class Holds:
@@ -40,9 +77,12 @@ class Holds:
         likes = self._named.get((user, name))
         return max(now, round(likes[next(reversed(likes))] + MICROSECOND, 6)) if likes else now
 
-    def know(self, task: Task) -> None:
-        """A live task is in the table; they come in the order of their submission, but for repairs."""
-        if task.spec.name:
+    def know(self, task: Waiting) -> None:
+        """A live task or array is in the table; they come in the order of their submission, but for repairs.
+
+        Among its likes an array is one, and its tasks, which have its name, are none.
+        """
+        if task.spec.name and not ids.array_of(task.id):
             key = (task.user, task.spec.name)
             likes = self._named.get(key)
             if likes is None:
@@ -54,8 +94,8 @@ class Holds:
                 self._named[key] = OrderedDict(sorted(likes.items(), key=lambda like: like[1]))
         self.moved(task.id)
 
-    def forget(self, task: Task) -> None:
-        """A task is not live any more, as far as its leader knows."""
+    def forget(self, task: Waiting) -> None:
+        """A task or array is not live any more, as far as its leader knows."""
         self.unwatch(task)
         self.woken.pop(task.id, None)
 
@@ -80,7 +120,7 @@ class Holds:
 
     # --- who waits ------------------------------------------------------------------------------------------
 
-    def watch(self, task: Task) -> None:
+    def watch(self, task: Waiting) -> None:
         """A task is HELD: look at it, and again whenever something moves that it waits for."""
         start = task.spec.start
         for place, dependency in enumerate(start.dependencies):
@@ -90,7 +130,7 @@ class Holds:
             self._singles.add(task.id)
         self.woken[task.id] = None
 
-    def unwatch(self, task: Task) -> None:
+    def unwatch(self, task: Waiting) -> None:
         """A task is not HELD any more, and waits for no time."""
         for dependency in task.spec.start.dependencies:
             self.settle(task.id, dependency.task)
@@ -118,6 +158,10 @@ class Holds:
     def is_awaited(self, target: str) -> bool:
         """Tell whether anybody waits for this task or array."""
         return target in self._waiting
+
+    def awaits_part_of(self, array_id: str) -> bool:
+        """Tell whether anybody waits for an array, or for one of its tasks."""
+        return any(array_id in (target, ids.array_of(target)) for target in self._waiting)
 
     def ring(self, now: float) -> None:
         """Look at those whose time has come."""

@@ -7,15 +7,18 @@ A task that something keeps is HELD in the table. Each is looked at when what it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from alb_broker.core.array import Array
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
 from alb_broker.core.fates import Fate, Fates, is_met
+from alb_broker.core.holds import Waiting
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
+from alb_core import ids
 from alb_core.messages import Done, Error, HoldTasks, Message, ReleaseTasks
 from alb_core.spec import Dependency, Start
 from alb_core.tasks import TaskRecord, TaskState
@@ -28,17 +31,8 @@ IDS_MAX: Final = 1000
 #: Of one request to hold or to release.
 REASONS_MAX: Final = 5
 #: Told of one task.
-_NO_START: Final = Start()
-
-
-class Holder(Protocol):
-    """Whoever holds what is no task, but made of tasks."""
-
-    def hold(self, held_id: str, by: str) -> bool:
-        """Keep it from being placed; returns whether it is its own."""
-
-    def release(self, held_id: str) -> bool:
-        """Let it go on; returns whether it is its own."""
+NO_START: Final = Start()
+#: Of what nothing keeps.
 
 
 class Judgement(NamedTuple):
@@ -67,7 +61,7 @@ class StartDesk:
         self._state: Final = state
         self._book: Final = book
         self.fates: Final = fates
-        self.holders: Final[list[Holder]] = []
+        state.arrays.why_kept = self.why_array
 
     # --- new tasks ------------------------------------------------------------------------------------------
 
@@ -78,13 +72,13 @@ class StartDesk:
             record: Of a task that is not in the table.
         """
         start = record.spec.start
-        if start == _NO_START:
+        if start == NO_START:
             return record
-        circle = self._circle(record.id, start.dependencies)
+        circle = self.circle(record.id, start.dependencies)
         if circle:
             return circle
-        not_before = max(start.begin, record.submitted + start.delay_s if start.delay_s else 0.0)
-        held = msgspec.structs.replace(record, state=TaskState.HELD, not_before=not_before)
+        begins = not_before(start, record.submitted)
+        held = msgspec.structs.replace(record, state=TaskState.HELD, not_before=begins)
         judged = self._judge(held)
         if judged.reasons or judged.doomed:
             return msgspec.structs.replace(held, met=judged.met)
@@ -94,21 +88,27 @@ class StartDesk:
         """Tell whether a new task would wait for one that may not have been submitted yet."""
         return any(self.fates.of(each.task) in (Fate.UNKNOWN, Fate.NONE) for each in start.dependencies)
 
-    def _circle(self, task_id: str, dependencies: Sequence[Dependency]) -> str:
-        """Return why a task would wait for itself, if so: only one that is waited for already can."""
-        if any(dependency.task == task_id for dependency in dependencies):
+    def circle(self, new_id: str, dependencies: Sequence[Dependency]) -> str:
+        """Return why a task or array would wait for itself, if so: only what is waited for already can.
+
+        Args:
+            new_id: Of what is not in the table.
+            dependencies: What it is to wait for.
+        """
+        if any(_is_of(dependency.task, new_id) for dependency in dependencies):
             return "it depends on itself"
-        if not self._state.holds.is_awaited(task_id):
+        if not dependencies or not self._state.holds.awaits_part_of(new_id):
             return ""
         ahead = [dependency.task for dependency in dependencies]
         seen = set(ahead)
         while ahead:
-            task = self._state.table.live.get(ahead.pop())
-            if task is None or task.state is not TaskState.HELD:
+            task = self._kept(ahead.pop())
+            if task is None:
                 continue
             for place, dependency in enumerate(task.spec.start.dependencies):
-                if dependency.task == task_id:
-                    return f"it would wait for itself: task {task.id}, for which it is to wait, waits for it"
+                if _is_of(dependency.task, new_id):
+                    other = self._said(task.id)
+                    return f"it would wait for itself: {other}, for which it is to wait, waits for it"
                 if place not in task.met and dependency.task not in seen:
                     seen.add(dependency.task)
                     ahead.append(dependency.task)
@@ -116,11 +116,22 @@ class StartDesk:
                 return f"more than {CIRCLE_MAX} tasks come before it: submit it before those that wait for it"
         return ""
 
+    def _said(self, name: str) -> str:
+        return f"{'task' if self._state.arrays.get(name) is None else 'array'} {name}"
+
+    def _kept(self, name: str) -> Waiting | None:
+        """Return what would have to start before a task or an array can: it, or its array; None: nothing."""
+        task = self._state.table.live.get(name)
+        if task is not None:
+            return task if task.state is TaskState.HELD and not task.array else None
+        array = self._state.arrays.get(ids.array_of(name) or name)
+        return array if array is not None and array.record.waits else None
+
     # --- looking --------------------------------------------------------------------------------------------
 
     def end_turn(self) -> None:
         """Look at those for whom something moved, a bounded number."""
-        holds, live = self._state.holds, self._state.table.live
+        holds, live, going = self._state.holds, self._state.table.live, self._state.arrays.going
         self.fates.end_turn()
         holds.ring(self._state.now())
         for _ in range(min(LOOKS_MAX, len(holds.woken))):
@@ -131,10 +142,16 @@ class StartDesk:
                 self._look(task)
             elif task is not None and task.postponed:
                 self._state.line_up(task)
+            array = going.get(task_id)
+            if array is not None and array.record.waits:
+                self._look_at_array(array)
 
     def on_settled(self, task_id: str) -> None:
-        """What happened to a task is in the table: whoever waits for it may act on it."""
-        if task_id in self._state.table.live:
+        """What happened to a task or an array is in the table: whoever waits for it may act on it."""
+        array = self._state.arrays.get(task_id)
+        if array is not None and not array.written.record.finished:
+            self.fates.of(task_id)  # many of its tasks move: who waits is looked at if this is news
+        elif task_id in self._state.table.live:
             self._state.holds.moved(task_id)
         else:
             self._state.holds.ended(task_id)
@@ -157,7 +174,21 @@ class StartDesk:
         elif judged.look_at < float("inf"):
             self._state.holds.alarms.set(task.id, judged.look_at)
 
-    def _judge(self, task: Task | TaskRecord) -> Judgement:
+    def _look_at_array(self, array: Array) -> None:
+        arrays, judged = self._state.arrays, self._judge(array)
+        if judged.doomed:
+            arrays.stop(array, judged.doomed)
+            return
+        if judged.met != array.met:
+            for place in judged.met:
+                self._state.holds.settle(array.id, array.spec.start.dependencies[place].task)
+            arrays.note_met(array, judged.met)
+        if not judged.reasons:
+            arrays.free(array)
+        elif judged.look_at < float("inf"):
+            self._state.holds.alarms.set(array.id, judged.look_at)
+
+    def _judge(self, task: Waiting) -> Judgement:
         state, start = self._state, task.spec.start
         reasons: list[str] = []
         met = list(task.met)
@@ -187,19 +218,23 @@ class StartDesk:
                 return Judgement((why,), task.met, doomed=why)
         earlier = state.holds.earlier(task.id, task.user, task.spec.name) if start.singleton else ""
         if earlier:
-            reasons.append(f"task {earlier} of the same name has not ended")
+            reasons.append(f"{self._said(earlier)} of the same name has not ended")
         return Judgement(tuple(reasons), tuple(sorted(met)), look_at=look_at)
 
     def why(self, task: Task) -> str:
         """Return why a task that waits does, as a sentence; empty: it waits for room, or does not wait."""
         if task.state is TaskState.HELD:
-            reasons = self._judge(task).reasons
-            more = f"; and {len(reasons) - REASONS_MAX} more" if len(reasons) > REASONS_MAX else ""
-            return "; ".join(reasons[:REASONS_MAX]) + more
+            return _shown(self._judge(task).reasons)
         if task.postponed:
             left = max(0.0, task.not_before - self._state.now())
             return f"it failed {task.failures} times, and is tried again in {left:.0f} s"
         return self._state.workers.why_never(task.request) if task.waits_for_room else ""
+
+    def why_array(self, array: Array) -> str:
+        """Return what keeps an array, as a sentence; empty: nothing does."""
+        if array.record.waits:
+            return _shown(self._judge(array).reasons)
+        return f"{array.held_by} holds what is left of it: alb release {array.id}" if array.held_by else ""
 
     # --- holding and releasing ------------------------------------------------------------------------------
 
@@ -215,45 +250,61 @@ class StartDesk:
                 why = f"task {held_id} runs already, and what runs is not held: alb cancel ends it"
                 self._refuse(client, request.seq, why)
                 return
-        self._on_each(client, request, self._hold_other, lambda task: self._book.hold(task, client.user))
+        by = client.user
+        self._on_each(
+            client,
+            request,
+            self._not_held,
+            lambda task: self._book.hold(task, by),
+            lambda array: self._state.arrays.hold(array, by),
+        )
 
     def _on_release(self, client: Client, request: ReleaseTasks) -> None:
-        self._on_each(client, request, self._release_other, self._book.let_go)
+        self._on_each(client, request, self._not_released, self._book.let_go, self._state.arrays.release)
 
     def _on_each(
         self,
         client: Client,
         request: HoldTasks | ReleaseTasks,
-        other: Callable[[Client, str], str],
+        wrong_with: Callable[[str], str],
         step: Callable[[Task], None],
+        step_array: Callable[[Array], None],
     ) -> None:
-        """Do something to all tasks of a request; Done follows the last write of all of them."""
+        """Do something to all tasks and arrays of a request; Done follows the last write of all of them."""
         if not 0 < len(request.ids) <= IDS_MAX:
             self._refuse(client, request.seq, f"{len(request.ids)} ids are not between 1 and {IDS_MAX}")
             return
-        live = self._state.table.live
+        live, going = self._state.table.live, self._state.arrays.going
+        others = [held_id for held_id in request.ids if held_id not in live and held_id not in going]
+        wrong = next((why for held_id in others if (why := wrong_with(held_id))), "")
+        if wrong:
+            self._refuse(client, request.seq, wrong)
+            return
         for held_id in request.ids:
-            wrong = "" if held_id in live else other(client, held_id)
-            if wrong:
-                self._refuse(client, request.seq, wrong)
-                return
-        for held_id in request.ids:
-            task = live.get(held_id)
+            task, array = live.get(held_id), going.get(held_id)
             if task is not None:
                 step(task)
+            elif array is not None:
+                step_array(array)
         self._state.ledger.say(self._state.client(client.peer, Done(seq=request.seq)))
 
-    def _hold_other(self, client: Client, held_id: str) -> str:
-        if any(holder.hold(held_id, client.user) for holder in self.holders):
-            return ""
-        ended = held_id in self._state.table.done
-        return f"task {held_id[:80]} has ended already" if ended else _unknown(held_id)
+    def _not_held(self, held_id: str) -> str:
+        """Return why something that does not go on cannot be held."""
+        if held_id in self._state.table.done or self._state.arrays.get(held_id) is not None:
+            return f"{self._said(held_id)} has ended already"
+        return self._not_made(held_id) or _unknown(held_id)
 
-    def _release_other(self, _client: Client, held_id: str) -> str:
+    def _not_released(self, held_id: str) -> str:
         """What ended meanwhile was let go, perhaps by this very request, said twice."""
-        if held_id in self._state.table.done or any(holder.release(held_id) for holder in self.holders):
+        if held_id in self._state.table.done or self._state.arrays.get(held_id) is not None:
             return ""
-        return _unknown(held_id)
+        return self._not_made(held_id) or _unknown(held_id)
+
+    def _not_made(self, held_id: str) -> str:
+        if not self._state.arrays.is_to_come(held_id):
+            return ""
+        whole = ids.array_of(held_id)
+        return f"task {held_id} is not made yet: hold or release its array, {whole}, with all that is left"
 
     def _refuse(self, client: Client, seq: int, why: str) -> None:
         self._state.tell(client.peer, Error(code="invalid", why=why, seq=seq))
@@ -266,10 +317,30 @@ _SAID: Final = {
     Fate.STARTED: "which has not ended",
 }
 _SAID_LAST: Final = {
-    Fate.UNKNOWN: "neither the table nor the results store knows that task",
-    Fate.SUCCEEDED: "that task ended well",
-    Fate.FAILED: "that task did not end well",
+    Fate.UNKNOWN: "neither the table nor the results store knows it",
+    Fate.SUCCEEDED: "it ended well",
+    Fate.FAILED: "it did not end well",
 }
+
+
+def not_before(start: Start, submitted: float) -> float:
+    """Return the cluster time before which something does not start; 0: none.
+
+    Args:
+        start: What keeps it.
+        submitted: Cluster time of its acceptance.
+    """
+    return max(start.begin, submitted + start.delay_s if start.delay_s else 0.0)
+
+
+def _shown(reasons: Sequence[str]) -> str:
+    more = f"; and {len(reasons) - REASONS_MAX} more" if len(reasons) > REASONS_MAX else ""
+    return "; ".join(reasons[:REASONS_MAX]) + more
+
+
+def _is_of(name: str, new_id: str) -> bool:
+    """Tell whether an id is this one, or of a task of this array."""
+    return new_id in (name, ids.array_of(name))
 
 
 def _named(dependency: Dependency) -> str:
@@ -277,4 +348,4 @@ def _named(dependency: Dependency) -> str:
 
 
 def _unknown(held_id: str) -> str:
-    return f"there is no task {held_id[:80]} that could be held or released"
+    return f"there is no task or array {held_id[:80]} that could be held or released"

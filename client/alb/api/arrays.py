@@ -21,6 +21,7 @@ from alb_core import codec, limits
 from alb_core.arrays import ENDED_BADLY, ArraySpec, Stretch, Stride, check_array, parse_indexes
 from alb_core.errors import InvalidTask, TaskGone
 from alb_core.io.clock import monotonic, new_id
+from alb_core.spec import Start
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -245,6 +246,8 @@ class Arrays(Questions):
     ) -> list[ArrayFuture]:
         """Run again, as a new array, the tasks of an array that ended so, with their indexes and inputs.
 
+        What the array waited for before it started, the new one does not wait for once more.
+
         Args:
             array_id: The array; it may still run: then what has ended so by now is taken.
             states: How they ended.
@@ -285,7 +288,8 @@ class Arrays(Questions):
             count = sum(map(len, some))
             mine, inputs = inputs[:count], inputs[count:]
             first, batches = split_inputs(mine)
-            again = msgspec.structs.replace(spec, strides=tuple(some))
+            task = msgspec.structs.replace(spec.task, start=Start())
+            again = msgspec.structs.replace(spec, task=task, strides=tuple(some))
             futures.append(
                 self.start_array(
                     new_id(), again, first=first, batches=batches, results=results, ordered=False

@@ -99,7 +99,6 @@ def test_how_one_task_ended_is_looked_up() -> None:
     each = leader(submit_array(array_spec(Stride(1, 2))), cpus=2.0)
     finish(each, 1)
     finish(each, 2, exit_code=1)
-    assert each.state.arrays.fate(f"{ID}.2") is None
     assert each.array_pages.look_up(f"{ID}.2") is None
     assert each.array_pages.look_up(f"{ID}.1") is None
     (asked,) = of_type(zk.ReadNodes, each.state.take_out())

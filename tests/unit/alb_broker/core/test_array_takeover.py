@@ -94,7 +94,7 @@ def test_a_task_that_somebody_deleted_is_lost() -> None:
     old = leader(submit_array(array_spec(Stride(1, 3))), cpus=1.0)
     new = take_over(nodes(old), without=znodes.task_path(f"{ID}.2"))
     assert new.state.arrays.by_id[ID].record.counts == Counts(failed=1)
-    assert new.state.arrays.fate(f"{ID}.2") is TaskState.LOST
+    assert new.state.arrays.by_id[ID].now.state(1) is TaskState.LOST
 
 
 def test_a_node_that_cannot_be_read_stops_no_takeover() -> None:

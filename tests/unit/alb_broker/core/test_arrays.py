@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 from tests.array_parts import ID, array_spec, ends, finish, kept, leader, stretch, submit_array
-from tests.broker_parts import C1, Desks, read, task_id, to_client
+from tests.broker_parts import C1, Desks, read, to_client
 
 from alb_broker.core.ledger import Failure
 from alb_broker.core.repair import Repair
 from alb_core import zk, znodes
 from alb_core.arrays import Counts, Stride
-from alb_core.messages import Cancel, Rejected
+from alb_core.messages import Rejected
 from alb_core.tasks import TaskState
 
 SPEC = array_spec(Stride(1, 6), at_once=3)
@@ -33,35 +32,6 @@ def answer_doubts(each: Desks, *missing: str) -> None:
     for asked in [action for action in each.tick(0.2) if isinstance(action, zk.ReadNodes)]:
         found = tuple(None if path in missing else read(path, b"{}") for path in asked.paths)
         each.array_retention.on_nodes(zk.NodesRead(at=0.2, token=asked.token, nodes=found))
-
-
-@pytest.mark.parametrize(
-    ("name", "state"),
-    [
-        (ID, TaskState.RUNNING),
-        (f"{ID}.1", TaskState.FAILED),
-        (f"{ID}.2", TaskState.RUNNING),
-        (f"{ID}.3", TaskState.QUEUED),
-        (f"{ID}.5", TaskState.CANCELLED),
-        (f"{ID}.6", TaskState.QUEUED),
-        (f"{ID}.7", None),
-        (task_id(2), None),
-    ],
-)
-def test_everybody_can_be_asked_where_it_stands(name: str, state: TaskState | None) -> None:
-    """The array, what is over, what runs, what waits, and what is to come."""
-    each = leader(submit_array(SPEC), cpus=1.0)
-    each.client(Cancel(id=f"{ID}.5"))
-    finish(each, 1, exit_code=1)
-    assert each.state.arrays.fate(name) is state
-
-
-def test_an_unknown_array_cannot_be_held() -> None:
-    """Nor one that is over."""
-    each = leader(submit_array(array_spec(Stride(1, 1))), cpus=1.0)
-    finish(each, 1)
-    assert not each.state.arrays.hold(ID, "ann")
-    assert not each.state.arrays.release(task_id(9))
 
 
 def test_an_end_that_was_refused_is_taken_back_and_comes_again() -> None:

@@ -77,10 +77,10 @@ def test_arrays_take_steps_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_held_array_makes_nothing_until_it_is_released() -> None:
     """What is made already goes on."""
     each = leader(submit_array(array_spec(Stride(1, 10), at_once=2)), cpus=8.0)
-    assert each.state.arrays.hold(ID, "ann")
+    each.state.arrays.hold(each.state.arrays.by_id[ID], "ann")
     finish(each, 1)
     assert (children(each), kept(each).held_by) == ([2], "ann")
-    assert each.state.arrays.release(ID)
+    each.state.arrays.release(each.state.arrays.by_id[ID])
     each.turn()
     assert children(each) == [2, 3]
 

@@ -28,10 +28,11 @@ def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster
 
 
 def kill_leader(cluster: LocalCluster) -> None:
-    """Kill the leader, and wait until another one leads."""
+    """Kill the leader, wait until another one leads, and have the dead one back as a standby."""
     leader = cluster.wait_for_leader()
     cluster[leader.broker].kill()
     cluster.wait_for_leader(after_epoch=leader.epoch)
+    cluster[leader.broker].start()
 
 
 def test_no_index_is_skipped_or_repeated_when_the_leader_dies(
@@ -55,6 +56,30 @@ def test_no_index_is_skipped_or_repeated_when_the_leader_dies(
         assert sum(stretch.count for _, stretch in ended) == 240
         (failed,) = [strides for strides, stretch in ended if stretch.state is TaskState.FAILED]
         assert [str(stride) for stride in failed] == ["7"]
+
+
+def test_a_chain_over_an_array_survives_its_leader(breakable: LocalCluster, tmp_path: Path) -> None:
+    """A task, an array, a task: each sees what the one before it left, although leaders die in between."""
+    count = f"cat {tmp_path}/part.* | wc -l"
+    with Client(zk=breakable.zk) as client:
+        first = client.submit(f"echo ready > {tmp_path}/ready", hold=True)
+        array = client.array(f"cp {tmp_path}/ready {tmp_path}/part.{{#}}", indexes="1-20", after=first)
+        part = client.submit(f"cat {tmp_path}/part.20", after=f"afterok:{array.id}.20")
+        last = client.submit(count, after=array)
+        wait_for(lambda: array.accepted, "the array is accepted")
+        assert "which has not begun" in alb(breakable, "status", array.id).stdout
+        kill_leader(breakable)
+        held = alb(breakable, "hold", array.id, first.id)
+        assert held.returncode == 0, held.stderr
+        assert alb(breakable, "release", first.id).returncode == 0
+        assert first.result(timeout=PATIENCE_S).exit_code == 0
+        assert "holds it" in alb(breakable, "status", array.id).stdout
+        assert not list(tmp_path.glob("part.*"))
+        assert alb(breakable, "release", array.id[:28]).stdout == f"{array.id} released\n"
+        kill_leader(breakable)
+        assert last.result(timeout=PATIENCE_S).stdout.split() == [b"20"]
+        assert part.result(timeout=PATIENCE_S).stdout == b"ready\n"
+        assert array.wait(PATIENCE_S).state is TaskState.SUCCEEDED
 
 
 def test_a_stream_of_lines_survives_its_leader(breakable: LocalCluster, tmp_path: Path) -> None:

@@ -126,6 +126,10 @@ class ArrayChecks:
         demand(record.cursor >= earlier.cursor, "no_index_is_skipped", name)
         if earlier.finished:
             demand(record.finished == earlier.finished, "an_array_finishes_once", name)
+        if earlier.waits and not record.waits and not record.cancel:
+            self._cluster.invariants.table.starts.on_array_started(record)
+        early = record.waits and record.cursor > 0
+        demand(not early, "no_task_is_made_before_its_array_starts", name)
         for position, end in ended_before.items():
             demand(ends.get(position) == end, "an_end_stays", f"{array_id} position {position}: {end}")
         self._check_tasks(array_id, earlier, seen, ended_before, writes)
@@ -165,6 +169,8 @@ class ArrayChecks:
                 within = earlier.cursor <= position < record.cursor
                 demand(within, "an_index_is_made_once", f"{task_id} at {position}: {earlier.cursor}")
                 seen.made.add(position)
+                early = known.submitted < record.not_before - SLACK_S
+                demand(not early, "no_task_is_made_before_its_array_starts", f"{task_id}: {known}")
                 self.counts["array tasks"] += 1
             result = known.result
             end = (result.state, result.exit_status()) if result is not None else None
@@ -198,6 +204,17 @@ class ArrayChecks:
     def known(self, array_id: str) -> _Seen | None:
         """Return what was seen of an array, in the table or before it left."""
         return self.seen.get(array_id) or self.removed.get(array_id)
+
+    def end_of_unmade(self, task_id: str) -> TaskState | None:
+        """Return how a task of an array ended that never was one; None: it has not, or there is none."""
+        seen = self.known(ids.array_of(task_id))
+        if seen is None:
+            return None
+        index = int(task_id.rpartition(".")[2])
+        position = position_of(seen.record.spec.strides, index)
+        skipped = any(index in range(each.first, each.last + 1, each.step) for each in seen.record.skips)
+        unmade = position is not None and position not in seen.made
+        return TaskState.CANCELLED if unmade and (seen.record.cancel or skipped) else None
 
     def on_said(self, message: Any, name: str) -> None:
         """A broker says something of an array: it must be in the table."""
@@ -236,6 +253,7 @@ class ArrayChecks:
         demand(same, "an_array_finishes_once", f"{user.name} was told {line} after {job.over}")
         cancelled = line.state is TaskState.CANCELLED or line.counts.cancelled
         asked = job.cancel is not None or job.id in self._cluster.cancels or job.spec.max_fails is not None
+        asked = asked or bool(job.spec.task.start.dependencies)
         demand(asked or not cancelled, "nothing_is_cancelled_unasked", f"{user.name} was told {line}")
 
     def on_page(self, user: ArrayUser, job: ArrayJob, page: messages.ArrayPage) -> None:
@@ -269,7 +287,7 @@ class ArrayChecks:
     def missing(self) -> str:
         """Return what is still to come, or nothing."""
         for array_id, seen in self.seen.items():
-            if not seen.record.finished:
+            if not seen.record.finished and not self._cluster.invariants.table.starts.may_wait(array_id):
                 return f"array {array_id} goes on: {seen.record}"
         for user in self._cluster.array_users:
             if user.alive and user.waits_for:
@@ -280,7 +298,7 @@ class ArrayChecks:
         """When all is quiet: what was not cancelled has run."""
         for array_id, seen in (*self.seen.items(), *self.removed.items()):
             record = seen.record
-            if record.cancel:
+            if record.cancel or not record.finished:
                 continue
             ran = sum(state is not TaskState.CANCELLED for state, _ in seen.ends.values())
             spared = sum(state is TaskState.CANCELLED for state, _ in seen.ends.values())

@@ -7,6 +7,7 @@ sent again until it is answered, and after a change of leaders it asks what it m
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from tests.simulation.network import Link
 from alb_core import codec, ids, messages, znodes
 from alb_core.arrays import ArraySpec, Stride, child_id, index_at, total_of
 from alb_core.resources import Request
-from alb_core.spec import TaskSpec, digest
+from alb_core.spec import After, Dependency, Retry, Start, TaskSpec, digest
 from alb_core.tasks import Result, TaskState
 from alb_core.znodes import LeaderNode
 
@@ -32,6 +33,8 @@ LATEST: Final = 0.8
 #: Part of the safety phase within which users act.
 PIECE: Final = 3
 #: Inputs of one message.
+TASKS_AHEAD: Final = 3
+#: Tasks among those that an array may wait for, of its user's others and of each array before it.
 ATTACHED_MAX: Final = 5
 #: Tasks asked for at once.
 
@@ -70,8 +73,19 @@ class ArrayJob(msgspec.Struct, eq=False):
         return self.kept >= len(self.inputs)
 
 
-def draw_array(draws: random.Random, number: int) -> ArrayJob:
-    """Draw an array. Every worker could run its tasks."""
+def draw_array_start(draws: random.Random, ahead: Sequence[str]) -> Start:
+    """Draw what an array waits for, among it perhaps some of these tasks, arrays, and tasks of arrays."""
+    what = draws.random()
+    if what < 0.35 and ahead:
+        chosen = draws.sample(ahead, min(len(ahead), draws.choice((1, 1, 2))))
+        return Start(dependencies=tuple(Dependency(draws.choice(tuple(After)), each) for each in chosen))
+    delay_s = draws.choice((2.0, 8.0)) if what > 0.9 else 0.0
+    return Start(singleton=0.4 < what < 0.6, hold=0.6 < what < 0.65, delay_s=delay_s)
+
+
+def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> ArrayJob:
+    """Draw an array, which may wait for what is before it. Every worker could run its tasks."""
+    start = draw_array_start(draws, ahead)
     from_inputs = draws.random() < 0.5
     count = draws.randint(1, 14)
     codes = tuple(draws.choice(("0", "0", "1")) for _ in range(count)) if from_inputs else ()
@@ -85,7 +99,12 @@ def draw_array(draws: random.Random, number: int) -> ArrayJob:
     if from_inputs:
         words = (*words[:2], "{}", *words[3:])
     task = TaskSpec(
-        command=words, name=f"array {number}", request=Request(cpus=draws.choice((0.5, 1.0))), grace_s=0.5
+        command=words,
+        name="nightly" if start.singleton else f"array {number}",
+        request=Request(cpus=draws.choice((0.5, 1.0))),
+        grace_s=0.5,
+        retry=Retry(times=draws.choice((0, 0, 2)), delay_s=draws.choice((0.0, 0.5))),
+        start=start,
     )
     strides = () if from_inputs and draws.random() < 0.5 else (Stride(5, 4 + 2 * count, 2),)
     if strides:
@@ -125,9 +144,11 @@ class ArrayUser(Host):
     def plan(self) -> None:
         """Plan what the user does and when."""
         draws, end = self.draws, self.cluster.knobs.safety_s * LATEST
+        ahead = list(self.cluster.workload.tasks)[:TASKS_AHEAD]
         for number in range(self.cluster.knobs.arrays):
-            job = draw_array(draws, number)
+            job = draw_array(draws, number, ahead)
             self.jobs[job.id] = job
+            ahead += (job.id, *self.children(job)[:TASKS_AHEAD])
             begin = draws.uniform(0.5, end)
             self.cluster.timeline.at(begin, self._want, job)
         if draws.random() < 0.5:
@@ -325,7 +346,8 @@ class ArrayUser(Host):
     def waits_for(self) -> str:
         """Return an array whose end the user was not told; empty: none."""
         for job in self.jobs.values():
-            if job.wanted and job.over is None and not job.failed:
+            kept = self.cluster.invariants.table.starts.may_wait(job.id)
+            if job.wanted and job.over is None and not job.failed and not kept:
                 return job.id
         return ""
 

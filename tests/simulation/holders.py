@@ -9,6 +9,7 @@ from tests.simulation.hosts import Source
 from tests.simulation.violations import demand
 
 from alb.core import events
+from alb_core.arrays import state_of
 from alb_core.messages import Done, HoldTasks, Message, ReleaseTasks
 from alb_core.tasks import TaskState
 
@@ -42,11 +43,14 @@ class Holders:
     def plan(self) -> None:
         """Plan what is held when, and for how long."""
         draws, end = self._draws, self._cluster.knobs.safety_s * LATEST
-        for task in self._cluster.workload.tasks.values():
-            if draws.random() < HOLDS or task.spec.start.hold:
+        starts = {task.id: task.spec.start for task in self._cluster.workload.tasks.values()}
+        for user in self._cluster.array_users:
+            starts |= {job.id: job.spec.task.start for job in user.jobs.values()}
+        for name, start in starts.items():
+            if draws.random() < HOLDS or start.hold:
                 begin = draws.uniform(0.0, end)
-                self._cluster.timeline.at(begin, self._ask, HoldTasks(seq=0, ids=(task.id,)))
-                release = ReleaseTasks(seq=0, ids=(task.id,))
+                self._cluster.timeline.at(begin, self._ask, HoldTasks(seq=0, ids=(name,)))
+                release = ReleaseTasks(seq=0, ids=(name,))
                 self._cluster.timeline.at(begin + draws.uniform(0.5, 10.0), self._ask, release)
 
     def _ask(self, query: HoldTasks | ReleaseTasks) -> None:
@@ -64,10 +68,13 @@ class Holders:
         query = self._asked.pop((client.incarnation, token), None)
         if not isinstance(query, HoldTasks) or not isinstance(message, Done):
             return
-        table = self._cluster.invariants.table
+        table, arrays = self._cluster.invariants.table, self._cluster.invariants.arrays
         for task_id in query.ids:
-            record = table.known(task_id)
+            array, record = arrays.known(task_id), table.known(task_id)
             held = record is None or record.state.terminal or bool(record.held_by)
+            if array is not None:
+                record = array.record
+                held = bool(record.finished or record.held_by)
             demand(
                 held or task_id in self._released,
                 "a_hold_is_told_when_it_is_in_the_table",
@@ -91,4 +98,7 @@ class Holders:
         for record in list(self._cluster.invariants.table.live.values()):
             if living and record.state is TaskState.HELD:
                 self._send(self._draws.choice(living), ReleaseTasks(seq=0, ids=(record.id,)))
+        for array_id, seen in self._cluster.invariants.arrays.seen.items():
+            if living and state_of(seen.record) is TaskState.HELD:
+                self._send(self._draws.choice(living), ReleaseTasks(seq=0, ids=(array_id,)))
         self._cluster.timeline.after(AGAIN_S, self._release_all)

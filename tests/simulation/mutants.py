@@ -358,6 +358,8 @@ MUTANTS: Final = (
     Mutant("a hold that is not recorded", start_mutants.hold_unrecorded),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
+    Mutant("an array whose tasks are made before it starts", start_mutants.array_start_ignored),
+    Mutant("a new leader that lets arrays start", start_mutants.array_start_forgotten),
     Mutant("an array's cursor apart from its tasks", cursor_apart),
     Mutant("an array's counts apart from its tasks", counts_apart),
     Mutant("a task of an array made again", made_again),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.violations import demand
 
+from alb_core import ids
+from alb_core.arrays import ArrayRecord, state_of
 from alb_core.spec import After, Dependency
 from alb_core.tasks import Attempt, Result, TaskRecord, TaskState
 
@@ -63,7 +66,7 @@ class StartChecks:
             demand(not after.held_by and released, "nothing_held_is_placed", f"{name}: {after}")
             for dependency in after.spec.start.dependencies:
                 demand(
-                    self._came_true(dependency),
+                    self.came_true(dependency),
                     "nothing_is_placed_before_its_dependencies",
                     f"{name}: {dependency}, {self._table.results.get(dependency.task)}",
                 )
@@ -81,41 +84,92 @@ class StartChecks:
             f"{name}, not before {not_before}",
         )
 
-    def _came_true(self, dependency: Dependency) -> bool:
-        result = self._table.results.get(dependency.task)
+    def on_array_started(self, record: ArrayRecord) -> None:
+        """The table says that nothing keeps an array back any more."""
+        start = record.spec.task.start
+        released = record.released or not start.hold
+        demand(not record.held_by and released, "nothing_held_is_placed", f"{record}")
+        for dependency in start.dependencies:
+            demand(
+                self.came_true(dependency),
+                "no_array_starts_before_its_dependencies",
+                f"{record}: {dependency}, {self._table.results.get(dependency.task)}",
+            )
+        if start.singleton:
+            self._check_alone(record.id, record)
+
+    def came_true(self, dependency: Dependency) -> bool:
+        """Tell whether what was to happen to a task, an array, or a task of an array is in the table."""
+        name = dependency.task
+        state = self._end_of(name)
         match dependency.after:
             case After.STARTED:
-                return result is not None or any(task == dependency.task for task, _ in self._table.assigned)
+                begun = any(name in (task, ids.array_of(task)) for task, _ in self._table.assigned)
+                return state is not None or begun or self._has_ends(name)
             case After.ENDED:
-                return result is not None
+                return state is not None
             case After.SUCCEEDED:
-                return result is not None and result.state is TaskState.SUCCEEDED
+                return state is TaskState.SUCCEEDED
             case After.FAILED:
-                return result is not None and result.state is not TaskState.SUCCEEDED
+                return state not in (None, TaskState.SUCCEEDED)
 
-    def _check_alone(self, name: str, record: TaskRecord) -> None:
+    def _end_of(self, name: str) -> TaskState | None:
+        arrays = self._cluster.invariants.arrays
+        result, array = self._table.results.get(name), arrays.known(name)
+        if result is not None:
+            return result.state
+        if array is not None:
+            return state_of(array.record) if array.record.finished else None
+        return arrays.end_of_unmade(name)
+
+    def _has_ends(self, name: str) -> bool:
+        array = self._cluster.invariants.arrays.known(name)
+        return array is not None and array.record.counts.over > 0
+
+    def _check_alone(self, name: str, record: TaskRecord | ArrayRecord) -> None:
         likes = [
-            other.id
-            for other in self._table.live.values()
-            if (other.user, other.spec.name) == (record.user, record.spec.name)
-            and other.submitted < record.submitted
+            each.id
+            for each in self._singles()
+            if (each.user, _name(each)) == (record.user, _name(record)) and each.submitted < record.submitted
         ]
         demand(not likes, "a_singleton_is_alone", f"{name} before {likes}")
 
+    def _singles(self) -> Iterator[TaskRecord | ArrayRecord]:
+        """Yield what counts among its likes: tasks that are of no array, and arrays as one."""
+        yield from (record for record in self._table.live.values() if not ids.array_of(record.id))
+        arrays = self._cluster.invariants.arrays.seen.values()
+        yield from (seen.record for seen in arrays if not seen.record.finished)
+
     def may_wait(self, task_id: str) -> bool:
-        """Tell whether a task rightly waits still: for one that nobody submitted, or that was forgotten."""
-        record = self._table.live.get(task_id)
-        if record is None or record.state is not TaskState.HELD:
+        """Tell whether a task or array rightly waits: for one that nobody submitted, or that is forgotten."""
+        record = self._waiting(task_id)
+        if record is None:
             return False
-        kept = record.held_by or (record.spec.start.hold and not record.released)
+        start = record.spec.start if isinstance(record, TaskRecord) else record.spec.task.start
+        kept = record.held_by or (start.hold and not record.released)
         if kept and not any(client.alive for client in self._cluster.clients):
             return True  # nobody is there to release it
         return any(
             place not in record.met and self._is_forgotten(dependency.task)
-            for place, dependency in enumerate(record.spec.start.dependencies)
-        ) or any(self.may_wait(dependency.task) for dependency in record.spec.start.dependencies)
+            for place, dependency in enumerate(start.dependencies)
+        ) or any(self.may_wait(dependency.task) for dependency in start.dependencies)
+
+    def _waiting(self, name: str) -> TaskRecord | ArrayRecord | None:
+        """Return what is held: a task, an array, or the array of a task that is not made yet."""
+        record = self._table.live.get(name)
+        if record is not None:
+            return record if record.state is TaskState.HELD else None
+        array = self._cluster.invariants.arrays.seen.get(ids.array_of(name) or name)
+        held = array is not None and state_of(array.record) is TaskState.HELD
+        return array.record if array is not None and held else None
 
     def _is_forgotten(self, task_id: str) -> bool:
         table, store = self._table, self._cluster.store
+        if (ids.array_of(task_id) or task_id) in self._cluster.invariants.arrays.seen:
+            return False
         stored = self._cluster.knobs.store and task_id in store.tasks and task_id not in store.cleared
         return table.known(task_id) is None and not stored
+
+
+def _name(record: TaskRecord | ArrayRecord) -> str:
+    return record.spec.name if isinstance(record, TaskRecord) else record.spec.task.name

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from alb_broker.core.arrays import Arrays
 from alb_broker.core.book import Book
+from alb_broker.core.expansion import Expansion
 from alb_broker.core.start_desk import Judgement, StartDesk
 from alb_broker.core.state import State
 from alb_core.tasks import TaskState
@@ -42,3 +46,30 @@ def back_off_forgotten() -> list[tuple[Any, str, Any]]:
 def hold_unrecorded() -> list[tuple[Any, str, Any]]:
     """A hold is confirmed, and never comes to the table."""
     return [(Book, "hold", lambda *_: None)]
+
+
+def array_start_ignored() -> list[tuple[Any, str, Any]]:
+    """The tasks of an array are made whatever it waits for."""
+    room = Expansion._room
+
+    def eager(expansion: Any, array: Any) -> Any:
+        record = array.now.record
+        array.now.record = msgspec.structs.replace(record, waits=False)
+        try:
+            return room(expansion, array)
+        finally:
+            array.now.record = record
+
+    return [(Expansion, "_room", eager)]
+
+
+def array_start_forgotten() -> list[tuple[Any, str, Any]]:
+    """A new leader lets arrays of before it start at once."""
+    add = Arrays.add
+
+    def forgetful(arrays: Any, array: Any) -> None:
+        add(arrays, array)
+        if array.record.waits and array.in_table:
+            arrays.free(array)
+
+    return [(Arrays, "add", forgetful)]

@@ -6,12 +6,13 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from alb.api.array import ArrayFuture
 from alb.api.future import TaskFuture
 from alb_core.errors import InvalidTask
 from alb_core.spec import After, Dependency, Retry, Start
 
-Awaited = str | TaskFuture
-"""``afterok:ID,ID`` and the like, an id, or a future: of those, that they end well."""
+Awaited = str | TaskFuture | ArrayFuture
+"""``afterok:ID,ID`` and the like, an id, or a future of a task or an array: of those, that they end well."""
 
 _KINDS: Final = {kind.value: kind for kind in After}
 _ONLY_WITH_RETRIES: Final = ("retry_on", "retry_delay", "retry_memory")
@@ -76,8 +77,8 @@ def split_dependency(text: str) -> tuple[After, list[str]]:
 
 
 def _dependencies(awaited: Sequence[Awaited] | Awaited) -> Iterable[Dependency]:
-    for each in (awaited,) if isinstance(awaited, str | TaskFuture) else awaited:
-        if isinstance(each, TaskFuture):
+    for each in (awaited,) if isinstance(awaited, Awaited) else awaited:
+        if isinstance(each, TaskFuture | ArrayFuture):
             yield Dependency(After.SUCCEEDED, each.id)
             continue
         try:

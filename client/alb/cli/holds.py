@@ -1,4 +1,4 @@
-"""``alb hold`` and ``alb release``: keep tasks from being placed, and let them go on."""
+"""``alb hold`` and ``alb release``: keep tasks and arrays from going on, and let them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 @json_option
 @cluster_options
 def hold(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
-    """Keep the tasks IDS, which wait, from being placed until `alb release`.
+    """Keep the tasks and arrays IDS, which wait, from being placed until `alb release`.
 
-    A task that runs already is not held: `alb cancel` ends it.
+    A task that runs already is not held: `alb cancel` ends it. Of an array, what is not made yet is held;
+    tasks of it that are in the table go on, and can be held by their own ids.
     """
     return _tell(place, ids, "held", lambda client, chosen: client.hold(chosen), as_json=as_json)
 
@@ -32,7 +33,7 @@ def hold(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
 @json_option
 @cluster_options
 def release(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
-    """Let the tasks IDS go on that were held, by `alb hold` or since their submission.
+    """Let the tasks and arrays IDS go on that were held, by `alb hold` or since their submission.
 
     Whatever else they wait for, other tasks or a time, they go on waiting for.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from alb.cli import out
 from alb.cli.values import format_duration
+from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,4 +164,6 @@ def state_words(line: ArrayLine) -> str:
         )
         if count
     ]
+    if line.state is TaskState.HELD:
+        parts.append("held")
     return ", ".join(parts)

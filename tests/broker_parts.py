@@ -15,6 +15,7 @@ from alb_broker.core.archive import Archive
 from alb_broker.core.array_desk import ArrayDesk
 from alb_broker.core.array_pages import ArrayPages
 from alb_broker.core.array_retention import ArrayRetention
+from alb_broker.core.array_starts import ArrayStarts
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
@@ -242,7 +243,8 @@ class Desks:
         self.starts = StartDesk(self.state, self.book, self.fates)
         self.expansion = Expansion(self.state, self.book)
         self.array_pages = ArrayPages(self.state)
-        self.arrays = ArrayDesk(self.state, self.book, self.array_pages)
+        self.array_starts = ArrayStarts(self.state, self.starts, self.array_pages)
+        self.arrays = ArrayDesk(self.state, self.book, self.array_pages, self.array_starts)
         self.clients = ClientDesk(
             self.state,
             self.book,

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from alb_core import limits
-from alb_core.spec import TaskSpec, check_spec
+from alb_core.spec import Start, TaskSpec, check_spec
 from alb_core.tasks import TaskState
 
 INDEX_MAX: Final = 999_999_999
@@ -119,6 +119,14 @@ class ArrayRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     #: Cluster time at which the last task ended; 0: it goes on.
     held_by: str = ""
     #: Who holds what is left of it; empty: nobody.
+    kept: bool = False
+    #: Something of its `Start` keeps it back: none of its tasks was made yet.
+    met: tuple[int, ...] = ()
+    #: Places of the dependencies that came true.
+    released: bool = False
+    #: The hold of its `Start` was lifted.
+    not_before: float = 0.0
+    #: Cluster time of its beginning.
     skips: tuple[Stride, ...] = ()
     #: Indexes that were cancelled before they were made a task.
 
@@ -153,7 +161,7 @@ def state_of(record: ArrayRecord, running: int = 0) -> TaskState:
     """
     counts, spec = record.counts, record.spec
     if not record.finished:
-        if record.held_by:
+        if record.held_by or record.kept:
             return TaskState.HELD
         return TaskState.RUNNING if running or counts.over else TaskState.QUEUED
     if spec.max_fails is not None and counts.failed > spec.max_fails:
@@ -203,11 +211,20 @@ def _filled(word: str, index: int, text: str | None) -> str:
 
 def child_spec(spec: TaskSpec, index: int, text: str | None) -> TaskSpec:
     """Return the specification of one task of an array; the array's own where nothing is filled in."""
+    spec = without_start(spec)
     command = command_for(spec.command, index, text)
     if text is None:
         return spec if command == spec.command else msgspec.structs.replace(spec, command=command)
     env = {**spec.env, INPUT_VARIABLE: text}
     return msgspec.structs.replace(spec, command=command, env=env)
+
+
+def without_start(spec: TaskSpec) -> TaskSpec:
+    """Return a specification that nothing keeps back: that is its array's matter, or long gone."""
+    return spec if spec.start == _NO_START else msgspec.structs.replace(spec, start=_NO_START)
+
+
+_NO_START: Final = Start()
 
 
 def child_bytes_max(spec: TaskSpec, encoded_bytes: int, text: str) -> int:

@@ -26,6 +26,7 @@ from alb_core.arrays import (
     index_at,
     position_of,
     state_of,
+    without_start,
 )
 from alb_core.tasks import TaskRecord, TaskState
 
@@ -72,6 +73,7 @@ class Array:
         "id",
         "in_table",
         "inputs",
+        "kept_why",
         "leaving",
         "live",
         "live_bytes",
@@ -113,12 +115,13 @@ class Array:
         self.changed = False  #: Since the followers were told.
         self.opening = 0  #: Groups in the lane of submissions: nothing is made before they are applied.
         self.fed = 0.0  #: Own clock, when its client was last there with inputs to come.
+        self.kept_why = ""  #: What keeps it back, as it was judged last.
         self.broken = ""  #: Why its nodes must be looked at before more is made; empty: they are well.
         self.leaving = False  #: Its nodes are being deleted.
 
     def _child_wire(self) -> bytes:
         """Return the specification that all tasks share, encoded; empty: each has its own."""
-        task = self.record.spec.task
+        task = without_start(self.record.spec.task)
         words = (task.command,) if isinstance(task.command, str) else task.command
         if self.takes_inputs or any(PLACE_OF_INDEX in word for word in words):
             return b""
@@ -207,7 +210,32 @@ class Array:
             command=shown[:COMMAND_SHOWN],
             submitted=record.submitted,
             finished=record.finished,
-            why=record.why,
+            why=record.why or self._why_held(),
+        )
+
+    def _why_held(self) -> str:
+        """Return why none of it is made; empty: nothing keeps it back."""
+        held = f"{self.record.held_by} holds it: alb release {self.id}" if self.record.held_by else ""
+        return held or (self.kept_why if self.record.kept else "")
+
+    @property
+    def ended_in_table(self) -> bool:
+        """Whether ZooKeeper has it that the array ended."""
+        return self._written.record.finished > 0
+
+    def waiting_task(self) -> TaskRecord:
+        """Return the array as a task that its `Start` keeps back: both are judged alike."""
+        record = self.record
+        return TaskRecord(
+            id=self.id,
+            state=TaskState.HELD,
+            user=self.user,
+            digest=record.digest,
+            spec=record.spec.task,
+            submitted=record.submitted,
+            not_before=record.not_before,
+            released=record.released,
+            met=record.met,
         )
 
     # --- what the ledger asks -------------------------------------------------------------------------------

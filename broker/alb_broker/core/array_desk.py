@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from alb_broker.core.actions import Action
+from alb_broker.core.actions import Action, TaskSettled
 from alb_broker.core.array import EXPECTED_MAX, Array
 from alb_broker.core.array_inputs import Inputs
 from alb_broker.core.array_pages import ArrayPages
 from alb_broker.core.array_progress import Grown, Progress
+from alb_broker.core.array_starts import ArrayStarts
 from alb_broker.core.arrays import SKIPS_MAX, UNACKNOWLEDGED_MAX, is_skipped
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
@@ -63,9 +64,10 @@ class ArrayDesk:
         pages: Answers their questions.
     """
 
-    def __init__(self, state: State, book: Book, pages: ArrayPages) -> None:
+    def __init__(self, state: State, book: Book, pages: ArrayPages, starts: ArrayStarts) -> None:
         self._state: Final = state
         self._book: Final = book
+        self._starts: Final = starts
         self._pages: Final = pages
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
@@ -113,10 +115,9 @@ class ArrayDesk:
             state.counters["submissions_busy"] += 1
             state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S))
             return None
-        self._accept(client, message, spec, wire)
-        return None
+        return self._accept(client, message, spec, wire)
 
-    def _accept(self, client: Client, message: SubmitArray, spec: ArraySpec, wire: bytes) -> None:
+    def _accept(self, client: Client, message: SubmitArray, spec: ArraySpec, wire: bytes) -> str | None:
         state = self._state
         from_inputs = bool(message.inputs) or not message.whole or not spec.strides
         record = ArrayRecord(
@@ -128,15 +129,20 @@ class ArrayDesk:
             total=0 if from_inputs else total_of(spec.strides),
             whole=not from_inputs,
         )
-        array = Array(Progress(record), wire, Inputs(record.id), written=False)
+        begun = self._starts.begin(record)
+        if isinstance(begun, str):
+            return begun
+        array = Array(Progress(begun), wire, Inputs(record.id), written=False)
         array.fed = state.at
         state.arrays.add(array)
+        self._starts.know(array)
         state.counters["arrays_accepted"] += 1
         state.clients.follow(client, array, results=message.results)
         state.arrays.change(array, ())
         accepted = state.client(client.peer, Accepted(id=array.id))
         self._grow(array, message.inputs, whole=message.whole, releases=(accepted,))
         state.arrays.tell(array, client.peer)
+        return None
 
     def _meet_again(self, client: Client, message: SubmitArray, array: Array) -> None:
         """The same id again: the same array, or a conflict."""
@@ -252,6 +258,8 @@ class ArrayDesk:
         arrays = self._state.arrays
         for array in arrays.ended:
             array.changed = False
+            self._state.holds.unwatch(array.waiting_task())
+            self._state.ledger.say(TaskSettled(array.id), hurry=self._state.holds.concerns(array.id))
             for peer in array.followers:
                 arrays.tell(array, peer)
         arrays.ended.clear()

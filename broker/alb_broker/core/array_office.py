@@ -7,9 +7,11 @@ from typing import Final
 from alb_broker.core.array_desk import ArrayDesk
 from alb_broker.core.array_pages import ArrayPages
 from alb_broker.core.array_retention import ArrayRetention
+from alb_broker.core.array_starts import ArrayStarts
 from alb_broker.core.array_takeover import ArrayTakeover
 from alb_broker.core.book import Book
 from alb_broker.core.expansion import Expansion
+from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_core import zk
 
@@ -20,14 +22,17 @@ class ArrayOffice:
     Args:
         state: The reign's parts.
         book: Carries out what becomes of tasks.
+        starts: Decides when what is held may go on.
     """
 
-    def __init__(self, state: State, book: Book) -> None:
+    def __init__(self, state: State, book: Book, starts: StartDesk) -> None:
+        self._state: Final = state
         self._takeover: Final = ArrayTakeover(state)
         self._expansion: Final = Expansion(state, book)
         self._retention: Final = ArrayRetention(state)
         self.pages: Final = ArrayPages(state)
-        self.desk: Final = ArrayDesk(state, book, self.pages)
+        self.starts: Final = ArrayStarts(state, starts, self.pages)
+        self.desk: Final = ArrayDesk(state, book, self.pages, self.starts)
 
     @property
     def loaded(self) -> bool:
@@ -44,12 +49,15 @@ class ArrayOffice:
 
     def open(self) -> None:
         """The whole table is in memory: arrays and their tasks belong together."""
+        for array in self._state.arrays.going.values():
+            self.starts.know(array)
         self._takeover.adopt_tasks()
 
     def tick(self) -> None:
         """Let time pass; the desk has its tick from the clients'."""
         self._takeover.tick()
         self.pages.tick()
+        self.starts.tick()
         self._expansion.tick()
         self._retention.tick()
 

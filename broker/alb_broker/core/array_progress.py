@@ -132,6 +132,13 @@ class Held(Change, frozen=True):
     by: str
 
 
+class Kept(Change, frozen=True):
+    """What of its `Start` came true, and whether something still keeps it."""
+
+    met: tuple[int, ...]
+    kept: bool
+
+
 class Over(Change, frozen=True):
     """All of its tasks ended."""
 
@@ -185,7 +192,9 @@ class Progress:
             case Skipped(skips=skips):
                 self._set(skips=skips)
             case Held(by=by):
-                self._set(held_by=by)
+                self._set(held_by=by, released=record.released or not by)
+            case Kept(met=met, kept=kept):
+                self._set(met=met, kept=kept)
             case Over(at=at):
                 self._set(finished=at)
 

@@ -246,9 +246,10 @@ class Arrays:
         array = self.going.get(array_id)
         if array is None:
             return False
-        if array.record.held_by:
+        if array.record.held_by or (array.record.kept and not array.record.released):
             self.change(array, (Held(""),))
             self.awake[array_id] = array
+            self._state.holds.woken[array_id] = None
         return True
 
     def fate(self, name: str) -> TaskState | None:

@@ -96,7 +96,6 @@ class Book:
         state = self._state
         for task in tasks:
             state.table.add(task)
-            state.holds.know(task)
             state.line_up(task)
             array.take(task)
         state.counters["array_tasks_made"] += len(tasks)
@@ -402,8 +401,11 @@ class Book:
         )
 
     def _settles(self, task: Task) -> tuple[Action, ...]:
-        """Return what lets others go on that wait for the task, once its step is in the table."""
-        return (TaskSettled(task.id),) if self._state.holds.concerns(task.id) else ()
+        """Return what lets others go on that wait for the task or its array, once that is in the table."""
+        holds = self._state.holds
+        if not holds.concerns(task.id) and not (task.array and holds.is_awaited(task.array)):
+            return ()
+        return (TaskSettled(task.id), TaskSettled(task.array)) if task.array else (TaskSettled(task.id),)
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
         curious = [peer for peer, watcher in task.watchers.items() if watcher.moves]

@@ -106,7 +106,9 @@ class Expansion:
     def _room(self, array: Array) -> tuple[int, int]:
         """Return how many tasks may be made now, and how many bytes of them."""
         record = array.record
-        blocked = record.cancel or record.held_by or record.finished or array.opening or array.broken
+        blocked = (
+            record.cancel or record.held_by or record.kept or record.finished or array.opening or array.broken
+        )
         left = record.total - record.cursor
         if blocked or not array.in_table or not left or self._state.arrays.is_held_up(array):
             return 0, 0

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from alb_broker.core.alarms import Alarms
 from alb_broker.core.task import Task
+from alb_core.tasks import TaskRecord
 
 Name: TypeAlias = tuple[str, str]
 MICROSECOND: Final = 1e-6
@@ -40,8 +41,8 @@ class Holds:
         likes = self._named.get((user, name))
         return max(now, round(likes[next(reversed(likes))] + MICROSECOND, 6)) if likes else now
 
-    def know(self, task: Task) -> None:
-        """A live task is in the table; they come in the order of their submission, but for repairs."""
+    def know(self, task: Task | TaskRecord) -> None:
+        """A live task or an array is in the table; they come in the order of submission, mostly."""
         if task.spec.name:
             key = (task.user, task.spec.name)
             likes = self._named.get(key)
@@ -80,8 +81,8 @@ class Holds:
 
     # --- who waits ------------------------------------------------------------------------------------------
 
-    def watch(self, task: Task) -> None:
-        """A task is HELD: look at it, and again whenever something moves that it waits for."""
+    def watch(self, task: Task | TaskRecord) -> None:
+        """A task or an array is HELD: look at it, and again whenever something moves that it waits for."""
         start = task.spec.start
         for place, dependency in enumerate(start.dependencies):
             if place not in task.met:
@@ -90,8 +91,8 @@ class Holds:
             self._singles.add(task.id)
         self.woken[task.id] = None
 
-    def unwatch(self, task: Task) -> None:
-        """A task is not HELD any more, and waits for no time."""
+    def unwatch(self, task: Task | TaskRecord) -> None:
+        """A task or an array is not HELD any more, and waits for no time."""
         for dependency in task.spec.start.dependencies:
             self.settle(task.id, dependency.task)
         self._singles.discard(task.id)
@@ -114,6 +115,10 @@ class Holds:
     def concerns(self, task_id: str) -> bool:
         """Tell whether anybody may wait for this task, itself or as the next of its name."""
         return task_id in self._waiting or task_id in self._names
+
+    def awaited(self) -> list[str]:
+        """Return all tasks and arrays that somebody waits for."""
+        return list(self._waiting)
 
     def is_awaited(self, target: str) -> bool:
         """Tell whether anybody waits for this task or array."""

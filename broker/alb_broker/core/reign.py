@@ -105,7 +105,7 @@ class Reign:
         self._limits: Final = LimitsDesk(state)
         self._works: Final = Works(state)
         self._starts: Final = StartDesk(state, self._book, Fates(state))
-        self._arrays: Final = ArrayOffice(state, self._book)
+        self._arrays: Final = ArrayOffice(state, self._book, self._starts)
         self._clients: Final = ClientDesk(
             state,
             self._book,

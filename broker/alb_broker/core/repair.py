@@ -102,7 +102,8 @@ class Repair:
         state = self._state
         task = Task(record, len(znodes.encode(record)))
         state.table.add(task)
-        state.holds.know(task)
+        if not task.array:
+            state.holds.know(task)
         state.arrays.readopt(task)
         if task.state is not TaskState.RUNNING:
             state.line_up(task)

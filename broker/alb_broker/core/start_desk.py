@@ -68,6 +68,7 @@ class StartDesk:
         self._book: Final = book
         self.fates: Final = fates
         self.holders: Final[list[Holder]] = []
+        self.others: Final[list[Callable[[str], None]]] = []  #: Who looks at what is held and no task.
 
     # --- new tasks ------------------------------------------------------------------------------------------
 
@@ -85,7 +86,7 @@ class StartDesk:
             return circle
         not_before = max(start.begin, record.submitted + start.delay_s if start.delay_s else 0.0)
         held = msgspec.structs.replace(record, state=TaskState.HELD, not_before=not_before)
-        judged = self._judge(held)
+        judged = self.judge(held)
         if judged.reasons or judged.doomed:
             return msgspec.structs.replace(held, met=judged.met)
         return msgspec.structs.replace(held, state=TaskState.QUEUED, met=judged.met, not_before=0.0)
@@ -131,10 +132,13 @@ class StartDesk:
                 self._look(task)
             elif task is not None and task.postponed:
                 self._state.line_up(task)
+            elif task is None:
+                for look in self.others:
+                    look(task_id)
 
     def on_settled(self, task_id: str) -> None:
         """What happened to a task is in the table: whoever waits for it may act on it."""
-        if task_id in self._state.table.live:
+        if task_id in self._state.table.live or task_id in self._state.arrays.going:
             self._state.holds.moved(task_id)
         else:
             self._state.holds.ended(task_id)
@@ -144,7 +148,7 @@ class StartDesk:
         self.fates.tick()
 
     def _look(self, task: Task) -> None:
-        judged = self._judge(task)
+        judged = self.judge(task)
         if judged.doomed:
             self._book.doom(task, judged.doomed)
             return
@@ -157,7 +161,8 @@ class StartDesk:
         elif judged.look_at < float("inf"):
             self._state.holds.alarms.set(task.id, judged.look_at)
 
-    def _judge(self, task: Task | TaskRecord) -> Judgement:
+    def judge(self, task: Task | TaskRecord) -> Judgement:
+        """Return what keeps something back: a task, or an array that is told as one."""
         state, start = self._state, task.spec.start
         reasons: list[str] = []
         met = list(task.met)
@@ -193,7 +198,7 @@ class StartDesk:
     def why(self, task: Task) -> str:
         """Return why a task that waits does, as a sentence; empty: it waits for room, or does not wait."""
         if task.state is TaskState.HELD:
-            reasons = self._judge(task).reasons
+            reasons = self.judge(task).reasons
             more = f"; and {len(reasons) - REASONS_MAX} more" if len(reasons) > REASONS_MAX else ""
             return "; ".join(reasons[:REASONS_MAX]) + more
         if task.postponed:

@@ -162,7 +162,8 @@ class Takeover:
         live.sort(key=attrgetter("id"))  # two stable sorts by one key each take a quarter of one by both
         live.sort(key=attrgetter("submitted"))
         for task in live:
-            state.holds.know(task)
+            if not task.array:  # the array itself stands for them
+                state.holds.know(task)
             if task.state is not TaskState.RUNNING:
                 state.line_up(task)
         counts = state.table.counts

@@ -18,7 +18,7 @@ from alb.core import events
 from alb.core.arrays import PIECE_BYTES, PIECE_LINES
 from alb.core.positions import Places
 from alb_core import codec, limits
-from alb_core.arrays import ENDED_BADLY, ArraySpec, Stretch, Stride, check_array, parse_indexes
+from alb_core.arrays import ENDED_BADLY, ArraySpec, Stretch, Stride, check_array, parse_indexes, without_start
 from alb_core.errors import InvalidTask, TaskGone
 from alb_core.io.clock import monotonic, new_id
 from alb_core.tasks import TaskState
@@ -285,7 +285,7 @@ class Arrays(Questions):
             count = sum(map(len, some))
             mine, inputs = inputs[:count], inputs[count:]
             first, batches = split_inputs(mine)
-            again = msgspec.structs.replace(spec, strides=tuple(some))
+            again = msgspec.structs.replace(spec, strides=tuple(some), task=without_start(spec.task))
             futures.append(
                 self.start_array(
                     new_id(), again, first=first, batches=batches, results=results, ordered=False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def hold(place: Place, ids: Sequence[str], *, as_json: bool) -> int:
     """Keep the tasks IDS, which wait, from being placed until `alb release`.
 
-    A task that runs already is not held: `alb cancel` ends it.
+    A task that runs already is not held: `alb cancel` ends it. Of an array, what was not made yet is held.
     """
     return _tell(place, ids, "held", lambda client, chosen: client.hold(chosen), as_json=as_json)
 

@@ -13,7 +13,7 @@ from alb_core.arrays import Stride
 def test_arrays_are_loaded_before_anything_is_made_of_them() -> None:
     """It asks for the list first, and again if nobody answers."""
     each = Desks()
-    office = ArrayOffice(each.state, each.book)
+    office = ArrayOffice(each.state, each.book, each.starts)
     office.load()
     (asked,) = of_type(zk.ListChildren, each.state.take_out())
     assert asked.path == znodes.ARRAYS
@@ -30,7 +30,7 @@ def test_arrays_are_loaded_before_anything_is_made_of_them() -> None:
 def test_what_it_did_not_ask_is_not_its_own() -> None:
     """Others may have."""
     each = leader(submit_array(array_spec(Stride(1, 2))))
-    office = ArrayOffice(each.state, each.book)
+    office = ArrayOffice(each.state, each.book, each.starts)
     assert not office.on_children(zk.ChildrenListed(at=0.0, token=999, names=()))
     assert not office.on_nodes(zk.NodesRead(at=0.0, token=999, nodes=()))
     office.make_tasks()

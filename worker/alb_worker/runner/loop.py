@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import select
 import signal
 import socket
@@ -184,8 +183,6 @@ class Runner:
             return
         del self._crowded_out[start.attempt]
         attempt = RunningAttempt(start, spawned, directory, time.monotonic())
-        if start.bounds.open_files is not None:
-            _bound_open_files(attempt.pid, start.bounds.open_files)
         self._attempts[attempt.id] = attempt
         self._leaders[attempt.pid] = attempt
         self._output.add(attempt, attempt.started)
@@ -391,10 +388,3 @@ def _crowded(failure: CommandNotStarted) -> bool:
     """Tell whether the kernel had no room for one more process."""
     reason = failure.__cause__
     return isinstance(reason, OSError) and reason.errno == errno.EAGAIN
-
-
-def _bound_open_files(pid: int, most: int) -> None:
-    """Bound the open files of a process that was just started, and of all that it will start."""
-    with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
-        most = most if _OPEN_FILES_MAX == resource.RLIM_INFINITY else min(most, _OPEN_FILES_MAX)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))

@@ -29,7 +29,7 @@ def test_backup_and_restore(stack: Stack, tmp_path: Path) -> None:
     states = {task: stack.alb_json("status", task)[0]["state"] for task in (waiting, ended)}
     assert states == {waiting: "QUEUED", ended: "FAILED"}
     named = "FROM v_tasks WHERE name = 'saved' GROUP BY exit_code"
-    query = f"SELECT exit_code, count(DISTINCT table_id) AS tables {named}"  # noqa: S608 (words of our own)
+    query = f"SELECT exit_code, count(DISTINCT table_id) AS tables {named}"
     wait_for(
         lambda: stack.alb_json("sql", query) == [{"exit_code": 7, "tables": 2}], "the history of both tables"
     )

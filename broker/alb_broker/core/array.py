@@ -23,11 +23,10 @@ from alb_core.arrays import (
     Stride,
     child_id,
     child_spec,
-    index_at,
-    position_of,
     state_of,
     without_start,
 )
+from alb_core.places import Places
 from alb_core.tasks import TaskRecord, TaskState
 
 COMMAND_SHOWN: Final = 120
@@ -80,6 +79,7 @@ class Array:
         "now",
         "opening",
         "path",
+        "places",
         "size_bytes",
         "takes_inputs",
         "unmarked",
@@ -94,6 +94,7 @@ class Array:
         self.user: Final = record.user
         self.path: Final = znodes.array_path(record.id)
         self.wire: Final = wire
+        self.places: Final = Places(record.spec.strides)  #: Each of its tasks asks where it is.
         self.inputs: Final = inputs
         self.takes_inputs: Final = bool(inputs) or not record.whole or not record.spec.strides
         self.now: Final = progress  #: With all that was decided, written or not.
@@ -149,7 +150,7 @@ class Array:
 
     def position(self, task_id: str) -> int | None:
         """Return the position of one of its tasks; None: it has no such task."""
-        position = position_of(self.strides, int(task_id.rpartition(".")[2]))
+        position = self.places.position_of(int(task_id.rpartition(".")[2]))
         return position if position is not None and position < self.record.total else None
 
     def child(self, position: int, at: float) -> Task | None:
@@ -163,7 +164,7 @@ class Array:
         if self.takes_inputs and text is None:
             return None
         record = self.record
-        index = index_at(record.spec.strides, position)
+        index = self.places.index_at(position)
         spec = child_spec(record.spec.task, index, text)
         made = TaskRecord(
             id=child_id(self.id, index),

@@ -16,11 +16,11 @@ from alb.api.options import Command, TaskOptions
 from alb.api.questions import Questions
 from alb.core import events
 from alb.core.arrays import PIECE_BYTES, PIECE_LINES
-from alb.core.positions import Places
 from alb_core import codec, limits
 from alb_core.arrays import ENDED_BADLY, ArraySpec, Stretch, Stride, check_array, parse_indexes, without_start
 from alb_core.errors import InvalidTask, TaskGone
 from alb_core.io.clock import monotonic, new_id
+from alb_core.places import Places
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.unit.alb.fake_broker import FakeBroker
@@ -116,6 +117,17 @@ def test_lines_beyond_what_an_array_takes_are_said_to_be_left(
     assert "no more lines are taken: the array has enough inputs" in told.err
     assert 1000 <= len(told.out.splitlines()) <= 5000
     feeding.join(5)
+
+
+def test_lines_that_follow_too_many_failures_do_not_hide_the_status_of_what_failed(
+    broker: RememberingBroker, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With --max-fails it is that of the first failure, whether the last lines were taken or not."""
+    broker.refuse_after = 5000
+    (tmp_path / "lines").write_text("false\n" * 10_000)
+    arguments = ["--max-fails", "0", "--each-line", str(tmp_path / "lines"), "make"]
+    assert run(["submit", *ZK, "-q", *arguments]) == 3
+    assert "no more lines are taken" not in capfd.readouterr().err
 
 
 def interrupt_when(ready: Callable[[], bool], times: int) -> None:

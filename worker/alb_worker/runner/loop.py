@@ -48,8 +48,6 @@ CROWDED_AGAIN_S: Final = 0.05
 SHUTDOWN_S: Final = 10.0
 #: How long the runner tries to kill everything when its agent is gone.
 
-_OPEN_FILES_MAX: Final = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-#: Ours, and so that of what we start.
 
 _EXIT_CODES: Final = {Cause.NOT_FOUND: 127, Cause.NOT_EXECUTABLE: 126, Cause.NOT_STARTED: 125}
 

@@ -71,9 +71,7 @@ class Runner:
         self._watch = Watch(self._timers, groups, self._stop_for)
         self._memory_kills = processes.OutOfMemoryKills()
         self._poll = select.epoll()
-        self._output = OutputFlow(
-            self._link, self._poll, self._settle, lambda attempt: self._watch.add(attempt, self._now)
-        )
+        self._output = OutputFlow(self._link, self._poll, self._settle, self._begin_watch)
         self._child_ended, self._wakeup = socket.socketpair()
         #: The interpreter writes a byte to `_wakeup` with every signal.
         self._attempts: dict[AttemptId, RunningAttempt] = {}
@@ -288,10 +286,16 @@ class Runner:
         attempt.add_usage(usage)
         self._blame(attempt)
         by_kill = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        attempt.out_of_memory = by_kill and attempt.cause is None and self._memory_kills.happened()
+        if by_kill and attempt.cause is None and not attempt.memory_held:  # else its own group would tell
+            attempt.out_of_memory = self._memory_kills.happened()
         attempt.leader_ended(status, self._now, DRAIN_S)
         del self._leaders[attempt.pid]
         self._ending.add(attempt)
+
+    def _begin_watch(self, attempt: RunningAttempt) -> None:
+        """An attempt has lived for a moment; what the kernel killed before that was none of it."""
+        self._memory_kills.forget()
+        self._watch.add(attempt, self._now)
 
     def _blame(self, attempt: RunningAttempt) -> None:
         """Find out whether the kernel has ended an attempt because its group was full."""

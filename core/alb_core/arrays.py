@@ -30,7 +30,6 @@ ENDED_BADLY: Final = frozenset(
 )
 
 Command: TypeAlias = str | tuple[str, ...]
-_AT_ONCE: Final = Start()
 _STRIDE: Final = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")
 
 
@@ -120,14 +119,14 @@ class ArrayRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     #: Cluster time at which the last task ended; 0: it goes on.
     held_by: str = ""
     #: Who holds what is left of it; empty: nobody.
-    waits: bool = False
-    #: Its start has not come: nothing of it is made.
+    kept: bool = False
+    #: Something of its `Start` keeps it back: none of its tasks was made yet.
     met: tuple[int, ...] = ()
-    #: Places of its dependencies that came true.
-    not_before: float = 0.0
-    #: Cluster time before which it does not start; 0: none.
+    #: Places of the dependencies that came true.
     released: bool = False
-    #: Somebody released it, should it have been submitted to be held.
+    #: The hold of its `Start` was lifted.
+    not_before: float = 0.0
+    #: Cluster time of its beginning.
     skips: tuple[Stride, ...] = ()
     #: Indexes that were cancelled before they were made a task.
 
@@ -162,7 +161,7 @@ def state_of(record: ArrayRecord, running: int = 0) -> TaskState:
     """
     counts, spec = record.counts, record.spec
     if not record.finished:
-        if record.held_by or record.waits:
+        if record.held_by or record.kept:
             return TaskState.HELD
         return TaskState.RUNNING if running or counts.over else TaskState.QUEUED
     if spec.max_fails is not None and counts.failed > spec.max_fails:
@@ -211,17 +210,21 @@ def _filled(word: str, index: int, text: str | None) -> str:
 
 
 def child_spec(spec: TaskSpec, index: int, text: str | None) -> TaskSpec:
-    """Return the specification of one task of an array; the array's own where nothing is filled in.
-
-    What the array waits for before it starts, its tasks do not wait for once more.
-    """
-    if spec.start != _AT_ONCE:
-        spec = msgspec.structs.replace(spec, start=_AT_ONCE)
+    """Return the specification of one task of an array; the array's own where nothing is filled in."""
+    spec = without_start(spec)
     command = command_for(spec.command, index, text)
     if text is None:
         return spec if command == spec.command else msgspec.structs.replace(spec, command=command)
     env = {**spec.env, INPUT_VARIABLE: text}
     return msgspec.structs.replace(spec, command=command, env=env)
+
+
+def without_start(spec: TaskSpec) -> TaskSpec:
+    """Return a specification that nothing keeps back: that is its array's matter, or long gone."""
+    return spec if spec.start == _NO_START else msgspec.structs.replace(spec, start=_NO_START)
+
+
+_NO_START: Final = Start()
 
 
 def child_bytes_max(spec: TaskSpec, encoded_bytes: int, text: str) -> int:

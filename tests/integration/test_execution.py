@@ -14,7 +14,7 @@ import pytest
 from tests.runner_agent import Agent, is_gone, read_pid
 
 from alb import Client
-from alb_core.bounds import SHIPPED, LimitsNode
+from alb_core.bounds import SHIPPED, Bounds, LimitsNode
 from alb_core.errors import ConfigError, InvalidTask
 from alb_core.increments import Line, Resume
 from alb_core.kinds import FOLDER, PAYLOAD_FILE
@@ -67,6 +67,23 @@ def host() -> Iterator[Agent]:
             yield each
     finally:
         shutil.rmtree(home)
+
+
+# --- open files -----------------------------------------------------------------------------------------
+
+
+def test_what_a_command_starts_at_once_has_its_bound_on_open_files(agent: Agent) -> None:
+    """Children that are there before the runner could do anything about them have it too."""
+    spec = TaskSpec(command="sh -c 'ulimit -Sn'; ulimit -Sn", bounds=Bounds(open_files=100))
+    for attempt in [agent.start(spec) for _ in range(20)]:
+        assert agent.wait(attempt).stdout == b"100\n100\n"
+
+
+@ONLY_ROOT
+def test_another_users_command_has_its_bound_on_open_files(host: Agent) -> None:
+    """From its first instruction, and for good; also where it is lower than what the runner has open."""
+    told = host.run("ulimit -Sn; ulimit -Hn", run_as=NOBODY, bounds=Bounds(open_files=8))
+    assert told.stdout == b"8\n8\n", told.outcome
 
 
 # --- input ----------------------------------------------------------------------------------------------

@@ -62,15 +62,19 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> LocalCluster:
 
 
 def test_a_failover_in_the_midst_of_waiting(own_cluster: LocalCluster, tmp_path: Path) -> None:
-    """The next leader keeps the moment and the count; held and dependent tasks wait on, and go on."""
+    """The next leader keeps the moment and the count; what waits waits on and goes on, an array among it."""
     with own_cluster as cluster, Client(zk=cluster.zk, timeout=PATIENCE_S) as client:
         runs, order = tmp_path / "runs", tmp_path / "order"
         began = time.time()
         failing = client.submit(counting(runs, 2), retries=1, retry_delay=6)
         after = client.submit(f"echo second >> {order}", after=failing)
         last = client.submit(f"echo third >> {order}", after=[after], hold=True)
+        array = client.array(f"echo {{#}} >> {order}", indexes="1-20", after=[last.id])
+        end = client.submit(f"echo end >> {order}", after=[array.id])
         wait_for(lambda: client.task(failing.id).failures == 1, "the first failure")
         wait_for(lambda: client.task(last.id).state is TaskState.HELD, "the last one to be held")
+        wait_for(lambda: client.task(end.id).state is TaskState.HELD, "the task behind the array to be held")
+        assert client.array_line(array.id).state is TaskState.HELD
         kill_leader(cluster)
         assert failing.result(timeout=PATIENCE_S).exit_code == 0
         assert time.time() - began >= 6
@@ -79,4 +83,7 @@ def test_a_failover_in_the_midst_of_waiting(own_cluster: LocalCluster, tmp_path:
         assert client.task(last.id).state is TaskState.HELD
         client.release([last.id])
         assert last.result(timeout=PATIENCE_S).exit_code == 0
-        assert order.read_text().split() == ["second", "third"]
+        assert end.result(timeout=PATIENCE_S).exit_code == 0
+        lines = order.read_text().split()
+        assert (lines[:2], lines[-1]) == (["second", "third"], "end")
+        assert sorted(map(int, lines[2:-1])) == list(range(1, 21))

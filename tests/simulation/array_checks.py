@@ -126,9 +126,9 @@ class ArrayChecks:
         demand(record.cursor >= earlier.cursor, "no_index_is_skipped", name)
         if earlier.finished:
             demand(record.finished == earlier.finished, "an_array_finishes_once", name)
-        if earlier.waits and not record.waits and not record.cancel:
+        if earlier.kept and not record.kept and not record.cancel:
             self._cluster.invariants.table.starts.on_array_started(record)
-        early = record.waits and record.cursor > 0
+        early = record.kept and record.cursor > 0
         demand(not early, "no_task_is_made_before_its_array_starts", name)
         for position, end in ended_before.items():
             demand(ends.get(position) == end, "an_end_stays", f"{array_id} position {position}: {end}")

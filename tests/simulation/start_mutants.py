@@ -54,7 +54,7 @@ def array_start_ignored() -> list[tuple[Any, str, Any]]:
 
     def eager(expansion: Any, array: Any) -> Any:
         record = array.now.record
-        array.now.record = msgspec.structs.replace(record, waits=False)
+        array.now.record = msgspec.structs.replace(record, kept=False)
         try:
             return room(expansion, array)
         finally:
@@ -69,7 +69,7 @@ def array_start_forgotten() -> list[tuple[Any, str, Any]]:
 
     def forgetful(arrays: Any, array: Any) -> None:
         add(arrays, array)
-        if array.record.waits and array.in_table:
+        if array.record.kept and array.in_table:
             arrays.free(array)
 
     return [(Arrays, "add", forgetful)]

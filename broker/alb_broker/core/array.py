@@ -23,10 +23,10 @@ from alb_core.arrays import (
     Stride,
     child_id,
     child_spec,
-    index_at,
-    position_of,
     state_of,
+    without_start,
 )
+from alb_core.places import Places
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskRecord, TaskState
 
@@ -78,6 +78,7 @@ class Array:
         "now",
         "opening",
         "path",
+        "places",
         "size_bytes",
         "takes_inputs",
         "unmarked",
@@ -93,6 +94,7 @@ class Array:
         self.user: Final = record.user
         self.path: Final = znodes.array_path(record.id)
         self.wire: Final = wire
+        self.places: Final = Places(record.spec.strides)  #: Each of its tasks asks where it is.
         self.inputs: Final = inputs
         self.takes_inputs: Final = bool(inputs) or not record.whole or not record.spec.strides
         self.now: Final = progress  #: With all that was decided, written or not.
@@ -119,11 +121,11 @@ class Array:
 
     def _child_wire(self) -> bytes:
         """Return the specification that all tasks share, encoded; empty: each has its own."""
-        task = self.spec
+        task = without_start(self.spec)
         words = (task.command,) if isinstance(task.command, str) else task.command
         if self.takes_inputs or any(PLACE_OF_INDEX in word for word in words):
             return b""
-        return codec.encode_spec(child_spec(task, 0, None))
+        return codec.encode_spec(task)
 
     @property
     def record(self) -> ArrayRecord:
@@ -177,7 +179,7 @@ class Array:
 
     def position(self, task_id: str) -> int | None:
         """Return the position of one of its tasks; None: it has no such task."""
-        position = position_of(self.strides, int(task_id.rpartition(".")[2]))
+        position = self.places.position_of(int(task_id.rpartition(".")[2]))
         return position if position is not None and position < self.record.total else None
 
     def child(self, position: int, at: float) -> Task | None:
@@ -191,7 +193,7 @@ class Array:
         if self.takes_inputs and text is None:
             return None
         record = self.record
-        index = index_at(record.spec.strides, position)
+        index = self.places.index_at(position)
         spec = child_spec(self.spec, index, text)
         made = TaskRecord(
             id=child_id(self.id, index),

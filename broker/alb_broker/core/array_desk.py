@@ -24,7 +24,6 @@ from alb_core.arrays import (
     Stride,
     check_array,
     check_input,
-    index_at,
     position_of,
     total_of,
 )
@@ -130,7 +129,7 @@ class ArrayDesk:
             digest=digest(wire),
             spec=spec,
             submitted=moment,
-            waits=spec.task.start != NO_START,
+            kept=spec.task.start != NO_START,
             not_before=not_before(spec.task.start, moment),
             total=0 if from_inputs else total_of(spec.strides),
             whole=not from_inputs,
@@ -322,7 +321,7 @@ class ArrayDesk:
         position = array.position(message.id) if array is not None else None
         if array is None or position is None or not state.arrays.is_to_come(message.id):
             return False
-        index = index_at(array.strides, position)
+        index = array.places.index_at(position)
         noted = (state.client(client.peer, CancelNoted(id=message.id)),)
         if not state.arrays.skip(array, (Stride(index, index),), noted):
             self._reject(client, message.id, "invalid", _too_many_skips())

@@ -14,7 +14,7 @@ from alb_broker.core.arrays import is_skipped
 from alb_broker.core.fates import Fate
 from alb_broker.core.state import State
 from alb_core import limits
-from alb_core.arrays import index_at, position_of, state_of
+from alb_core.arrays import state_of
 from alb_core.tasks import TaskState
 
 LOOK_EVERY_S: Final = 1.0
@@ -72,7 +72,7 @@ class ArrayFates:
         array = self._state.arrays.of(name)
         if array is None:
             return None
-        position = position_of(array.strides, int(name.rpartition(".")[2]))
+        position = array.places.position_of(int(name.rpartition(".")[2]))
         record = array.written.record
         if position is None or (position >= record.total and record.whole):
             return None
@@ -97,4 +97,4 @@ def _ended(state: TaskState) -> Fate:
 def _is_given_up(array: Array, position: int) -> bool:
     """Tell whether it is written that a position will never be made a task."""
     record = array.written.record
-    return record.cancel or is_skipped(record.skips, index_at(array.strides, position))
+    return record.cancel or is_skipped(record.skips, array.places.index_at(position))

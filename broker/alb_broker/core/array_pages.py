@@ -17,7 +17,7 @@ from alb_broker.core.arrays import is_skipped
 from alb_broker.core.clients import Client
 from alb_broker.core.state import State
 from alb_core import limits, zk, znodes
-from alb_core.arrays import Stretch, index_at
+from alb_core.arrays import Stretch
 from alb_core.messages import ArrayPage, ArraysPage, Error, Message, QueryArray, QueryArrays
 from alb_core.tasks import TaskState
 
@@ -198,7 +198,7 @@ class ArrayPages:
             yield Stretch(rest, until - rest, TaskState.CANCELLED, UNRUN_STATUS)
         elif array.record.skips:
             for position in range(rest, until):
-                if is_skipped(array.record.skips, index_at(array.strides, position)):
+                if is_skipped(array.record.skips, array.places.index_at(position)):
                     yield Stretch(position, 1, TaskState.CANCELLED, UNRUN_STATUS)
 
     def _inputs(

@@ -132,11 +132,11 @@ class Held(Change, frozen=True):
     by: str
 
 
-class Awaited(Change, frozen=True):
+class Kept(Change, frozen=True):
     """Some of what its start waits for came true, or all of it."""
 
     met: tuple[int, ...]
-    waits: bool
+    kept: bool
     #: Something keeps it still; else its tasks may be made.
 
 
@@ -164,7 +164,7 @@ class Progress:
     @property
     def is_over(self) -> bool:
         """Whether nothing of the array is left to end."""
-        return self.record.whole and not self.record.waits and self.record.counts.over >= self.record.total
+        return self.record.whole and not self.record.kept and self.record.counts.over >= self.record.total
 
     @property
     def fails_too_often(self) -> bool:
@@ -189,13 +189,13 @@ class Progress:
             case Stopped(why=why):
                 left = record.total - record.cursor
                 counts = record.counts.plus(TaskState.CANCELLED, left)
-                self._set(cancel=True, whole=True, waits=False, why=why, counts=counts)
+                self._set(cancel=True, whole=True, kept=False, why=why, counts=counts)
             case Skipped(skips=skips):
                 self._set(skips=skips)
             case Held(by=by):
                 self._set(held_by=by, released=record.released or not by)
-            case Awaited(met=met, waits=waits):
-                self._set(met=met, waits=waits)
+            case Kept(met=met, kept=kept):
+                self._set(met=met, kept=kept)
             case Over(at=at):
                 self._set(finished=at)
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final
 from alb_broker.core.actions import Action, ArrayOpened
 from alb_broker.core.array import Array
 from alb_broker.core.array_progress import (
-    Awaited,
     Change,
     Ended,
     Grown,
     Held,
+    Kept,
     Over,
     Skipped,
     Stopped,
 )
 from alb_broker.core.ledger import Group, Lane
 from alb_core import ids, limits, zk
-from alb_core.arrays import ArrayLine, Stride, index_at
+from alb_core.arrays import ArrayLine, Stride
 from alb_core.messages import ArrayMoved
 from alb_core.notes import Level
 from alb_core.tasks import Result, TaskState
@@ -82,7 +82,7 @@ class Arrays:
         self.awake[array.id] = array
         self._state.table.files.add(array.record.spec.task.luggage)
         self._state.holds.know(array)
-        if array.record.waits:
+        if array.record.kept:
             self._state.holds.watch(array)
 
     def forget(self, array: Array) -> None:
@@ -234,12 +234,12 @@ class Arrays:
 
     def note_met(self, array: Array, met: tuple[int, ...]) -> None:
         """Some of what an array waits for came true: written down, for it may be forgotten."""
-        self.change(array, (Awaited(met, waits=True),))
+        self.change(array, (Kept(met, kept=True),))
 
     def free(self, array: Array) -> None:
         """Nothing keeps an array back any more: its tasks are made."""
         self._state.holds.unwatch(array)
-        self.change(array, (Awaited(array.met, waits=False),))
+        self.change(array, (Kept(array.met, kept=False),))
         self.awake[array.id] = array
         self.finish_if_over(array)
 
@@ -273,10 +273,10 @@ class Arrays:
     def release(self, array: Array) -> None:
         """Nobody holds an array any more; whatever else it waits for, it goes on waiting for."""
         record = array.record
-        if not record.held_by and (record.released or not record.waits):
+        if not record.held_by and (record.released or not record.kept):
             return
         self.change(array, (Held(""),))
-        if array.record.waits:
+        if array.record.kept:
             self._state.holds.woken[array.id] = None
         else:
             self.awake[array.id] = array
@@ -288,7 +288,7 @@ class Arrays:
         if array is None or position is None or array.record.cancel:
             return False
         skips, cursor = array.record.skips, array.record.cursor
-        return position >= cursor and not is_skipped(skips, index_at(array.strides, position))
+        return position >= cursor and not is_skipped(skips, array.places.index_at(position))
 
     def states(self) -> Counter[str]:
         """Count the arrays: how many go on, how many are finished."""

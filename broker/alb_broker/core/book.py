@@ -96,7 +96,6 @@ class Book:
         state = self._state
         for task in tasks:
             state.table.add(task)
-            state.holds.know(task)
             state.line_up(task)
             array.take(task)
         state.counters["array_tasks_made"] += len(tasks)

@@ -16,7 +16,6 @@ from alb_broker.core.book import Book
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_core import zk, znodes
-from alb_core.arrays import index_at
 from alb_core.notes import Level
 
 STEP_TASKS: Final = 100
@@ -84,7 +83,7 @@ class Expansion:
         last = min(record.total, position + STEP_POSITIONS)
         size = min(size, STEP_BYTES)
         while position < last and len(made) < room and size > 0:
-            if record.skips and is_skipped(record.skips, index_at(record.spec.strides, position)):
+            if record.skips and is_skipped(record.skips, array.places.index_at(position)):
                 skipped.append(position)
             else:
                 task = array.child(position, now)
@@ -107,7 +106,7 @@ class Expansion:
         """Return how many tasks may be made now, and how many bytes of them."""
         record = array.record
         blocked = record.cancel or record.finished or array.opening or array.broken
-        blocked = blocked or record.held_by or record.waits
+        blocked = blocked or record.held_by or record.kept
         left = record.total - record.cursor
         if blocked or not array.in_table or not left or self._state.arrays.is_held_up(array):
             return 0, 0

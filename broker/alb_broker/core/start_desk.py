@@ -125,7 +125,7 @@ class StartDesk:
         if task is not None:
             return task if task.state is TaskState.HELD and not task.array else None
         array = self._state.arrays.get(ids.array_of(name) or name)
-        return array if array is not None and array.record.waits else None
+        return array if array is not None and array.record.kept else None
 
     # --- looking --------------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class StartDesk:
             elif task is not None and task.postponed:
                 self._state.line_up(task)
             array = going.get(task_id)
-            if array is not None and array.record.waits:
+            if array is not None and array.record.kept:
                 self._look_at_array(array)
 
     def on_settled(self, task_id: str) -> None:
@@ -232,7 +232,7 @@ class StartDesk:
 
     def why_array(self, array: Array) -> str:
         """Return what keeps an array, as a sentence; empty: nothing does."""
-        if array.record.waits:
+        if array.record.kept:
             return _shown(self._judge(array).reasons)
         return f"{array.held_by} holds what is left of it: alb release {array.id}" if array.held_by else ""
 

@@ -16,10 +16,10 @@ import msgspec
 from alb.api.future import TaskFuture
 from alb.api.result import TaskResult, describe
 from alb.core import actions, events
-from alb.core.positions import Places
 from alb_core.arrays import ArrayLine, ArraySpec, Counts, Stretch, Stride, parse_indexes
 from alb_core.errors import InvalidTask, OutputLost, TaskCancelled, TaskLost
 from alb_core.io.clock import monotonic
+from alb_core.places import Places
 from alb_core.tasks import TaskState
 
 REPORT_COUNT: Final = 32

@@ -16,12 +16,11 @@ from alb.api.options import Command, TaskOptions
 from alb.api.questions import Questions
 from alb.core import events
 from alb.core.arrays import PIECE_BYTES, PIECE_LINES
-from alb.core.positions import Places
 from alb_core import codec, limits
-from alb_core.arrays import ENDED_BADLY, ArraySpec, Stretch, Stride, check_array, parse_indexes
+from alb_core.arrays import ENDED_BADLY, ArraySpec, Stretch, Stride, check_array, parse_indexes, without_start
 from alb_core.errors import InvalidTask, TaskGone
 from alb_core.io.clock import monotonic, new_id
-from alb_core.spec import Start
+from alb_core.places import Places
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -288,8 +287,7 @@ class Arrays(Questions):
             count = sum(map(len, some))
             mine, inputs = inputs[:count], inputs[count:]
             first, batches = split_inputs(mine)
-            task = msgspec.structs.replace(spec.task, start=Start())
-            again = msgspec.structs.replace(spec, task=task, strides=tuple(some))
+            again = msgspec.structs.replace(spec, strides=tuple(some), task=without_start(spec.task))
             futures.append(
                 self.start_array(
                     new_id(), again, first=first, batches=batches, results=results, ordered=False

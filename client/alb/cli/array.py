@@ -209,7 +209,8 @@ class ArrayView:
             if left is not None:
                 return self._leave(left)
             self._look_at_lines()
-            self._look_at_inputs()
+            if self._wanted.max_fails is None:  # else only its end tells whether that was the reason
+                self._look_at_inputs()
             try:
                 task = self._array.next_task(POLL_S)
                 if task is None:
@@ -241,9 +242,14 @@ class ArrayView:
         """Tell that the array takes no more inputs."""
         if self._array.refused and not self._refused_told:
             self._refused_told = True
-            if not self._cancelling:
+            if not self._cancelling and not self._failed_too_often():
                 self._progress.say(f"no more lines are taken: {self._array.refused}")
                 self._fail(0, FAILED_STATUS)
+
+    def _failed_too_often(self) -> bool:
+        """Tell whether --max-fails ended the array: the status is that of what failed, as with few lines."""
+        line, most = self._array.line, self._wanted.max_fails
+        return line is not None and most is not None and line.counts.failed > most
 
     # --- tasks ----------------------------------------------------------------------------------------------
 
@@ -382,6 +388,7 @@ class ArrayView:
 
     def _conclude(self) -> int:
         self._look_at_lines()
+        self._look_at_inputs()
         array, line = self._array, self._array.line
         if self._lost:
             self._progress.say(f"the output of {self._lost} tasks is no longer kept; how they ended is")

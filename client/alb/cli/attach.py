@@ -95,8 +95,10 @@ def _attach_task(place: Place, task_id: str, *, quiet: bool, as_json: bool) -> i
 
 @click.command()
 @click.argument("id_", metavar="ID")
-@click.option("--failed", is_flag=True, help="Of an array, what failed, ran over a limit, or was lost.")
-@click.option("--cancelled", is_flag=True, help="Of an array, what was cancelled.")
+@click.option(
+    "--failed", is_flag=True, help="What failed, broke a limit, or was lost (of arrays the default)."
+)
+@click.option("--cancelled", is_flag=True, help="What was cancelled.")
 @click.option("--attach", "stay", is_flag=True, help="Stay with it, as alb attach does.")
 @keep_order_option
 @quiet_option
@@ -127,12 +129,15 @@ def retry(  # noqa: PLR0913 (one parameter an option)
         found = resolve(client, id_)
         page = find_array(client, found)
         if page is None:
-            new = [_retry_task(client, found, patience, story)]
+            chosen = states if failed or cancelled else set(TaskState)
+            again = client.task(found).state in chosen
+            new = [_retry_task(client, found, patience, story)] if again else []
         else:
             futures = client.retry_array(found, states=states)
             new = [_given(client, future, patience) for future in futures]
     if not new:
-        out.say(f"no task of array {found} ended so: there is nothing to run again")
+        whose = f"no task of array {found}" if page is not None else f"task {found} has not"
+        out.say(f"{whose} ended so: there is nothing to run again")
     if as_json and not stay:
         out.emit_json([{"id": each} for each in new])
     elif not stay:

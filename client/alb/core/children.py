@@ -17,10 +17,11 @@ import msgspec
 
 from alb.core import actions
 from alb.core.actions import ClientAction
-from alb.core.positions import Known, Places
+from alb.core.positions import Known
 from alb.core.tasks import TaskBook
 from alb_core.arrays import Stretch, Stride
 from alb_core.messages import Ack, ArrayPage, Attach, QueryArray
+from alb_core.places import Places
 from alb_core.tasks import Result, TaskState
 
 UNTAKEN_MAX: Final = 256

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from tests.unit.alb.fake_broker import succeed
 
-from alb.core.positions import Places
 from alb_core import codec
 from alb_core.arrays import ArrayLine, ArraySpec, Counts, Stretch, indexes
 from alb_core.messages import (
@@ -31,6 +30,7 @@ from alb_core.messages import (
     SubmitArray,
     TaskMoved,
 )
+from alb_core.places import Places
 from alb_core.tasks import Result, Stream, TaskState
 
 BAD = {TaskState.FAILED, TaskState.LOST}

@@ -183,6 +183,11 @@ class RunningAttempt:
         return self.stdout, self.stderr
 
     @property
+    def memory_held(self) -> bool:
+        """Whether the kernel holds it to a bound of memory in its own group, and counts its kills there."""
+        return self.group is not None and "memory" in self.group.holds
+
+    @property
     def output_over(self) -> bool:
         """Whether both pipes are closed."""
         return self.stdout.closed and self.stderr.closed

@@ -20,6 +20,7 @@ from alb_worker.runner.inputs import open_input
 from alb_worker.runner.logins import ALL_SIGNALS, Login, allowed_login, fork_as, give_directory
 from alb_worker.runner.messages import Settings, Start
 from alb_worker.runner.niceness import Niceness
+from alb_worker.runner.open_files import OpenFiles, fix_open_files
 from alb_worker.runner.processes import OutOfMemoryScore
 from alb_worker.runner.program import CommandNotStarted, classified, enter_directory, find_program
 
@@ -61,6 +62,7 @@ class Spawner:
         self._dye = Dye(settings.home)
         self._score = OutOfMemoryScore()
         self._niceness = Niceness()
+        self._open_files = OpenFiles()
         self._allowed = settings.allow_run_as
 
     def rinse(self) -> None:
@@ -163,14 +165,20 @@ class Spawner:
                 niceness = self._niceness.of(start.nice) if start.nice else None
                 pid = fork_as(launch.login, streams, niceness, launch.execute)
             else:
+                if start.bounds.open_files is not None:
+                    # The C library refuses to pass on a descriptor that is beyond the limit.
+                    self._open_files.take_on(max(start.bounds.open_files, max(streams) + 1))
                 pid = _posix_spawn(launch, program, streams)
         finally:
+            self._open_files.give_up()
             if start.umask is not None:
                 os.umask(UMASK)
             self._score.restore()
             self._niceness.give_up(start.nice)
         if start.nice:
             self._niceness.give(pid, start.nice)
+        if start.bounds.open_files is not None and launch.login is None:
+            fix_open_files(pid, start.bounds.open_files)
         return pid, dye
 
 
@@ -192,6 +200,8 @@ class _Launch(msgspec.Struct, frozen=True, gc=False):
         """Become the command; raises CommandNotStarted."""
         enter_directory(self.directory)
         program = self.find_program()
+        if self.start.bounds.open_files is not None:
+            fix_open_files(0, self.start.bounds.open_files)
         try:
             os.execve(program, self.words, self.environment)  # noqa: S606 (that is its purpose)
         except (OSError, ValueError) as error:

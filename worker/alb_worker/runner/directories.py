@@ -85,7 +85,7 @@ class FreshDirectories:
             Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         Path(self._root).chmod(0o711)  # a command that runs as another user goes through it to its own
         self._to_remove = [entry.path for entry in os.scandir(self._trash)]
-        for place in (self._root, self._kept_for_files, self._prepared):
+        for place in (self._root, self._kept_for_files):  # files may be gathered in the third already
             for path in [entry.path for entry in os.scandir(place)]:
                 self._discard(path)
         self._remove_next()
@@ -158,6 +158,25 @@ class FreshDirectories:
         for directory in (self._root, self._trash, self._kept_for_files, self._prepared):
             with contextlib.suppress(OSError):
                 os.waitpid(spawn_remover([directory]), 0)
+
+
+def clear_prepared(home: str) -> None:
+    """Put aside what was prepared for commands of an earlier runner, for the next one to remove.
+
+    To be called before that one is started: from then on files may be gathered for it, even before it runs.
+
+    Args:
+        home: The worker's directory.
+
+    Raises:
+        OSError: The directory cannot be used.
+    """
+    trash, prepared = Path(home, "trash"), Path(home, "prepared")
+    for place in (trash, prepared):
+        place.mkdir(mode=0o700, exist_ok=True)
+    for path in prepared.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # its courier discarded it meanwhile
+            path.rename(trash / f"prepared.{time.time_ns()}.{path.name}")
 
 
 def spawn_remover(paths: list[str]) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import select
 import signal
 import socket
@@ -49,8 +48,6 @@ CROWDED_AGAIN_S: Final = 0.05
 SHUTDOWN_S: Final = 10.0
 #: How long the runner tries to kill everything when its agent is gone.
 
-_OPEN_FILES_MAX: Final = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-#: Ours, and so that of what we start.
 
 _EXIT_CODES: Final = {Cause.NOT_FOUND: 127, Cause.NOT_EXECUTABLE: 126, Cause.NOT_STARTED: 125}
 
@@ -74,9 +71,7 @@ class Runner:
         self._watch = Watch(self._timers, groups, self._stop_for)
         self._memory_kills = processes.OutOfMemoryKills()
         self._poll = select.epoll()
-        self._output = OutputFlow(
-            self._link, self._poll, self._settle, lambda attempt: self._watch.add(attempt, self._now)
-        )
+        self._output = OutputFlow(self._link, self._poll, self._settle, self._begin_watch)
         self._child_ended, self._wakeup = socket.socketpair()
         #: The interpreter writes a byte to `_wakeup` with every signal.
         self._attempts: dict[AttemptId, RunningAttempt] = {}
@@ -184,8 +179,6 @@ class Runner:
             return
         del self._crowded_out[start.attempt]
         attempt = RunningAttempt(start, spawned, directory, time.monotonic())
-        if start.bounds.open_files is not None:
-            _bound_open_files(attempt.pid, start.bounds.open_files)
         self._attempts[attempt.id] = attempt
         self._leaders[attempt.pid] = attempt
         self._output.add(attempt, attempt.started)
@@ -293,10 +286,16 @@ class Runner:
         attempt.add_usage(usage)
         self._blame(attempt)
         by_kill = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        attempt.out_of_memory = by_kill and attempt.cause is None and self._memory_kills.happened()
+        if by_kill and attempt.cause is None and not attempt.memory_held:  # else its own group would tell
+            attempt.out_of_memory = self._memory_kills.happened()
         attempt.leader_ended(status, self._now, DRAIN_S)
         del self._leaders[attempt.pid]
         self._ending.add(attempt)
+
+    def _begin_watch(self, attempt: RunningAttempt) -> None:
+        """An attempt has lived for a moment; what the kernel killed before that was none of it."""
+        self._memory_kills.forget()
+        self._watch.add(attempt, self._now)
 
     def _blame(self, attempt: RunningAttempt) -> None:
         """Find out whether the kernel has ended an attempt because its group was full."""
@@ -391,10 +390,3 @@ def _crowded(failure: CommandNotStarted) -> bool:
     """Tell whether the kernel had no room for one more process."""
     reason = failure.__cause__
     return isinstance(reason, OSError) and reason.errno == errno.EAGAIN
-
-
-def _bound_open_files(pid: int, most: int) -> None:
-    """Bound the open files of a process that was just started, and of all that it will start."""
-    with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
-        most = most if _OPEN_FILES_MAX == resource.RLIM_INFINITY else min(most, _OPEN_FILES_MAX)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))

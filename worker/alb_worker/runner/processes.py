@@ -161,6 +161,10 @@ class OutOfMemoryKills:
     def __init__(self) -> None:
         self._seen = self._count()
 
+    def forget(self) -> None:
+        """What happened so far is nobody's concern any more."""
+        self._seen = self._count()
+
     def happened(self) -> bool:
         """Tell whether there was one since the last call."""
         before, self._seen = self._seen, self._count()

@@ -23,6 +23,7 @@ from alb_core.messages import AttemptId
 from alb_core.spec import TaskSpec
 from alb_worker.core.steps import command_of_steps
 from alb_worker.runner import cgroup
+from alb_worker.runner.directories import clear_prepared
 from alb_worker.runner.link import FrameLink
 from alb_worker.runner.messages import FromRunner, Kill, Settings, Start
 from alb_worker.shell import leftovers
@@ -88,13 +89,14 @@ class RunnerLink:
         return self._link is not None and self._link.pending_bytes > 0
 
     def start(self) -> None:
-        """Start a runner. Messages may be sent at once; its first one is Ready.
+        """Start a runner. Messages may be sent at once, files prepared for them; its first one is Ready.
 
         Raises:
             OSError: The process could not be started, or the worker's directory is not there.
         """
         if self._directory < 0:
             self._directory = os.open(self._home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        clear_prepared(self._home)
         self._starts += 1
         incarnation = f"{self._incarnation}.{self._starts}"
         self._group = cgroup.group_name(self._home, self._worker, incarnation)

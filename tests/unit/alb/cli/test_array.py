@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from tests.unit.alb.fake_broker import FakeBroker
@@ -15,8 +16,9 @@ from tests.unit.alb.remembering_broker import RememberingBroker
 
 from alb.cli.main import run
 from alb_core.arrays import Stride
-from alb_core.messages import Attach, Cancel
-from alb_core.tasks import TaskState
+from alb_core.messages import Attach, Cancel, Message, QueryTask, TaskPage
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskRecord, TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 
@@ -116,6 +118,17 @@ def test_lines_beyond_what_an_array_takes_are_said_to_be_left(
     assert "no more lines are taken: the array has enough inputs" in told.err
     assert 1000 <= len(told.out.splitlines()) <= 5000
     feeding.join(5)
+
+
+def test_lines_that_follow_too_many_failures_do_not_hide_the_status_of_what_failed(
+    broker: RememberingBroker, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With --max-fails it is that of the first failure, whether the last lines were taken or not."""
+    broker.refuse_after = 5000
+    (tmp_path / "lines").write_text("false\n" * 10_000)
+    arguments = ["--max-fails", "0", "--each-line", str(tmp_path / "lines"), "make"]
+    assert run(["submit", *ZK, "-q", *arguments]) == 3
+    assert "no more lines are taken" not in capfd.readouterr().err
 
 
 def interrupt_when(ready: Callable[[], bool], times: int) -> None:
@@ -218,6 +231,29 @@ def test_what_failed_of_an_array_runs_again(
     assert "nothing to run again" in capfd.readouterr().err
     assert run(["retry", *ZK, "--attach", array]) == 3
     assert "2 tasks: 2 ran, 2 failed" in capfd.readouterr().err
+
+
+def test_a_task_runs_again_only_if_it_ended_as_asked(
+    broker: RememberingBroker, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A task that ended well is not run by --failed; without it, any task is."""
+    task = "0" * 31 + "7"
+    record = TaskRecord(
+        id=task, state=TaskState.SUCCEEDED, user="u", digest="d", spec=TaskSpec(command="make"), submitted=0.0
+    )
+    forgetful = broker.answer
+
+    def answer(message: Message) -> Sequence[Message]:
+        if isinstance(message, QueryTask):
+            return (TaskPage(seq=message.seq, task=record),)
+        return forgetful(message)
+
+    monkeypatch.setattr(broker, "answer", answer)
+    assert run(["retry", *ZK, "--failed", task]) == 0
+    said = capfd.readouterr()
+    assert ("nothing to run again" in said.err, said.out) == (True, "")
+    assert run(["retry", *ZK, task]) == 0
+    assert capfd.readouterr().out.strip() not in ("", task)
 
 
 def test_a_reader_that_leaves_ends_the_array(

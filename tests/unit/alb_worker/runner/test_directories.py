@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alb_worker.runner import directories as module
-from alb_worker.runner.directories import FreshDirectories
+from alb_worker.runner.directories import FreshDirectories, clear_prepared
 
 
 @pytest.fixture
@@ -105,6 +105,20 @@ def test_what_an_earlier_runner_left_is_removed_at_the_start(tmp_path: Path) -> 
     directories.start()
     wait_for_removers(directories)
     assert not list((tmp_path / "attempts").iterdir())
+    assert not list((tmp_path / "trash").iterdir())
+
+
+def test_what_is_prepared_before_the_runner_runs_stays_and_older_things_go(tmp_path: Path) -> None:
+    """Files that are gathered while the runner starts are those of its own first commands."""
+    old, new = tmp_path / "prepared/old", tmp_path / "prepared/new"
+    (old / "deep").mkdir(parents=True)
+    clear_prepared(str(tmp_path))
+    new.mkdir()
+    directories = FreshDirectories(str(tmp_path), lambda: None)
+    directories.start()
+    assert Path(directories.take(str(new)).path).is_dir()
+    wait_for_removers(directories)
+    assert not old.exists()
     assert not list((tmp_path / "trash").iterdir())
 
 

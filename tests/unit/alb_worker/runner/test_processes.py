@@ -106,6 +106,15 @@ def test_memory_kills_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [kills.happened() for _ in range(3)] == [False, True, False]
 
 
+def test_memory_kills_of_before_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dies by SIGKILL later is not blamed on them."""
+    counts = iter((3, 4, 4))
+    monkeypatch.setattr(processes.OutOfMemoryKills, "_count", staticmethod(lambda: next(counts)))
+    kills = processes.OutOfMemoryKills()
+    kills.forget()
+    assert not kills.happened()
+
+
 def test_the_kernels_count_of_memory_kills_is_read() -> None:
     """The count is there and does not fall."""
     assert processes.OutOfMemoryKills._count() >= 0

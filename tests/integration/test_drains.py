@@ -50,7 +50,7 @@ def test_drain_waits_for_what_runs(cluster: LocalCluster, client: Client) -> Non
 def test_a_deadline_moves_what_runs(cluster: LocalCluster, client: Client) -> None:
     """After it the command is ended there and runs from its beginning on the other worker."""
     assert alb(cluster, "drain", "w2").returncode == 0
-    future = client.submit("sleep 3; echo done")
+    future = client.submit("sleep 6; echo done")
     wait_for(lambda: client.workers(["w1"])[0].running == 1, "w1 to be busy")
     assert alb(cluster, "undrain", "w2").returncode == 0
     assert alb(cluster, "drain", "w1", "--deadline", "0.5").returncode == 0

@@ -237,9 +237,13 @@ def test_nothing_else_of_the_worker_can_be_reached(host: Agent) -> None:
 
 @ONLY_ROOT
 def test_its_signals_are_as_usual(host: Agent) -> None:
-    """What the runner ignores, the command does not: TERM ends it."""
+    """What the runner ignores, the command does not: TERM ends it.
+
+    But for signals 32 and 33, which glibc keeps to itself: whatever posix_spawn starts (`make`'s recipes, for
+    one) may ignore them, and nobody can set them back.
+    """
     told = host.run("grep -E '^Sig(Blk|Ign)' /proc/self/status", run_as=NOBODY).stdout.split()
-    assert told[1::2] == [b"0" * 16] * 2
+    assert [int(mask, 16) & ~(3 << 31) for mask in told[1::2]] == [0, 0]
     assert host.run("kill -TERM $$; sleep 60", run_as=NOBODY).outcome.signal == signal.SIGTERM
 
 

@@ -171,7 +171,9 @@ def start(home: Path, mechanism: str, monkeypatch: pytest.MonkeyPatch) -> Runner
         stand_in = home / "interpreter"
         stand_in.write_text(AS_NOBODY.format(python=sys.executable, user=NOBODY))
         stand_in.chmod(0o755)
-        os.chown(home, NOBODY, NOBODY)
+        for path in (home, home / "trash", home / "prepared"):  # the agent would be that user, too
+            path.mkdir(mode=0o700, exist_ok=True)
+            os.chown(path, NOBODY, NOBODY)
         monkeypatch.setattr(sys, "executable", str(stand_in))
     wanted = "" if mechanism == "another user" else mechanism
     link = RunnerLink(worker="w1", work_dir=str(home), incarnation=f"h{os.getpid()}", mechanism=wanted)

@@ -77,7 +77,7 @@ def dispatch_before_commit() -> list[Patch]:
 def accept_before_commit() -> list[Patch]:
     """Accepted leaves before the task is in the table."""
 
-    def accept_releases(book: Any, task: Any, peer: bytes) -> tuple[Any, ...]:
+    def accept_releases(book: Any, task: Any, peer: bytes, _why: str) -> tuple[Any, ...]:
         book._state.out.append(book._state.client(peer, Accepted(id=task.id)))
         return ()
 

@@ -16,14 +16,14 @@ from alb_core.tasks import TaskState
 
 def dependencies_forgotten() -> list[tuple[Any, str, Any]]:
     """A new leader does not know what held tasks of before it wait for."""
-    judge = StartDesk._judge
+    judge = StartDesk.judge
 
     def forgetful(desk: Any, task: Any) -> Any:
         if task.submitted < desk._state.clock.claimed and not task.held_by and not task.spec.start.hold:
             return Judgement((), task.met)
         return judge(desk, task)
 
-    return [(StartDesk, "_judge", forgetful)]
+    return [(StartDesk, "judge", forgetful)]
 
 
 def back_off_forgotten() -> list[tuple[Any, str, Any]]:

@@ -98,7 +98,7 @@ def started_at(folder: Path, future: TaskFuture) -> dict[int, list[int]]:
 
 def check(client: Client, future: TaskFuture, witness: Path) -> int:
     """Hold a task to what was promised; returns how many attempts it took."""
-    assert future.result(timeout=120).state is TaskState.SUCCEEDED
+    assert future.result(timeout=240).state is TaskState.SUCCEEDED
     stored = increments_of(client, future)
     assert [(row.seq, row.key, row.value) for row in stored] == [
         (seq, "step", str(seq)) for seq in range(1, STEPS + 1)

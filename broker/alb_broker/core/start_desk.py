@@ -79,7 +79,7 @@ class StartDesk:
             return circle
         begins = not_before(start, record.submitted)
         held = msgspec.structs.replace(record, state=TaskState.HELD, not_before=begins)
-        judged = self._judge(held)
+        judged = self.judge(held)
         if judged.reasons or judged.doomed:
             return msgspec.structs.replace(held, met=judged.met)
         return msgspec.structs.replace(held, state=TaskState.QUEUED, met=judged.met, not_before=0.0)
@@ -161,7 +161,7 @@ class StartDesk:
         self.fates.tick()
 
     def _look(self, task: Task) -> None:
-        judged = self._judge(task)
+        judged = self.judge(task)
         if judged.doomed:
             self._book.doom(task, judged.doomed)
             return
@@ -175,7 +175,7 @@ class StartDesk:
             self._state.holds.alarms.set(task.id, judged.look_at)
 
     def _look_at_array(self, array: Array) -> None:
-        arrays, judged = self._state.arrays, self._judge(array)
+        arrays, judged = self._state.arrays, self.judge(array)
         if judged.doomed:
             arrays.stop(array, judged.doomed)
             return
@@ -188,7 +188,8 @@ class StartDesk:
         elif judged.look_at < float("inf"):
             self._state.holds.alarms.set(array.id, judged.look_at)
 
-    def _judge(self, task: Waiting) -> Judgement:
+    def judge(self, task: Waiting) -> Judgement:
+        """Return what keeps something back: a task, or an array as one thing."""
         state, start = self._state, task.spec.start
         reasons: list[str] = []
         met = list(task.met)
@@ -224,7 +225,7 @@ class StartDesk:
     def why(self, task: Task) -> str:
         """Return why a task that waits does, as a sentence; empty: it waits for room, or does not wait."""
         if task.state is TaskState.HELD:
-            return _shown(self._judge(task).reasons)
+            return _shown(self.judge(task).reasons)
         if task.postponed:
             left = max(0.0, task.not_before - self._state.now())
             return f"it failed {task.failures} times, and is tried again in {left:.0f} s"
@@ -233,7 +234,7 @@ class StartDesk:
     def why_array(self, array: Array) -> str:
         """Return what keeps an array, as a sentence; empty: nothing does."""
         if array.record.kept:
-            return _shown(self._judge(array).reasons)
+            return _shown(self.judge(array).reasons)
         return f"{array.held_by} holds what is left of it: alb release {array.id}" if array.held_by else ""
 
     # --- holding and releasing ------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from alb.cli import out
 from alb.cli.attendance import BROKEN_PIPE_STATUS, POLL_S, SECOND_INTERRUPT_S, Patience, caught
 from alb.cli.forms import IndexForm, LineForm, ResultForm, result_form
 from alb.cli.lines import Lines
+from alb.cli.outputs import write_outputs
 from alb.cli.progress import Progress
 from alb.cli.returns import bring_back
 from alb.cli.story import Story
 from alb.cli.workflow import resolved
 from alb.core.notices import AnyNotice, TaskPlaced
 from alb_core.kinds import COMMAND_KIND
-from alb_core.messages import StreamName
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Wanted(NamedTuple):
 def run_array(place: Place, wanted: Wanted, options: dict[str, Any]) -> int:
     """Submit an array, and stay with it; returns the exit status."""
     progress = Progress(wanted=not wanted.quiet and not wanted.detach)
-    say = _silence if wanted.quiet else progress.say
+    say = out.silence if wanted.quiet else progress.say
     lines = wanted.lines
     batches: Iterator[Sequence[str]] | None = None
     first: Sequence[str] | None = ()
@@ -307,18 +307,10 @@ class ArrayView:
 
         record = future.record
         assert record is not None  # noqa: S101 (the caller looked)
-        streams = zip(StreamName, future.captured(), (record.stdout, record.stderr), strict=True)
-        for name, captured, kept in streams:
-            data = captured.data if captured else kept.tail()
-            if len(data) < kept.size_bytes:
-                self._progress.say(
-                    f"{self._word} {number}: these are the last {len(data)} of {kept.size_bytes} bytes of "
-                    f"{name.name.lower()}; all: alb logs {future.id}"
-                )
-            if data:
-                self._progress.write(out.DESCRIPTORS[name], data)
+        progress, title = self._progress, f"{self._word} {number}"
+        write_outputs(future, record, title, progress.say, progress.write)
         if record.state not in (TaskState.SUCCEEDED, TaskState.CANCELLED):
-            self._progress.say(f"{self._word} {number}: {describe(record)}; task {future.id}")
+            progress.say(f"{title}: {describe(record)}; task {future.id}")
 
     def _fail(self, number: int, status: int) -> None:
         if self._failed is None or number < self._failed[0]:
@@ -409,7 +401,3 @@ class ArrayView:
         parts += [f"{counts[kind]} {kind}" for kind in ("failed", "cancelled", "refused") if counts[kind]]
         count = counts["ran"] + counts["cancelled"] + counts["refused"]
         return f"{count} {'tasks' if self._wanted.lines is None else 'lines'}: {', '.join(parts)}"
-
-
-def _silence(_line: str) -> None:
-    """Say nothing."""

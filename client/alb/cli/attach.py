@@ -13,6 +13,7 @@ from alb.cli.array import ArrayView, Wanted, open_client
 from alb.cli.array_views import find_array
 from alb.cli.attendance import POLL_S, Attendance, Patience, Pump
 from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.outputs import tell_missing
 from alb.cli.progress import Progress
 from alb.cli.story import Story
 from alb_core.arrays import ENDED_BADLY
@@ -45,11 +46,11 @@ def attach(place: Place, id_: str, *, keep_order: bool, quiet: bool, as_json: bo
     """
     wanted = _wanted(keep_order=keep_order, quiet=quiet, as_json=as_json)
     progress = Progress(wanted=not quiet)
-    with open_client(place, _silence if quiet else progress.say) as (client, patience):
+    with open_client(place, out.silence if quiet else progress.say) as (client, patience):
         found = resolve(client, id_)
         if find_array(client, found) is not None:
             future = client.attach_array(found, ordered=keep_order)
-            say = _silence if quiet else progress.say
+            say = out.silence if quiet else progress.say
             return ArrayView(future, wanted, progress, say, joined=True).run(client, patience)
     return _attach_task(place, found, quiet=quiet, as_json=as_json)
 
@@ -74,7 +75,7 @@ def _wanted(*, keep_order: bool, quiet: bool, as_json: bool) -> Wanted:
 def _attach_task(place: Place, task_id: str, *, quiet: bool, as_json: bool) -> int:
     from alb.cli.forms import result_form  # noqa: PLC0415
 
-    story = Story(_silence if quiet else out.say, time.monotonic)
+    story = Story(out.silence if quiet else out.say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
         if as_json:
@@ -86,10 +87,7 @@ def _attach_task(place: Place, task_id: str, *, quiet: bool, as_json: bool) -> i
         stream = client.attach_stream(task_id, moves=True)
         pump = Pump(stream, out.DESCRIPTORS)
         status = Attendance(client, stream, patience, story, pump, joined=True).attend()
-        if stream.record is not None and stream.missing:
-            from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
-
-            show_lost(stream, stream.record, out.DESCRIPTORS)
+        tell_missing(stream)
         return status
 
 
@@ -123,7 +121,7 @@ def retry(  # noqa: PLR0913 (one parameter an option)
     states = {TaskState.CANCELLED} if cancelled else set()
     if failed or not cancelled:
         states |= ENDED_BADLY
-    story = Story(_silence if quiet else out.say, time.monotonic)
+    story = Story(out.silence if quiet else out.say, time.monotonic)
     with place.client(story.tell) as client:
         patience = Patience(client, story, place.connect_timeout)
         found = resolve(client, id_)
@@ -183,12 +181,8 @@ def _stay(  # noqa: PLR0913 (what is to be seen)
     if not array:
         return _attach_task(place, new, quiet=quiet, as_json=as_json)
     progress = Progress(wanted=not quiet)
-    say = _silence if quiet else progress.say
+    say = out.silence if quiet else progress.say
     wanted = _wanted(keep_order=keep_order, quiet=quiet, as_json=as_json)
     with open_client(place, say) as (client, patience):
         future = client.attach_array(new, ordered=keep_order)
         return ArrayView(future, wanted, progress, say).run(client, patience)
-
-
-def _silence(_line: str) -> None:
-    """Say nothing."""

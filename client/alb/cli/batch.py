@@ -18,12 +18,12 @@ from alb.api.result import describe
 from alb.cli import out
 from alb.cli.attendance import BROKEN_PIPE_STATUS, POLL_S, SECOND_INTERRUPT_S, Patience, caught
 from alb.cli.forms import EarlierForm, LineForm, result_form
+from alb.cli.outputs import write_outputs
 from alb.cli.returns import bring_back
 from alb.core.notices import AnyNotice, TaskPlaced
 from alb_core.arrays import command_for
 from alb_core.errors import CoordinationError, InvalidTask, TaskError, TransferError
 from alb_core.limits import WORKS_MAX
-from alb_core.messages import StreamName
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -337,15 +337,7 @@ class Batch:
             return
         record = future.record
         assert record is not None  # noqa: S101 (the caller looked)
-        streams = zip(StreamName, future.captured(), (record.stdout, record.stderr), strict=True)
-        for name, captured, kept in streams:
-            data = captured.data if captured else kept.tail()
-            if len(data) < kept.size_bytes:
-                out.say(
-                    f"line {number}: these are the last {len(data)} of {kept.size_bytes} bytes of "
-                    f"{name.name.lower()}; all: alb logs {future.id}"
-                )
-            out.write_all(out.DESCRIPTORS[name], data)
+        write_outputs(future, record, f"line {number}", out.say, out.write_all)
         if record.state is not TaskState.SUCCEEDED:
             out.say(f"line {number}: {describe(record)}; task {future.id}")
 

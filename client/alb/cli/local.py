@@ -28,7 +28,7 @@ def up(  # noqa: PLR0913 (one parameter an option)
     from alb.local import cluster  # noqa: PLC0415 (brings in what only this verb needs)
 
     plan = cluster.Plan(brokers=brokers, workers=workers, zookeepers=int(zookeepers), cpus=cpus, store=True)
-    leader = cluster.up(folder, plan, say=_silence if as_json else out.echo)
+    leader = cluster.up(folder, plan, say=out.silence if as_json else out.echo)
     if as_json:
         state = cluster.read_state(folder or cluster.default_folder())
         out.emit_json({"zk": state.zk if state is not None else None, "leader": leader})
@@ -43,11 +43,7 @@ def down(folder: Path | None, *, purge: bool, as_json: bool) -> int:
     """End the local cluster: exactly the processes that `alb up` started."""
     from alb.local import cluster  # noqa: PLC0415
 
-    ended = cluster.down(folder, purge=purge, say=_silence if as_json else out.echo)
+    ended = cluster.down(folder, purge=purge, say=out.silence if as_json else out.echo)
     if as_json:
         out.emit_json({"ended": ended})
     return 0
-
-
-def _silence(_line: str) -> None:
-    """Say nothing."""

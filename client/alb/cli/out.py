@@ -24,6 +24,10 @@ def say(line: str) -> None:
     write_all(2, f"alb: {line}\n".encode(errors="replace"))
 
 
+def silence(_line: str) -> None:
+    """Say nothing, where a person wants it so."""
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all bytes to a descriptor, unbuffered, as they are.
 

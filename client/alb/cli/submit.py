@@ -15,6 +15,7 @@ from alb.cli.array_words import Given
 from alb.cli.attendance import POLL_S, Attendance, Patience, Pump
 from alb.cli.forms import result_form
 from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.outputs import tell_missing
 from alb.cli.returns import bring_back
 from alb.cli.standard_input import given_stdin
 from alb.cli.story import Story
@@ -92,7 +93,7 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that of the first line or
     index that failed.
     """
-    say = _silence if quiet else out.say
+    say = out.silence if quiet else out.say
     options["stdin"] = given_stdin(options["stdin"], lines)
     given = Given(command, indexes, lines, task_id, at_once, max_fails, keep_order=keep_order)
     given.check(incremental=incremental, increments=increments)
@@ -141,10 +142,8 @@ def _run_one(  # noqa: PLR0913, PLR0917 (what was asked for)
         with _reporting(client, stream.id, wanted=how["increments"]):
             pump = Pump(stream, out.DESCRIPTORS)
             status = Attendance(client, stream, patience, story, pump, joined=earlier is not None).attend()
-        if earlier is not None and stream.record is not None and stream.missing:
-            from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
-
-            show_lost(stream, stream.record, out.DESCRIPTORS)
+        if earlier is not None:
+            tell_missing(stream)
         return bring_back(stream, return_dir, status, quiet=how["quiet"])
 
 
@@ -237,7 +236,3 @@ def _print_id(task_id: str, *, as_json: bool) -> int:
     else:
         out.echo(task_id)
     return 0
-
-
-def _silence(_line: str) -> None:
-    """Say nothing."""

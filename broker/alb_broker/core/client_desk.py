@@ -124,22 +124,26 @@ class ClientDesk:
     def receive(self, peer: bytes, message: Message) -> None:
         """Handle one message of one client."""
         state = self._state
-        match message:
-            case Hello():
-                self._on_hello(peer, message)
-                return
-            case Follow():
-                state.clients.add(Client(peer, "", state.at, follower=message.broker))
-                return
-            case Goodbye():
-                self._forget(peer)
-                return
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            self._on_greeting(peer, message)
+            return
         client = state.clients.get(peer)
         if client is None:
             state.tell(peer, Error(code="hello", why="say Hello first on each new link"))
             return
         client.heard = state.at
-        self._handlers[type(message)](client, message)
+        handler(client, message)
+
+    def _on_greeting(self, peer: bytes, message: Message) -> None:
+        """A client or a standby comes, or a client goes."""
+        match message:
+            case Hello():
+                self._on_hello(peer, message)
+            case Follow():
+                self._state.clients.add(Client(peer, "", self._state.at, follower=message.broker))
+            case Goodbye():
+                self._forget(peer)
 
     def refuse_garbled(self, peer: bytes, why: str) -> None:
         """Answer a frame that could not be understood."""

@@ -20,6 +20,7 @@ from alb_broker.core.actions import (
     IncrementsMarked,
     ResumeWanted,
     SendToClient,
+    SendToWorker,
     TaskKept,
     TaskSettled,
     TellDepots,
@@ -388,23 +389,36 @@ class Reign:
 
     def _after_commit(self, released: list[Action]) -> None:
         ledger = self.state.ledger
+        out = self.state.out
         for action in released:
-            if type(action) is TaskKept:
-                self.state.table.on_kept(action.task)
-            elif type(action) is TaskSettled:
-                self._starts.on_settled(action.task)
-            elif type(action) is ArrayOpened:
-                self.state.arrays.on_opened(action.array)
-            elif type(action) is IncrementsMarked:
-                self._inflow.on_marked(action)
-            elif type(action) is ResumeWanted:
-                self._resumption.want(action.attempt)
-            elif not self._book.is_overtaken(action):
-                self.state.out.append(action)
+            kind = type(action)
+            if kind is SendToClient:
+                out.append(action)
+            elif kind is SendToWorker:
+                if not self._book.is_overtaken(action):
+                    out.append(action)
+            else:
+                self._carry_out(action)
         if ledger.deposed:
             self._end(ledger.deposed)
         elif self.phase is Phase.LEAVING and ledger.flight is Flight.NONE and not ledger.pending:
             self._end("it was stopped")
+
+    def _carry_out(self, action: Action) -> None:
+        """Do what a commit releases in this broker itself."""
+        match action:
+            case TaskKept():
+                self.state.table.on_kept(action.task)
+            case TaskSettled():
+                self._starts.on_settled(action.task)
+            case ArrayOpened():
+                self.state.arrays.on_opened(action.array)
+            case IncrementsMarked():
+                self._inflow.on_marked(action)
+            case ResumeWanted():
+                self._resumption.want(action.attempt)
+            case _:
+                self.state.out.append(action)
 
     def _on_failure(self, failure: Failure) -> None:
         """Somebody else changed nodes of ours: read them again, and tell who asked."""

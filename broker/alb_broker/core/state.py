@@ -179,7 +179,7 @@ class State:
         if task.state is TaskState.HELD:
             self.holds.watch(task)
             return
-        task.postponed = task.not_before > self.now()
+        task.postponed = task.not_before > 0 and task.not_before > self.now()
         if task.postponed:
             self.holds.alarms.set(task.id, task.not_before)
         else:

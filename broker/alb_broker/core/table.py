@@ -124,7 +124,8 @@ class Table:
             self.children += 1
         else:
             self._count(task)
-        self.files.add(task.spec.luggage)
+        if luggage := task.spec.luggage:
+            self.files.add(luggage)
         if task.spec.checkpoints and task.attempts:
             self.files.sought[task.id] = None
 
@@ -159,7 +160,8 @@ class Table:
             self.children -= 1
         else:
             self._uncount(task)
-        self.files.remove(task.spec.luggage)
+        if luggage := task.spec.luggage:
+            self.files.remove(luggage)
         self.files.forget(task.id)
 
     def finish(self, done: DoneTask) -> None:

@@ -336,11 +336,11 @@ class Workers:
 
     def why_never(self, request: Request) -> str:
         """Return why no worker of now could run the request, even if it were empty; empty: one could."""
+        if any(worker.drain is None and fits(request, worker.capacity) for worker in self.by_name.values()):
+            return ""  # mostly the first one could: this is asked for every task
         if not self.by_name:
             return "there are no workers; start one with alb worker"
         able = [worker for worker in self.by_name.values() if fits(request, worker.capacity)]
-        if any(worker.drain is None for worker in able):
-            return ""
         if able:
             names = named([worker.name for worker in able])
             return f"every worker that could run it is drained: {names}; alb undrain puts them to work again"

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from alb.local.ports import Port
 from alb_core.io.clock import monotonic
 from alb_core.io.probe import Finding, Probe
 
@@ -22,23 +23,15 @@ def find(endpoint: str, within_s: float = 5.0) -> Finding:
     return finding
 
 
-def unused_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        port: int = candidate.getsockname()[1]
-        return port
-
-
 def test_listener_is_open() -> None:
     """Somebody who listens is found, whether or not he accepts."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert find(f"tcp://127.0.0.1:{listener.getsockname()[1]}") is Finding.OPEN
 
 
-def test_closed_port_is_refused() -> None:
+def test_closed_port_is_refused(closed_port: Port) -> None:
     """A port that nobody listens on is proof."""
-    assert find(f"tcp://127.0.0.1:{unused_port()}") is Finding.REFUSED
+    assert find(f"tcp://127.0.0.1:{closed_port.number}") is Finding.REFUSED
 
 
 def test_full_queue_is_silent() -> None:
@@ -61,11 +54,10 @@ def test_unreachable_address_is_silent(endpoint: str) -> None:
 
 def test_connection_to_itself_is_not_a_listener() -> None:
     """A port of the ephemeral range can be connected to itself; that is nobody."""
-    port = unused_port()
-    probe = Probe(f"tcp://127.0.0.1:{port}", 1.0)
     with socket.socket() as lonely:
-        lonely.bind(("127.0.0.1", port))
-        lonely.connect(("127.0.0.1", port))
+        lonely.bind(("127.0.0.1", 0))
+        probe = Probe(f"tcp://127.0.0.1:{lonely.getsockname()[1]}", 1.0)
+        lonely.connect(lonely.getsockname())
         probe._finding = None
         probe._socket, kept = lonely, probe._socket
         assert probe.finding() is Finding.REFUSED

@@ -27,11 +27,26 @@ from alb_core.znodes import LeaderNode
 
 PATIENCE_S = 60.0
 #: A fault may cost a session, an election and a loaded machine; nothing here should take longer.
+TRIES = 3
+#: A busy machine delays one try, hardly all of them.
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Wait until a condition holds, or fail with what was waited for."""
     assert wait_until(condition, timeout_s), f"waited {timeout_s:g} s in vain for: {what}"
+
+
+def check_soon(take: Callable[[], float], within_s: float) -> None:
+    """Hold the best of some tries to a bound that is too tight for a machine that others use too.
+
+    Args:
+        take: Does it once, and returns how long it took.
+        within_s: For one of them.
+    """
+    taken: list[float] = []
+    while not taken or taken[-1] >= within_s:
+        assert len(taken) < TRIES, f"took {taken} s, and never less than {within_s:g} s"
+        taken.append(take())
 
 
 def alb(

@@ -19,7 +19,7 @@ from alb.local.daemons import Daemon, DaemonFailed, wait_until
 from alb.local.ports import Port, claim_ports
 from alb_core.errors import AlbError, ConfigError
 
-START_S: Final = 30.0
+START_S: Final = 60.0
 TICK_MS: Final = 500
 #: Sessions may be 1 to 10 s with it.
 HEAP_MIB: Final = 1024

@@ -20,7 +20,7 @@ from alb_worker.shell.links import LeaderSocket, OutputSocket
 
 A1 = attempt(1)
 IDENTITY = b"w1/abc"
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

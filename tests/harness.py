@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,23 @@ def alb_json(cluster: LocalCluster, *arguments: str) -> Any:
 def environ_of(cluster: LocalCluster) -> dict[str, str]:
     """Return the environment in which `alb` finds the cluster."""
     return {**os.environ, "ALB_ZK": cluster.zk}
+
+
+class Gate:
+    """Where commands wait until it is opened: they end when the test wants it, however slow the machine is.
+
+    Args:
+        path: Of the file that opens it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.command = f"until [ -e {path} ]; do sleep 0.05; done"
+        #: In a command: waits there.
+
+    def open(self) -> None:
+        """Let them go on."""
+        self._path.touch()
 
 
 class Work:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.harness import wait_for
+from tests.harness import Gate, wait_for
 
 from alb import Client
 from alb.local.cluster import LocalCluster
@@ -75,12 +75,13 @@ def test_every_command_starts_in_a_fresh_directory(client: Client) -> None:
     assert all(len(output.splitlines()) == 1 for output in run)
 
 
-def test_output_comes_while_the_command_runs(client: Client) -> None:
-    """The first line arrives long before the command ends."""
-    stream = client.stream("echo first; sleep 2; echo second")
+def test_output_comes_while_the_command_runs(client: Client, gate: Gate) -> None:
+    """The first line arrives before the command ends."""
+    stream = client.stream(f"echo first; {gate.command}; echo second")
     piece = stream.next_piece(timeout_s=PATIENCE_S)
     assert piece == (StreamName.STDOUT, b"first\n")
     assert not stream.done()
+    gate.open()
     assert [data for _, data in stream] == [b"second\n"]
     assert stream.result(timeout=PATIENCE_S).exit_status == 0
 
@@ -129,16 +130,18 @@ def test_cancel_of_a_running_command(client: Client) -> None:
     assert client.task(stream.id).state is TaskState.CANCELLED
 
 
-def test_cancel_of_a_queued_command(client: Client, tmp_path: Path) -> None:
+def test_cancel_of_a_queued_command(client: Client, tmp_path: Path, gate: Gate) -> None:
     """A task that is cancelled while it waits never starts."""
-    blockers = [client.submit("sleep 2") for _ in range(4)]
-    waiting = client.submit(f"touch {tmp_path}/started")
+    blockers = [client.submit(gate.command) for _ in range(4)]
+    started = tmp_path / "started"
+    waiting = client.submit(f"touch {started}")
     waiting.cancel()
     with pytest.raises(TaskCancelled):
         waiting.result(timeout=PATIENCE_S)
+    gate.open()
     for blocker in blockers:
         blocker.result(timeout=PATIENCE_S)
-    assert list(tmp_path.iterdir()) == []
+    assert not started.exists()
 
 
 def test_a_late_client_gets_the_whole_output(cluster: LocalCluster, client: Client) -> None:

@@ -152,6 +152,8 @@ class Attempts:
         #: The attempt of a task that is WAITING, in the order in which they came.
         self._newest: OrderedDict[str, int] = OrderedDict()
         #: The highest attempt number of each task heard of, the longest untouched first.
+        self._of_old_table: set[str] = set()
+        #: Tasks whose numbers here are those of the table before, until nothing of them is left.
 
     # --- questions ----------------------------------------------------------------------------------------
 
@@ -220,9 +222,14 @@ class Attempts:
         return [] if record is None else self._step(at, record, message)
 
     def on_new_table(self) -> None:
-        """Forget the attempt numbers of tasks that are not here: another table counts anew."""
-        kept = {attempt.task for attempt in self.records}
-        self._newest = OrderedDict((task, n) for task, n in self._newest.items() if task in kept)
+        """Forget the attempt numbers of tasks that are not here: another table counts anew.
+
+        Those of what is here go with it: they may have been given after the backup that was restored.
+        """
+        self._of_old_table = {attempt.task for attempt in self.records}
+        self._newest = OrderedDict(
+            (task, n) for task, n in self._newest.items() if task in self._of_old_table
+        )
 
     # --- what the runner says, and the rest ---------------------------------------------------------------
 
@@ -288,6 +295,7 @@ class Attempts:
         return step(self, at, record, stimulus)
 
     def _remember(self, attempt: AttemptId) -> None:
+        self._of_old_table.discard(attempt.task)
         n = max(attempt.n, self._newest.pop(attempt.task, 0))
         self._newest[attempt.task] = n
         if len(self._newest) > NEWEST_KEPT_MAX:
@@ -432,6 +440,10 @@ class Attempts:
     def _forget(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
         del self.records[record.attempt]
         del self._reported[record.attempt]
+        task = record.attempt.task
+        if task in self._of_old_table and all(attempt.task != task for attempt in self.records):
+            self._of_old_table.remove(task)
+            self._newest.pop(task, None)
         return []
 
     def _ignore(self, _at: float, _record: Record, _stimulus: Stimulus) -> Actions:

@@ -21,7 +21,9 @@ from alb_core.spec import TaskSpec
 
 TASK = TaskSpec(command="x")
 EACH = [Candidate(f"w{n}", Capacity(cpus=1, memory_bytes=1), 1.0, 1, 0, Load()) for n in range(2)]
-PASS_S = 0.02
+PASS_S = 0.2
+#: Of this a busy machine takes some from a policy that is quick.
+ENDS_S = 20.0
 
 pytestmark = pytest.mark.timeout(60, method="thread")  # pytest's own alarm is the timer that is tested here
 
@@ -71,7 +73,7 @@ def test_an_endless_policy_is_interrupted(policy: Policy) -> None:
     began = time.monotonic()
     with pytest.raises(PolicyTooSlow, match="in one pass"):
         guarded(policy)(TASK, EACH, context())
-    assert time.monotonic() - began < 50 * PASS_S
+    assert time.monotonic() - began < ENDS_S
 
 
 def test_the_calls_of_a_pass_share_its_time() -> None:

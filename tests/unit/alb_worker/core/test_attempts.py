@@ -441,6 +441,19 @@ def test_another_table_counts_anew_for_tasks_that_are_not_here() -> None:
     assert kinds(yard.run(run(attempt(2, 4)))) == ["message_dropped"]
 
 
+def test_another_table_counts_anew_once_nothing_of_a_task_is_left() -> None:
+    """What ended under the old table, and was reported to the new, may be placed there for the first time."""
+    yard = _Yard()
+    yard.over()
+    yard.attempts.on_new_table()
+    assert kinds(yard.run(run(A1))) == ["AttemptEnded"]
+    yard.ack(A1)
+    assert kinds(yard.run(run(A1))) == ["LaunchAttempt"]
+    yard.ended(ended(A1, cause=Cause.KILLED))
+    yard.ack(A1)
+    assert kinds(yard.run(run(A1))) == ["message_dropped"]
+
+
 def test_an_acknowledgement_of_nothing_is_ignored() -> None:
     """The leader may acknowledge twice."""
     assert _Yard().ack(A1) == []

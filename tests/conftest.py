@@ -6,6 +6,7 @@ And what a failed test leaves behind is cleared away at once, so that the next o
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import warnings
 from collections.abc import Generator, Iterator
@@ -17,6 +18,13 @@ from alb.local.ports import Port, claim_ports
 from alb.local.zookeeper import Ensemble, ZooKeeperServer
 
 _FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.hookimpl(wrapper=True)

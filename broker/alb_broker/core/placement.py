@@ -88,7 +88,7 @@ class Placer:
         context = Context(at, self._draws)
         grown = workers.take_grown()
         if grown:
-            queue.unblock(lambda request: _fits_one(grown, request))
+            queue.unblock(lambda request: workers.could_take(request, grown))
 
         # Room only shrinks until the pass ends.
         full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
@@ -192,12 +192,6 @@ def _asks_for_more(request: Request, other: Request) -> bool:
         not other.exceeds(request)
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
-    )
-
-
-def _fits_one(workers: list[Worker], request: Request) -> bool:
-    return any(
-        worker.placeable and (worker.fits(request) or worker.fits_ahead(request)) for worker in workers
     )
 
 

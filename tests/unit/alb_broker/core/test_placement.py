@@ -38,6 +38,13 @@ class Scene:
         for number in numbers:
             self.queue.add(make_task(number, spec=TaskSpec(command="x", request=request(**shape))))
 
+    def allow(self, name: str, ahead: int) -> Worker:
+        """Let a worker hold so many ahead, as its pace at a tick would."""
+        worker = self.workers.by_name[name]
+        worker.allowance = ahead
+        self.workers.grew(worker)
+        return worker
+
     def run(self, at: float = 0.0) -> int:
         """Make a pass."""
         return self.placer.run(self.queue, self.workers, lambda _: 0.0, self._commit, at)
@@ -113,7 +120,7 @@ def test_a_task_that_fits_nowhere_waits() -> None:
 def test_where_there_is_no_room_short_commands_wait_on_a_worker() -> None:
     """Up to its allowance, and only those that may run a second time should it be lost."""
     scene = Scene(workers=2, cpus=1)
-    scene.workers.by_name["w1"].allowance = 2
+    scene.allow("w1", 2)
     scene.submit(*range(6))
     assert scene.run() == 4
     ahead = {worker.name: len(worker.ahead) for worker in scene.workers}
@@ -123,8 +130,7 @@ def test_where_there_is_no_room_short_commands_wait_on_a_worker() -> None:
 def test_what_may_not_wait_on_a_worker_is_not_starved_by_what_may() -> None:
     """Its turn came: nothing more is handed ahead there, until what waits has run dry and there is room."""
     scene = Scene(workers=1, cpus=1)
-    worker = scene.workers.by_name["w0"]
-    worker.allowance = 2
+    worker = scene.allow("w0", 2)
     scene.submit(*range(10))
     assert scene.run() == 3
     once = make_task(10, spec=TaskSpec(command="x", priority=9, on_lost=OnLost.FAIL))
@@ -141,7 +147,7 @@ def test_what_may_not_wait_on_a_worker_is_not_starved_by_what_may() -> None:
 def test_what_no_worker_could_run_at_once_spares_nobody() -> None:
     """A task that must not run twice and fits nowhere does not keep short commands from a worker."""
     scene = Scene(workers=1, cpus=1)
-    scene.workers.by_name["w0"].allowance = 2
+    scene.allow("w0", 2)
     spec = TaskSpec(command="x", priority=9, on_lost=OnLost.FAIL, request=request(2))
     scene.queue.add(make_task(10, spec=spec))
     scene.submit(*range(5))
@@ -154,7 +160,7 @@ def test_a_policy_may_decline_what_would_wait_on_a_worker() -> None:
     scene.submit(1)
     assert scene.run() == 0
     scene.workers.by_name["w0"].reserve(attempt(9), request())
-    scene.workers.by_name["w0"].allowance = 2
+    scene.allow("w0", 2)
     scene.workers.grew(scene.workers.by_name["w0"])
     assert scene.run() == 0
 

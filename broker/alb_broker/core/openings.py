@@ -1,10 +1,10 @@
 """Where there may be room: the index behind every search for a worker.
 
 Each request that is searched for has a *pool* of the workers that may have room for it. A worker joins the
-pools when its room grew, and is dropped where a search meets it without room: so each is looked at in vain once
-for each time that its room grew, and placing costs the same however many workers are full, or have room that is
-too small. A pool stands in rows, of which the one with the highest rank is searched first; without ranks there
-is one.
+pools when its room grew, and is dropped where a search meets it without room: so each is looked at in vain
+once for each time that its room grew, and placing costs the same however many workers are full, or have room
+that is too small. A pool stands in rows, of which the one with the highest rank is searched first; without
+ranks there is one.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def check(weights: Mapping[str, Parameter]) -> str | None:
 
 @wishes(parameters={"cpu": 0.5, "memory": 0.3, "network": 0.2}, check=check)
 def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
-    """The least used worker, CPU, memory and network each counting by its weight (cpu=, memory=, network=)."""
+    """The least used worker; cpu=, memory= and network= are the weights by which each counts."""
     weights: Mapping[str, Any] = context.parameters
     cpu, memory, network = weights["cpu"], weights["memory"], weights["network"]
 

@@ -338,11 +338,14 @@ class Workers:
         """Return why no worker of now could run the request, even if it were empty; empty: one could."""
         if not self.by_name:
             return "there are no workers; start one with alb worker"
-        able = [worker for worker in self.by_name.values() if fits(request, worker.capacity)]
-        if any(worker.drain is None for worker in able):
-            return ""
-        if able:
-            names = named([worker.name for worker in able])
+        able = (worker for worker in self.by_name.values() if fits(request, worker.capacity))
+        drained: list[str] = []
+        for worker in able:  # mostly the first: this is asked of every task that comes
+            if worker.drain is None:
+                return ""
+            drained.append(worker.name)
+        if drained:
+            names = named(drained)
             return f"every worker that could run it is drained: {names}; alb undrain puts them to work again"
         return self._why_unsuitable(request) or self._why_too_large(request)
 

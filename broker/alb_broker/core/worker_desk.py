@@ -260,7 +260,7 @@ class WorkerDesk:
             why = "its session lives but its link is gone" if worker.session else "neither session nor link"
             self._lose(worker, why)
         for worker in state.workers:
-            if worker.link:
+            if worker.link and (worker.unconfirmed or worker.killing):
                 self.repeat_orders(worker)
         self._look()
 

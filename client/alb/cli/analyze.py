@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 DAY_S: Final = 86_400.0
 TELL_EVERY: Final = 50_000
 #: Rows, until a person is told again how many were read.
-EXTRA: Final = "the plots of --html need matplotlib, which is not installed: pip install 'alb[analyze]'"
+EXTRA: Final = "plots need matplotlib, which is not installed: pip install 'alb[analyze]'"
 
 
 @click.command()
@@ -53,7 +54,7 @@ def analyze(  # noqa: PLR0913 (one parameter an option)
     From the results store: straight from the database with --store (or $ALB_STORE), which is better for many
     tasks, or through the leader. With DUMP, which `alb dump` writes, from that: what waits and runs in it.
     """
-    draw = _drawing() if html_file else None  # before the work is done in vain
+    draw = drawing("alb.analysis.plots") if html_file else None  # before the work is done in vain
     if dump is not None:
         if since is not None or table:
             raise click.UsageError("a DUMP is one moment: give it without --since and --table")
@@ -76,15 +77,21 @@ def analyze(  # noqa: PLR0913 (one parameter an option)
     return 0
 
 
-def _drawing() -> Any:
-    """Return what draws plots, or say how to get it."""
-    try:
-        from alb.analysis.plots import draw  # noqa: PLC0415 (matplotlib is slow to import, and an extra)
+def drawing(module: str) -> Any:
+    """Return what draws the plots of a report, or say how to get it.
+
+    Args:
+        module: That holds it.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:  # matplotlib is slow to import, and an extra
+        return importlib.import_module(module).draw
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in {"matplotlib", "numpy"}:
             raise
         raise ConfigError(EXTRA) from error
-    return draw
 
 
 def _begin(since: float | None) -> float:

@@ -42,6 +42,7 @@ VERBS: Final = {
     "brokers": ("show", "List brokers."),
     "history": ("history", "List finished tasks from the results store."),
     "analyze": ("analyze", "Analyse the workload, with plots and advice."),
+    "simulate": ("simulate", "Replay a workload under several policies, in virtual time."),
     "sql": ("sql", "Open the results store's own shell, or run a query."),
     "drain": ("drains", "Give workers nothing new, and wait until they are empty."),
     "undrain": ("drains", "Give workers tasks again."),

@@ -135,6 +135,7 @@ class Placer:
                 worker.room.memory_bytes,
                 worker.room.net_bps,
                 worker.load,
+                task.request.preferred(worker.capacity) if task.request.prefers else 0,
             )
             for worker in found
         )
@@ -192,9 +193,13 @@ def _asks_for_more(request: Request, other: Request) -> bool:
         not other.exceeds(request)
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
+        and (request.measured or not other.measured)
     )
 
 
 def _may_wait_there(task: Task) -> bool:
-    """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started."""
-    return task.spec.on_lost is OnLost.RERUN
+    """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started.
+
+    Nor one that heeds measured loads: what is measured when it starts is not what it was placed by.
+    """
+    return task.spec.on_lost is OnLost.RERUN and not task.request.measured

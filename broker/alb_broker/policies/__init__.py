@@ -31,6 +31,9 @@ class Candidate(msgspec.Struct, frozen=True):
     #: Free.
     load: Load
     #: As last reported.
+    preferred: int = 0
+    #: How many of the labels that the task prefers it carries. All candidates carry as many: those with more
+    #: have no room.
 
 
 class Context(msgspec.Struct, frozen=True):

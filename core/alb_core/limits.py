@@ -17,6 +17,12 @@ SPEC_BYTES_MAX: Final = 64 * 1024
 ARGUMENTS_MAX: Final = 4096
 LABELS_MAX: Final = 64
 #: Of one worker, and of one request.
+COUNTS_MAX: Final = 16
+#: Named resources of one worker, and of one request: a search for room compares each.
+COUNT_MAX: Final = 1_000_000_000
+#: Of one named resource.
+GPUS_MAX: Final = 1024
+#: Of one worker: it keeps an index for each.
 NAME_LENGTH_MAX: Final = 128
 USER_LENGTH_MAX: Final = 64
 STEPS_MAX: Final = 200_000

@@ -6,7 +6,8 @@ that starts or ends. They share no code with the cores that they judge.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from tests.simulation.violations import demand
 
 from alb_broker.core.actions import SendToClient, SendToWorker
 from alb_core import messages, zk, znodes
+from alb_core.resources import Request
 from alb_worker.core import events as worker_events
 from alb_worker.core.actions import SendToLeader
 
@@ -142,12 +144,21 @@ class Invariants:
         for worker in state.workers:
             cpus = sum(request.cpus for request in worker.reserved.values())
             memory = sum(request.memory_bytes for request in worker.reserved.values())
+            counts = _counted(worker.reserved.values())
             exact = (
                 abs(worker.room.cpus + cpus - worker.capacity.cpus) < EPSILON
                 and worker.room.memory_bytes + memory == worker.capacity.memory_bytes
+                and all(
+                    worker.room.counts[each.name] + counts[each.name] == each.amount
+                    for each in worker.capacity.counts
+                )
             )
             registered = worker.capacity.cpus > 0
-            within = not registered or (worker.room.cpus >= -EPSILON and worker.room.memory_bytes >= 0)
+            within = not registered or (
+                worker.room.cpus >= -EPSILON
+                and worker.room.memory_bytes >= 0
+                and all(free >= 0 for free in worker.room.counts.values())
+            )
             demand(
                 exact and within,
                 "reserved_capacity_returns_exactly_once",
@@ -237,3 +248,11 @@ class Invariants:
                 "every_question_is_answered",
                 f"{client.name} has no answer to {len(late)} requests",
             )
+
+
+def _counted(requests: Iterable[Request]) -> Counter[str]:
+    """Add up what is reserved in whole units."""
+    counts = Counter[str]()
+    for request in requests:
+        counts.update({count.name: count.amount for count in request.counts})
+    return counts

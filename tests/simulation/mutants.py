@@ -39,6 +39,7 @@ from alb_core import zk, znodes
 from alb_core.messages import Accepted, AttemptAck, AttemptId, CancelNoted
 from alb_core.resources import Request, Room
 from alb_worker.core import attempts
+from alb_worker.core.gpus import Gpus
 from alb_worker.core.keeping import Keeping
 from alb_worker.core.link import Fence
 
@@ -167,6 +168,27 @@ def capacity_twice() -> list[Patch]:
         return release(worker, attempt)
 
     return [(Worker, "release", release_twice)]
+
+
+def counts_unreserved() -> list[Patch]:
+    """Leader and workers know what is free of named counts, and give it out again and again."""
+
+    def take(room: Any, request: Request) -> None:
+        room.cpus -= request.cpus
+        room.memory_bytes -= request.memory_bytes
+        for count in request.counts:
+            room.counts[count.name] = room.counts.get(count.name, 0)
+
+    def give_back(room: Any, request: Request) -> None:
+        room.cpus += request.cpus
+        room.memory_bytes += request.memory_bytes
+
+    return [(Room, "take", take), (Room, "give_back", give_back)]
+
+
+def gpus_shared() -> list[Patch]:
+    """A worker gives every attempt the first GPUs."""
+    return [(Gpus, "take", lambda _gpus, count: tuple(range(count)))]
 
 
 def ahead_without_room() -> list[Patch]:
@@ -341,6 +363,8 @@ MUTANTS: Final = (
     Mutant("unclaimed attempt of a living incarnation given to another", unclaimed_given_away),
     Mutant("capacity returned twice", capacity_twice),
     Mutant("what was given ahead starts without room", ahead_without_room),
+    Mutant("named counts that are never taken", counts_unreserved),
+    Mutant("attempts that share their GPUs", gpus_shared),
     Mutant("resubmission as a new task", resubmission_is_new),
     Mutant("finished task forgotten before its acknowledgement", forgotten_early),
     Mutant("cancel not recorded", cancel_unrecorded),

@@ -11,7 +11,7 @@ from tests.simulation.commands import MENDS, Script
 
 from alb_core import codec, ids
 from alb_core.files import FileRef
-from alb_core.resources import Request
+from alb_core.resources import Request, counts_of
 from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FILES: Final = tuple(FileRef(name=f"file {n}", sha256=f"{n:064x}", size_bytes=n) for n in range(2))
 #: That tasks take along.
+COUNTS: Final[tuple[dict[str, int], ...]] = ({}, {}, {}, {"gpus": 1}, {"gpus": 2}, {"licence": 1})
+#: That one task asks for, of what every worker has.
 LATEST: Final = 0.9
 #: Part of the safety phase within which users act.
 
@@ -77,7 +79,11 @@ def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[st
         command=script.words(),
         time_limit_s=draws.choice((None, None, None, 3.0)),
         grace_s=draws.choice((0.5, 3.0)),
-        request=Request(cpus=draws.choice((0.5, 1.0, 1.0)), memory_bytes=draws.choice((0, 300, 1000))),
+        request=Request(
+            cpus=draws.choice((0.5, 1.0, 1.0)),
+            memory_bytes=draws.choice((0, 300, 1000)),
+            counts=counts_of(draws.choice(COUNTS)),
+        ),
         priority=draws.choice((0, 0, 5)),
         on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),
         name="nightly" if start.singleton else f"task {number}",

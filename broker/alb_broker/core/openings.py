@@ -4,7 +4,8 @@ Each request that is searched for has a *pool* of the workers that may have room
 pools when its room grew, and is dropped where a search meets it without room: so each is looked at in vain
 once for each time that its room grew, and placing costs the same however many workers are full, or have room
 that is too small. A pool stands in rows, of which the one with the highest rank is searched first; without
-ranks there is one.
+ranks there is one. Where a request prefers something, who has more of it stands before the others, and a
+search that found somebody looks at no lesser ones.
 """
 
 from __future__ import annotations
@@ -44,10 +45,17 @@ class Pool:
         self._request = request
         self._rank = rank
         self._members: set[Worker] = set()
-        self._rows: dict[float, deque[Worker]] = {}  #: By rank; a search begins at the left and turns a row.
+        self._rows: dict[tuple[int, float], deque[Worker]] = {}
+        #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
+        #: turns it.
 
     def __bool__(self) -> bool:
         return bool(self._members)
+
+    @property
+    def heeds_load(self) -> bool:
+        """Whether measured loads decide who may join."""
+        return self._request.measured
 
     def offer(self, worker: Worker) -> None:
         """Let a placeable worker join, if it has room."""
@@ -56,32 +64,46 @@ class Pool:
             self._stand(worker)
 
     def _stand(self, worker: Worker) -> None:
-        self._rows.setdefault(self._rank(worker), deque()).append(worker)
+        self._rows.setdefault(self._place(worker), deque()).append(worker)
+
+    def _place(self, worker: Worker) -> tuple[int, float]:
+        preferred = self._request.preferred(worker.capacity) if self._request.prefers else 0
+        return preferred, self._rank(worker)
 
     def search(self, most: int) -> list[Worker]:
         """Return workers with room, at most so many, and drop those that have none."""
+        found, moved = self._search(most)
+        return self._search(most)[0] if moved else found
+
+    def _search(self, most: int) -> tuple[list[Worker], bool]:
+        """Return what a search finds, and whether somebody was met in a row that is not its own any more."""
         found: list[Worker] = []
-        for rank in sorted(self._rows, reverse=True):
-            self._search_row(rank, most, found)
-            if not self._rows[rank]:
-                del self._rows[rank]
+        moved = False
+        for place in sorted(self._rows, reverse=True):
+            if found and place[0] < self._place(found[0])[0]:
+                break
+            moved |= self._search_row(place, most, found)
+            if not self._rows[place]:
+                del self._rows[place]
             if len(found) == most:
                 break
-        return found
+        return found, moved
 
-    def _search_row(self, rank: float, most: int, found: list[Worker]) -> None:
-        row, request = self._rows[rank], self._request
+    def _search_row(self, place: tuple[int, float], most: int, found: list[Worker]) -> bool:
+        row, request, moved = self._rows[place], self._request, False
         for _ in range(len(row)):
             worker = row[0]
             if not (worker.placeable and worker.fits(request)):
                 self._members.discard(row.popleft())
-            elif self._rank(worker) != rank:
+            elif self._place(worker) != place:
                 self._stand(row.popleft())
+                moved = True
             else:
                 row.rotate(-1)
                 found.append(worker)
                 if len(found) == most:
-                    return
+                    break
+        return moved
 
 
 class Openings:
@@ -92,6 +114,7 @@ class Openings:
         self._grown: dict[str, Worker] = {}  #: Of these, those that the pools were not offered since.
         self._pools: dict[Request, Pool] = {}  #: Searched for longest ago first.
         self._rank: Rank = unranked
+        self.heeds_load = False  #: Some request that was searched for heeds measured loads.
 
     def rank_by(self, rank: Rank) -> None:
         """Let searches look at workers of a higher rank first, from now on."""
@@ -104,6 +127,12 @@ class Openings:
         self._open[worker.name] = worker
         self._grown[worker.name] = worker
 
+    def eased(self, worker: Worker) -> None:
+        """The load of a worker with room fell: whoever heeds it may have room there now."""
+        for pool in self._pools.values():
+            if pool.heeds_load:
+                pool.offer(worker)
+
     def remove(self, name: str) -> None:
         """Forget a worker; where it stands in a pool, it is not placeable any more."""
         self._open.pop(name, None)
@@ -114,6 +143,7 @@ class Openings:
         self._settle()
         pool = self._pools.pop(request, None)
         if pool is None:
+            self.heeds_load |= request.measured
             pool = Pool(request, self._rank)
             self._fill(pool, self._open.values())
             if len(self._pools) >= POOLS_MAX:

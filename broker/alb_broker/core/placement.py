@@ -178,7 +178,7 @@ class Placer:
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
-        candidates = tuple([_candidate(worker) for worker in found])
+        candidates = tuple([_candidate(task.request, worker) for worker in found])
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
@@ -210,8 +210,8 @@ class Placer:
         self.notes.append(Note("policy_failed", fields, Level.WARNING))
 
 
-def _candidate(worker: Worker) -> Candidate:
-    """Return what a policy sees of a worker."""
+def _candidate(request: Request, worker: Worker) -> Candidate:
+    """Return what a policy sees of a worker that has room for a request."""
     room = worker.room
     return Candidate(
         worker.name,
@@ -222,6 +222,7 @@ def _candidate(worker: Worker) -> Candidate:
         worker.load,
         len(worker.reserved) + len(worker.ahead),
         worker.turn,
+        request.preferred(worker.capacity) if request.prefers else 0,
     )
 
 
@@ -264,9 +265,13 @@ def _asks_for_more(request: Request, other: Request) -> bool:
         not other.exceeds(request)
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
+        and (request.measured or not other.measured)
     )
 
 
 def _may_wait_there(task: Task) -> bool:
-    """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started."""
-    return task.spec.on_lost is OnLost.RERUN
+    """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started.
+
+    Nor one that heeds measured loads: what is measured when it starts is not what it was placed by.
+    """
+    return task.spec.on_lost is OnLost.RERUN and not task.request.measured

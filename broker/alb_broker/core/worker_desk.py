@@ -32,13 +32,12 @@ from alb_core.messages import (
     WorkerMessage,
 )
 from alb_core.notes import Level
+from alb_core.resources import check_capacity
 from alb_core.tasks import Attempt, AttemptState, TaskState, bounded
 from alb_core.znodes import WorkerNode
 
 RESEND_MAX: Final = 200
 #: Orders sent again to one worker in one tick.
-CPUS_MAX: Final = 1e6
-#: Of one worker: what is not below this is no number of processors.
 LIST_EVERY_S: Final = 0.2
 #: ``/workers`` is listed at most so often.
 LIST_ANYWAY_S: Final = 5.0
@@ -88,7 +87,7 @@ class WorkerDesk:
         self._heard(worker)
         match message:
             case Beat(load=load):
-                worker.load = load
+                self._state.workers.loaded(worker, load)
             case AttemptStarted(attempt=attempt):
                 worker.unconfirmed.pop(attempt, None)
             case AttemptEnded():
@@ -478,16 +477,5 @@ def _refusal(message: Register) -> Error | None:
         return Error(code="version", why=why)
     if not ids.is_name(message.worker):
         return Error(code="name", why=f"the worker name {message.worker[:64]!r} is not usable")
-    capacity = message.capacity
-    if not 0 <= capacity.cpus < CPUS_MAX or capacity.memory_bytes < 0 or capacity.net_bps < 0:
-        why = (
-            f"the worker offers {capacity.cpus} cpus, {capacity.memory_bytes} bytes, {capacity.net_bps} bit/s"
-        )
-        return Error(code="protocol", why=why)
-    if not 0 < capacity.speed <= limits.SPEED_MAX:
-        why = f"the worker's speed of {capacity.speed} is not between 0 and {limits.SPEED_MAX:g}"
-        return Error(code="protocol", why=why)
-    if len(message.capacity.labels) > limits.LABELS_MAX:
-        why = f"the worker has {len(message.capacity.labels)} labels, more than {limits.LABELS_MAX}"
-        return Error(code="protocol", why=why)
-    return None
+    wrong = check_capacity(message.capacity)
+    return None if wrong is None else Error(code="protocol", why=wrong)

@@ -20,7 +20,7 @@ from alb_core import limits
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, WorkerLine
 from alb_core.quarantines import Quarantine
-from alb_core.resources import EPSILON, Capacity, Load, Request, Room, fits
+from alb_core.resources import EPSILON, Capacity, Load, Request, Room, amount_of, fits
 
 
 class Worker:
@@ -100,7 +100,12 @@ class Worker:
 
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
-        return not self.ahead and self.room.holds(request) and request.suits(self.capacity)
+        return (
+            not self.ahead
+            and self.room.holds(request)
+            and request.suits(self.capacity)
+            and (not request.measured or self.load.leaves(request, self.capacity))
+        )
 
     def fits_ahead(self, request: Request) -> bool:
         """Tell whether the worker may be given the request ahead of its room.
@@ -191,9 +196,7 @@ class Worker:
 
     def offer(self, capacity: Capacity) -> None:
         """Take over what the worker says it offers, keeping what is reserved."""
-        self.room.cpus += capacity.cpus - self.capacity.cpus
-        self.room.memory_bytes += capacity.memory_bytes - self.capacity.memory_bytes
-        self.room.net_bps += capacity.net_bps - self.capacity.net_bps
+        self.room.resize(self.capacity, capacity)
         self.capacity = capacity
         self._advance()
 
@@ -209,6 +212,7 @@ class Worker:
             reserved_cpus=round(self.capacity.cpus - self.room.cpus, 6),
             reserved_memory_bytes=self.capacity.memory_bytes - self.room.memory_bytes,
             reserved_net_bps=self.capacity.net_bps - self.room.net_bps,
+            reserved_counts=self.room.taken_counts(self.capacity),
             running=len(self.reserved),
             ahead=len(self.ahead),
             foreign=len(self.foreign),
@@ -299,6 +303,14 @@ class Workers:
             worker.quick = True
             self._quick.append(worker)
 
+    def loaded(self, worker: Worker, load: Load) -> None:
+        """A worker measured its load: where that fell, requests that heed it may fit now."""
+        fell = load.fell(worker.load)
+        worker.load = load
+        if fell and self._openings.heeds_load and self.by_name.get(worker.name) is worker and worker.has_room:
+            self._grown[worker.name] = worker
+            self._openings.eased(worker)
+
     def take_grown(self) -> list[Worker]:
         """Return, and forget, the workers whose room grew since the last call."""
         grown = list(self._grown.values())
@@ -372,18 +384,28 @@ class Workers:
                 f"no worker has the architecture {' or '.join(request.archs)}: there are {', '.join(archs)}; "
                 "it waits for one that has"
             )
-        labels = {label for worker in self.by_name.values() for label in worker.capacity.labels}
-        missing = [label for label in request.labels if label not in labels]
+        workers = self.by_name.values()
+        missing = [
+            label for label in request.labels if not any(worker.capacity.carries(label) for worker in workers)
+        ]
         if missing:
             return f"no worker has the label {', '.join(missing)}; it waits for one that has"
+        unknown = [
+            count.name
+            for count in request.counts
+            if not any(amount_of(worker.capacity.counts, count.name) for worker in workers)
+        ]
+        if unknown:
+            return f"no worker has the resource {', '.join(unknown)}; it waits for one that has"
         return ""
 
     def _why_too_large(self, request: Request) -> str:
         cpus = max(worker.capacity.cpus for worker in self.by_name.values())
         memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
+        counts = "".join(f"{count.amount} {count.name}, " for count in request.counts)
         return (
             f"no worker could ever run it: it asks {request.cpus:g} cpus, {request.memory_bytes} bytes, "
-            f"{request.net_bps} bit/s, labels [{', '.join(request.labels)}] and architectures "
+            f"{request.net_bps} bit/s, {counts}labels [{', '.join(request.labels)}] and architectures "
             f"[{', '.join(request.archs)}] of one worker; the largest has {cpus:g} cpus, the one with most "
             f"memory {memory} bytes; it waits for one that fits"
         )

@@ -43,6 +43,9 @@ class Candidate(msgspec.Struct, frozen=True):
     #: That it holds.
     turn: int = 0
     #: Rises with every placement: the worker's newest; 0: it was given nothing under this leader.
+    preferred: int = 0
+    #: How many of the labels that the task prefers it carries. All candidates carry as many: those with more
+    #: have no room.
 
 
 class Context(msgspec.Struct, frozen=True):

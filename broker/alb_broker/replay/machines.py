@@ -72,10 +72,7 @@ class ReplayedMachine:
         self._say: Final = say
         self._wake: Final = wake
         self._note_run: Final = note_run
-        capacity = machine.capacity
-        self._room: Final = Room(
-            cpus=capacity.cpus, memory_bytes=capacity.memory_bytes, net_bps=capacity.net_bps
-        )
+        self._room: Final = Room(machine.capacity)
 
     def hear(self, message: object, at: float) -> None:
         """Take what the leader says; only orders matter."""

@@ -16,6 +16,7 @@ from alb.cli.values import format_duration, format_size
 from alb_core import znodes
 from alb_core.errors import AlbError, CoordinationError, TaskGone
 from alb_core.messages import TaskPage
+from alb_core.resources import amount_of
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -255,8 +256,8 @@ def _quoted(word: str) -> str:
 def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
     """List workers (all, or NAMES), with what they offer, what is reserved, and how busy they are.
 
-    TASKS is how many have room there, and after a plus how many wait there for it: short commands are handed
-    over ahead.
+    COUNTS is what it has in whole units (GPUs, licences), reserved of offered. LOAD is measured. TASKS is how
+    many have room there, and after a plus how many wait there for it: short commands are handed over ahead.
     """
     with place.client() as client:
         page = client.workers_page(names)
@@ -265,8 +266,8 @@ def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
     if as_json:
         out.emit_json(page.workers)
     else:
-        columns = ("WORKER", "STATE", "TASKS", "CPUS", "MEMORY", "NET", "LOAD", "LABELS")
-        absent = [(name, "absent, drained", *[""] * 6) for name in sorted(page.absent)]
+        columns = ("WORKER", "STATE", "TASKS", "CPUS", "MEMORY", "NET", "COUNTS", "LOAD", "LABELS")
+        absent = [(name, "absent, drained", *[""] * 7) for name in sorted(page.absent)]
         rows = sorted([*map(_worker_row, page.workers), *absent])
         empty = "none of them is known" if names else "no worker is registered: start one, `alb worker`"
         out.emit_table(columns, rows, empty=empty)
@@ -314,8 +315,18 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         f"{line.reserved_cpus:g}/{offered.cpus:g}" + (f" x{offered.speed:g}" if offered.speed != 1 else ""),
         f"{format_size(line.reserved_memory_bytes)}/{format_size(offered.memory_bytes)}",
         f"{line.reserved_net_bps / 1e6:g}/{offered.net_bps / 1e6:g} Mbit/s" if offered.net_bps else "-",
-        f"cpu {load.cpu:.0%} mem {load.memory:.0%} net {load.net:.0%}",
+        _counted(line),
+        f"cpu {load.cpu:.0%} mem {load.memory:.0%} net {load.net:.0%}"
+        + (f" gpu {load.gpu:.0%}" if offered.gpus else ""),
         ",".join(offered.labels),
+    )
+
+
+def _counted(line: WorkerLine) -> str:
+    """Return what is reserved of what a worker has in whole units, GPUs among it."""
+    counts = line.capacity.counts
+    return ",".join(
+        f"{each.name} {amount_of(line.reserved_counts, each.name)}/{each.amount}" for each in counts
     )
 
 

@@ -13,7 +13,7 @@ from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.messages.base import Message
 from alb_core.quarantines import Quarantine
-from alb_core.resources import Capacity, Load
+from alb_core.resources import Capacity, Count, Load
 from alb_core.rows import FinishedTask, Increment
 from alb_core.tasks import Result, TaskRecord, TaskState
 
@@ -212,6 +212,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: It takes nothing new.
     quarantine: Quarantine | None = None
     #: It is given nothing for a while.
+    reserved_counts: tuple[Count, ...] = ()
+    #: Of what it has in whole units.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
 from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
+from alb_worker.core.gpus import Gpus
 
 NEWEST_KEPT_MAX: Final = 50_000
 #: Tasks whose highest attempt number is remembered, so that a late Run cannot start an old attempt.
@@ -117,6 +118,8 @@ class Record(msgspec.Struct, kw_only=True):
     bounds: Bounds = NO_BOUNDS
     #: What it may use.
     time_limit_s: float | None = None
+    gpus: tuple[int, ...] | None = None
+    #: Indexes of those that it has while it is live; None: the worker offers none.
     killed: bool = False
     #: The runner was told to kill it.
     ends_as: Cause = Cause.KILLED
@@ -138,7 +141,8 @@ class Attempts:
     """
 
     def __init__(self, capacity: Capacity) -> None:
-        self._room = Room(cpus=capacity.cpus, memory_bytes=capacity.memory_bytes, net_bps=capacity.net_bps)
+        self._room = Room(capacity)
+        self._gpus = Gpus(capacity.gpus)
         self._stopping = False
         #: Nothing starts any more.
         self.records: dict[AttemptId, Record] = {}
@@ -354,11 +358,12 @@ class Attempts:
             self.live -= 1
             del self._of_task[task]
             self._room.give_back(record.spec.request)
+            self._gpus.give_back(record.gpus or ())
         else:
             del self._waiting[task]
         record.phase = Phase.ENDED
         record.outcome = outcome
-        record.spec = record.resume = None
+        record.spec = record.resume = record.gpus = None
         return [self._report(at, record), *(self._fill(at) if self._waiting else ())]
 
     # --- the steps ----------------------------------------------------------------------------------------
@@ -369,6 +374,8 @@ class Attempts:
         self._of_task[record.attempt.task] = record.attempt
         self.live += 1
         self._room.take(record.spec.request)
+        if self._gpus.count:
+            record.gpus = self._gpus.take(record.spec.request.gpus)
         record.phase = Phase.LAUNCHING
         return [
             LaunchAttempt(
@@ -377,6 +384,7 @@ class Attempts:
                 resume=record.resume,
                 bounds=record.bounds,
                 time_limit_s=record.time_limit_s,
+                gpus=record.gpus,
             )
         ]
 
@@ -490,6 +498,10 @@ class Attempts:
         assert live == set(self._of_task.values())
         assert len(live) == self.live
         assert self._room.holds(Request(cpus=0.0))
+        assert all(free >= 0 for free in self._room.counts.values())
+        had = [index for attempt in live for index in self.records[attempt].gpus or ()]
+        assert len(set(had)) == len(had) == self._gpus.count - self._gpus.free
+        assert all(0 <= index < self._gpus.count for index in had)
         assert len(self._newest) <= NEWEST_KEPT_MAX
 
 

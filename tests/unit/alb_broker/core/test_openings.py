@@ -8,7 +8,7 @@ from tests.broker_parts import attempt, make_worker, request
 
 from alb_broker.core.openings import POOLS_MAX, Openings
 from alb_broker.core.workers import Worker
-from alb_core.resources import Request
+from alb_core.resources import Load, Request
 
 SHAPES = tuple(request(cpus, memory) for cpus in (1, 2, 3) for memory in (0, 10, 20))
 
@@ -132,3 +132,39 @@ def test_exactly_those_with_room_are_found(steps: list[tuple[str, int, Request]]
         expected = {worker.name for worker in each if worker.placeable and worker.fits(shape)}
         assert set(names(index.search(shape, 16))) == expected
         assert bool(index.may_fit(shape)) == bool(expected)
+
+
+def test_who_has_what_is_preferred_is_found_alone() -> None:
+    """Those that have most of it; the others only when none of these has room. Nobody waits for it."""
+    zones = {"w0": ("zone=a",), "w1": ("zone=a", "ssd"), "w2": (), "w3": ("zone=a", "ssd")}
+    each = {name: make_worker(name, 1, labels=labels) for name, labels in zones.items()}
+    index = openings(*each.values())
+    wish = request(1, prefers=("zone=a", "ssd"))
+    for expected in ({"w1", "w3"}, {"w0"}, {"w2"}, set[str]()):
+        found = index.search(wish, 4)
+        assert {worker.name for worker in found} == expected
+        for worker in found:
+            worker.reserve(attempt(1), wish)
+
+
+def test_a_preference_comes_before_a_rank() -> None:
+    """The fastest of those that are preferred, however fast the others are."""
+    each = [make_worker(f"w{cpus}", cpus, labels=("ssd",) if cpus < 3 else ()) for cpus in (1, 2, 3)]
+    index = openings(*each)
+    index.rank_by(lambda worker: worker.capacity.cpus)
+    assert names(index.search(request(1, prefers=("ssd",)), 4)) == ["w2", "w1"]
+    assert names(index.search(request(1), 4)) == ["w3", "w2", "w1"]
+
+
+def test_a_fallen_load_opens_a_worker_to_those_who_heed_it() -> None:
+    """And to nobody else: the others have joined by what is reserved."""
+    worker = make_worker("w1", 2)
+    index = openings(worker)
+    worker.load = Load(cpu=0.9)
+    heeding = request(1, measured=True)
+    assert index.search(heeding, 4) == []
+    assert names(index.search(request(1), 4)) == ["w1"]
+    worker.load = Load(cpu=0.5)
+    assert index.search(heeding, 4) == []
+    index.eased(worker)
+    assert names(index.search(heeding, 4)) == ["w1"]

@@ -21,7 +21,7 @@ from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, Policy, wishes
 from alb_core.choices import Choice
-from alb_core.resources import Request
+from alb_core.resources import Load, Request, counts_of
 from alb_core.spec import OnLost, TaskSpec
 from alb_core.tasks import AttemptState, TaskState
 
@@ -369,3 +369,55 @@ def test_a_retry_prefers_another_worker() -> None:
         scene.queue.add(make_task(1, failed, failures=1))
         assert scene.run() == 1
         assert scene.placed[0][1] in chosen
+
+
+def test_what_is_preferred_is_taken_first_and_never_waited_for() -> None:
+    """A policy sees only those that carry it, as long as they have room."""
+    seen: list[tuple[int, ...]] = []
+
+    def look(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+        seen.append(tuple(candidate.preferred for candidate in candidates))
+        return candidates[0]
+
+    scene = Scene(look, workers=0)
+    for name, labels in (("w1", ()), ("w2", ("zone=a",)), ("w3", ())):
+        worker = make_worker(name, 1, labels=labels)
+        scene.workers.add(worker)
+        scene.workers.grew(worker)
+    scene.submit(1, 2, 3, prefers=("zone=a",))
+    assert scene.run() == 3
+    assert scene.placed[0] == (1, "w2")
+    assert seen == [(1,), (0, 0), (0,)]
+
+
+def test_counts_are_given_out_once() -> None:
+    """Of two licences two tasks have one each; the third waits, and who needs none passes."""
+    scene = Scene(workers=0)
+    worker = make_worker("w1", 8, counts=counts_of({"licence": 2}))
+    scene.workers.add(worker)
+    scene.workers.grew(worker)
+    scene.submit(1, 2, 3, counts=counts_of({"licence": 1}))
+    scene.submit(4)
+    assert scene.run() == 3
+    assert sorted(number for number, _ in scene.placed) == [1, 2, 4]
+    worker.release(attempt(1))
+    scene.workers.grew(worker)
+    assert scene.run() == 1
+    assert scene.placed[-1] == (3, "w1")
+    assert worker.line().reserved_counts == counts_of({"licence": 2})
+
+
+def test_a_task_that_heeds_loads_waits_for_them_to_fall() -> None:
+    """It does not keep others from being placed meanwhile; a load that falls lets it go."""
+    scene = Scene(workers=1)
+    worker = next(iter(scene.workers))
+    scene.workers.loaded(worker, Load(cpu=0.9))
+    scene.submit(1, measured=True)
+    scene.submit(2)
+    assert scene.run() == 1
+    assert scene.placed == [(2, "w0")]
+    scene.workers.loaded(worker, Load(cpu=0.95))
+    assert scene.run() == 0
+    scene.workers.loaded(worker, Load(cpu=0.5))
+    assert scene.run() == 1
+    assert scene.placed[-1] == (1, "w0")

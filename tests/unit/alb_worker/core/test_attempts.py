@@ -13,7 +13,7 @@ from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTransition
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
 from alb_core.notes import Note
-from alb_core.resources import Capacity, Request
+from alb_core.resources import GPUS, Capacity, Request, counts_of
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause
 from alb_worker.core import attempts as module
@@ -43,8 +43,9 @@ def kill(of: AttemptId, why: str = "cancelled") -> Kill:
 class _Yard:
     """Attempts with their invariants checked after every step."""
 
-    def __init__(self, cpus: float = 2.0) -> None:
-        self.attempts = Attempts(Capacity(cpus=cpus, memory_bytes=1000))
+    def __init__(self, cpus: float = 2.0, gpus: int = 0) -> None:
+        counts = counts_of({GPUS: gpus} if gpus else {})
+        self.attempts = Attempts(Capacity(cpus=cpus, memory_bytes=1000, counts=counts))
 
     def _checked(self, actions: list[WorkerAction]) -> list[WorkerAction]:
         self.attempts.check_invariants()
@@ -555,3 +556,30 @@ def test_bounds_are_what_the_leader_settled(
     message = Run(attempt=A1, spec=raw, bounds=said[0], time_limit_s=said[1])
     launched = only(LaunchAttempt, _Yard().run(message))
     assert (launched.bounds, launched.time_limit_s) == (bounds, limit_s)
+
+
+# --- GPUs -------------------------------------------------------------------------------------------------
+
+
+def _asks(number: int, gpus: int) -> Run:
+    counts = counts_of({GPUS: gpus} if gpus else {})
+    return run(attempt(number), TaskSpec(command="x", request=Request(cpus=0.1, counts=counts)))
+
+
+def test_each_attempt_has_gpus_of_its_own() -> None:
+    """Distinct ones while they live; who asks for none is told so; who finds none free waits."""
+    yard = _Yard(gpus=3)
+    assert [only(LaunchAttempt, yard.run(_asks(n, gpus))).gpus for n, gpus in ((1, 1), (2, 2), (3, 0))] == [
+        (0,),
+        (1, 2),
+        (),
+    ]
+    assert of_kind(LaunchAttempt, yard.run(_asks(4, 1))) == []
+    assert only(LaunchAttempt, yard.ended(ended(attempt(2)))).gpus == (1,)
+    yard.runner_lost()
+    assert only(LaunchAttempt, yard.run(_asks(5, 3))).gpus == (0, 1, 2)
+
+
+def test_a_worker_without_gpus_says_nothing_of_them() -> None:
+    """Whatever a command's environment has of them stays as it is."""
+    assert only(LaunchAttempt, _Yard().run(run(A1))).gpus is None

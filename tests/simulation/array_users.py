@@ -95,7 +95,7 @@ def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> 
     count = draws.randint(1, 14)
     codes = tuple(draws.choice(("0", "0", "1")) for _ in range(count)) if from_inputs else ()
     words = Script(
-        duration_s=draws.choice((0.05, 0.3, 1.5)),
+        duration_s=draws.choice((0.05, 0.2, 0.8)),
         exit_code=draws.choice((0, 0, 1)),
         stdout_bytes=draws.choice((0, 10)),
         stderr_bytes=0,
@@ -108,7 +108,7 @@ def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> 
         name="nightly" if start.singleton else f"array {number}",
         request=Request(cpus=draws.choice((0.5, 1.0))),
         grace_s=0.5,
-        retry=Retry(times=draws.choice((0, 0, 2)), delay_s=draws.choice((0.0, 0.5))),
+        retry=Retry(times=draws.choice((0, 0, 1)), delay_s=draws.choice((0.0, 0.5))),
         start=start,
     )
     strides = () if from_inputs and draws.random() < 0.5 else (Stride(5, 4 + 2 * count, 2),)

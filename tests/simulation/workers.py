@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.commands import output_bytes
 from tests.simulation.hosts import Host, Make, Source
@@ -22,14 +22,12 @@ from alb_worker.core.worker import WorkerCore
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-TICK_S: Final = 0.2
-
 
 class WorkerHost(Host):
     """One worker."""
 
     def __init__(self, cluster: Cluster, name: str, cpus: float) -> None:
-        super().__init__(cluster, name, TICK_S)
+        super().__init__(cluster, name, cluster.knobs.tick_s)
         self.capacity = Capacity(cpus=cpus, memory_bytes=int(cpus * 1000), version="1")
         self.core: WorkerCore | None = None
         self.runner = RunnerModel(self)

@@ -27,7 +27,6 @@ from alb_core.znodes import BrokerNode
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-TICK_S: Final = 0.2
 FOLLOW_S: Final = 1.0
 SOCKETS: Final = ("clients", "client_output", "workers", "worker_output")
 PORT: Final = 7000
@@ -37,7 +36,7 @@ class BrokerHost(Host):
     """One broker."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
-        super().__init__(cluster, name, TICK_S)
+        super().__init__(cluster, name, cluster.knobs.tick_s)
         self.core: Broker | None = None
         self._queues: dict[Source, deque[Make]] = {source: deque() for source in Source}
         self._turn_planned = False
@@ -151,7 +150,8 @@ class BrokerHost(Host):
 
     def _handle_waiting(self, budget: int) -> None:
         waiting = [queue for queue in self._queues.values() if queue]
-        self.draws.shuffle(waiting)
+        if len(waiting) > 1:
+            self.draws.shuffle(waiting)
         while waiting:
             for queue in waiting:
                 if not self.alive or budget == 0:

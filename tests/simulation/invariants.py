@@ -7,7 +7,7 @@ that starts or ends. They share no code with the cores that they judge.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -84,8 +84,7 @@ class Invariants:
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
         self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
-        self.counted: dict[tuple[str, int], dict[str, int]] = {}
-        #: What each reign counted of what the report tells.
+        self._counters: dict[tuple[str, int], Mapping[str, int]] = {}  #: Of each reign, its own.
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
 
@@ -139,40 +138,55 @@ class Invariants:
         if core is None or core.reign is None:
             return
         state = core.reign.state
-        key = (broker.incarnation, state.epoch)
-        self.counted[key] = {told: state.counters[counter] for counter, told in COUNTERS.items()}
+        self._counters[broker.incarnation, state.epoch] = state.counters
+        entries = state.ledger.pending
+        for client in state.clients:
+            entries += len(client.unacknowledged)
         for worker in state.workers:
-            cpus = sum(request.cpus for request in worker.reserved.values())
-            memory = sum(request.memory_bytes for request in worker.reserved.values())
+            entries += len(worker.unconfirmed) + len(worker.killing)
+            room, capacity = worker.room, worker.capacity
+            cpus, memory = room.cpus, room.memory_bytes
+            for request in worker.reserved.values():
+                cpus += request.cpus
+                memory += request.memory_bytes
             counts = _counted(worker.reserved.values())
             exact = (
-                abs(worker.room.cpus + cpus - worker.capacity.cpus) < EPSILON
-                and worker.room.memory_bytes + memory == worker.capacity.memory_bytes
-                and all(
-                    worker.room.counts[each.name] + counts[each.name] == each.amount
-                    for each in worker.capacity.counts
-                )
+                abs(cpus - capacity.cpus) < EPSILON
+                and memory == capacity.memory_bytes
+                and all(room.counts[each.name] + counts[each.name] == each.amount for each in capacity.counts)
             )
-            registered = worker.capacity.cpus > 0
+            registered = capacity.cpus > 0
             within = not registered or (
-                worker.room.cpus >= -EPSILON
-                and worker.room.memory_bytes >= 0
-                and all(free >= 0 for free in worker.room.counts.values())
+                room.cpus >= -EPSILON
+                and room.memory_bytes >= 0
+                and all(free >= 0 for free in room.counts.values())
             )
             demand(
                 exact and within,
                 "reserved_capacity_returns_exactly_once",
-                f"{broker.name}: {worker.room.cpus} of {worker.capacity.cpus} cpus free "
-                f"on {worker.incarnation}, "
-                f"{cpus} are reserved",
+                "{}: {} of {} cpus free on {}, with what is reserved there are {}",
+                broker.name,
+                room.cpus,
+                capacity.cpus,
+                worker.incarnation,
+                cpus,
             )
-        entries = state.ledger.pending + sum(len(client.unacknowledged) for client in state.clients)
-        entries += sum(len(worker.unconfirmed) + len(worker.killing) for worker in state.workers)
         demand(
             entries <= PER_TASK_MAX * self._cluster.knobs.tasks,
             "everything_is_bounded",
-            f"{broker.name} keeps {entries} entries for {self._cluster.knobs.tasks} tasks",
+            "{} keeps {} entries for {} tasks",
+            broker.name,
+            entries,
+            self._cluster.knobs.tasks,
         )
+
+    @property
+    def counted(self) -> Counter[str]:
+        """What all reigns counted of what the report tells."""
+        counts: Counter[str] = Counter()
+        for counters in self._counters.values():
+            counts.update({told: counters[counter] for counter, told in COUNTERS.items()})
+        return counts
 
     # --- workers and clients --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from alb_broker.core import array_desk, arrays, clearance, expansion
+from alb_broker.core import array_desk, arrays, clearance, expansion, quarantine
 from alb_broker.shell.plugins import load_policies
 from alb_core import ids, limits
 
@@ -39,6 +39,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     #: A broker that starts again listens where it did before.
     turn_s: float
     #: Between what wakes a broker's loop and its turn.
+    tick_s: float
+    #: Between two ticks of a process.
     turn_events: int
     #: The most that a turn takes.
     broker_session_s: float
@@ -63,6 +65,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     #: There is a results store.
     store_keep_s: float
     store_bytes: int
+    chunk_bytes: int
+    #: The most that one message carries of output: several follow each other, and the first may be lost.
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -75,9 +79,9 @@ def draw_knobs(draws: random.Random) -> Knobs:
         brokers=3,
         workers=draws.randint(3, 6),
         clients=draws.randint(1, 3),
-        tasks=draws.randint(30, 45),
+        tasks=draws.randint(30, 40),
         faults=draws.randint(5, 8),
-        safety_s=draws.uniform(25.0, 40.0),
+        safety_s=draws.uniform(16.0, 26.0),
         latency_s=latency_s,
         latency_slow_s=latency_s * draws.choice((2, 10, 50)),
         slow_chance=draws.choice((0.0, 0.01, 0.1)),
@@ -85,6 +89,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         double_delay_s=draws.choice((0.0, 0.05, 1.0)),
         fixed_ports=draws.random() < 0.5,
         turn_s=draws.choice((0.0, 0.0005, 0.005)),
+        tick_s=draws.choice((0.2, 0.5)),
         turn_events=draws.choice((1, 5, 100)),
         broker_session_s=draws.choice((2.0, 3.0, 4.0)),
         worker_session_s=draws.choice((2.0, 5.0, 8.0)),
@@ -107,6 +112,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         store=draws.random() < 0.5,
         store_keep_s=draws.choice((0.0, 5.0, 60.0)),
         store_bytes=draws.choice((0, 5_000)),
+        chunk_bytes=draws.choice((2048, 2048, 256 * 1024)),
     )
 
 
@@ -132,10 +138,12 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "LOST_WITH_SESSION_S", knobs.lost_with_session_s),
         (limits, "AHEAD_S", knobs.ahead_s),
         (limits, "AHEAD_KEPT_S", knobs.ahead_kept_s),
+        (limits, "CHUNK_BYTES_MAX", knobs.chunk_bytes),
         (limits, "ARRAY_WINDOW", knobs.array_window),
         (limits, "ARRAY_CHUNK", knobs.array_chunk),
         (arrays, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
+        (quarantine, "QUARANTINE_S", 8.0),
         (expansion, "STEP_TASKS", 3),
         (clearance, "REST_S", 3.0),
         (clearance, "AGAIN_S", 1.0),

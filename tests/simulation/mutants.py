@@ -404,11 +404,22 @@ def planted(mutant: Mutant) -> Iterator[None]:
             setattr(where, name, healthy)
 
 
-def try_seed(job: tuple[int, int]) -> SeedReport:
-    """Run one seed with one mutant."""
-    number, seed = job
-    with planted(MUTANTS[number]):
-        return report_of(*run_seed(seed))
+def hunt(job: tuple[int, int]) -> tuple[SeedReport | None, int]:
+    """Run seeds until one catches a mutant; returns that one, and how many raised in vain.
+
+    Args:
+        job: The mutant's number, and the most seeds.
+    """
+    number, seeds = job
+    crashes = 0
+    for seed in range(seeds):
+        with planted(MUTANTS[number]):
+            report = report_of(*run_seed(seed))
+        if report.invariant == CRASHED:
+            crashes += 1
+        elif report.invariant and is_sound(seed):
+            return report, crashes
+    return None, crashes
 
 
 def is_sound(seed: int) -> bool:
@@ -416,35 +427,19 @@ def is_sound(seed: int) -> bool:
     return run_seed(seed)[1] is None
 
 
-def hunt(
-    number: int, seeds: int, pool: multiprocessing.pool.Pool, stride: int
-) -> tuple[SeedReport | None, int]:
-    """Run seeds until one catches the mutant; returns that one, and how many raised in vain."""
-    crashes = 0
-    for start in range(0, seeds, stride):
-        jobs = [(number, seed) for seed in range(start, min(start + stride, seeds))]
-        for report in pool.map(try_seed, jobs, chunksize=1):
-            if report.invariant == CRASHED:
-                crashes += 1
-            elif report.invariant and pool.apply(is_sound, (report.seed,)):
-                return report, crashes
-    return None, crashes
-
-
 def hunt_all(seeds: int, jobs: int, only: str = "") -> bool:
-    """Plant each mutant and print who caught it; returns whether all were."""
+    """Plant each mutant, one a process at a time, and print who caught it; returns whether all were."""
     began = time.monotonic()
     escaped = 0
+    numbers = [number for number, mutant in enumerate(MUTANTS) if only in mutant.name]
     with multiprocessing.Pool(jobs) as pool:
-        for number, mutant in enumerate(MUTANTS):
-            if only not in mutant.name:
-                continue
-            report, crashes = hunt(number, seeds, pool, stride=4 * jobs)
+        hunts = pool.imap(hunt, [(number, seeds) for number in numbers])
+        for number, (report, crashes) in zip(numbers, hunts, strict=True):
             escaped += report is None
             verdict = "ESCAPED" if report is None else f"seed {report.seed}: {report.invariant}"
             also = f" ({crashes} seeds raised before)" if crashes else ""
-            print(f"{mutant.name:60} {verdict}{also}", flush=True)  # noqa: T201
-    print(f"{escaped} of {len(MUTANTS)} escaped {seeds} seeds; {time.monotonic() - began:.0f} s")  # noqa: T201
+            print(f"{MUTANTS[number].name:60} {verdict}{also}", flush=True)  # noqa: T201
+    print(f"{escaped} of {len(numbers)} escaped {seeds} seeds; {time.monotonic() - began:.0f} s")  # noqa: T201
     return not escaped
 
 

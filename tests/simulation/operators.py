@@ -24,7 +24,7 @@ DRAINS_MAX: Final = 3
 POLICIES_CHOSEN_MAX: Final = 3
 LATEST: Final = 0.9
 #: Part of the safety phase within which they act.
-TIDY_AFTER_S: Final = 10.0
+TIDY_AFTER_S: Final = 5.0
 #: In the liveness phase: by then no request of before is on its way any more.
 
 

@@ -22,7 +22,6 @@ from alb_worker.core.worker import WorkerCore
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-TICK_S: Final = 0.2
 COUNTS: Final = counts_of({"gpus": 2, "licence": 1})
 #: Of every worker.
 
@@ -31,7 +30,7 @@ class WorkerHost(Host):
     """One worker."""
 
     def __init__(self, cluster: Cluster, name: str, cpus: float) -> None:
-        super().__init__(cluster, name, TICK_S)
+        super().__init__(cluster, name, cluster.knobs.tick_s)
         self.capacity = Capacity(cpus=cpus, memory_bytes=int(cpus * 1000), version="1", counts=COUNTS)
         self.core: WorkerCore | None = None
         self.runner = RunnerModel(self)

@@ -11,6 +11,7 @@ from tests.simulation.commands import MENDS, Script
 
 from alb_core import codec, ids
 from alb_core.files import FileRef
+from alb_core.messages import QueryTask
 from alb_core.resources import Request, counts_of
 from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
 
@@ -24,6 +25,12 @@ COUNTS: Final[tuple[dict[str, int], ...]] = ({}, {}, {}, {"gpus": 1}, {"gpus": 2
 #: That one task asks for, of what every worker has.
 LATEST: Final = 0.9
 #: Part of the safety phase within which users act.
+LONGEST_S: Final = 12.0
+TRIED_AGAIN_S: Final = 2.0
+#: So long a command runs at most, and one that may be tried again: a seed waits until everything is over.
+NEVER: Final = Retry()
+LEAVING_ASKED: Final = 0.5
+#: Part of the tasks that leave the results store of which somebody wants to know just then.
 
 
 class UserTask(msgspec.Struct, frozen=True, eq=False):
@@ -43,12 +50,14 @@ class UserTask(msgspec.Struct, frozen=True, eq=False):
 def draw_retry(draws: random.Random) -> Retry:
     """Draw when a task is tried again."""
     times = draws.choice((0, 0, 1, 3))
+    if not times:
+        return NEVER
     return Retry(
         times=times,
         exit_codes=draws.choice(((), (), (MENDS, 127))),
-        delay_s=draws.choice((0.0, 0.5, 4.0)),
-        delay_s_max=8.0,
-        memory_factor=draws.choice((1.0, 2.0)) if times else 1.0,
+        delay_s=draws.choice((0.0, 0.5, 2.0)),
+        delay_s_max=4.0,
+        memory_factor=draws.choice((1.0, 2.0)),
     )
 
 
@@ -66,8 +75,9 @@ def draw_start(draws: random.Random, earlier: Sequence[str]) -> Start:
 def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[str] = ()) -> UserTask:
     """Draw a task, which may wait for some of those before it. Every worker could run it."""
     retry, start = draw_retry(draws), draw_start(draws, earlier)
+    longest_s = LONGEST_S if retry == NEVER else TRIED_AGAIN_S
     script = Script(
-        duration_s=round(min(draws.expovariate(1 / draws.choice((0.2, 2.0, 6.0))), 20.0), 3),
+        duration_s=round(min(draws.expovariate(1 / draws.choice((0.2, 1.0, 4.0))), longest_s), 3),
         exit_code=draws.choice((0, 0, 0, 1, MENDS)),
         stdout_bytes=draws.choice((0, 10, 300, 4096, 4097, 12_000)),
         stderr_bytes=draws.choice((0, 0, 50)),
@@ -138,6 +148,13 @@ class Workload:
             self._later(draws.choice((begin, when)), self._submit_again, draws.choice(clients), task)
         elif act < 0.60:
             self._later(when, draws.choice(clients).ask, task)
+
+    def on_leaving(self, task_id: str) -> None:
+        """The results store begins to remove a task: somebody asks for it before all of it is gone."""
+        living = [client for client in self._cluster.clients if client.working]
+        if living and self._draws.random() < LEAVING_ASKED:
+            query = QueryTask(seq=0, id=task_id)
+            self._draws.choice(living).query(query)
 
     def _later(self, when: float, call: object, *arguments: object) -> None:
         self._cluster.timeline.at(when, call, *arguments)  # type: ignore[arg-type]

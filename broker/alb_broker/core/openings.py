@@ -91,11 +91,14 @@ class Pool:
 
     def _search_row(self, place: tuple[int, float], most: int, found: list[Worker]) -> bool:
         row, request, moved = self._rows[place], self._request, False
+        (preferred, rank), rank_of = place, self._rank
         for _ in range(len(row)):
             worker = row[0]
             if not (worker.placeable and worker.fits(request)):
                 self._members.discard(row.popleft())
-            elif self._place(worker) != place:
+            elif rank_of(worker) != rank or (
+                request.prefers and request.preferred(worker.capacity) != preferred
+            ):
                 self._stand(row.popleft())
                 moved = True
             else:

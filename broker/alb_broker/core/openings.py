@@ -61,27 +61,33 @@ class Pool:
     def search(self, most: int) -> list[Worker]:
         """Return workers with room, at most so many, and drop those that have none."""
         found: list[Worker] = []
+        misplaced: list[Worker] = []
         for rank in sorted(self._rows, reverse=True):
-            self._search_row(rank, most, found)
+            self._search_row(rank, most, found, misplaced)
             if not self._rows[rank]:
                 del self._rows[rank]
             if len(found) == most:
                 break
+        for (
+            worker
+        ) in misplaced:  # not before: in the row where it belongs this search would miss or double it
+            self._stand(worker)
         return found
 
-    def _search_row(self, rank: float, most: int, found: list[Worker]) -> None:
+    def _search_row(self, rank: float, most: int, found: list[Worker], misplaced: list[Worker]) -> None:
         row, request = self._rows[rank], self._request
         for _ in range(len(row)):
             worker = row[0]
             if not (worker.placeable and worker.fits(request)):
                 self._members.discard(row.popleft())
-            elif self._rank(worker) != rank:
-                self._stand(row.popleft())
-            else:
+                continue
+            if self._rank(worker) == rank:
                 row.rotate(-1)
-                found.append(worker)
-                if len(found) == most:
-                    return
+            else:
+                misplaced.append(row.popleft())
+            found.append(worker)
+            if len(found) == most:
+                return
 
 
 class Openings:

@@ -99,6 +99,8 @@ class Capacity(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     host: str = ""
     labels: tuple[str, ...] = ()
     version: str = ""
+    speed: float = 1.0
+    #: How fast it is, as its operator says: twice as much does the same work in half the time.
     counts: tuple[Count, ...] = ()
     #: What it has of what is counted in whole units, each name once.
 
@@ -252,6 +254,8 @@ def check_capacity(capacity: Capacity) -> str | None:
     amounts = f"{capacity.cpus} cpus, {capacity.memory_bytes} bytes, {capacity.net_bps} bit/s"
     if not 0 <= capacity.cpus < CPUS_MAX or capacity.memory_bytes < 0 or capacity.net_bps < 0:
         return f"the worker offers {amounts}"
+    if not 0 < capacity.speed <= limits.SPEED_MAX:
+        return f"the worker's speed of {capacity.speed} is not between 0 and {limits.SPEED_MAX:g}"
     if len(capacity.labels) > limits.LABELS_MAX:
         return f"the worker has {len(capacity.labels)} labels, more than {limits.LABELS_MAX}"
     return check_counts(capacity.counts)

@@ -49,6 +49,7 @@ class Worker:
         "room",
         "session",
         "silent_since",
+        "turn",
         "turned",
         "unconfirmed",
         "uses",
@@ -74,6 +75,7 @@ class Worker:
         self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
+        self.turn = 0  #: The number of the newest placement on it.
         self.turned = Request()  #: What the newest of them had reserved.
         self.foreign: set[AttemptId] = set()
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.

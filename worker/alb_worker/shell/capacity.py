@@ -113,6 +113,7 @@ def offer(config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = ()) -
         labels=(*config.labels, *kinds, *model_labels(machine.gpus[:gpus])),
         version=__version__,
         counts=counts,
+        speed=config.speed,
     )
     return capacity, notes
 

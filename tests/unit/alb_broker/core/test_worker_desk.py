@@ -247,15 +247,22 @@ def test_an_interrupted_attempt_runs_again() -> None:
     assert heard[1].attempt == attempt(1, 2)
 
 
+def allow(each: Desks, ahead: int) -> None:
+    """Let w1 hold so many ahead, as its pace at a tick would."""
+    worker = each.state.workers.by_name["w1"]
+    worker.allowance = ahead
+    each.state.workers.grew(worker)
+
+
 def test_a_quick_worker_is_given_work_ahead_and_may_give_it_back() -> None:
     """The assignment is committed and sent as any other; given back, the task waits at the head again."""
     each = desks(1)
-    each.state.workers.by_name["w1"].allowance = 2
+    allow(each, 2)
     each.client(submit(2), submit(3), submit(4))
     orders = [message.attempt for message in to_worker(W1, each.turn()) if isinstance(message, Run)]
     assert orders == [attempt(2), attempt(3)]
     assert each.state.counters["tasks_placed_ahead"] == 2
-    each.state.workers.by_name["w1"].allowance = 0
+    allow(each, 0)
     heard = told(each, ended(3, cause=Cause.GIVEN_BACK), ended(2, cause=Cause.GIVEN_BACK))
     assert [type(message) for message in heard] == [AttemptAck, AttemptAck]
     assert [each.task(number).state for number in (2, 3)] == [TaskState.QUEUED] * 2
@@ -266,7 +273,7 @@ def test_a_quick_worker_is_given_work_ahead_and_may_give_it_back() -> None:
 def test_what_waited_on_a_lost_worker_is_not_to_blame() -> None:
     """Only what may have run counts the loss as a crash."""
     each = desks(1)
-    each.state.workers.by_name["w1"].allowance = 2
+    allow(each, 2)
     each.client(submit(2))
     each.turn()
     lose(each)

@@ -164,12 +164,12 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
         _check_session(self.session_timeout_s)
         if not math.isfinite(self.cpus) or self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
             raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
+        self.counts()
         if not 0 < self.speed <= limits.SPEED_MAX:
             raise ConfigError(
                 f"--speed {self.speed:g}: how fast this machine is, 1 like an ordinary one; more than 0, "
                 f"at most {limits.SPEED_MAX:g}"
             )
-        self.counts()
         if self.cache_bytes_max < 0:
             raise ConfigError("cache_bytes_max cannot be negative")
         for name in self.allow_run_as:

@@ -19,6 +19,7 @@ from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
 from alb_core.bounds import NO_BOUNDS, settled
 from alb_core.messages import (
+    AttemptId,
     ClusterPage,
     DumpPage,
     Error,
@@ -171,7 +172,13 @@ class Answers:
 
     def tell_task(self, client: Client, query: QueryTask, record: TaskRecord, why: str = "") -> None:
         """Answer with everything about one task, and why it waits if it does."""
-        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, why=why))
+        uses = tuple(
+            use
+            for attempt in record.attempts
+            if (worker := self._state.workers.find(attempt.worker, attempt.incarnation)) is not None
+            and (use := worker.uses.get(AttemptId(record.id, attempt.n))) is not None
+        )
+        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, why=why, uses=uses))
 
     def tell_past_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
         """Answer with what the results store remembers of a task."""

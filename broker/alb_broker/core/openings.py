@@ -72,38 +72,41 @@ class Pool:
 
     def search(self, most: int) -> list[Worker]:
         """Return workers with room, at most so many, and drop those that have none."""
-        found, moved = self._search(most)
-        return self._search(most)[0] if moved else found
-
-    def _search(self, most: int) -> tuple[list[Worker], bool]:
-        """Return what a search finds, and whether somebody was met in a row that is not its own any more."""
         found: list[Worker] = []
-        moved = False
+        misplaced: list[Worker] = []
+        preferred = 0
         for place in sorted(self._rows, reverse=True):
-            if found and place[0] < self._place(found[0])[0]:
+            if found and place[0] < preferred:
                 break
-            moved |= self._search_row(place, most, found)
+            preferred = place[0]
+            self._search_row(place, most, found, misplaced)
             if not self._rows[place]:
                 del self._rows[place]
             if len(found) == most:
                 break
-        return found, moved
+        for worker in misplaced:
+            self._stand(worker)  # not before: in its own row this search would miss or double it
+        return found
 
-    def _search_row(self, place: tuple[int, float], most: int, found: list[Worker]) -> bool:
-        row, request, moved = self._rows[place], self._request, False
+    def _search_row(
+        self, place: tuple[int, float], most: int, found: list[Worker], misplaced: list[Worker]
+    ) -> None:
+        row, request = self._rows[place], self._request
+        (preferred, rank), rank_of = place, self._rank
         for _ in range(len(row)):
             worker = row[0]
             if not (worker.placeable and worker.fits(request)):
                 self._members.discard(row.popleft())
-            elif self._place(worker) != place:
-                self._stand(row.popleft())
-                moved = True
-            else:
+                continue
+            if rank_of(worker) == rank and (
+                not request.prefers or request.preferred(worker.capacity) == preferred
+            ):
                 row.rotate(-1)
-                found.append(worker)
-                if len(found) == most:
-                    break
-        return moved
+            else:
+                misplaced.append(row.popleft())
+            found.append(worker)
+            if len(found) == most:
+                return
 
 
 class Openings:

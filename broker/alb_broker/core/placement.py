@@ -178,7 +178,7 @@ class Placer:
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
-        candidates = tuple([_candidate(task.request, worker) for worker in found])
+        candidates = tuple([_candidate(worker, task.request) for worker in found])
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
@@ -210,8 +210,8 @@ class Placer:
         self.notes.append(Note("policy_failed", fields, Level.WARNING))
 
 
-def _candidate(request: Request, worker: Worker) -> Candidate:
-    """Return what a policy sees of a worker that has room for a request."""
+def _candidate(worker: Worker, request: Request) -> Candidate:
+    """Return what a policy sees of a worker."""
     room = worker.room
     return Candidate(
         worker.name,

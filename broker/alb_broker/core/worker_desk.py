@@ -86,8 +86,9 @@ class WorkerDesk:
             return
         self._heard(worker)
         match message:
-            case Beat(load=load):
+            case Beat(load=load, uses=uses):
                 self._state.workers.loaded(worker, load)
+                worker.note_uses(uses)
             case AttemptStarted(attempt=attempt):
                 worker.unconfirmed.pop(attempt, None)
             case AttemptEnded():

@@ -12,13 +12,13 @@ room.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from alb_broker.core.openings import Openings, Rank
 from alb_core import limits
 from alb_core.drains import Drain, named
-from alb_core.messages import AttemptId, WorkerLine
+from alb_core.messages import AttemptId, AttemptUse, WorkerLine
 from alb_core.quarantines import Quarantine
 from alb_core.resources import EPSILON, Capacity, Load, Request, Room, amount_of, fits
 
@@ -52,6 +52,7 @@ class Worker:
         "turn",
         "turned",
         "unconfirmed",
+        "uses",
     )
 
     def __init__(self, name: str, incarnation: str, at: float) -> None:
@@ -69,6 +70,7 @@ class Worker:
         self.quarantine: Quarantine | None = None  #: Nor now, for tasks fail on it.
         self.room: Final = Room()  #: What is free.
         self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
+        self.uses: dict[AttemptId, AttemptUse] = {}  #: What they were seen to use last.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
         self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
         self.allowance = 0  #: How many it may hold ahead.
@@ -165,6 +167,7 @@ class Worker:
             return True
         request = self.reserved.pop(attempt, None)
         if request is not None:
+            self.uses.pop(attempt, None)
             self.room.give_back(request)
             self.ended += 1
             self.turned = request
@@ -184,6 +187,10 @@ class Worker:
         self.release(attempt)
         self.exited.add(attempt)
         return True
+
+    def note_uses(self, uses: Iterable[AttemptUse]) -> None:
+        """Take what attempts that run there were seen to use; of others nobody wants to know it."""
+        self.uses.update({use.attempt: use for use in uses if use.attempt in self.reserved})
 
     def take_pace(self, elapsed_s: float) -> None:
         """Allow it to hold ahead what it ends in ``AHEAD_S``.

@@ -145,6 +145,9 @@ def status(place: Place, ids: Sequence[str], *, indexes: bool, as_json: bool) ->
                 views.show_array(client, each, indexes=indexes)
                 continue
             _show_task(each.task, each.why, stored=each.stored)
+            for use in each.uses:
+                busy = f"{use.cpus:.2f} cpus, {format_size(use.memory_bytes)}"
+                out.echo(f"uses      {busy}, {use.cpu_s:.1f} s of processor time so far")
             if each.task.incremental or each.stored:
                 _show_increments(client, each.task)
     return 0
@@ -256,8 +259,9 @@ def _quoted(word: str) -> str:
 def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
     """List workers (all, or NAMES), with what they offer, what is reserved, and how busy they are.
 
-    COUNTS is what it has in whole units (GPUs, licences), reserved of offered. LOAD is measured. TASKS is how
-    many have room there, and after a plus how many wait there for it: short commands are handed over ahead.
+    COUNTS is what some have in whole units (GPUs, licences), reserved of offered. LOAD is measured. TASKS is
+    how many have room there, and after a plus how many wait there for it: short commands are handed over
+    ahead.
     """
     with place.client() as client:
         page = client.workers_page(names)
@@ -266,9 +270,21 @@ def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
     if as_json:
         out.emit_json(page.workers)
     else:
-        columns = ("WORKER", "STATE", "TASKS", "CPUS", "MEMORY", "NET", "COUNTS", "LOAD", "LABELS")
+        columns: tuple[str, ...] = (
+            "WORKER",
+            "STATE",
+            "TASKS",
+            "CPUS",
+            "MEMORY",
+            "NET",
+            "COUNTS",
+            "LOAD",
+            "LABELS",
+        )
         absent = [(name, "absent, drained", *[""] * 7) for name in sorted(page.absent)]
         rows = sorted([*map(_worker_row, page.workers), *absent])
+        if not any(line.capacity.counts for line in page.workers):
+            columns, rows = _without("COUNTS", columns, rows)
         empty = "none of them is known" if names else "no worker is registered: start one, `alb worker`"
         out.emit_table(columns, rows, empty=empty)
         for name, drain in sorted(_drains(page).items()):
@@ -322,12 +338,19 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
     )
 
 
+def _without(
+    column: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return a table without a column that says nothing."""
+    place = columns.index(column)
+    return (*columns[:place], *columns[place + 1 :]), [(*row[:place], *row[place + 1 :]) for row in rows]
+
+
 def _counted(line: WorkerLine) -> str:
     """Return what is reserved of what a worker has in whole units, GPUs among it."""
     counts = line.capacity.counts
-    return ",".join(
-        f"{each.name} {amount_of(line.reserved_counts, each.name)}/{each.amount}" for each in counts
-    )
+    told = (f"{each.name}={amount_of(line.reserved_counts, each.name)}/{each.amount}" for each in counts)
+    return ",".join(told) or "-"
 
 
 @click.command()

@@ -7,7 +7,7 @@ type is an error. Every request is sent again until it is answered, and means th
 
 from __future__ import annotations
 
-from alb_core.messages.base import AttemptId, Message, StreamName
+from alb_core.messages.base import AttemptId, AttemptUse, Message, StreamName
 from alb_core.messages.from_client import (
     Ack,
     ArrayInputs,
@@ -104,6 +104,7 @@ __all__ = [
     "AttemptExited",
     "AttemptId",
     "AttemptStarted",
+    "AttemptUse",
     "Beat",
     "Busy",
     "Cancel",

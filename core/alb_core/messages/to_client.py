@@ -11,7 +11,7 @@ from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.choices import Change, Choice, Parameter, PolicyNode
 from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
-from alb_core.messages.base import Message
+from alb_core.messages.base import AttemptUse, Message
 from alb_core.quarantines import Quarantine
 from alb_core.resources import Capacity, Count, Load
 from alb_core.rows import FinishedTask, Increment
@@ -184,6 +184,8 @@ class TaskPage(Message, frozen=True, kw_only=True):
     #: It has left the table: this is what the results store keeps.
     why: str = ""
     #: Why it waits, where not just for room.
+    uses: tuple[AttemptUse, ...] = ()
+    #: What its attempts that run were seen to use.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -46,10 +46,11 @@ from alb_worker.core.events import (
     RunnerLost,
     SpoolDropped,
     Tick,
+    UsesMeasured,
     WorkerEvent,
 )
 from alb_worker.core.worker import WorkerCore
-from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started
+from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started, Used
 from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.gpus import gpu_environment
@@ -245,6 +246,8 @@ class Agent:
                     pieces.append(message)
                 case RunnerDied():
                     death = message
+                case Used():
+                    self._handle(UsesMeasured(at=monotonic(), uses=message.uses))
                 case Noted():
                     write_note(self._logger, message.note)
                 case Ready():

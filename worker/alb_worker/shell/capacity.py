@@ -112,8 +112,8 @@ def offer(config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = ()) -
         host=host_name(),
         labels=(*config.labels, *kinds, *model_labels(machine.gpus[:gpus])),
         version=__version__,
-        speed=config.speed,
         counts=counts,
+        speed=config.speed,
     )
     return capacity, notes
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.broker_parts import C1, C2, Desks, ended, submit, task_id, to_client
+from tests.broker_parts import C1, C2, Desks, attempt, ended, submit, task_id, to_client
 
 from alb_broker.core import answers
 from alb_core.messages import (
+    AttemptUse,
+    Beat,
     Cancel,
     ClusterPage,
     DumpPage,
@@ -25,6 +27,7 @@ from alb_core.messages import (
     TasksPage,
     WorkersPage,
 )
+from alb_core.resources import Load
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 
@@ -133,9 +136,12 @@ def test_a_line_tells_what_a_list_shows() -> None:
 
 
 def test_one_task_is_told_whole() -> None:
-    """As the table holds it; an unknown one is gone."""
+    """As the table holds it, with what it was seen to use; an unknown one is gone."""
     each = desks(1)
     assert ask(each, QueryTask(seq=5, id=task_id(1))) == TaskPage(seq=5, task=each.task(1).record())
+    use = AttemptUse(attempt=attempt(1), cpus=0.5, memory_bytes=9)
+    each.worker(Beat(load=Load(), uses=(use,)))
+    assert ask(each, QueryTask(seq=5, id=task_id(1))).uses == (use,)
     gone = ask(each, QueryTask(seq=6, id=task_id(9)))
     assert isinstance(gone, Error)
     assert (gone.code, gone.seq) == ("gone", 6)

@@ -259,7 +259,7 @@ def test_a_choice_is_refused_with_a_reason() -> None:
         (Choice(policy="mine", parameters={"x": 1.0}), "no parameter 'x'; it has: none"),
         (Choice(policy="weighted", parameters={"cpus": 1.0}), "it has: cpu, memory, network"),
         (Choice(policy="weighted", parameters={"cpu": "much"}), "cpu is a number, and 'much' is none"),
-        (Choice(policy="weighted", parameters={"cpu": -1.0}), "cannot be negative"),
+        (Choice(policy="weighted", parameters={"cpu": -1.0}), "are not negative"),
     ):
         refusal = placer.refusal(choice)
         assert refusal is not None

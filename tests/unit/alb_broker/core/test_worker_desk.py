@@ -31,6 +31,7 @@ from alb_core import limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
     AttemptStarted,
+    AttemptUse,
     Beat,
     Cancel,
     Error,
@@ -246,15 +247,22 @@ def test_an_interrupted_attempt_runs_again() -> None:
     assert heard[1].attempt == attempt(1, 2)
 
 
+def allow(each: Desks, ahead: int) -> None:
+    """Let w1 hold so many ahead, as its pace at a tick would."""
+    worker = each.state.workers.by_name["w1"]
+    worker.allowance = ahead
+    each.state.workers.grew(worker)
+
+
 def test_a_quick_worker_is_given_work_ahead_and_may_give_it_back() -> None:
     """The assignment is committed and sent as any other; given back, the task waits at the head again."""
     each = desks(1)
-    each.state.workers.by_name["w1"].allowance = 2
+    allow(each, 2)
     each.client(submit(2), submit(3), submit(4))
     orders = [message.attempt for message in to_worker(W1, each.turn()) if isinstance(message, Run)]
     assert orders == [attempt(2), attempt(3)]
     assert each.state.counters["tasks_placed_ahead"] == 2
-    each.state.workers.by_name["w1"].allowance = 0
+    allow(each, 0)
     heard = told(each, ended(3, cause=Cause.GIVEN_BACK), ended(2, cause=Cause.GIVEN_BACK))
     assert [type(message) for message in heard] == [AttemptAck, AttemptAck]
     assert [each.task(number).state for number in (2, 3)] == [TaskState.QUEUED] * 2
@@ -265,7 +273,7 @@ def test_a_quick_worker_is_given_work_ahead_and_may_give_it_back() -> None:
 def test_what_waited_on_a_lost_worker_is_not_to_blame() -> None:
     """Only what may have run counts the loss as a crash."""
     each = desks(1)
-    each.state.workers.by_name["w1"].allowance = 2
+    allow(each, 2)
     each.client(submit(2))
     each.turn()
     lose(each)
@@ -340,6 +348,17 @@ def test_load_is_what_was_last_reported() -> None:
     each = desks()
     told(each, Beat(load=Load(cpu=0.5)))
     assert each.state.workers.by_name["w1"].line().load == Load(cpu=0.5)
+
+
+def test_what_attempts_use_is_known_as_long_as_they_run() -> None:
+    """Of others a worker may say what it wants."""
+    each = desks(1)
+    worker = each.state.workers.by_name["w1"]
+    use = AttemptUse(attempt=attempt(1), cpus=0.5)
+    told(each, Beat(load=Load(), uses=(use, AttemptUse(attempt=attempt(7)))))
+    assert worker.uses == {attempt(1): use}
+    told(each, ended(1))
+    assert worker.uses == {}
 
 
 # --- loss and return ----------------------------------------------------------------------------------------

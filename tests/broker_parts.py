@@ -28,6 +28,7 @@ from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.shares_desk import SharesDesk
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import Claim, State, Tokens
 from alb_broker.core.stored_answers import StoredAnswers
@@ -237,6 +238,7 @@ class Desks:
         self.workers = WorkerDesk(self.state, self.book, self.resumption, self.inflow)
         self.drains = DrainDesk(self.state, self.workers)
         self.limits = LimitsDesk(self.state)
+        self.shares = SharesDesk(self.state)
         self.works = Works(self.state)
         self.past = Past(self.state)
         self.fates = Fates(self.state)
@@ -253,6 +255,7 @@ class Desks:
             self.answers,
             self.drains,
             self.limits,
+            self.shares,
             self.past,
             self.works,
             self.starts,
@@ -325,7 +328,7 @@ class Desks:
         return state.placer.run(
             state.queue,
             state.workers,
-            state.table.share,
+            state.shares,
             lambda task, worker, decision: self.book.place(task, worker, decision, state.at),
             state.now(),
         )

@@ -16,6 +16,7 @@ from alb_core.bounds import SHIPPED
 from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
 from alb_core.resources import Capacity
+from alb_core.shares import SharesNode
 from alb_core.tasks import TaskRecord
 
 CHROOT: Final = "/alb"
@@ -32,6 +33,7 @@ CONFIG: Final = "/config"
 POLICY: Final = "/config/policy"
 DRAINED: Final = "/config/drained"
 LIMITS: Final = "/config/limits"
+SHARES: Final = "/config/shares"
 
 
 ENDS: Final = "ends-"
@@ -281,4 +283,5 @@ def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
         POLICY: encode(PolicyNode()),
         DRAINED: encode(DrainedNode()),
         LIMITS: encode(SHIPPED),
+        SHARES: encode(SharesNode()),
     }

@@ -150,7 +150,7 @@ def unclaimed_given_away() -> list[Patch]:
             task = desk._state.table.live.get(attempt_id.task)
             attempt = task.attempt(attempt_id.n) if task is not None else None
             if task is not None and attempt in task.live():
-                desk._book.release(task, worker, attempt_id)
+                desk._book.release(worker, attempt_id)
                 desk._book.lose(task, attempt_id.n, worker, desk._state.at)
 
     return [(WorkerDesk, "_claim_unclaimed", give_away)]

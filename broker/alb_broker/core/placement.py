@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from alb_broker.core.queue import Offered, Queue
+from alb_broker.core.reservations import FOREVER, Reservations, sure_end
+from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Candidate, Context, Policy
@@ -38,6 +40,12 @@ class Decision(NamedTuple):
     #: Workers that it could choose from.
     ahead: bool
     #: There is no room for the task yet.
+    seen: tuple[Candidate, ...] = ()
+    #: Those workers, as they were.
+    part: str = ""
+    #: That reservations had in it: `RESERVED`, `BACKFILLED`, or empty: none.
+    share: float = 0.0
+    #: Of the cluster, that the task's user had before.
 
 
 class Placer:
@@ -53,6 +61,8 @@ class Placer:
         self.name = DEFAULT_POLICY
         self._draws: Final = Draws(seed)
         self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
+        self._seen: tuple[Candidate, ...] = ()  #: Among these.
+        self.reservations: Final = Reservations()
         self.failures = 0  #: Times that the policy failed and the default stood in.
         self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
@@ -65,27 +75,29 @@ class Placer:
         self._rests_until = float("-inf")
         return True
 
-    def run(
+    def run(  # noqa: PLR0913 (what a pass is about)
         self,
         queue: Queue,
         workers: Workers,
-        share: Callable[[str], float],
+        shares: Shares,
         commit: Callable[[Task, Worker, Decision], None],
         at: float,
+        time_limit_s: float | None = None,
     ) -> int:
         """Place what fits.
 
         Args:
             queue: The waiting tasks.
             workers: Where they may go.
-            share: What a user has reserved.
+            shares: What users have, and may have.
             commit: Reserves and records one placement, with how it was decided.
             at: Cluster time.
+            time_limit_s: Of tasks that name none; None: there is none.
 
         Returns:
             How many tasks were placed.
         """
-        context = Context(at, self._draws)
+        context, booked = Context(at, self._draws), self.reservations
         grown = workers.take_grown()
         if grown:
             queue.unblock(lambda request: _fits_one(grown, request))
@@ -94,15 +106,14 @@ class Placer:
         full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
 
-        def spared(worker: Worker) -> bool:
-            """Let what waits on this worker run dry: somebody waits for its room."""
-            return any(fits(request, worker.capacity) for request in entitled)
-
         def offer(task: Task) -> Offered:
             request = task.request
-            if nowhere.cover(request):
+            ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
+            favoured = booked.favour(task, ends)
+            if nowhere.cover(request) and not favoured:
                 return Offered.NO_ROOM
-            found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX)
+            tried = full.cover(request) and not favoured
+            found = [] if tried else self._with_room(task, workers, ends)
             ahead = not found
             if ahead:
                 full.add(request)
@@ -110,7 +121,9 @@ class Placer:
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
                     return Offered.NO_ROOM
-                soonest = workers.soonest(request, CANDIDATES_MAX, spared)
+                soonest = workers.soonest(
+                    request, CANDIDATES_MAX, lambda worker: _is_spared(worker, entitled)
+                )
                 if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM
@@ -120,10 +133,26 @@ class Placer:
             worker = self._choose(task, found, context)
             if worker is None:
                 return Offered.DECLINED
-            commit(task, worker, Decision(self._decided, len(found), ahead))
+            part = booked.part(task, worker)
+            share = shares.share(task.user)
+            commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
+            booked.on_placed(task, worker, workers, ends)
             return Offered.PLACED
 
-        return queue.place(share, offer, PASS_MAX)
+        def offer_allowed(task: Task) -> Offered:
+            return offer(task) if shares.allows(task.user, task.request) else Offered.BOUNDED
+
+        return queue.place(shares.share, offer_allowed, PASS_MAX, at)
+
+    def _with_room(self, task: Task, workers: Workers, ends: float) -> list[Worker]:
+        """Return some workers with room that is not set aside for others."""
+        booked = self.reservations
+        found = workers.candidates(task.request, CANDIDATES_MAX + len(booked.by_key))
+        return booked.allowed(found, task, ends)[:CANDIDATES_MAX]
+
+    def has_room(self, task: Task, workers: Workers, at: float) -> bool:
+        """Tell whether a task could be placed at once, if the policy wanted it."""
+        return bool(self._with_room(task, workers, sure_end(task, at, None)))
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
@@ -138,6 +167,7 @@ class Placer:
             )
             for worker in found
         )
+        self._seen = candidates
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
@@ -193,6 +223,11 @@ def _asks_for_more(request: Request, other: Request) -> bool:
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
     )
+
+
+def _is_spared(worker: Worker, entitled: list[Request]) -> bool:
+    """Tell whether what waits on this worker is to run dry: somebody waits for its room."""
+    return any(fits(request, worker.capacity) for request in entitled)
 
 
 def _fits_one(workers: list[Worker], request: Request) -> bool:

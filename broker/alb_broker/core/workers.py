@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from alb_core import limits
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, WorkerLine
 from alb_core.quarantines import Quarantine
 from alb_core.resources import EPSILON, Capacity, Load, Request, Room, fits
+
+if TYPE_CHECKING:
+    from alb_broker.core.reservations import Reservation
 
 
 class Worker:
@@ -28,6 +31,7 @@ class Worker:
     __slots__ = (
         "ahead",
         "allowance",
+        "booked",
         "capacity",
         "drain",
         "ended",
@@ -65,6 +69,7 @@ class Worker:
         self.drain: Drain | None = None  #: It is given nothing new.
         self.quarantine: Quarantine | None = None  #: Nor now, for tasks fail on it.
         self.room: Final = Room()  #: What is free.
+        self.booked: Reservation | None = None  #: It is set aside for somebody.
         self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
         self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
@@ -96,10 +101,12 @@ class Worker:
         """Tell whether the worker may be given the request ahead of its room.
 
         Only what asks for no more than what comes free there in one piece: something larger would wait for
-        several ends at once, perhaps in vain, and hold up what is behind it.
+        several ends at once, perhaps in vain, and hold up what is behind it. And nothing where the next room
+        is set aside for somebody.
         """
         return (
-            len(self.ahead) < self.allowance
+            self.booked is None
+            and len(self.ahead) < self.allowance
             and not request.exceeds(self.turned)
             and fits(request, self.capacity)
         )
@@ -190,6 +197,12 @@ class Worker:
         self.room.net_bps += capacity.net_bps - self.capacity.net_bps
         self.capacity = capacity
         self._advance()
+
+    def emptied(self) -> Room:
+        """Return the room that it would have if nothing ran on it."""
+        empty = Worker(self.name, self.incarnation, 0.0)
+        empty.offer(self.capacity)
+        return empty.room
 
     def line(self) -> WorkerLine:
         """Return the worker as lists show it."""

@@ -23,6 +23,7 @@ from alb_core.messages import (
     QueryIncrements,
     QueryOutput,
     QueryRows,
+    QueryShares,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -30,6 +31,7 @@ from alb_core.messages import (
     ReleaseTasks,
     SetLimits,
     SetPolicy,
+    SetShare,
     StreamName,
     ToClient,
     UndrainWorkers,
@@ -52,6 +54,8 @@ Query: TypeAlias = (
     | HoldTasks
     | ReleaseTasks
     | SetLimits
+    | QueryShares
+    | SetShare
     | SetPolicy
     | DrainWorkers
     | UndrainWorkers

@@ -11,6 +11,7 @@ from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_
 
 from alb_broker.core.placement import CANDIDATES_MAX, PASS_MAX, POLICY_RESTS_S, Decision, Placer
 from alb_broker.core.queue import Queue
+from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Candidate, Context, Policy
@@ -40,7 +41,7 @@ class Scene:
 
     def run(self, at: float = 0.0) -> int:
         """Make a pass."""
-        return self.placer.run(self.queue, self.workers, lambda _: 0.0, self._commit, at)
+        return self.placer.run(self.queue, self.workers, Shares(), self._commit, at)
 
     def _commit(self, task: Task, worker: Worker, _decision: Decision) -> None:
         number = int(task.id, 16)

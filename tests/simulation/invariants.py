@@ -13,6 +13,7 @@ import msgspec
 from tests.simulation.array_checks import ArrayChecks
 from tests.simulation.client_checks import ClientChecks
 from tests.simulation.execution_checks import ExecutionChecks
+from tests.simulation.queue_checks import QueueChecks
 from tests.simulation.speech_checks import SpeechChecks
 from tests.simulation.table_checks import TableChecks
 from tests.simulation.violations import demand
@@ -77,6 +78,7 @@ class Invariants:
         self.speech = SpeechChecks(cluster)
         self.clients = ClientChecks(cluster)
         self.arrays = ArrayChecks(cluster)
+        self.queue = QueueChecks()
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
@@ -138,7 +140,10 @@ class Invariants:
             return
         state = core.reign.state
         key = (broker.incarnation, state.epoch)
+        reservations = state.placer.reservations
         self.counted[key] = {told: state.counters[counter] for counter, told in COUNTERS.items()}
+        self.counted[key] |= {"reservations": reservations.made, "backfilled": reservations.backfilled}
+        self.queue.after_turn(broker.name, state)
         for worker in state.workers:
             cpus = sum(request.cpus for request in worker.reserved.values())
             memory = sum(request.memory_bytes for request in worker.reserved.values())

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from alb_broker.core import array_desk, arrays, clearance, expansion
+from alb_broker.core import array_desk, arrays, clearance, expansion, reservations
 from alb_core import ids, limits
 
 BUCKETS: Final = 4
@@ -61,6 +61,9 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     #: There is a results store.
     store_keep_s: float
     store_bytes: int
+    reserve_after_s: float
+    large_every: int
+    #: One task of so many wants the whole of the largest worker.
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -105,6 +108,8 @@ def draw_knobs(draws: random.Random) -> Knobs:
         store=draws.random() < 0.5,
         store_keep_s=draws.choice((0.0, 5.0, 60.0)),
         store_bytes=draws.choice((0, 5_000)),
+        reserve_after_s=draws.choice((0.0, 1.0, 10.0)),
+        large_every=draws.choice((5, 8, 1000)),
     )
 
 
@@ -132,6 +137,7 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "AHEAD_KEPT_S", knobs.ahead_kept_s),
         (limits, "ARRAY_WINDOW", knobs.array_window),
         (limits, "ARRAY_CHUNK", knobs.array_chunk),
+        (reservations, "RESERVE_AFTER_S", knobs.reserve_after_s),
         (arrays, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (expansion, "STEP_TASKS", 3),

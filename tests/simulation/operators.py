@@ -10,7 +10,8 @@ from tests.simulation.hosts import Source
 from alb.core import events
 from alb_core import zk, znodes
 from alb_core.drains import Drain
-from alb_core.messages import DrainWorkers, UndrainWorkers
+from alb_core.messages import DrainWorkers, SetShare, UndrainWorkers
+from alb_core.shares import NO_SHARES, Share
 
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
@@ -52,6 +53,12 @@ class Operators:
             undrain = UndrainWorkers(seq=0, workers=chosen[: draws.randint(0, len(chosen))] or chosen)
             self._cluster.timeline.at(begin + draws.uniform(1.0, 15.0), self._ask, undrain)
 
+        for user in ("ann", "bob", ""):
+            if draws.random() < 0.4:
+                share = Share(weight=draws.choice((None, 0.5, 4.0)), cpus_max=draws.choice((None, 1.0, 2.5)))
+                request = SetShare(seq=0, user=user, share=share)
+                self._cluster.timeline.at(draws.uniform(1.0, end), self._ask, request)
+
     def _ask(self, query: Query) -> None:
         living = [client for client in self._cluster.clients if client.working]
         if living and not self._cluster.faults.lasting:
@@ -67,12 +74,13 @@ class Operators:
             self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, data),))
 
     def tidy_up(self) -> None:
-        """Put every worker to work again: who drained has stopped waiting, somebody uses zkCli."""
+        """Let all workers work and nobody be bounded: who asked has stopped waiting, somebody uses zkCli."""
         for client, life, token in self._asked:
             if client.working and client.life == life and client.open_requests.pop(token, None) is not None:
                 client.post(Source.SELF, lambda at, token=token: events.RequestAbandoned(at=at, token=token))
-        self._cluster.timeline.after(TIDY_AFTER_S, self._undrain_all)
+        self._cluster.timeline.after(TIDY_AFTER_S, self._undo_all)
 
-    def _undrain_all(self) -> None:
-        nobody = znodes.encode(znodes.DrainedNode())
-        self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, nobody),))
+    def _undo_all(self) -> None:
+        nobody, alike = znodes.encode(znodes.DrainedNode()), znodes.encode(NO_SHARES)
+        operations = (zk.SetData(znodes.DRAINED, nobody), zk.SetData(znodes.SHARES, alike))
+        self._cluster.ensemble.operate(operations)

@@ -61,8 +61,10 @@ def draw_start(draws: random.Random, earlier: Sequence[str]) -> Start:
     return Start(hold=what > 0.97, delay_s=draws.choice((2.0, 8.0)) if 0.9 < what < 0.95 else 0.0)
 
 
-def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[str] = ()) -> UserTask:
-    """Draw a task, which may wait for some of those before it. Every worker could run it."""
+def draw_task(
+    draws: random.Random, number: int, user: str, earlier: Sequence[str] = (), cpus: float | None = None
+) -> UserTask:
+    """Draw a task, which may wait for some before it. Every worker could run it, or it wants `cpus`."""
     retry, start = draw_retry(draws), draw_start(draws, earlier)
     script = Script(
         duration_s=round(min(draws.expovariate(1 / draws.choice((0.2, 2.0, 6.0))), 20.0), 3),
@@ -77,7 +79,10 @@ def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[st
         command=script.words(),
         time_limit_s=draws.choice((None, None, None, 3.0)),
         grace_s=draws.choice((0.5, 3.0)),
-        request=Request(cpus=draws.choice((0.5, 1.0, 1.0)), memory_bytes=draws.choice((0, 300, 1000))),
+        request=Request(
+            cpus=draws.choice((0.5, 1.0, 1.0)) if cpus is None else cpus,
+            memory_bytes=draws.choice((0, 300, 1000)),
+        ),
         priority=draws.choice((0, 0, 5)),
         on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),
         name="nightly" if start.singleton else f"task {number}",
@@ -110,7 +115,9 @@ class Workload:
         moments = sorted(draws.uniform(0.0, 2.0 if burst else end) for _ in range(knobs.tasks))
         for number, when in enumerate(moments):
             client = draws.choice(self._cluster.clients)
-            task = draw_task(draws, number, client.user, earlier[client.name])
+            large = max(worker.capacity.cpus for worker in self._cluster.workers)
+            cpus = large if number % knobs.large_every == knobs.large_every - 1 else None
+            task = draw_task(draws, number, client.user, earlier[client.name], cpus)
             self.tasks[task.id] = task
             earlier[client.name].append(task.id)
             self._later(when, client.submit, task)

@@ -12,6 +12,7 @@ from alb_broker.core.archive import Archive
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
+from alb_broker.core.explaining import explain
 from alb_broker.core.ledger import Lane
 from alb_broker.core.row_reader import RowReader
 from alb_broker.core.state import State
@@ -176,11 +177,13 @@ class Answers:
 
     def tell_task(self, client: Client, query: QueryTask, record: TaskRecord, why: str = "") -> None:
         """Answer with everything about one task, and why it waits if it does."""
-        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, why=why))
+        told = explain(self._state, record, why) if query.explain else None
+        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, why=why, explanation=told))
 
     def tell_past_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
         """Answer with what the results store remembers of a task."""
-        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, stored=True))
+        told = explain(self._state, record, "") if query.explain else None
+        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, stored=True, explanation=told))
 
     def _on_workers(self, client: Client, query: QueryWorkers) -> None:
         workers = self._state.workers

@@ -75,7 +75,7 @@ class Placer:
         self._rests_until = float("-inf")
         return True
 
-    def run(  # noqa: PLR0913 (what a pass is about)
+    def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
         self,
         queue: Queue,
         workers: Workers,

@@ -116,6 +116,7 @@ class Workload:
         for number, when in enumerate(moments):
             client = draws.choice(self._cluster.clients)
             large = max(worker.capacity.cpus for worker in self._cluster.workers)
+            large = max(1.0, large - 0.5 * (number % 2))  # half of them leave room for others
             cpus = large if number % knobs.large_every == knobs.large_every - 1 else None
             task = draw_task(draws, number, client.user, earlier[client.name], cpus)
             self.tasks[task.id] = task

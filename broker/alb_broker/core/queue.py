@@ -198,11 +198,11 @@ class Queue:
         if worst is None and not any(group.overtaken for group in self._groups.values()):
             return []
         for rank, _, number, group in self._ranked(share, at):
-            if group.refused > since:
+            if group.refused == float("inf"):
                 continue
             passed = worst is not None and rank <= worst
             group.overtaken = group.overtaken or passed or group.line.served > group.refused
-            if group.overtaken:
+            if group.overtaken and group.refused <= since:
                 found.append((rank[0], group.refused, number, group))
         return [group for *_, group in sorted(found, key=lambda each: each[:3])]
 

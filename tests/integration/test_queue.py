@@ -18,6 +18,12 @@ def running_of(client: Client, user: str) -> int:
     return sum(1 for _ in client.tasks(states=[TaskState.RUNNING], user=user))
 
 
+def is_reserved_for(client: Client, task_id: str) -> bool:
+    """Tell whether the leader says that a worker is set aside for a task."""
+    told = client.task_page(task_id, explain=True).explanation
+    return told is not None and any(reason.code == "reserved" for reason in told.reasons)
+
+
 @pytest.fixture(autouse=True)
 def alike(cluster: LocalCluster) -> Iterator[None]:
     """Leave all users alike, and nothing that runs."""
@@ -70,10 +76,10 @@ def test_a_large_task_is_not_starved_by_small_ones(cluster: LocalCluster) -> Non
     with Client(cluster.zk, user="eve") as client:
         largest = max(worker.capacity.cpus for worker in client.workers())
         room = int(sum(worker.capacity.cpus for worker in client.workers()))
-        small = [client.submit(f"sleep {1 + n % 3 / 5}") for n in range(25 * room)]
+        small = [client.submit(f"sleep {2 + n % 3 / 2}") for n in range(15 * room)]
         wait_for(lambda: running_of(client, "eve") == room, "the small ones to have everything")
         large = client.submit("true", cpus=largest)
-        wait_for(lambda: "is set aside for it" in alb(cluster, "explain", large.id).stdout, "a reservation")
+        wait_for(lambda: is_reserved_for(client, large.id), "a reservation")
         assert large.result(timeout=PATIENCE_S).exit_code == 0
         assert not all(map(TaskFuture.done, small))
     told = alb_json(cluster, "explain", large.id)

@@ -29,6 +29,7 @@ from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.relay import Relay
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.shares_desk import SharesDesk
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import Claim, State, Tokens
 from alb_broker.core.stored_answers import StoredAnswers
@@ -239,6 +240,7 @@ class Desks:
         self.drains = DrainDesk(self.state, self.workers)
         self.limits = LimitsDesk(self.state)
         self.policies = PolicyDesk(self.state)
+        self.shares = SharesDesk(self.state)
         self.works = Works(self.state)
         self.past = Past(self.state)
         self.fates = Fates(self.state)
@@ -256,6 +258,7 @@ class Desks:
             self.drains,
             self.limits,
             self.policies,
+            self.shares,
             self.past,
             self.works,
             self.starts,
@@ -328,7 +331,7 @@ class Desks:
         return state.placer.run(
             state.queue,
             state.workers,
-            state.table.share,
+            state.shares,
             lambda task, worker, decision: self.book.place(task, worker, decision, state.at),
             state.now(),
         )

@@ -17,6 +17,7 @@ from alb_core.choices import HistoryNode, PolicyNode
 from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
 from alb_core.resources import Capacity
+from alb_core.shares import SharesNode
 from alb_core.tasks import TaskRecord
 
 CHROOT: Final = "/alb"
@@ -34,6 +35,7 @@ POLICY: Final = "/config/policy"
 POLICY_HISTORY: Final = "/config/policy-history"
 DRAINED: Final = "/config/drained"
 LIMITS: Final = "/config/limits"
+SHARES: Final = "/config/shares"
 
 
 ENDS: Final = "ends-"
@@ -280,4 +282,5 @@ def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
         POLICY_HISTORY: encode(HistoryNode()),
         DRAINED: encode(DrainedNode()),
         LIMITS: encode(SHIPPED),
+        SHARES: encode(SharesNode()),
     }

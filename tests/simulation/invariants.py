@@ -14,6 +14,7 @@ import msgspec
 from tests.simulation.array_checks import ArrayChecks
 from tests.simulation.client_checks import ClientChecks
 from tests.simulation.execution_checks import ExecutionChecks
+from tests.simulation.queue_checks import QueueChecks
 from tests.simulation.speech_checks import SpeechChecks
 from tests.simulation.table_checks import TableChecks
 from tests.simulation.violations import demand
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from tests.simulation.brokers import BrokerHost
     from tests.simulation.cluster import Cluster
     from tests.simulation.workers import WorkerHost
+
+    from alb_broker.core.reservations import Reservations
 
 EPSILON: Final = 1e-6
 GAP_S: Final = 4.0
@@ -79,12 +82,14 @@ class Invariants:
         self.speech = SpeechChecks(cluster)
         self.clients = ClientChecks(cluster)
         self.arrays = ArrayChecks(cluster)
+        self.queue = QueueChecks()
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
         self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
         self._counters: dict[tuple[str, int], Mapping[str, int]] = {}  #: Of each reign, its own.
+        self._booked: dict[tuple[str, int], Reservations] = {}  #: Likewise.
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
 
@@ -139,6 +144,8 @@ class Invariants:
             return
         state = core.reign.state
         self._counters[broker.incarnation, state.epoch] = state.counters
+        self._booked[broker.incarnation, state.epoch] = state.placer.reservations
+        self.queue.after_turn(broker.name, state)
         entries = state.ledger.pending
         for client in state.clients:
             entries += len(client.unacknowledged)
@@ -186,6 +193,8 @@ class Invariants:
         counts: Counter[str] = Counter()
         for counters in self._counters.values():
             counts.update({told: counters[counter] for counter, told in COUNTERS.items()})
+        for booked in self._booked.values():
+            counts.update({"reservations": booked.made, "backfilled": booked.backfilled})
         return counts
 
     # --- workers and clients --------------------------------------------------------------------------------

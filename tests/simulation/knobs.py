@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from alb_broker.core import array_desk, arrays, clearance, expansion, quarantine
+from alb_broker.core import array_desk, arrays, clearance, expansion, quarantine, reservations
 from alb_broker.shell.plugins import load_policies
 from alb_core import ids, limits
 
@@ -67,6 +67,9 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     store_bytes: int
     chunk_bytes: int
     #: The most that one message carries of output: several follow each other, and the first may be lost.
+    reserve_after_s: float
+    large_every: int
+    #: One task of so many wants the whole of the largest worker.
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -113,6 +116,8 @@ def draw_knobs(draws: random.Random) -> Knobs:
         store_keep_s=draws.choice((0.0, 5.0, 60.0)),
         store_bytes=draws.choice((0, 5_000)),
         chunk_bytes=draws.choice((2048, 2048, 256 * 1024)),
+        reserve_after_s=draws.choice((0.0, 1.0, 10.0)),
+        large_every=draws.choice((5, 8, 1000)),
     )
 
 
@@ -141,6 +146,7 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "CHUNK_BYTES_MAX", knobs.chunk_bytes),
         (limits, "ARRAY_WINDOW", knobs.array_window),
         (limits, "ARRAY_CHUNK", knobs.array_chunk),
+        (reservations, "RESERVE_AFTER_S", knobs.reserve_after_s),
         (arrays, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (quarantine, "QUARANTINE_S", 8.0),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from tests.simulation import start_mutants
+from tests.simulation import queue_mutants, start_mutants
 from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
@@ -151,7 +151,7 @@ def unclaimed_given_away() -> list[Patch]:
             task = desk._state.table.live.get(attempt_id.task)
             attempt = task.attempt(attempt_id.n) if task is not None else None
             if task is not None and attempt in task.live():
-                desk._book.release(task, worker, attempt_id)
+                desk._book.release(worker, attempt_id)
                 desk._book.lose(task, attempt_id.n, worker, desk._state.at)
 
     return [(WorkerDesk, "_claim_unclaimed", give_away)]
@@ -384,6 +384,9 @@ MUTANTS: Final = (
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
     Mutant("an array whose tasks are made before it starts", start_mutants.array_start_ignored),
     Mutant("a new leader that lets arrays start", start_mutants.array_start_forgotten),
+    Mutant("backfill that ignores reservations", queue_mutants.backfill_ignores_reservations),
+    Mutant("backfill before a moment that nobody knows", queue_mutants.backfill_trusts_unknown_ends),
+    Mutant("bounds of users ignored", queue_mutants.bounds_ignored),
     Mutant("an array's cursor apart from its tasks", cursor_apart),
     Mutant("an array's counts apart from its tasks", counts_apart),
     Mutant("a task of an array made again", made_again),

@@ -12,7 +12,8 @@ from alb.core import events
 from alb_core import zk, znodes
 from alb_core.choices import PolicyNode
 from alb_core.drains import Drain
-from alb_core.messages import DrainWorkers, SetPolicy, UndrainWorkers
+from alb_core.messages import DrainWorkers, SetPolicy, SetShare, UndrainWorkers
+from alb_core.shares import NO_SHARES, Share
 
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
@@ -55,6 +56,7 @@ class Operators:
             undrain = UndrainWorkers(seq=0, workers=chosen[: draws.randint(0, len(chosen))] or chosen)
             self._cluster.timeline.at(begin + draws.uniform(1.0, 15.0), self._ask, undrain)
         self._plan_policies(random.Random(f"{self._cluster.seed}/policies"), end)
+        self._plan_shares(random.Random(f"{self._cluster.seed}/shares"), end)
 
     def _plan_policies(self, draws: random.Random, end: float) -> None:
         """Plan which policies are chosen, for how long, and what somebody writes into the node instead."""
@@ -66,6 +68,14 @@ class Operators:
                 by_hand = znodes.encode(PolicyNode(policy=policy))
                 data = draws.choice((by_hand, b"uniform", b'{"policy":"fanciful"}', b'{"polcy":"uniform"}'))
                 self._cluster.timeline.at(draws.uniform(1.0, end), self._write_node, znodes.POLICY, data)
+
+    def _plan_shares(self, draws: random.Random, end: float) -> None:
+        """Plan who is given another weight, or bounds."""
+        for user in ("ann", "bob", ""):
+            if draws.random() < 0.4:
+                share = Share(weight=draws.choice((None, 0.5, 4.0)), cpus_max=draws.choice((None, 1.0, 2.5)))
+                request = SetShare(seq=0, user=user, share=share)
+                self._cluster.timeline.at(draws.uniform(1.0, end), self._ask, request)
 
     def _ask(self, query: Query) -> None:
         living = [client for client in self._cluster.clients if client.working]
@@ -85,12 +95,13 @@ class Operators:
             self._cluster.ensemble.operate((zk.SetData(path, data),))
 
     def tidy_up(self) -> None:
-        """Put every worker to work again: who drained has stopped waiting, somebody uses zkCli."""
+        """Let all workers work and nobody be bounded: who asked has stopped waiting, somebody uses zkCli."""
         for client, life, token in self._asked:
             if client.working and client.life == life and client.open_requests.pop(token, None) is not None:
                 client.post(Source.SELF, lambda at, token=token: events.RequestAbandoned(at=at, token=token))
-        self._cluster.timeline.after(TIDY_AFTER_S, self._undrain_all)
+        self._cluster.timeline.after(TIDY_AFTER_S, self._undo_all)
 
-    def _undrain_all(self) -> None:
-        nobody = znodes.encode(znodes.DrainedNode())
-        self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, nobody),))
+    def _undo_all(self) -> None:
+        nobody, alike = znodes.encode(znodes.DrainedNode()), znodes.encode(NO_SHARES)
+        operations = (zk.SetData(znodes.DRAINED, nobody), zk.SetData(znodes.SHARES, alike))
+        self._cluster.ensemble.operate(operations)

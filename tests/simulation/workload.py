@@ -72,8 +72,10 @@ def draw_start(draws: random.Random, earlier: Sequence[str]) -> Start:
     return Start(hold=what > 0.97, delay_s=draws.choice((2.0, 8.0)) if 0.9 < what < 0.95 else 0.0)
 
 
-def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[str] = ()) -> UserTask:
-    """Draw a task, which may wait for some of those before it. Every worker could run it."""
+def draw_task(
+    draws: random.Random, number: int, user: str, earlier: Sequence[str] = (), cpus: float | None = None
+) -> UserTask:
+    """Draw a task, which may wait for some before it. Every worker could run it, or it wants `cpus`."""
     retry, start = draw_retry(draws), draw_start(draws, earlier)
     longest_s = LONGEST_S if retry == NEVER else TRIED_AGAIN_S
     script = Script(
@@ -90,7 +92,7 @@ def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[st
         time_limit_s=draws.choice((None, None, None, 3.0)),
         grace_s=draws.choice((0.5, 3.0)),
         request=Request(
-            cpus=draws.choice((0.5, 1.0, 1.0)),
+            cpus=draws.choice((0.5, 1.0, 1.0)) if cpus is None else cpus,
             memory_bytes=draws.choice((0, 300, 1000)),
             counts=counts_of(draws.choice(COUNTS)),
         ),
@@ -126,7 +128,10 @@ class Workload:
         moments = sorted(draws.uniform(0.0, 2.0 if burst else end) for _ in range(knobs.tasks))
         for number, when in enumerate(moments):
             client = draws.choice(self._cluster.clients)
-            task = draw_task(draws, number, client.user, earlier[client.name])
+            large = max(worker.capacity.cpus for worker in self._cluster.workers)
+            large = max(1.0, large - 0.5 * (number % 2))  # half of them leave room for others
+            cpus = large if number % knobs.large_every == knobs.large_every - 1 else None
+            task = draw_task(draws, number, client.user, earlier[client.name], cpus)
             self.tasks[task.id] = task
             earlier[client.name].append(task.id)
             self._later(when, client.submit, task)

@@ -12,6 +12,7 @@ from alb_broker.core.archive import Archive
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
+from alb_broker.core.explaining import explain
 from alb_broker.core.policy_desk import policy_trouble
 from alb_broker.core.row_reader import RowReader
 from alb_broker.core.state import State
@@ -178,11 +179,14 @@ class Answers:
             if (worker := self._state.workers.find(attempt.worker, attempt.incarnation)) is not None
             and (use := worker.uses.get(AttemptId(record.id, attempt.n))) is not None
         )
-        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, why=why, uses=uses))
+        told = explain(self._state, record, why) if query.explain else None
+        page = TaskPage(seq=query.seq, task=record, why=why, uses=uses, explanation=told)
+        self._state.tell(client.peer, page)
 
     def tell_past_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
         """Answer with what the results store remembers of a task."""
-        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, stored=True))
+        told = explain(self._state, record, "") if query.explain else None
+        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, stored=True, explanation=told))
 
     def _on_workers(self, client: Client, query: QueryWorkers) -> None:
         workers = self._state.workers

@@ -18,6 +18,7 @@ from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.relay import Relay
+from alb_broker.core.shares_desk import SharesDesk, why_full
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
@@ -76,6 +77,7 @@ class ClientDesk:
         drain_desk: What operators want of workers.
         limits_desk: What they want tasks to be limited to.
         policy_desk: By which policy they want tasks to be placed.
+        shares_desk: What they want users to have.
         past: Tasks that the table does not hold any more.
         works: What was done well already.
         starts: Decides when tasks are queued.
@@ -91,6 +93,7 @@ class ClientDesk:
         drain_desk: DrainDesk,
         limits_desk: LimitsDesk,
         policy_desk: PolicyDesk,
+        shares_desk: SharesDesk,
         past: Past,
         works: Works,
         starts: StartDesk,
@@ -119,6 +122,7 @@ class ClientDesk:
             **drain_desk.handlers(),
             **limits_desk.handlers(),
             **policy_desk.handlers(),
+            **shares_desk.handlers(),
             **works.handlers(),
             **starts.handlers(),
             **arrays.handlers(),
@@ -251,9 +255,10 @@ class ClientDesk:
             why = _NO_STORE
         if why is not None:
             return why
-        if not self._has_room(client, spec, len(wire)):
+        too_many = why_full(state, client.user)
+        if too_many or not self._has_room(client, spec, len(wire)):
             state.counters["submissions_busy"] += 1
-            state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S))
+            state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S, why=too_many))
             return None
         record = TaskRecord(
             id=message.id,

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 from alb_broker.core.openings import unranked
 from alb_broker.core.queue import Offered, Queue
+from alb_broker.core.reservations import FOREVER, Reservations, sure_end
+from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import (
@@ -48,6 +50,12 @@ class Decision(NamedTuple):
     #: Workers that it could choose from.
     ahead: bool
     #: There is no room for the task yet.
+    seen: tuple[Candidate, ...] = ()
+    #: Those workers, as they were.
+    part: str = ""
+    #: That reservations had in it: `RESERVED`, `BACKFILLED`, or empty: none.
+    share: float = 0.0
+    #: Of the cluster, that the task's user had before.
 
 
 class Trouble(NamedTuple):
@@ -71,6 +79,7 @@ class Placer:
     def __init__(self, policies: Mapping[str, Policy], seed: int) -> None:
         self.policies: Final = policies
         self.choice = Choice()  #: The policy in force.
+        self.reservations: Final = Reservations()
         self.calls: Counter[str] = Counter()  #: How often each policy was asked.
         self.troubles: dict[str, Trouble] = {}  #: Of the policies that failed.
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
@@ -79,6 +88,7 @@ class Placer:
         self._draws: Final = Draws(seed)
         self._turn = 0  #: How many placements there were.
         self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
+        self._seen: tuple[Candidate, ...] = ()  #: Among these.
         self._rests_s = 0.0  #: How long the policy in force rested last.
         self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
 
@@ -112,29 +122,30 @@ class Placer:
         self._parameters = {**self._wishes.parameters, **choice.parameters}
         self._rests_s, self._rests_until = 0.0, float("-inf")
 
-    def run(
+    def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
         self,
         queue: Queue,
         workers: Workers,
-        share: Callable[[str], float],
+        shares: Shares,
         commit: Callable[[Task, Worker, Decision], None],
         at: float,
+        time_limit_s: float | None = None,
     ) -> int:
         """Place what fits.
 
         Args:
             queue: The waiting tasks.
             workers: Where they may go.
-            share: What a user has reserved.
+            shares: What users have, and may have.
             commit: Reserves and records one placement, with how it was decided.
             at: Cluster time.
+            time_limit_s: Of tasks that name none; None: there is none.
 
         Returns:
             How many tasks were placed.
         """
-        context = Context(at, self._draws, self._parameters)
+        context, booked = Context(at, self._draws, self._parameters), self.reservations
         workers.rank_by(_speed if self._wishes.fastest_first else unranked)
-        most = self._wishes.candidates
         grown = workers.take_grown()
         if grown:
             queue.unblock(lambda request: workers.could_take(request, grown))
@@ -143,15 +154,14 @@ class Placer:
         full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
 
-        def spared(worker: Worker) -> bool:
-            """Let what waits on this worker run dry: somebody waits for its room."""
-            return any(fits(request, worker.capacity) for request in entitled)
-
         def offer(task: Task) -> Offered:
             request = task.request
-            if nowhere.cover(request):
+            ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
+            favoured = booked.favour(task, ends)
+            if nowhere.cover(request) and not favoured:
                 return Offered.NO_ROOM
-            found = [] if full.cover(request) else workers.candidates(request, most)
+            tried = full.cover(request) and not favoured
+            found = [] if tried else self._with_room(task, workers, ends)
             ahead = not found
             if ahead:
                 full.add(request)
@@ -159,7 +169,7 @@ class Placer:
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
                     return Offered.NO_ROOM
-                soonest = workers.soonest(request, SOONEST_OF, spared)
+                soonest = workers.soonest(request, SOONEST_OF, lambda worker: _is_spared(worker, entitled))
                 if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM
@@ -171,14 +181,30 @@ class Placer:
                 return Offered.DECLINED
             self._turn += 1
             worker.turn = self._turn
-            commit(task, worker, Decision(self._decided, len(found), ahead))
+            part = booked.part(task, worker)
+            share = shares.share(task.user)
+            commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
+            booked.on_placed(task, worker, workers, ends)
             return Offered.PLACED
 
-        return queue.place(share, offer, PASS_MAX)
+        def offer_allowed(task: Task) -> Offered:
+            return offer(task) if shares.allows(task.user, task.request) else Offered.BOUNDED
+
+        return queue.place(shares.share, offer_allowed, PASS_MAX, at)
+
+    def _with_room(self, task: Task, workers: Workers, ends: float) -> list[Worker]:
+        """Return some workers with room that is not set aside for others."""
+        booked, most = self.reservations, self._wishes.candidates
+        found = workers.candidates(task.request, most + len(booked.by_key))
+        return booked.allowed(found, task, ends)[:most]
+
+    def has_room(self, task: Task, workers: Workers, at: float) -> bool:
+        """Tell whether a task could be placed at once, if the policy wanted it."""
+        return bool(self._with_room(task, workers, sure_end(task, at, None)))
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
-        candidates = tuple([_candidate(worker, task.request) for worker in found])
+        candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
@@ -267,6 +293,11 @@ def _asks_for_more(request: Request, other: Request) -> bool:
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
         and (request.measured or not other.measured)
     )
+
+
+def _is_spared(worker: Worker, entitled: list[Request]) -> bool:
+    """Tell whether what waits on this worker is to run dry: somebody waits for its room."""
+    return any(fits(request, worker.capacity) for request in entitled)
 
 
 def _may_wait_there(task: Task) -> bool:

@@ -46,6 +46,7 @@ from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.shares_desk import SharesDesk
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
@@ -61,7 +62,7 @@ PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 GOOD_BATCH: Final = 250
 #: Groups.
-CONFIG: Final = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS)
+CONFIG: Final = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS, znodes.SHARES)
 #: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
@@ -105,6 +106,7 @@ class Reign:
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
         self._policies: Final = PolicyDesk(state)
+        self._shares: Final = SharesDesk(state)
         self._works: Final = Works(state)
         self._starts: Final = StartDesk(state, self._book, Fates(state))
         self._arrays: Final = ArrayOffice(state, self._book, self._starts)
@@ -116,6 +118,7 @@ class Reign:
             self._drains,
             self._limits,
             self._policies,
+            self._shares,
             Past(state),
             self._works,
             self._starts,
@@ -303,9 +306,10 @@ class Reign:
         state.placer.run(
             state.queue,
             state.workers,
-            state.table.share,
+            state.shares,
             lambda task, worker, decision: self._book.place(task, worker, decision, at),
             state.now(),
+            state.limits.time_limit_s,
         )
         if state.placer.notes:
             state.out.extend(state.placer.notes)
@@ -341,6 +345,7 @@ class Reign:
             self._read_config()
             self._drains.tick()
             self._policies.tick()
+            self._shares.tick()
             self._archive.tick()
             self._inflow.tick()
             self._resumption.tick()
@@ -374,7 +379,8 @@ class Reign:
         self._progress_at = state.at
         placed = state.counters["tasks_placed"]
         if not any(
-            state.workers.candidates(task.request, 1) for task in islice(state.queue.unplaced(), HEADS_MAX)
+            state.placer.has_room(task, state.workers, state.now())
+            for task in islice(state.queue.unplaced(), HEADS_MAX)
         ):
             self._stuck = None
         elif self._stuck is None or self._stuck[1] != placed:
@@ -508,11 +514,12 @@ class Reign:
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, history, drained, default_limits = event.nodes
+        policy, history, drained, default_limits, shares = event.nodes
         taken = (
             self._policies.on_nodes(policy, history),
             self._drains.on_node(drained),
             self._limits.on_node(default_limits),
+            self._shares.on_node(shares),
         )
         self._config_stale = not all(taken) or self._config_stale
         self._config_known = True

@@ -230,7 +230,10 @@ class StartDesk:
         if task.postponed:
             left = max(0.0, task.not_before - self._state.now())
             return f"it failed {task.failures} times, and is tried again in {left:.0f} s"
-        return self._state.workers.why_never(task.request) if task.waits_for_room else ""
+        if not task.waits_for_room:
+            return ""
+        bounded = self._state.shares.why_not(task.user, task.request)
+        return bounded or self._state.workers.why_never(task.request)
 
     def why_array(self, array: Array) -> str:
         """Return what keeps an array, as a sentence; empty: nothing does."""

@@ -14,11 +14,13 @@ import msgspec
 from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.arrays import Arrays
 from alb_broker.core.clients import Clients
+from alb_broker.core.decisions import Decisions
 from alb_broker.core.holds import Holds
 from alb_broker.core.ledger import Ledger
 from alb_broker.core.placement import Placer
 from alb_broker.core.policy_figures import PolicyFigures
 from alb_broker.core.queue import Queue
+from alb_broker.core.shares import Shares
 from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.table import Table
 from alb_broker.core.task import Task
@@ -110,6 +112,8 @@ class State:
         self.arrays: Final = Arrays(self)
         self.store: Final = StoreDesk(self, enabled=bool(config.store))
         self.queue: Final = Queue(self.store.holds_back)
+        self.shares: Final = Shares()
+        self.decisions: Final = Decisions()
         self.holds: Final = Holds()
         self.workers: Final = Workers()
         self.clients: Final = Clients()

@@ -71,7 +71,6 @@ class Table:
         self.done: dict[str, DoneTask] = {}
         self.set_aside: dict[str, str] = {}  #: Path to reason: nodes that cannot be read.
         self.counts: Counter[TaskState] = Counter()  #: Of live tasks, by state.
-        self.reserved_cpus: dict[str, float] = {}  #: By user, of attempts that hold a reservation.
         self.acknowledged: deque[str] = deque()  #: Ids, in the order of acknowledgement.
         self.unacknowledged: deque[str] = deque()  #: Ids in the order of finishing; acknowledged ones too.
         self.archives: Final = archives
@@ -106,6 +105,14 @@ class Table:
         done = self.done.get(task_id) if ids.array_of(task_id) else None
         if done is not None and done.owed is None:
             self.let_go(done)
+
+    def pending_of(self, user: str) -> int:
+        """Return how many tasks of a user have no result, those of arrays apart."""
+        return self._pending.get(user, _NOTHING).tasks
+
+    def users(self) -> list[str]:
+        """Return who has tasks without a result, those of arrays apart."""
+        return list(self._pending)
 
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add a task: never beyond the room that is left for the others."""
@@ -208,7 +215,3 @@ class Table:
             if done.owed is None:
                 done.owed = set()
             done.owed.add(peer)
-
-    def share(self, user: str) -> float:
-        """Return the processors that a user's attempts hold."""
-        return self.reserved_cpus.get(user, 0.0)

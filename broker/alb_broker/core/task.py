@@ -306,6 +306,7 @@ def _place(task: Task, step: Placed) -> str:
         policy=step.policy,
         candidates=step.candidates,
         ahead=step.ahead,
+        part=step.part,
     )
     task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
     task.not_before = 0.0

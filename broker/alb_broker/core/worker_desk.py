@@ -11,6 +11,7 @@ from typing import Final
 from alb_broker.core.book import Book, deliverable
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.resumption import Resumption
+from alb_broker.core.shares import NOTHING
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
@@ -127,23 +128,15 @@ class WorkerDesk:
     def _on_exited(self, worker: Worker, attempt_id: AttemptId) -> None:
         task = self._state.table.live.get(attempt_id.task)
         if task is not None and deliverable(task, attempt_id.n, worker.incarnation) is not None:
-            self._book.exit(task, worker, attempt_id)
+            self._book.exit(worker, attempt_id)
         else:
             self._refuse(worker, attempt_id)
 
     def _refuse(self, worker: Worker, attempt_id: AttemptId) -> None:
         """What an attempt reports does not count any more; whatever it had is free."""
         self._state.drop("stale_attempt", task=attempt_id.task, attempt=attempt_id.n, worker=worker.name)
-        self._free(worker, attempt_id)
+        self._book.release(worker, attempt_id)  # its processes are gone
         self._state.ledger.say(self._state.worker(worker.peer, AttemptAck(attempt=attempt_id)))
-
-    def _free(self, worker: Worker, attempt_id: AttemptId) -> None:
-        """The processes of an attempt that no longer counts are gone."""
-        task = self._state.table.live.get(attempt_id.task)
-        if task is not None:
-            self._book.release(task, worker, attempt_id)
-        elif worker.release(attempt_id):
-            self._state.workers.grew(worker)
 
     # --- registration ---------------------------------------------------------------------------------------
 
@@ -170,6 +163,7 @@ class WorkerDesk:
         worker = self._incarnation(message.worker, message.incarnation)
         fresh = not worker.link or worker.peer != peer
         state.workers.linked(worker, peer, state.at)
+        state.shares.resize(worker.capacity, message.capacity)
         worker.offer(message.capacity)
         worker.load = message.load
         worker.leaving = False
@@ -310,6 +304,7 @@ class WorkerDesk:
         state = self._state
         given, waited = worker.attempts(), set(worker.ahead)
         state.workers.remove(worker.name)
+        state.shares.resize(worker.capacity, NOTHING)
         state.counters["workers_lost"] += 1
         state.note(
             "worker_lost",
@@ -322,10 +317,11 @@ class WorkerDesk:
         for attempt_id in given:
             task = state.table.live.get(attempt_id.task)
             if task is None:
+                state.shares.give_back(attempt_id)
                 continue
             # Of a worker that never registered here nobody knows what it ran.
             ahead = attempt_id in waited and worker.capacity.cpus > 0
-            self._book.release(task, worker, attempt_id)
+            self._book.release(worker, attempt_id)
             attempt = task.attempt(attempt_id.n)
             if attempt is not None and attempt.state is AttemptState.LIVE:
                 self._book.lose(task, attempt.n, worker, state.at, ahead=ahead)

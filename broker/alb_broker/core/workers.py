@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from alb_broker.core.openings import Openings, Rank
 from alb_core import limits
@@ -22,6 +22,9 @@ from alb_core.messages import AttemptId, AttemptUse, WorkerLine
 from alb_core.quarantines import Quarantine
 from alb_core.resources import EPSILON, Capacity, Load, Request, Room, amount_of, fits
 
+if TYPE_CHECKING:
+    from alb_broker.core.reservations import Reservation
+
 
 class Worker:
     """One incarnation of one worker."""
@@ -29,6 +32,7 @@ class Worker:
     __slots__ = (
         "ahead",
         "allowance",
+        "booked",
         "capacity",
         "drain",
         "ended",
@@ -69,6 +73,7 @@ class Worker:
         self.drain: Drain | None = None  #: It is given nothing new.
         self.quarantine: Quarantine | None = None  #: Nor now, for tasks fail on it.
         self.room: Final = Room()  #: What is free.
+        self.booked: Reservation | None = None  #: It is set aside for somebody.
         self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
         self.uses: dict[AttemptId, AttemptUse] = {}  #: What they were seen to use last.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
@@ -98,7 +103,7 @@ class Worker:
     @property
     def may_get_ahead(self) -> bool:
         """Whether it may hold more ahead than it does."""
-        return len(self.ahead) < self.allowance
+        return self.booked is None and len(self.ahead) < self.allowance
 
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
@@ -113,7 +118,8 @@ class Worker:
         """Tell whether the worker may be given the request ahead of its room.
 
         Only what asks for no more than what comes free there in one piece: something larger would wait for
-        several ends at once, perhaps in vain, and hold up what is behind it.
+        several ends at once, perhaps in vain, and hold up what is behind it. And nothing where the next room
+        is set aside for somebody.
         """
         return self.may_get_ahead and not request.exceeds(self.turned) and fits(request, self.capacity)
 
@@ -206,6 +212,10 @@ class Worker:
         self.room.resize(self.capacity, capacity)
         self.capacity = capacity
         self._advance()
+
+    def emptied(self) -> Room:
+        """Return the room that it would have if nothing ran on it."""
+        return Room(self.capacity)
 
     def line(self) -> WorkerLine:
         """Return the worker as lists show it."""

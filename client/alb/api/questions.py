@@ -28,6 +28,7 @@ from alb_core.messages import (
     QueryHistory,
     QueryPolicies,
     QueryRows,
+    QueryShares,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -35,6 +36,8 @@ from alb_core.messages import (
     RowsPage,
     SetLimits,
     SetPolicy,
+    SetShare,
+    SharesPage,
     TaskLine,
     TaskPage,
     TasksPage,
@@ -43,6 +46,7 @@ from alb_core.messages import (
     WorkersPage,
 )
 from alb_core.rows import AnyRow, FinishedTask
+from alb_core.shares import Share
 from alb_core.tasks import TaskRecord, TaskState
 
 
@@ -81,9 +85,9 @@ class Questions(StoredData):
         """
         return self.task_page(task_id).task
 
-    def task_page(self, task_id: str) -> TaskPage:
-        """Return what `task` does, and where it comes from."""
-        return self._ask(QueryTask(seq=0, id=checked(task_id)), TaskPage)
+    def task_page(self, task_id: str, *, explain: bool = False) -> TaskPage:
+        """Return what `task` does, and where it comes from; if wanted, also why the task is where it is."""
+        return self._ask(QueryTask(seq=0, id=checked(task_id), explain=explain), TaskPage)
 
     def arrays(self, *, prefix: str = "", user: str = "") -> Iterator[ArrayLine]:
         """List arrays, in the order of their making.
@@ -298,6 +302,29 @@ class Questions(StoredData):
             CoordinationError: Nobody answered in time.
         """
         self._ask(SetLimits(seq=0, limits=limits), Done)
+
+    def shares(self) -> SharesPage:
+        """Return what users may have of the cluster, and what those have who have tasks.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        return self._ask(QueryShares(seq=0), SharesPage)
+
+    def set_share(self, user: str, share: Share | None) -> None:
+        """Let a user have so much from now on.
+
+        Returns once that is in the table.
+
+        Args:
+            user: The user; empty: everybody who is not named.
+            share: All of it: what is None here is as everybody has it. None: nothing is said of the user.
+
+        Raises:
+            InvalidTask: Some of it is out of bounds. Nothing is changed then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(SetShare(seq=0, user=user, share=share), Done)
 
     def dump(self) -> bytes:
         """Return the leader's whole state as JSON."""

@@ -24,6 +24,7 @@ from alb_core.messages import (
     QueryOutput,
     QueryPolicies,
     QueryRows,
+    QueryShares,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -31,6 +32,7 @@ from alb_core.messages import (
     ReleaseTasks,
     SetLimits,
     SetPolicy,
+    SetShare,
     StreamName,
     ToClient,
     UndrainWorkers,
@@ -53,6 +55,8 @@ Query: TypeAlias = (
     | HoldTasks
     | ReleaseTasks
     | SetLimits
+    | QueryShares
+    | SetShare
     | SetPolicy
     | QueryPolicies
     | DrainWorkers

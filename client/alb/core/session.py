@@ -28,6 +28,7 @@ _PAGES: Final = (
     messages.TaskPage,
     messages.WorkersPage,
     messages.ClusterPage,
+    messages.SharesPage,
     messages.DumpPage,
     messages.HistoryPage,
     messages.RowsPage,
@@ -268,6 +269,7 @@ class ClientCore:
         | messages.TaskPage
         | messages.WorkersPage
         | messages.ClusterPage
+        | messages.SharesPage
         | messages.DumpPage
         | messages.HistoryPage
         | messages.RowsPage

@@ -11,6 +11,7 @@ from alb_core.bounds import LimitsNode
 from alb_core.choices import Parameter
 from alb_core.limits import PROTOCOL_VERSION
 from alb_core.messages.base import Message, StreamName
+from alb_core.shares import Share
 from alb_core.tasks import TaskState
 
 
@@ -157,11 +158,29 @@ class SetLimits(Message, frozen=True, kw_only=True):
     limits: LimitsNode
 
 
+class QueryShares(Message, frozen=True, kw_only=True):
+    """Who may have, and who has, how much of the cluster? Answer: SharesPage."""
+
+    seq: int
+
+
+class SetShare(Message, frozen=True, kw_only=True):
+    """Let this user have so much from now on. Answer: Done, or Error ``invalid``."""
+
+    seq: int
+    user: str
+    #: Empty: everybody who is not named.
+    share: Share | None = None
+    #: None: what everybody has.
+
+
 class QueryTask(Message, frozen=True, kw_only=True):
     """Everything about one task. Answer: TaskPage, or Error with code ``gone``."""
 
     seq: int
     id: str
+    explain: bool = False
+    #: Also why it is where it is.
 
 
 class QueryWorkers(Message, frozen=True, kw_only=True):
@@ -310,6 +329,8 @@ ClientMessage: TypeAlias = (
     | HoldTasks
     | ReleaseTasks
     | SetLimits
+    | QueryShares
+    | SetShare
     | Attach
     | Ack
     | Cancel

@@ -10,11 +10,13 @@ from alb_core.arrays import ArrayLine, Stretch
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.choices import Change, Choice, Parameter, PolicyNode
 from alb_core.drains import Drain
+from alb_core.explanations import Explanation
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.messages.base import AttemptUse, Message
 from alb_core.quarantines import Quarantine
 from alb_core.resources import Capacity, Count, Load
 from alb_core.rows import FinishedTask, Increment
+from alb_core.shares import SharesNode
 from alb_core.tasks import Result, TaskRecord, TaskState
 
 
@@ -52,6 +54,8 @@ class Busy(Message, frozen=True, kw_only=True):
 
     id: str
     delay_s: float
+    why: str = ""
+    #: Where that is not just that it is full.
 
 
 class Rejected(Message, frozen=True, kw_only=True):
@@ -186,6 +190,8 @@ class TaskPage(Message, frozen=True, kw_only=True):
     #: Why it waits, where not just for room.
     uses: tuple[AttemptUse, ...] = ()
     #: What its attempts that run were seen to use.
+    explanation: Explanation | None = None
+    #: Where it was asked for.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -257,6 +263,33 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     #: The default limits of its tasks.
     policy_trouble: str = ""
     #: What is wrong with the policy, as a sentence; empty: nothing.
+
+
+class UserLine(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """How one user stands."""
+
+    user: str
+    weight: float = 1.0
+    share: float = 0.0
+    #: The largest part that his attempts reserve of anything, over his weight: who has less goes first.
+    dominant: str = ""
+    #: Of what that is; empty: he has nothing.
+    cpus: float = 0.0
+    #: Reserved, like the next two.
+    memory_bytes: int = 0
+    net_bps: int = 0
+    running: int = 0
+    #: Attempts that have reserved this.
+    tasks: int = 0
+    #: Of his in the table without a result, those of arrays apart.
+
+
+class SharesPage(Message, frozen=True, kw_only=True):
+    """What users may have, and have: those with tasks, who has most first, at most some hundred."""
+
+    seq: int
+    shares: SharesNode
+    users: tuple[UserLine, ...] = ()
 
 
 class DumpPage(Message, frozen=True, kw_only=True):
@@ -407,6 +440,7 @@ ToClient: TypeAlias = (
     | ArrayPage
     | WorkersPage
     | ClusterPage
+    | SharesPage
     | DumpPage
     | HistoryPage
     | RowsPage

@@ -17,6 +17,7 @@ from alb_broker.core.placement import (
     Placer,
 )
 from alb_broker.core.queue import Queue
+from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, Policy, wishes
@@ -54,7 +55,7 @@ class Scene:
 
     def run(self, at: float = 0.0) -> int:
         """Make a pass."""
-        return self.placer.run(self.queue, self.workers, lambda _: 0.0, self._commit, at)
+        return self.placer.run(self.queue, self.workers, Shares(), self._commit, at)
 
     def _commit(self, task: Task, worker: Worker, _decision: Decision) -> None:
         number = int(task.id, 16)

@@ -373,7 +373,7 @@ def test_a_worker_that_is_lost_gives_its_tasks_back() -> None:
     each.turn()
     assert each.task(1).state is TaskState.RUNNING
     assert each.task(2).state is TaskState.QUEUED
-    assert each.state.table.reserved_cpus == {"ann": 1.0}
+    assert each.state.shares.line("ann", 0).cpus == 1.0
 
 
 def test_a_task_that_must_not_run_twice_is_lost_with_its_worker() -> None:

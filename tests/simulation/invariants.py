@@ -55,6 +55,8 @@ COUNTERS: Final = {
 }
 #: Of a reign: what a leader calls them, and what the report does.
 
+OBEYED: Final = (worker_events.LeaderSaid, zk.NodesRead)
+#: From what a worker learns of an epoch.
 ORDERS: Final = (messages.Run, messages.Kill, messages.AttemptAck, messages.Registered)
 
 
@@ -205,7 +207,7 @@ class Invariants:
         for action in actions:
             if isinstance(action, SendToLeader) and isinstance(action.message, messages.AttemptEnded):
                 self.execution.on_reported(action.message.attempt, action.message.outcome)
-        if core is None or not isinstance(event, worker_events.LeaderSaid | zk.NodesRead):
+        if core is None or not isinstance(event, OBEYED):
             return
         life, fence = worker.incarnation, core.link.fence.epoch
         highest = self._obeyed.get(life, 0)

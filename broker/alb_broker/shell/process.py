@@ -125,6 +125,7 @@ class BrokerProcess:
         )
         self._keeper: Final = Keeper(config.store, meta.table, self._post)
         self._exit: actions.Exit | None = None
+        self._notes: list[Note] = []  #: Of this turn; written at its end, for nobody waits for a line.
         self._ticked_at = float("-inf")
         self._clients_polled: int = zmq.POLLIN
         self._depot_polled = False
@@ -144,7 +145,7 @@ class BrokerProcess:
             actions.GetRows: self._keeper.get,
             actions.TellDepots: depot.tell,
             actions.Exit: self._on_exit,
-            Note: lambda a: logs.write_note(self._log, a),
+            Note: self._notes.append,
             zk.Multi: self._session.request,
             zk.ReadNodes: self._session.request,
             zk.ListChildren: self._session.request,
@@ -172,6 +173,7 @@ class BrokerProcess:
             while self._exit is None:
                 self._turn()
         except Exception:  # noqa: BLE001 (the one place: it logs, leaves evidence, and ends the process)
+            self._write_notes()
             self._log.exception("broker_broken", epoch=self.core.epoch)
             self._dump_after_defect()
             return 1
@@ -186,7 +188,8 @@ class BrokerProcess:
         self._take_inbox()
         if self.core.batch_waits:
             self._feed(events.TurnEnded(at=at))
-            self._workers.flush()  # they begin while the leader takes more messages
+        self._workers.flush()  # what a commit released: they begin while the leader takes more messages
+        self._clients.flush()
         if self._depot_polled and self._depot.fileno() in ready:
             self._poll_depot(wanted=False)  # the next tick looks whether it could be started
             self._depot.on_connection()
@@ -203,6 +206,12 @@ class BrokerProcess:
         self._feed(events.TurnEnded(at=clock.monotonic()))
         for box in (self._workers, self._clients, self._grants, self._chunks):
             box.flush()
+        self._write_notes()
+
+    def _write_notes(self) -> None:
+        for note in self._notes:
+            logs.write_note(self._log, note)
+        self._notes.clear()
         logs.flush()
 
     def _wait(self) -> Container[Any]:

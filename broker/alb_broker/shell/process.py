@@ -110,6 +110,7 @@ class BrokerProcess:
         self._log: Final = log
         self._bell: Final = Doorbell()
         self._inbox: Final[deque[BrokerEvent]] = deque()
+        self._asleep = False  #: This thread waits, or is about to, and has not been rung for.
         self._session: Final = Session(
             config.zk_hosts(), config.zk_chroot(), config.session_timeout_s, self._post
         )
@@ -154,15 +155,18 @@ class BrokerProcess:
             zk.ListChildren: self._session.request,
         }
 
-    def _post(self, event: zk.SessionEvent | StoreEvent) -> None:
+    def _post(self, event: zk.SessionEvent | StoreEvent | events.StopRequested) -> None:
         """Take an event from one of the session's threads, or the store's."""
         self._inbox.append(event)
-        self._bell.ring()
+        # Who is awake looks into the inbox before it sleeps again. To ring hands the interpreter over, and
+        # while this thread has something to do that costs both threads more than the event.
+        if self._asleep:
+            self._asleep = False
+            self._bell.ring()
 
     def stop(self) -> None:
         """Ask the broker to hand over and end; for signal handlers."""
-        self._inbox.append(events.StopRequested(at=clock.monotonic()))
-        self._bell.ring()
+        self._post(events.StopRequested(at=clock.monotonic()))
 
     def run(self) -> int:
         """Serve until the core wants to exit; returns the process's exit status."""
@@ -188,6 +192,8 @@ class BrokerProcess:
     def _turn(self) -> None:
         ready = self._wait()
         at = clock.monotonic()
+        if self._bell.fileno() in ready:
+            self._bell.clear()
         self._take_inbox()
         if self.core.batch_waits:
             self._feed(events.TurnEnded(at=at))
@@ -230,7 +236,11 @@ class BrokerProcess:
         if self._reports.waiting or (wanted and self._wishes.waiting):
             return dict(self._poller.poll(0))
         until_tick = max(0.0, self._ticked_at + TICK_S - clock.monotonic())
-        return dict(self._poller.poll(math.ceil(min(TICK_S, until_tick) * 1000)))
+        self._asleep = True  # from here on who posts rings; what was posted before is seen now
+        patience_s = 0.0 if self._inbox else min(TICK_S, until_tick)
+        ready = dict(self._poller.poll(math.ceil(patience_s * 1000)))
+        self._asleep = False
+        return ready
 
     def _poll_depot(self, *, wanted: bool) -> None:
         """Wait for connections to a depot that is not there, or leave them to the one that is."""
@@ -249,7 +259,6 @@ class BrokerProcess:
     # --- taking in ------------------------------------------------------------------------------------------
 
     def _take_inbox(self) -> None:
-        self._bell.clear()
         for _ in range(len(self._inbox)):
             event = self._inbox.popleft()
             self._note_session(event)

@@ -381,6 +381,23 @@ def test_settings_come_from_file_environment_and_flags(
     assert (form["zk"], form["name"]) == ("flag:1", "w9")
 
 
+def test_a_worker_is_told_what_it_has_in_pieces_or_with_commas(capfd: pytest.CaptureFixture[str]) -> None:
+    """GPUs, counts and labels; nonsense ends at once, with a sentence."""
+    flags = ["--gpus", "2", "--resource", "licence=5", "--resources", "a=1,b=2", "--label", "x,y"]
+    assert run(["worker", "--json", "--zk", "zk:1", *flags]) == 0
+    form = json.loads(capfd.readouterr().out)
+    assert (form["gpus_count"], form["resources"], form["labels"]) == (
+        2,
+        ["licence=5", "a=1", "b=2"],
+        ["x", "y"],
+    )
+    assert run(["worker", "--json", "--zk", "zk:1"]) == 0
+    form = json.loads(capfd.readouterr().out)
+    assert (form.get("gpus_count"), form.get("resources", []), form.get("labels", [])) == (None, [], [])
+    assert run(["worker", "--json", "--zk", "zk:1", "--resource", "licence"]) != 0
+    assert "NAME=COUNT" in capfd.readouterr().err
+
+
 def test_a_table_on_a_terminal_is_drawn_with_rich(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.harness import alb, wait_for
+from tests.plug_ins import install
 from tests.source_tree import ROOT
 
 from alb import Client
@@ -28,32 +26,13 @@ def endless(task, candidates, context):
 """
 
 
-def install(target: Path) -> None:
-    """Do what pip does with the example: its package, and beside it what its distribution says of itself."""
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    shutil.copytree(EXAMPLE / "alb_policy_sticky", target / "alb_policy_sticky")
-    (target / "misbehaving.py").write_text(MISBEHAVING)
-    about = target / f"alb_policy_sticky-{project['version']}.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    points = dict(project["entry-points"]["alb.policies"])
-    points |= {
-        "rude": "misbehaving:rude",
-        "endless": "misbehaving:endless",
-        "absent": "no_such_module:choose",
-    }
-    (about / "entry_points.txt").write_text(
-        "[alb.policies]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
-    )
-
-
 @pytest.fixture(scope="module")
 def plugged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """A cluster of two workers whose broker has the example's policy, and three that are of no use."""
     target = tmp_path_factory.mktemp("site")
-    install(target)
+    (target / "misbehaving.py").write_text(MISBEHAVING)
+    more = {"rude": "misbehaving:rude", "endless": "misbehaving:endless", "absent": "no_such_module:choose"}
+    install(EXAMPLE, target, more)
     plan = Plan(brokers=1, workers=2, cpus=4.0, environ={"PYTHONPATH": str(target)})
     with LocalCluster(tmp_path_factory.mktemp("plugged") / "cluster", plan) as running:
         yield running

@@ -136,6 +136,8 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     net_interface: str = ""
     #: The interface whose load is measured; empty: that of the default route.
     labels: tuple[str, ...] = ()
+    speed: float = 1.0
+    #: How fast the machine is, compared with the cluster's others.
     work_dir: str = ""
     #: Spool and fresh directories of tasks; empty: ``/var/tmp/alb-<uid>/<name>``.
     session_timeout_s: float = 5.0
@@ -157,6 +159,11 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
         _check_session(self.session_timeout_s)
         if not math.isfinite(self.cpus) or self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
             raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
+        if not 0 < self.speed <= limits.SPEED_MAX:
+            raise ConfigError(
+                f"--speed {self.speed:g}: how fast this machine is, 1 like an ordinary one; more than 0, "
+                f"at most {limits.SPEED_MAX:g}"
+            )
         if self.cache_bytes_max < 0:
             raise ConfigError("cache_bytes_max cannot be negative")
         for name in self.allow_run_as:

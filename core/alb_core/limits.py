@@ -108,6 +108,9 @@ AHEAD_MAX: Final = 256
 AHEAD_KEPT_S: Final = 0.3
 #: What found no room on the worker by then is given back: another one may have room, or will sooner.
 
+SPEED_MAX: Final = 1000.0
+#: Of a worker: no machine does the work of a thousand others of the same time.
+
 # --- worker -----------------------------------------------------------------------------------------------
 SPOOL_KEPT_S: Final = 3600.0
 SPOOL_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024

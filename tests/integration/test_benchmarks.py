@@ -15,6 +15,7 @@ import bench_cli
 import bench_dispatch
 import bench_failover
 import bench_latency
+import bench_placement
 import bench_recovery
 import bench_store
 import bench_throughput
@@ -113,3 +114,13 @@ def test_recovery_takes_over_a_table_and_adopts_what_runs(bare_cluster: LocalClu
     assert record_rate(bare_cluster.zk, 100, TASKS) > 0
     assert (takeover.adopted, takeover.rerun) == (bench_recovery.RUNNING, 0)
     assert repeat.floor > 0
+
+
+def test_a_placement_is_measured_on_a_core_alone() -> None:
+    """The leader gets ready, is filled, and goes on; its workers are full and others wait."""
+    leader = bench_placement.Leader()
+    leader.lead()
+    load = bench_placement.Load(leader, 3, TASKS)
+    load.fill()
+    assert len(leader.running) >= 3
+    assert 0 < load.exchange(TASKS) < 1

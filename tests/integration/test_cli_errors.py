@@ -81,7 +81,7 @@ def test_wrong_usage_is_explained(arguments: list[str], status: int, words: str)
         ["status"],
         ["workers"],
         ["brokers"],
-        ["policy", "uniform"],
+        ["policy", "set", "uniform"],
         ["dump"],
         ["cancel", "a" * 32],
         ["wait", "a" * 32],

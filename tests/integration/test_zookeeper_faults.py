@@ -19,6 +19,7 @@ from tests.zookeeper_servers import Wire, ZooKeeperAt, fresh_place, make_ensembl
 from alb.local.zookeeper import Ensemble, ZooKeeperServer
 from alb_core import znodes
 from alb_core.bounds import SHIPPED
+from alb_core.choices import HistoryNode, PolicyNode
 from alb_core.errors import CoordinationError, ZooKeeperUnreachable
 from alb_core.io.multi_read import MultiRead
 from alb_core.io.zookeeper import Session, bootstrap, read_cluster
@@ -306,11 +307,11 @@ def test_bootstrap_mends_and_overwrites_nothing(cluster: ZooKeeperAt) -> None:
     """What somebody deleted comes back; what is there stays as it is."""
     peer = RealPeer(cluster)
     table = bootstrap(cluster.hosts, cluster.chroot).table
-    config = (znodes.POLICY, znodes.DRAINED, znodes.LIMITS)
+    config = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS)
     deleted = map(Delete, ("/tasks/7f", *config, znodes.CONFIG))
     applied(peer, *deleted, SetData("/epoch", b"9"))
     assert bootstrap(cluster.hosts, cluster.chroot).table == table
-    nodes = map(znodes.encode, (znodes.PolicyNode(), znodes.DrainedNode(), SHIPPED))
+    nodes = map(znodes.encode, (PolicyNode(), HistoryNode(), znodes.DrainedNode(), SHIPPED))
     assert data(peer, "/tasks/7f", *config, "/epoch") == [b"", *nodes, b"9"]
     peer.end()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.ensemble import TABLE
 from tests.simulation.hosts import Host, Make, Source
+from tests.simulation.knobs import POLICIES
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
 from tests.simulation.store_model import URL, StoreThread
@@ -16,7 +17,6 @@ from tests.simulation.violations import demand
 from alb_broker.core import actions as acts
 from alb_broker.core import events
 from alb_broker.core.broker import Broker
-from alb_broker.policies import least_loaded, uniform
 from alb_core import zk
 from alb_core.config import BrokerConfig
 from alb_core.files import Census
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 TICK_S: Final = 0.2
 FOLLOW_S: Final = 1.0
-POLICIES: Final = {"least-loaded": least_loaded.choose, "uniform": uniform.choose}
 SOCKETS: Final = ("clients", "client_output", "workers", "worker_output")
 PORT: Final = 7000
 

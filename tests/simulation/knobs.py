@@ -10,8 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from alb_broker.core import array_desk, arrays, clearance, expansion
+from alb_broker.shell.plugins import load_policies
 from alb_core import ids, limits
 
+POLICIES: Final = load_policies()
 BUCKETS: Final = 4
 #: Instead of 256: a takeover lists each of them, and the table of a seed is small.
 
@@ -97,7 +99,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         done_kept=done_kept,
         pending_max=pending_max,
         crash_limit=draws.choice((2, 5)),
-        policy=draws.choice(("least-loaded", "uniform")),
+        policy=draws.choice(sorted(POLICIES)),
         arrays=draws.choice((0, 1, 1, 2, 3)),
         array_window=draws.choice((1, 3, 6, 2000)),
         array_chunk=draws.choice((2, 5, 1000)),

@@ -16,6 +16,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
+from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.relay import Relay
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
@@ -74,6 +75,7 @@ class ClientDesk:
         answers: Their questions.
         drain_desk: What operators want of workers.
         limits_desk: What they want tasks to be limited to.
+        policy_desk: By which policy they want tasks to be placed.
         past: Tasks that the table does not hold any more.
         works: What was done well already.
         starts: Decides when tasks are queued.
@@ -88,6 +90,7 @@ class ClientDesk:
         answers: Answers,
         drain_desk: DrainDesk,
         limits_desk: LimitsDesk,
+        policy_desk: PolicyDesk,
         past: Past,
         works: Works,
         starts: StartDesk,
@@ -115,6 +118,7 @@ class ClientDesk:
             **answers.handlers(),
             **drain_desk.handlers(),
             **limits_desk.handlers(),
+            **policy_desk.handlers(),
             **works.handlers(),
             **starts.handlers(),
             **arrays.handlers(),

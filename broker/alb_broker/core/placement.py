@@ -6,28 +6,38 @@ nothing: it says ``(task, worker)`` to its caller, which does both.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from alb_broker.core.openings import unranked
 from alb_broker.core.queue import Offered, Queue
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
-from alb_broker.policies import Candidate, Context, Policy
+from alb_broker.policies import (
+    Candidate,
+    Context,
+    Policy,
+    Wishes,
+    check_parameters,
+    wishes_of,
+)
+from alb_core.choices import DEFAULT_POLICY, Choice, Parameter
 from alb_core.draws import Draws
 from alb_core.notes import Level, Note
 from alb_core.resources import Request, fits
 from alb_core.spec import OnLost
 
-CANDIDATES_MAX: Final = 4
-#: A policy sees at most so many workers: the cost of a placement does not grow with the cluster, and a few
-#: choices are nearly as good as all (Mitzenmacher, "The power of two choices", 2001).
+SOONEST_OF: Final = 4
+#: Workers that are compared by when they would start what waits on them.
 FAILURES_KEPT: Final = 8
 #: Requests that fitted nowhere, remembered within a pass, so that larger ones are not searched for.
 PASS_MAX: Final = 500
 #: Placements of one pass: as many as a batch of writes holds.
-DEFAULT_POLICY: Final = "least-loaded"
 POLICY_RESTS_S: Final = 1.0
 #: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
+POLICY_RESTS_S_MAX: Final = 64.0
+#: Each time that it fails again soon after, it rests twice as long, up to this.
 
 
 class Decision(NamedTuple):
@@ -40,6 +50,16 @@ class Decision(NamedTuple):
     #: There is no room for the task yet.
 
 
+class Trouble(NamedTuple):
+    """How a policy failed in this reign."""
+
+    failures: int
+    newest: str
+    #: What it raised last, type and text.
+    at: float
+    #: Cluster time of that.
+
+
 class Placer:
     """Places tasks by the policy in force.
 
@@ -50,20 +70,47 @@ class Placer:
 
     def __init__(self, policies: Mapping[str, Policy], seed: int) -> None:
         self.policies: Final = policies
-        self.name = DEFAULT_POLICY
-        self._draws: Final = Draws(seed)
-        self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
-        self.failures = 0  #: Times that the policy failed and the default stood in.
-        self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
+        self.choice = Choice()  #: The policy in force.
+        self.calls: Counter[str] = Counter()  #: How often each policy was asked.
+        self.troubles: dict[str, Trouble] = {}  #: Of the policies that failed.
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
+        self._wishes = Wishes()  #: Of the policy in force.
+        self._parameters: Mapping[str, Parameter] = {}  #: Its own, and what was chosen instead.
+        self._draws: Final = Draws(seed)
+        self._turn = 0  #: How many placements there were.
+        self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
+        self._rests_s = 0.0  #: How long the policy in force rested last.
+        self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
 
-    def use(self, name: str) -> bool:
-        """Switch to another policy; returns whether it is installed (else nothing changes)."""
-        if name not in self.policies:
-            return False
-        self.name = name
-        self._rests_until = float("-inf")
-        return True
+    @property
+    def name(self) -> str:
+        """The name of the policy in force."""
+        return self.choice.policy
+
+    @property
+    def failures(self) -> int:
+        """How often a policy failed and the default stood in."""
+        return sum(trouble.failures for trouble in self.troubles.values())
+
+    def rests(self, at: float) -> bool:
+        """Tell whether the default stands in now, because the policy in force failed."""
+        return at < self._rests_until
+
+    def refusal(self, choice: Choice) -> str | None:
+        """Return why a choice cannot be in force here, as a sentence, or None."""
+        policy = self.policies.get(choice.policy)
+        if policy is None:
+            known = ", ".join(sorted(self.policies))
+            return f"there is no policy {choice.policy[:40]!r}; known: {known}"
+        wrong = check_parameters(policy, choice.parameters)
+        return None if wrong is None else f"the policy {choice.policy}: {wrong}"
+
+    def use(self, choice: Choice) -> None:
+        """Let a choice that is not refused be in force."""
+        self.choice = choice.plain()
+        self._wishes = wishes_of(self.policies[choice.policy])
+        self._parameters = {**self._wishes.parameters, **choice.parameters}
+        self._rests_s, self._rests_until = 0.0, float("-inf")
 
     def run(
         self,
@@ -85,10 +132,12 @@ class Placer:
         Returns:
             How many tasks were placed.
         """
-        context = Context(at, self._draws)
+        context = Context(at, self._draws, self._parameters)
+        workers.rank_by(_speed if self._wishes.fastest_first else unranked)
+        most = self._wishes.candidates
         grown = workers.take_grown()
         if grown:
-            queue.unblock(lambda request: _fits_one(grown, request))
+            queue.unblock(lambda request: workers.could_take(request, grown))
 
         # Room only shrinks until the pass ends.
         full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
@@ -102,7 +151,7 @@ class Placer:
             request = task.request
             if nowhere.cover(request):
                 return Offered.NO_ROOM
-            found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX)
+            found = [] if full.cover(request) else workers.candidates(request, most)
             ahead = not found
             if ahead:
                 full.add(request)
@@ -110,7 +159,7 @@ class Placer:
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
                     return Offered.NO_ROOM
-                soonest = workers.soonest(request, CANDIDATES_MAX, spared)
+                soonest = workers.soonest(request, SOONEST_OF, spared)
                 if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM
@@ -120,6 +169,8 @@ class Placer:
             worker = self._choose(task, found, context)
             if worker is None:
                 return Offered.DECLINED
+            self._turn += 1
+            worker.turn = self._turn
             commit(task, worker, Decision(self._decided, len(found), ahead))
             return Offered.PLACED
 
@@ -127,34 +178,55 @@ class Placer:
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
-        candidates = tuple(
-            Candidate(
-                worker.name,
-                worker.capacity,
-                worker.room.cpus,
-                worker.room.memory_bytes,
-                worker.room.net_bps,
-                worker.load,
-            )
-            for worker in found
-        )
+        candidates = tuple([_candidate(worker) for worker in found])
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
-        return found[candidates.index(chosen)]
+        return next(
+            worker for worker, candidate in zip(found, candidates, strict=True) if candidate is chosen
+        )
 
     def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
-        self._decided = self.name
         if context.at >= self._rests_until:
+            self._decided = self.name
+            self.calls[self.name] += 1
             try:
                 return _checked(self.policies[self.name](task.effective, candidates, context), candidates)
             except Exception as error:  # noqa: BLE001 (a policy is foreign code: whatever it does, tasks go on)
-                self.failures += 1
-                self._rests_until = context.at + POLICY_RESTS_S
-                fields = {"policy": self.name, "error": repr(error)[:200], "rests_s": POLICY_RESTS_S}
-                self.notes.append(Note("policy_failed", fields, Level.WARNING))
+                self._rest(error, context.at)
         self._decided = DEFAULT_POLICY
+        self.calls[DEFAULT_POLICY] += 1
         return self.policies[DEFAULT_POLICY](task.effective, candidates, context)
+
+    def _rest(self, error: Exception, at: float) -> None:
+        """Let the default stand in for a while: longer where the policy failed soon after it rested."""
+        again = at < self._rests_until + self._rests_s
+        self._rests_s = min(2 * self._rests_s, POLICY_RESTS_S_MAX) if again else POLICY_RESTS_S
+        self._rests_until = at + self._rests_s
+        told = f"{type(error).__name__}: {error}".strip(": ")[:200]
+        known = self.troubles.get(self.name)
+        self.troubles[self.name] = Trouble(1 if known is None else known.failures + 1, told, at)
+        fields = {"policy": self.name, "error": told, "rests_s": self._rests_s, "stands_in": DEFAULT_POLICY}
+        self.notes.append(Note("policy_failed", fields, Level.WARNING))
+
+
+def _candidate(worker: Worker) -> Candidate:
+    """Return what a policy sees of a worker."""
+    room = worker.room
+    return Candidate(
+        worker.name,
+        worker.capacity,
+        room.cpus,
+        room.memory_bytes,
+        room.net_bps,
+        worker.load,
+        len(worker.reserved) + len(worker.ahead),
+        worker.turn,
+    )
+
+
+def _speed(worker: Worker) -> float:
+    return worker.capacity.speed
 
 
 def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | None:
@@ -192,12 +264,6 @@ def _asks_for_more(request: Request, other: Request) -> bool:
         not other.exceeds(request)
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
-    )
-
-
-def _fits_one(workers: list[Worker], request: Request) -> bool:
-    return any(
-        worker.placeable and (worker.fits(request) or worker.fits_ahead(request)) for worker in workers
     )
 
 

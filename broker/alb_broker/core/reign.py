@@ -40,6 +40,7 @@ from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
+from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
@@ -54,13 +55,12 @@ from alb_broker.store import events as store_events
 from alb_core import limits, zk, znodes
 from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected
 from alb_core.notes import Level
-from alb_core.znodes import PolicyNode
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 GOOD_BATCH: Final = 250
 #: Groups.
-CONFIG: Final = (znodes.POLICY, znodes.DRAINED, znodes.LIMITS)
+CONFIG: Final = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS)
 #: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
@@ -103,6 +103,7 @@ class Reign:
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
+        self._policies: Final = PolicyDesk(state)
         self._works: Final = Works(state)
         self._starts: Final = StartDesk(state, self._book, Fates(state))
         self._arrays: Final = ArrayOffice(state, self._book, self._starts)
@@ -113,6 +114,7 @@ class Reign:
             self._answers,
             self._drains,
             self._limits,
+            self._policies,
             Past(state),
             self._works,
             self._starts,
@@ -175,6 +177,8 @@ class Reign:
                 self._clients.refuse_garbled(event.peer, event.why)
             case events.WorkerGarbled():
                 self._workers.refuse_garbled(event.peer, event.why)
+            case events.PoliciesTimed(spent=spent):
+                self.state.policy_times = spent
             case events.StopRequested():
                 self._leave()
             case zk.MultiEnded():
@@ -334,6 +338,7 @@ class Reign:
             self._repair.tick()
             self._read_config()
             self._drains.tick()
+            self._policies.tick()
             self._archive.tick()
             self._inflow.tick()
             self._resumption.tick()
@@ -488,22 +493,11 @@ class Reign:
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, drained, default_limits = event.nodes
-        if policy is not None:
-            self._on_policy(policy)
-        taken = self._drains.on_node(drained), self._limits.on_node(default_limits)
+        policy, history, drained, default_limits = event.nodes
+        taken = (
+            self._policies.on_nodes(policy, history),
+            self._drains.on_node(drained),
+            self._limits.on_node(default_limits),
+        )
         self._config_stale = not all(taken) or self._config_stale
         self._config_known = True
-
-    def _on_policy(self, node: zk.NodeRead) -> None:
-        state = self.state
-        try:
-            wanted = znodes.decode(PolicyNode, node.path, node.data).policy
-        except znodes.UnreadableNode as error:
-            state.note("policy_unreadable", Level.ERROR, why=error.why, keeps=state.placer.name)
-            return
-        before = state.placer.name
-        if not state.placer.use(wanted):
-            state.note("policy_unknown", Level.ERROR, policy=wanted, keeps=before)
-        elif wanted != before:
-            state.note("policy_changed", policy=wanted, before=before)

@@ -17,6 +17,7 @@ from alb_broker.core.clients import Clients
 from alb_broker.core.holds import Holds
 from alb_broker.core.ledger import Ledger
 from alb_broker.core.placement import Placer
+from alb_broker.core.policy_figures import PolicyFigures
 from alb_broker.core.queue import Queue
 from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.table import Table
@@ -113,8 +114,12 @@ class State:
         self.workers: Final = Workers()
         self.clients: Final = Clients()
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
+        self.figures: Final = PolicyFigures()
+        self.policy_times: Mapping[str, tuple[int, float]] = {}
+        #: How often this process asked each policy, and how many seconds that took: as its shell measures.
         self.counters: Counter[str] = Counter()  #: What happened in this reign.
         self.brokers: tuple[str, ...] = ()  #: Request endpoints of all brokers.
+        self.broker_policies: Mapping[str, Mapping[str, str]] = {}  #: What is installed on each broker.
         self.depots: tuple[str, ...] = ()  #: Of all brokers, the own one first.
         self.depot_keys: Mapping[str, str] = {}  #: By which each of those believes a leader.
         self.recollected = False  #: The records of finished tasks were read after the takeover.

@@ -484,6 +484,9 @@ def _refusal(message: Register) -> Error | None:
             f"the worker offers {capacity.cpus} cpus, {capacity.memory_bytes} bytes, {capacity.net_bps} bit/s"
         )
         return Error(code="protocol", why=why)
+    if not 0 < capacity.speed <= limits.SPEED_MAX:
+        why = f"the worker's speed of {capacity.speed} is not between 0 and {limits.SPEED_MAX:g}"
+        return Error(code="protocol", why=why)
     if len(message.capacity.labels) > limits.LABELS_MAX:
         why = f"the worker has {len(message.capacity.labels)} labels, more than {limits.LABELS_MAX}"
         return Error(code="protocol", why=why)

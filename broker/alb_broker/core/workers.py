@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from alb_broker.core.openings import Openings, Rank
 from alb_core import limits
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, WorkerLine
@@ -36,17 +37,19 @@ class Worker:
         "heard",
         "incarnation",
         "killing",
+        "known",
         "leaving",
         "link",
         "load",
         "name",
-        "open",
         "peer",
         "quarantine",
+        "quick",
         "reserved",
         "room",
         "session",
         "silent_since",
+        "turn",
         "turned",
         "unconfirmed",
     )
@@ -70,23 +73,30 @@ class Worker:
         self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
+        self.turn = 0  #: The number of the newest placement on it.
         self.turned = Request()  #: What the newest of them had reserved.
         self.foreign: set[AttemptId] = set()
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
         self.killing: dict[AttemptId, float] = {}  #: Kill was sent then (own clock), and not answered.
-        self.open = False  #: It is among those that a search for candidates looks at.
+        self.known = True  #: It is one of the leader's: not replaced, not lost.
+        self.quick = False  #: It is among those that are looked at for what may wait on a worker.
 
     @property
     def placeable(self) -> bool:
         """Whether tasks may be placed on it."""
         shut = self.leaving or self.drain is not None or self.quarantine is not None
-        return self.session and self.link and not shut and not self.foreign
+        return self.session and self.link and self.known and not shut and not self.foreign
 
     @property
     def has_room(self) -> bool:
         """Whether some task could be placed on it, ahead or at once: every task needs processors."""
-        return (self.room.cpus > EPSILON or len(self.ahead) < self.allowance) and self.placeable
+        return (self.room.cpus > EPSILON or self.may_get_ahead) and self.placeable
+
+    @property
+    def may_get_ahead(self) -> bool:
+        """Whether it may hold more ahead than it does."""
+        return len(self.ahead) < self.allowance
 
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
@@ -98,11 +108,7 @@ class Worker:
         Only what asks for no more than what comes free there in one piece: something larger would wait for
         several ends at once, perhaps in vain, and hold up what is behind it.
         """
-        return (
-            len(self.ahead) < self.allowance
-            and not request.exceeds(self.turned)
-            and fits(request, self.capacity)
-        )
+        return self.may_get_ahead and not request.exceeds(self.turned) and fits(request, self.capacity)
 
     def holds(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt was given to this worker and may still be there."""
@@ -215,8 +221,8 @@ class Worker:
 class Workers:
     """All workers, by name: one incarnation each.
 
-    Those that may have room are kept apart: whoever lets room on a worker grow says so (`grew`), and one that
-    is found without any is dropped by the next search. So placing costs the same however many are full.
+    Those that may have room are kept apart (`Openings`), and those that may hold something ahead: whoever
+    lets room on a worker grow says so (`grew`), and one without any is dropped by the next search.
     """
 
     def __init__(self) -> None:
@@ -224,7 +230,9 @@ class Workers:
         self.by_peer: dict[bytes, Worker] = {}
         self.drains: dict[str, Drain] = {}  #: Of every drained worker, known now or not, by name.
         self.quarantines: dict[str, Quarantine] = {}  #: By name: a new start does not mend a machine.
-        self._open: deque[Worker] = deque()  #: May have room; a search begins at the left and turns it.
+        self._openings: Final = Openings()  #: May have room.
+        self._quick: deque[Worker] = deque()
+        #: May hold something ahead; a search begins at the left and turns it.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
     def __iter__(self) -> Iterator[Worker]:
@@ -239,6 +247,7 @@ class Workers:
         """Know a worker, in place of an earlier incarnation."""
         self.remove(worker.name)
         self.by_name[worker.name] = worker
+        worker.known = True
         worker.drain = self.drains.get(worker.name)
         worker.quarantine = self.quarantines.get(worker.name)
 
@@ -249,9 +258,8 @@ class Workers:
             return None
         if self.by_peer.get(worker.peer) is worker:
             del self.by_peer[worker.peer]
-        if worker.open:
-            self._open.remove(worker)
-            worker.open = False
+        worker.known = False
+        self._openings.remove(name)
         self._grown.pop(name, None)
         return worker
 
@@ -286,9 +294,10 @@ class Workers:
         if self.by_name.get(worker.name) is not worker or not worker.has_room:
             return
         self._grown[worker.name] = worker
-        if not worker.open:
-            worker.open = True
-            self._open.append(worker)
+        self._openings.grew(worker)
+        if not worker.quick and worker.may_get_ahead:
+            worker.quick = True
+            self._quick.append(worker)
 
     def take_grown(self) -> list[Worker]:
         """Return, and forget, the workers whose room grew since the last call."""
@@ -296,9 +305,22 @@ class Workers:
         self._grown.clear()
         return grown
 
+    def rank_by(self, rank: Rank) -> None:
+        """Let searches for candidates look at workers of a higher rank first, from now on."""
+        self._openings.rank_by(rank)
+
     def candidates(self, request: Request, most: int) -> list[Worker]:
         """Return workers with room for the request, at most `most`, beginning where the last search ended."""
-        return self._search(lambda worker: worker.fits(request), most)
+        return self._openings.search(request, most)
+
+    def could_take(self, request: Request, grown: list[Worker]) -> bool:
+        """Tell whether the request is worth a search after the room of these workers grew."""
+        may_fit = self._openings.may_fit(request)
+        if may_fit is None:
+            may_fit = any(worker.placeable and worker.fits(request) for worker in grown)
+        return may_fit or any(
+            worker.may_get_ahead and worker.placeable and worker.fits_ahead(request) for worker in grown
+        )
 
     def soonest(self, request: Request, most: int, spared: Callable[[Worker], bool]) -> Worker | None:
         """Return the worker that would start the request soonest of at most `most` that may get it ahead.
@@ -308,7 +330,18 @@ class Workers:
             most: Bound of the search.
             spared: Tells which workers get nothing ahead.
         """
-        found = self._search(lambda worker: worker.fits_ahead(request) and not spared(worker), most)
+        found: list[Worker] = []
+        for _ in range(len(self._quick)):
+            worker = self._quick[0]
+            if not (worker.may_get_ahead and worker.placeable):
+                self._quick.popleft()
+                worker.quick = False
+                continue
+            self._quick.rotate(-1)
+            if worker.fits_ahead(request) and not spared(worker):
+                found.append(worker)
+                if len(found) == most:
+                    break
         return min(found, key=lambda worker: len(worker.ahead) / worker.allowance, default=None)
 
     def take_paces(self, elapsed_s: float) -> None:
@@ -318,21 +351,6 @@ class Workers:
             worker.take_pace(elapsed_s)
             if worker.allowance > before:
                 self.grew(worker)
-
-    def _search(self, suits: Callable[[Worker], bool], most: int) -> list[Worker]:
-        found: list[Worker] = []
-        for _ in range(len(self._open)):
-            worker = self._open[0]
-            if not worker.has_room:
-                self._open.popleft()
-                worker.open = False
-                continue
-            self._open.rotate(-1)
-            if suits(worker):
-                found.append(worker)
-                if len(found) == most:
-                    break
-        return found
 
     def why_never(self, request: Request) -> str:
         """Return why no worker of now could run the request, even if it were empty; empty: one could."""

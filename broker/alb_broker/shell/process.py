@@ -87,6 +87,7 @@ class BrokerProcess:
         links: Its sockets.
         depot: Its depot.
         policies: The installed policies.
+        spent: Tells how often each was asked, and how many seconds that took.
         log: Where notes go.
     """
 
@@ -98,12 +99,14 @@ class BrokerProcess:
         links: Links,
         depot: DepotLink,
         policies: Mapping[str, Policy],
+        spent: Callable[[], Mapping[str, tuple[int, float]]],
         log: logs.Logger,
     ) -> None:
         self.core: Final = Broker(config, node, policies)
         self._config: Final = config
         self._links: Final = links
         self._depot: Final = depot
+        self._spent: Final = spent
         self._log: Final = log
         self._bell: Final = Doorbell()
         self._inbox: Final[deque[BrokerEvent]] = deque()
@@ -199,6 +202,7 @@ class BrokerProcess:
             self._ticked_at = at
             self._depot.tick()
             self._poll_depot(wanted=self._depot.waits)
+            self._feed(events.PoliciesTimed(at=at, spent=self._spent()))
             self._feed(events.Tick(at=at))
         self._feed(events.TurnEnded(at=clock.monotonic()))
         for box in (self._workers, self._clients, self._grants, self._chunks):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from alb.api.stored import StoredData, checked
 from alb_core.arrays import ArrayLine
 from alb_core.bounds import LimitsNode
+from alb_core.choices import Choice, Parameter
+from alb_core.errors import InvalidTask
 from alb_core.messages import (
     ArrayPage,
     ArraysPage,
@@ -18,11 +20,13 @@ from alb_core.messages import (
     DumpPage,
     HistoryPage,
     HoldTasks,
+    PoliciesPage,
     QueryArray,
     QueryArrays,
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryPolicies,
     QueryRows,
     QueryTask,
     QueryTasks,
@@ -231,9 +235,46 @@ class Questions(StoredData):
         page = self._ask(QueryRows(seq=0, family=family.family, after=after), RowsPage)
         return msgspec.msgpack.decode(page.rows, type=list[family]), page.more  # type: ignore[valid-type]
 
-    def set_policy(self, policy: str) -> None:
-        """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
-        self._ask(SetPolicy(seq=0, policy=policy), Done)
+    def policies(self) -> PoliciesPage:
+        """Return the policies that the leader has, which one is in force, how it does, and who chose what.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        return self._ask(QueryPolicies(seq=0), PoliciesPage)
+
+    def set_policy(
+        self, policy: str, parameters: Mapping[str, Parameter] | None = None, *, try_for: float = 0.0
+    ) -> None:
+        """Place tasks by this policy from now on. Returns once that is in the table.
+
+        Args:
+            policy: Its name.
+            parameters: In place of its own.
+            try_for: Seconds after which the former one places again by itself; 0: for good.
+
+        Raises:
+            InvalidTask: The leader has none of that name, or it refuses the parameters.
+            CoordinationError: Nobody answered in time.
+        """
+        query = SetPolicy(seq=0, policy=policy, parameters=dict(parameters or {}), try_s=try_for)
+        self._ask(query, Done)
+
+    def rollback_policy(self) -> Choice:
+        """Place tasks by the policy that was chosen before the present one; ends a try. Returns what that is.
+
+        Raises:
+            InvalidTask: Nothing was chosen before.
+            CoordinationError: Nobody answered in time.
+        """
+        former = self.policies().node.former
+        if former is None:
+            raise InvalidTask(
+                "", "nothing was chosen before the present policy; alb policy history shows all"
+            )
+        query = SetPolicy(seq=0, policy=former.policy, parameters=former.parameters, rollback=True)
+        self._ask(query, Done)
+        return former
 
     def limits(self) -> LimitsNode:
         """Return the limits of tasks that set none themselves.

@@ -41,6 +41,7 @@ HELP: Final[Mapping[str, str]] = {
     "memory_bytes": "Memory offered; 0: what machine and cgroup allow.",
     "net_bps": "Bandwidth offered; 0: the link's speed where it is known.",
     "net_interface": "Interface whose load is measured. Else that of the default route.",
+    "speed": "How fast the machine is; 2: twice as fast as an ordinary one. Policies may heed it.",
     "labels": "Labels that tasks can ask for, key=value,key2.",
     "work_dir": "For spool and task directories. Else /var/tmp/alb-UID/NAME.",
     "spool_kept_s": "How long output of finished tasks is kept.",

@@ -48,7 +48,7 @@ VERBS: Final = {
     "undrain": ("drains", "Give workers tasks again."),
     "health": ("health", "Tell whether a broker or a worker does its part."),
     "dump": ("show", "Write the leader's whole state as JSON."),
-    "policy": ("show", "Show or choose the placement policy."),
+    "policy": ("placing", "Show, choose, try or take back the policy that places tasks."),
     "limits": ("cluster_limits", "Show or change what tasks are limited to that say nothing."),
     "broker": ("daemons", "Run a broker."),
     "worker": ("daemons", "Run a worker."),

@@ -1,4 +1,4 @@
-"""``alb tasks``, ``status``, ``workers``, ``brokers``, ``dump``, ``policy``: what there is."""
+"""``alb tasks``, ``status``, ``workers``, ``brokers``, ``dump``: what there is."""
 
 from __future__ import annotations
 
@@ -167,6 +167,8 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     out.echo(f"leader   {page.broker}, epoch {page.epoch}, for {age}, batch {page.batch}")
     out.echo(f"table    {page.table}")
     out.echo(f"policy   {page.policy}")
+    if page.policy_trouble:
+        out.echo(f"         {page.policy_trouble}; see alb policy show")
     usable = sum(worker.session and worker.link and worker.drain is None for worker in workers)
     cpus = sum(worker.capacity.cpus for worker in workers)
     reserved = sum(worker.reserved_cpus for worker in workers)
@@ -309,7 +311,7 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         line.worker,
         state,
         f"{line.running}+{line.ahead}" if line.ahead else str(line.running),
-        f"{line.reserved_cpus:g}/{offered.cpus:g}",
+        f"{line.reserved_cpus:g}/{offered.cpus:g}" + (f" x{offered.speed:g}" if offered.speed != 1 else ""),
         f"{format_size(line.reserved_memory_bytes)}/{format_size(offered.memory_bytes)}",
         f"{line.reserved_net_bps / 1e6:g}/{offered.net_bps / 1e6:g} Mbit/s" if offered.net_bps else "-",
         f"cpu {load.cpu:.0%} mem {load.memory:.0%} net {load.net:.0%}",
@@ -413,22 +415,4 @@ def dump(place: Place, file: str | None, _as_json: bool) -> int:  # noqa: FBT001
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:  # noqa: PTH123
         target.write(data + b"\n")
     out.say(f"wrote {len(data) + 1} bytes to {file}")
-    return 0
-
-
-@click.command()
-@click.argument("name", required=False)
-@json_option
-@cluster_options
-def policy(place: Place, name: str | None, *, as_json: bool) -> int:
-    """Show which policy places tasks, or place by policy NAME from now on."""
-    with place.client() as client:
-        if name is not None:
-            client.set_policy(name)
-        else:
-            name = client.cluster().policy
-    if as_json:
-        out.emit_json({"policy": name})
-    else:
-        out.echo(name)
     return 0

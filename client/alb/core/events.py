@@ -22,6 +22,7 @@ from alb_core.messages import (
     QueryHistory,
     QueryIncrements,
     QueryOutput,
+    QueryPolicies,
     QueryRows,
     QueryTask,
     QueryTasks,
@@ -53,6 +54,7 @@ Query: TypeAlias = (
     | ReleaseTasks
     | SetLimits
     | SetPolicy
+    | QueryPolicies
     | DrainWorkers
     | UndrainWorkers
 )

@@ -34,6 +34,7 @@ _PAGES: Final = (
     messages.IncrementsPage,
     messages.OutputPage,
     messages.WorksPage,
+    messages.PoliciesPage,
     messages.ArraysPage,
     messages.Done,
 )
@@ -273,6 +274,7 @@ class ClientCore:
         | messages.IncrementsPage
         | messages.OutputPage
         | messages.WorksPage
+        | messages.PoliciesPage
         | messages.ArraysPage
         | messages.Done,
         out: Actions,

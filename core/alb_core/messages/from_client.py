@@ -8,6 +8,7 @@ import msgspec
 
 from alb_core.arrays import Stride
 from alb_core.bounds import LimitsNode
+from alb_core.choices import Parameter
 from alb_core.limits import PROTOCOL_VERSION
 from alb_core.messages.base import Message, StreamName
 from alb_core.tasks import TaskState
@@ -244,10 +245,22 @@ class QueryRows(Message, frozen=True, kw_only=True):
 
 
 class SetPolicy(Message, frozen=True, kw_only=True):
-    """Place by this policy from now on. Answer: Done, or Error with code ``invalid``."""
+    """Place by this policy from now on. Answer: Done, once that is in the table, or Error ``invalid``."""
 
     seq: int
     policy: str
+    parameters: dict[str, Parameter] = {}
+    #: In place of the policy's own.
+    try_s: float = 0.0
+    #: For so long, then by the former one again; 0: for good.
+    rollback: bool = False
+    #: It is the former one: so the history says.
+
+
+class QueryPolicies(Message, frozen=True, kw_only=True):
+    """Which policies are there, which is in force, and how does it do? Answer: PoliciesPage."""
+
+    seq: int
 
 
 class DrainWorkers(Message, frozen=True, kw_only=True):
@@ -312,6 +325,7 @@ ClientMessage: TypeAlias = (
     | QueryOutput
     | QueryWorks
     | SetPolicy
+    | QueryPolicies
     | DrainWorkers
     | UndrainWorkers
     | Suspect

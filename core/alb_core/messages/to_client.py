@@ -8,6 +8,7 @@ import msgspec
 
 from alb_core.arrays import ArrayLine, Stretch
 from alb_core.bounds import NO_BOUNDS, Bounds
+from alb_core.choices import Change, Choice, Parameter, PolicyNode
 from alb_core.drains import Drain
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
 from alb_core.messages.base import Message
@@ -250,6 +251,8 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     bounds: Bounds = NO_BOUNDS
     time_limit_s: float | None = None
     #: The default limits of its tasks.
+    policy_trouble: str = ""
+    #: What is wrong with the policy, as a sentence; empty: nothing.
 
 
 class DumpPage(Message, frozen=True, kw_only=True):
@@ -309,6 +312,64 @@ class WorksPage(Message, frozen=True, kw_only=True):
     #: Whether the results store was asked too; else only the table.
 
 
+class PolicyLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy that the leader has."""
+
+    name: str
+    summary: str
+    #: What it says of itself, in one line.
+    source: str
+    #: The distribution that it came with, and its version.
+    parameters: dict[str, Parameter]
+    #: What operators may change, with what holds if they do not.
+    candidates: int
+    #: Workers that it sees at most.
+    fastest_first: bool
+    calls: int
+    #: Under this leader, as all that follows.
+    failures: int
+    #: How often the default had to stand in.
+    failed: str
+    #: With what it failed last.
+    failed_at: float
+    #: Cluster time.
+    us_per_call: float
+    #: 0: it was not asked.
+    missing_on: tuple[str, ...] = ()
+    #: Brokers that do not have it.
+
+
+class TallyLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What tasks felt of one choice of policy, under this leader."""
+
+    placed: int
+    waited_s: float
+    #: Mean, of those.
+    ended: int
+    slowdown: float
+    #: Mean bounded slowdown, of those: time from submission to result over time on the worker.
+
+
+class PoliciesPage(Message, frozen=True, kw_only=True):
+    """The policies, and the choice among them."""
+
+    seq: int
+    node: PolicyNode
+    #: What was chosen.
+    in_force: Choice
+    #: What places tasks: something else where the leader cannot follow the choice.
+    why: str
+    #: What is wrong with it, as a sentence; empty: nothing.
+    now: float
+    #: Cluster time.
+    policies: tuple[PolicyLine, ...]
+    changes: tuple[Change, ...]
+    #: The newest last.
+    tally: TallyLine
+    former_tally: TallyLine
+    #: Of the choice in force, and of the one before it.
+
+
 class Done(Message, frozen=True, kw_only=True):
     """What was asked is done."""
 
@@ -348,6 +409,7 @@ ToClient: TypeAlias = (
     | IncrementsPage
     | OutputPage
     | WorksPage
+    | PoliciesPage
     | Done
     | Error
 )

@@ -100,6 +100,7 @@ def offer(config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = ()) -
         host=host_name(),
         labels=(*config.labels, *kinds),
         version=__version__,
+        speed=config.speed,
     )
     return capacity, notes
 

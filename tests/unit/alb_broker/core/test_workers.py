@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import pytest
@@ -218,7 +217,7 @@ def test_a_full_worker_is_looked_at_once() -> None:
     for number, worker in enumerate(known):
         worker.reserve(attempt(number), request())
     assert known.candidates(request(), 16) == []
-    assert known._open == deque()
+    assert not known._openings._pools[request()]
 
 
 def test_a_worker_comes_back_into_the_searches_when_its_room_grows() -> None:

@@ -1,0 +1,145 @@
+"""Where there may be room: the index behind every search for a worker.
+
+Each request that is searched for has a *pool* of the workers that may have room for it. A worker joins the
+pools when its room grew, and is dropped where a search meets it without room: so each is looked at in vain
+once for each time that its room grew, and placing costs the same however many workers are full, or have room
+that is too small. A pool stands in rows, of which the one with the highest rank is searched first; without
+ranks there is one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from alb_core.resources import Request
+
+if TYPE_CHECKING:
+    from alb_broker.core.workers import Worker
+
+POOLS_MAX: Final = 256
+#: Requests that differ, each with its pool, those that were searched for last: whoever's room grows is held
+#: against each. Beyond, a search begins with a look at all open workers.
+
+Rank: TypeAlias = Callable[["Worker"], float]
+
+
+def unranked(_worker: Worker) -> float:
+    """Rank all workers alike."""
+    return 0.0
+
+
+class Pool:
+    """The workers that may have room for one request.
+
+    Args:
+        request: What is asked for.
+        rank: Whom a search looks at first.
+    """
+
+    __slots__ = ("_members", "_rank", "_request", "_rows")
+
+    def __init__(self, request: Request, rank: Rank) -> None:
+        self._request = request
+        self._rank = rank
+        self._members: set[Worker] = set()
+        self._rows: dict[float, deque[Worker]] = {}  #: By rank; a search begins at the left and turns a row.
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
+
+    def offer(self, worker: Worker) -> None:
+        """Let a placeable worker join, if it has room."""
+        if worker not in self._members and worker.fits(self._request):
+            self._members.add(worker)
+            self._stand(worker)
+
+    def _stand(self, worker: Worker) -> None:
+        self._rows.setdefault(self._rank(worker), deque()).append(worker)
+
+    def search(self, most: int) -> list[Worker]:
+        """Return workers with room, at most so many, and drop those that have none."""
+        found: list[Worker] = []
+        for rank in sorted(self._rows, reverse=True):
+            self._search_row(rank, most, found)
+            if not self._rows[rank]:
+                del self._rows[rank]
+            if len(found) == most:
+                break
+        return found
+
+    def _search_row(self, rank: float, most: int, found: list[Worker]) -> None:
+        row, request = self._rows[rank], self._request
+        for _ in range(len(row)):
+            worker = row[0]
+            if not (worker.placeable and worker.fits(request)):
+                self._members.discard(row.popleft())
+            elif self._rank(worker) != rank:
+                self._stand(row.popleft())
+            else:
+                row.rotate(-1)
+                found.append(worker)
+                if len(found) == most:
+                    return
+
+
+class Openings:
+    """The pools of all requests, and the workers that have any room at all."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Worker] = {}  #: By name: had room when it grew; the others join no pool.
+        self._grown: dict[str, Worker] = {}  #: Of these, those that the pools were not offered since.
+        self._pools: dict[Request, Pool] = {}  #: Searched for longest ago first.
+        self._rank: Rank = unranked
+
+    def rank_by(self, rank: Rank) -> None:
+        """Let searches look at workers of a higher rank first, from now on."""
+        if rank is not self._rank:
+            self._rank = rank
+            self._pools.clear()
+
+    def grew(self, worker: Worker) -> None:
+        """A worker with room has more of it, or became placeable."""
+        self._open[worker.name] = worker
+        self._grown[worker.name] = worker
+
+    def remove(self, name: str) -> None:
+        """Forget a worker; where it stands in a pool, it is not placeable any more."""
+        self._open.pop(name, None)
+        self._grown.pop(name, None)
+
+    def search(self, request: Request, most: int) -> list[Worker]:
+        """Return workers with room for the request, at most so many; the next search begins behind them."""
+        self._settle()
+        pool = self._pools.pop(request, None)
+        if pool is None:
+            pool = Pool(request, self._rank)
+            self._fill(pool, self._open.values())
+            if len(self._pools) >= POOLS_MAX:
+                del self._pools[next(iter(self._pools))]
+        self._pools[request] = pool
+        return pool.search(most)
+
+    def may_fit(self, request: Request) -> bool | None:
+        """Tell whether some worker may have room for a request: None where nobody knows without a search."""
+        self._settle()
+        pool = self._pools.get(request)
+        return None if pool is None else bool(pool)
+
+    def _settle(self) -> None:
+        """Let those that grew join the pools."""
+        if self._grown:
+            for pool in self._pools.values():
+                self._fill(pool, self._grown.values())
+            self._grown.clear()
+
+    def _fill(self, pool: Pool, workers: Iterable[Worker]) -> None:
+        full: list[str] = []
+        for worker in workers:
+            if not worker.has_room:
+                full.append(worker.name)
+            else:
+                pool.offer(worker)
+        for name in full:
+            self.remove(name)

@@ -1,0 +1,134 @@
+"""The index of open workers: it finds whoever has room, in the order asked for, and looks at few others."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.broker_parts import attempt, make_worker, request
+
+from alb_broker.core.openings import POOLS_MAX, Openings
+from alb_broker.core.workers import Worker
+from alb_core.resources import Request
+
+SHAPES = tuple(request(cpus, memory) for cpus in (1, 2, 3) for memory in (0, 10, 20))
+
+
+def openings(*workers: Worker) -> Openings:
+    """Return an index that knows these workers."""
+    found = Openings()
+    for worker in workers:
+        found.grew(worker)
+    return found
+
+
+def names(found: list[Worker]) -> list[str]:
+    """Return the names of workers."""
+    return [worker.name for worker in found]
+
+
+class Counted(Worker):
+    """A worker that counts how often it is looked at."""
+
+    looks = 0
+
+    def fits(self, request: Request) -> bool:
+        """Count, and tell."""
+        Counted.looks += 1
+        return super().fits(request)
+
+
+def test_room_that_is_too_small_is_looked_at_once() -> None:
+    """However many workers have a little room, who looks for more pays for those that grew since."""
+    each = [Counted(f"w{number}", "1", 0.0) for number in range(100)]
+    for worker in each:
+        worker.offer(make_worker(cpus=2).capacity)
+        worker.session = worker.link = True
+        worker.reserve(attempt(1), request(1))
+    index = openings(*each)
+    assert index.search(request(2), 4) == []
+    Counted.looks = 0
+    assert index.search(request(2), 4) == []
+    assert Counted.looks == 0
+    each[70].release(attempt(1))
+    index.grew(each[70])
+    assert names(index.search(request(2), 4)) == ["w70"]
+    assert Counted.looks <= 3
+
+
+def test_the_highest_rank_is_found_first() -> None:
+    """And the next ones where those do not suffice; among equals the search goes round."""
+    each = [make_worker(f"w{number}", cpus=1 + number % 3) for number in range(9)]
+    index = openings(*each)
+    index.rank_by(lambda worker: worker.capacity.cpus)
+    assert names(index.search(request(), 2)) == ["w2", "w5"]
+    assert names(index.search(request(), 4)) == ["w8", "w2", "w5", "w1"]
+
+
+def test_a_rank_that_changed_counts_at_the_next_search() -> None:
+    """A worker that registers again with another speed stands where it belongs."""
+    first, second = make_worker("w1", cpus=3), make_worker("w2", cpus=2)
+    index = openings(first, second)
+    index.rank_by(lambda worker: worker.capacity.cpus)
+    assert names(index.search(request(), 2)) == ["w1", "w2"]
+    first.offer(make_worker(cpus=1).capacity)
+    index.search(request(), 1)
+    assert names(index.search(request(), 2)) == ["w2", "w1"]
+
+
+def test_what_may_fit_is_known_of_what_was_searched_for() -> None:
+    """Nothing is known of other requests; a pool that ran empty says no until somebody's room grows."""
+    worker = make_worker(cpus=2)
+    index = openings(worker)
+    assert index.may_fit(request(2)) is None
+    assert names(index.search(request(2), 1)) == ["w1"]
+    assert index.may_fit(request(2)) is True
+    worker.reserve(attempt(1), request(1))
+    assert index.search(request(2), 1) == []
+    assert index.may_fit(request(2)) is False
+    worker.release(attempt(1))
+    index.grew(worker)
+    assert index.may_fit(request(2)) is True
+
+
+def test_requests_beyond_the_bound_are_found_all_the_same() -> None:
+    """Their search begins anew, and no more pools are kept than the bound says."""
+    worker = make_worker(cpus=1, memory_bytes=10 * POOLS_MAX)
+    index = openings(worker)
+    for _ in range(2):
+        for number in range(POOLS_MAX + 5):
+            assert index.search(request(1, number), 1) == [worker]
+    assert len(index._pools) == POOLS_MAX
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["reserve", "release", "cut", "heal", "forget", "rank"]),
+            st.integers(0, 3),
+            st.sampled_from(SHAPES),
+        ),
+        max_size=40,
+    )
+)
+def test_exactly_those_with_room_are_found(steps: list[tuple[str, int, Request]]) -> None:
+    """For every shape, whatever happened: what a look at all workers finds."""
+    each = [make_worker(f"w{number}", cpus=4, memory_bytes=40) for number in range(4)]
+    index = openings(*each)
+    for number, (verb, which, shape) in enumerate(steps):
+        worker = each[which]
+        if verb == "reserve" and worker.fits(shape):
+            worker.reserve(attempt(number), shape)
+        elif verb == "release" and worker.reserved:
+            worker.release(next(iter(worker.reserved)))
+            index.grew(worker)
+        elif verb in ("cut", "heal"):
+            worker.link = verb == "heal"
+            index.grew(worker)
+        elif verb == "forget":
+            worker.known = False
+            index.remove(worker.name)
+        elif verb == "rank":
+            index.rank_by(lambda worker: worker.room.cpus)
+        expected = {worker.name for worker in each if worker.placeable and worker.fits(shape)}
+        assert set(names(index.search(shape, 16))) == expected
+        assert bool(index.may_fit(shape)) == bool(expected)

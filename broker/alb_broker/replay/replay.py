@@ -24,6 +24,7 @@ from alb_broker.policies import Policy
 from alb_broker.replay.machines import Alarm, ReplayedMachine
 from alb_broker.replay.tree import Tree
 from alb_core import codec, zk, znodes
+from alb_core.choices import PolicyNode
 from alb_core.config import BrokerConfig
 from alb_core.errors import ReplayBroken
 from alb_core.messages import (
@@ -44,7 +45,7 @@ from alb_core.resources import Request
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 from alb_core.traces import Job, Machine
-from alb_core.znodes import BrokerNode, PolicyNode, WorkerNode
+from alb_core.znodes import BrokerNode, WorkerNode
 
 EPOCH_S: Final = 1_700_000_000.0
 #: Cluster time at which every replay begins, plus its seed: from the claim's time the core seeds its draws.

@@ -9,10 +9,10 @@ from typing import Final
 
 from alb.simulate.core.figures import Figures, figures
 from alb.simulate.core.trace import Trace
-from alb_broker.core.placement import DEFAULT_POLICY
 from alb_broker.policies import Policy
 from alb_broker.replay.replay import Ran, Replay
 from alb_broker.shell.plugins import load_policies
+from alb_core.choices import DEFAULT_POLICY
 from alb_core.errors import ConfigError
 from alb_core.traces import Machine
 

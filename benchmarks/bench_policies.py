@@ -38,9 +38,8 @@ SPAN_S: Final = 1000.0
 
 def make_machines() -> list[Machine]:
     """Return the workers."""
-    capacity = Capacity(cpus=CPUS, memory_bytes=8 * GIB)
     return [
-        Machine(name=f"w{number:02}", capacity=capacity, speed=speed)
+        Machine(name=f"w{number:02}", capacity=Capacity(cpus=CPUS, memory_bytes=8 * GIB, speed=speed))
         for number, speed in enumerate(SPEEDS, start=1)
     ]
 

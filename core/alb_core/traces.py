@@ -30,5 +30,8 @@ class Machine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     name: str
     capacity: Capacity
-    speed: float = 1.0
-    #: A job runs `run_s` divided by this.
+
+    @property
+    def speed(self) -> float:
+        """A job runs `run_s` divided by this."""
+        return self.capacity.speed

@@ -38,7 +38,11 @@ li span { display: block; color: #718096; font-size: .85rem; }
 
 
 def write(
-    figures: Figures, advice: Sequence[Advice], moment: Moment, draw: Callable[[str, Figures], str]
+    figures: Figures,
+    advice: Sequence[Advice],
+    moment: Moment,
+    draw: Callable[[str, Figures], str],
+    more: Sequence[Section] = (),
 ) -> str:
     """Return the report.
 
@@ -47,13 +51,14 @@ def write(
         advice: What follows from it.
         moment: Writes a time for people.
         draw: Makes the SVG of a plot.
+        more: Sections that follow those of the figures.
     """
     advised = [
         "<section>\n<h2>Advice for the allocation</h2>\n<ul>",
         *(f"<li>{_escaped(each.text)}<span>{_escaped(each.evidence)}</span></li>" for each in advice),
         "</ul>\n</section>",
     ]
-    parts = sections(figures, moment)
+    parts = (*sections(figures, moment), *more)
     return page(
         "Workload analysis", summary(figures, moment), parts, lambda name: draw(name, figures), advised
     )

@@ -8,8 +8,10 @@ from typing import Final
 
 import msgspec
 
+from alb.analysis.core.figures import Advice
 from alb.analysis.core.words import count, seconds, share
 from alb.analysis.sections import Section, Table
+from alb.simulate.core.advice import Replayed, unable
 from alb.simulate.core.figures import Figures, Summary, UserFigures
 from alb.simulate.core.trace import Trace, offered_load
 from alb_core.traces import Machine
@@ -68,11 +70,21 @@ def as_values(report: Report) -> dict[str, object]:
 
 def sections(found: Sequence[Figures]) -> Iterator[Section]:
     """Return the parts of a report."""
-    yield _policies(found)
+    yield policy_section(found)
     yield _users(found)
 
 
-def _policies(found: Sequence[Figures]) -> Section:
+def policy_section(
+    found: Sequence[Figures], title: str = "Policies", remarks: Sequence[str] = (), plot: str = "replays"
+) -> Section:
+    """Return a line for each policy.
+
+    Args:
+        found: What each made of the trace.
+        title: Of the section.
+        remarks: Sentences below it.
+        plot: That belongs to it; empty: none.
+    """
     waits = ("WAIT mean", "median", "p95", "max")
     slowdowns = ("SLOWDOWN mean", "median", "p95", "max")
     columns = ("POLICY", *waits, *slowdowns, "USED", "FAIRNESS", "MAKESPAN")
@@ -99,7 +111,7 @@ def _policies(found: Sequence[Figures]) -> Section:
                 f"{each.policy}: {seconds(each.wasted_s)} of run time were broken off and done again."
             )
     table = Table(columns=columns, rows=rows, sides="l" + "r" * (len(columns) - 1))
-    return Section(title="Policies", tables=(table,), notes=tuple(notes), plot="replays")
+    return Section(title=title, tables=(table,), notes=(*remarks, *notes), plot=plot)
 
 
 def _four(values: Summary) -> tuple[float, float, float, float]:
@@ -129,3 +141,14 @@ def _users(found: Sequence[Figures]) -> Section:
 
 def _fared(user: UserFigures | None) -> str:
     return f"{seconds(user.mean_wait_s)}, {user.mean_slowdown:,.1f}" if user is not None else "-"
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """The policies compared on a workload."""
+
+    advice: Advice
+    replays: list[Replayed] = []
+    sections: tuple[Section, ...] = ()
+
+
+NO_COMPARISON: Final = Comparison(advice=unable("nothing was replayed"))

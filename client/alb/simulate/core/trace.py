@@ -126,10 +126,11 @@ def pool(
     workers: int, cpus: float, memory_bytes: int, speeds: Sequence[float], net_bps: int = 0
 ) -> list[Machine]:
     """Return machines that are alike but for their speeds, which come round in turn."""
-    capacity = Capacity(cpus=cpus, memory_bytes=memory_bytes, net_bps=net_bps)
+    capacities = [
+        Capacity(cpus=cpus, memory_bytes=memory_bytes, net_bps=net_bps, speed=speed) for speed in speeds
+    ]
     return [
-        Machine(name=f"w{number + 1}", capacity=capacity, speed=speeds[number % len(speeds)])
-        for number in range(workers)
+        Machine(name=f"w{number + 1}", capacity=capacities[number % len(speeds)]) for number in range(workers)
     ]
 
 

@@ -25,7 +25,7 @@ class Stand:
         self.alarms: list[tuple[float, Alarm]] = []
         self.runs: list[tuple[str, float, float]] = []
         self.machine = ReplayedMachine(
-            Machine(name="w1", capacity=Capacity(cpus=2.0, memory_bytes=1000), speed=2.0),
+            Machine(name="w1", capacity=Capacity(cpus=2.0, memory_bytes=1000, speed=2.0)),
             0,
             REQUESTS.__getitem__,
             RUN_S.__getitem__,

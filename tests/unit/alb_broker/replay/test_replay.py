@@ -41,8 +41,7 @@ def machines(*cpus: float, speed: float = 1.0) -> list[Machine]:
     return [
         Machine(
             name=f"w{number}",
-            capacity=Capacity(cpus=each, memory_bytes=int(each * GIB)),
-            speed=speed,
+            capacity=Capacity(cpus=each, memory_bytes=int(each * GIB), speed=speed),
         )
         for number, each in enumerate(cpus, start=1)
     ]

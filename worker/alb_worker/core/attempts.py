@@ -317,7 +317,9 @@ class Attempts:
             since=at,
             spec=spec,
             resume=run.resume,
-            bounds=_bounds(run, spec),
+            bounds=run.bounds  # the leader settled it; one of an earlier version says nothing
+            if run.bounds != NO_BOUNDS
+            else settled(spec.bounds, spec.request.memory_bytes, NO_BOUNDS),
             time_limit_s=spec.time_limit_s if run.time_limit_s is None else run.time_limit_s,
         )
         self._waiting[attempt.task] = attempt
@@ -358,7 +360,7 @@ class Attempts:
             self.live -= 1
             del self._of_task[task]
             self._room.give_back(record.spec.request)
-            self._gpus.give_back(record.gpus or ())
+            self._gpus.give_back(record.gpus)
         else:
             del self._waiting[task]
         record.phase = Phase.ENDED
@@ -374,8 +376,7 @@ class Attempts:
         self._of_task[record.attempt.task] = record.attempt
         self.live += 1
         self._room.take(record.spec.request)
-        if self._gpus.count:
-            record.gpus = self._gpus.take(record.spec.request.gpus)
+        record.gpus = self._gpus.take(record.spec.request.gpus)
         record.phase = Phase.LAUNCHING
         return [
             LaunchAttempt(
@@ -499,17 +500,8 @@ class Attempts:
         assert len(live) == self.live
         assert self._room.holds(Request(cpus=0.0))
         assert all(free >= 0 for free in self._room.counts.values())
-        had = [index for attempt in live for index in self.records[attempt].gpus or ()]
-        assert len(set(had)) == len(had) == self._gpus.count - self._gpus.free
-        assert all(0 <= index < self._gpus.count for index in had)
+        self._gpus.check(self.records[attempt].gpus for attempt in live)
         assert len(self._newest) <= NEWEST_KEPT_MAX
-
-
-def _bounds(run: Run, spec: TaskSpec) -> Bounds:
-    """Return what an attempt may use: the leader settled it; one of an earlier version says nothing."""
-    if run.bounds != NO_BOUNDS:
-        return run.bounds
-    return settled(spec.bounds, spec.request.memory_bytes, NO_BOUNDS)
 
 
 def evicts(stimulus: Stimulus) -> bool:

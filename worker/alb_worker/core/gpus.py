@@ -7,6 +7,7 @@ its processes are gone.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from typing import Final
 
 
@@ -27,11 +28,18 @@ class Gpus:
         """How many nobody has."""
         return len(self._free)
 
-    def take(self, count: int) -> tuple[int, ...]:
-        """Give an attempt so many; there must be room for it."""
+    def take(self, count: int) -> tuple[int, ...] | None:
+        """Give an attempt so many, of which there must be as many; None: the worker offers none at all."""
+        if not self.count:
+            return None
         return tuple(heapq.heappop(self._free) for _ in range(count))
 
-    def give_back(self, indexes: tuple[int, ...]) -> None:
+    def give_back(self, indexes: tuple[int, ...] | None) -> None:
         """An attempt that had these is over."""
-        for index in indexes:
+        for index in indexes or ():
             heapq.heappush(self._free, index)
+
+    def check(self, had: Iterable[tuple[int, ...] | None]) -> None:
+        """Raise AssertionError unless what attempts have and what is free make the whole, each once."""
+        indexes = [index for each in had for index in each or ()]
+        assert sorted(indexes + self._free) == list(range(self.count))  # noqa: S101 (states an invariant)

@@ -31,7 +31,6 @@ from alb_core import limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
     AttemptStarted,
-    AttemptUse,
     Beat,
     Cancel,
     Error,
@@ -348,17 +347,6 @@ def test_load_is_what_was_last_reported() -> None:
     each = desks()
     told(each, Beat(load=Load(cpu=0.5)))
     assert each.state.workers.by_name["w1"].line().load == Load(cpu=0.5)
-
-
-def test_what_attempts_use_is_known_as_long_as_they_run() -> None:
-    """Of others a worker may say what it wants."""
-    each = desks(1)
-    worker = each.state.workers.by_name["w1"]
-    use = AttemptUse(attempt=attempt(1), cpus=0.5)
-    told(each, Beat(load=Load(), uses=(use, AttemptUse(attempt=attempt(7)))))
-    assert worker.uses == {attempt(1): use}
-    told(each, ended(1))
-    assert worker.uses == {}
 
 
 # --- loss and return ----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from tests.broker_parts import attempt, capacity, make_worker, request
 
 from alb_broker.core.workers import Worker, Workers
 from alb_core import limits
+from alb_core.messages import AttemptUse
 from alb_core.resources import counts_of
 
 
@@ -397,3 +398,14 @@ def test_counts_taken_before_a_worker_registers_are_settled_when_it_does() -> No
     assert worker.fits(request(counts=counts_of({"gpus": 1})))
     worker.release(attempt(1))
     assert worker.line().reserved_counts == counts_of({"gpus": 0})
+
+
+def test_what_attempts_use_is_known_as_long_as_they_run() -> None:
+    """Of others a worker may say what it wants."""
+    worker = make_worker("w1")
+    worker.reserve(attempt(1), request())
+    use = AttemptUse(attempt=attempt(1), cpus=0.5)
+    worker.note_uses((use, AttemptUse(attempt=attempt(7))))
+    assert worker.uses == {attempt(1): use}
+    worker.release(attempt(1))
+    assert worker.uses == {}

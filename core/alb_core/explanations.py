@@ -32,7 +32,7 @@ class Considered(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     net_load: float = 0.0
 
 
-class Choice(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Placement(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Why an attempt went where it went. Times are cluster time."""
 
     n: int
@@ -69,5 +69,5 @@ class Explanation(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     #: For a worker, until now; None: it does not.
     reasons: tuple[Reason, ...] = ()
     #: Why it waits, the first that must change first.
-    choices: tuple[Choice, ...] = ()
+    placements: tuple[Placement, ...] = ()
     #: Of its attempts, the oldest first.

@@ -103,5 +103,5 @@ class Operators:
 
     def _undo_all(self) -> None:
         nobody, alike = znodes.encode(znodes.DrainedNode()), znodes.encode(NO_SHARES)
-        operations = (zk.SetData(znodes.DRAINED, nobody), zk.SetData(znodes.SHARES, alike))
-        self._cluster.ensemble.operate(operations)
+        self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, nobody),))
+        self._cluster.ensemble.operate((zk.SetData(znodes.SHARES, alike),))  # refused where there is no node

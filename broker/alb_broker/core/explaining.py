@@ -15,7 +15,7 @@ from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core.drains import named
-from alb_core.explanations import Choice, Considered, Explanation, Reason
+from alb_core.explanations import Considered, Explanation, Placement, Reason
 from alb_core.messages import AttemptId
 from alb_core.resources import Request, fits
 from alb_core.tasks import Attempt, TaskRecord, TaskState
@@ -36,9 +36,9 @@ def explain(state: State, record: TaskRecord, why: str) -> Explanation:
         why: What keeps it, where that is not just room.
     """
     task = state.table.live.get(record.id)
-    choices = tuple(_choice(state, record, attempt) for attempt in record.attempts)
+    placements = tuple(_placement(state, record, attempt) for attempt in record.attempts)
     if task is None or task.state is TaskState.RUNNING:
-        return Explanation(user=record.user, priority=record.spec.priority, choices=choices)
+        return Explanation(user=record.user, priority=record.spec.priority, placements=placements)
     group = state.queue.group(key_of(task)) if task.waits_for_room else None
     level = group.level(task, state.now()) if group is not None else record.spec.priority
     return Explanation(
@@ -47,7 +47,7 @@ def explain(state: State, record: TaskRecord, why: str) -> Explanation:
         level=level,
         waits_s=round(state.now() - task.queued_since, 3) if task.waits_for_room else None,
         reasons=tuple(_reasons(state, task, group, why)),
-        choices=choices,
+        placements=placements,
     )
 
 
@@ -188,7 +188,7 @@ def _examples(lack: str, workers: list[Worker]) -> str:
 # --- why there --------------------------------------------------------------------------------------------
 
 
-def _choice(state: State, record: TaskRecord, attempt: Attempt) -> Choice:
+def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
     """Return what is known of why an attempt went to its worker."""
     decided = state.decisions.get(AttemptId(record.id, attempt.n))
     forgotten = ""
@@ -198,7 +198,7 @@ def _choice(state: State, record: TaskRecord, attempt: Attempt) -> Choice:
         )
     elif decided is None:
         forgotten = "too much has been placed since"
-    return Choice(
+    return Placement(
         n=attempt.n,
         worker=attempt.worker,
         placed=attempt.placed,

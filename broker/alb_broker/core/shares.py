@@ -19,13 +19,17 @@ NOTHING: Final = Capacity(cpus=0, memory_bytes=0)
 
 
 class _Held:
-    """What one user's attempts reserve."""
+    """What one user's attempts reserve. Counted with each placement, so spelt out."""
 
-    __slots__ = ("amounts", "attempts")
+    __slots__ = ("attempts", "counts", "cpus", "memory_bytes", "net_bps", "weight")
 
-    def __init__(self) -> None:
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
         self.attempts = 0
-        self.amounts: dict[str, float] = dict.fromkeys(RESOURCES, 0)
+        self.cpus = 0.0
+        self.memory_bytes = 0
+        self.net_bps = 0
+        self.counts: dict[str, int] = {}  #: By name, of what is counted.
 
 
 class Shares:
@@ -35,9 +39,11 @@ class Shares:
         self.node: SharesNode = NO_SHARES  #: What users may have.
         self._bounded = False  #: Somebody's reservations have a bound.
         self._total: dict[str, float] = dict.fromkeys(RESOURCES, 0)  #: What all workers offer.
+        self._parts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+        #: That one unit is of each; 0 where there is nothing.
+        self._counted: dict[str, int] = {}  #: What all workers offer of what is counted, by name.
         self._held: dict[str, _Held] = {}  #: By user, of those who hold something.
         self._requests: dict[AttemptId, tuple[str, Request]] = {}  #: Who reserved what for an attempt.
-        self._known: dict[str, float] = {}  #: Shares that were asked for, by user, as long as they hold.
 
     # --- what changes them ----------------------------------------------------------------------------------
 
@@ -48,17 +54,19 @@ class Shares:
             share.cpus_max is not None or share.memory_bytes_max is not None
             for share in (node.default, *node.users.values())
         )
-        self._known.clear()
+        for user, held in self._held.items():
+            held.weight = self.weight(user)
 
     def resize(self, before: Capacity, now: Capacity) -> None:
         """A worker offers something else than before; or it is lost, and offers nothing."""
         for name in RESOURCES:
             self._total[name] += getattr(now, name) - getattr(before, name)
+        cpus, memory, net = (1 / total if total > EPSILON else 0.0 for total in self._total.values())
+        self._parts = (cpus, memory, net)
         for count in before.counts:
-            self._total[count.name] -= count.amount
+            self._counted[count.name] -= count.amount
         for count in now.counts:
-            self._total[count.name] = self._total.get(count.name, 0) + count.amount
-        self._known.clear()
+            self._counted[count.name] = self._counted.get(count.name, 0) + count.amount
 
     def take(self, attempt: AttemptId, user: str, request: Request) -> None:
         """Count what is reserved for an attempt, in place of what was before."""
@@ -66,48 +74,58 @@ class Shares:
         self._requests[attempt] = (user, request)
         held = self._held.get(user)
         if held is None:
-            held = self._held[user] = _Held()
+            held = self._held[user] = _Held(self.weight(user))
         held.attempts += 1
-        for name in RESOURCES:
-            held.amounts[name] += getattr(request, name)
+        held.cpus += request.cpus
+        held.memory_bytes += request.memory_bytes
+        held.net_bps += request.net_bps
         for count in request.counts:
-            held.amounts[count.name] = held.amounts.get(count.name, 0) + count.amount
-        self._known.pop(user, None)
+            held.counts[count.name] = held.counts.get(count.name, 0) + count.amount
 
     def give_back(self, attempt: AttemptId) -> None:
         """Count it no more; a second time changes nothing."""
-        user, request = self._requests.pop(attempt, ("", None))
-        if request is None:
+        found = self._requests.pop(attempt, None)
+        if found is None:
             return
+        user, request = found
         held = self._held[user]
         held.attempts -= 1
-        for name in RESOURCES:
-            held.amounts[name] -= getattr(request, name)
+        held.cpus -= request.cpus
+        held.memory_bytes -= request.memory_bytes
+        held.net_bps -= request.net_bps
         for count in request.counts:
-            held.amounts[count.name] -= count.amount
+            held.counts[count.name] -= count.amount
         if not held.attempts:
             del self._held[user]
-        self._known.pop(user, None)
 
     # --- what is asked --------------------------------------------------------------------------------------
 
     def share(self, user: str) -> float:
         """Return a user's dominant share over his weight; who holds less goes first."""
-        known = self._known.get(user)
-        if known is None:
-            known = self._known[user] = (
-                self.dominant(user)[0] / self.weight(user) if user in self._held else 0.0
-            )
-        return known
+        held = self._held.get(user)
+        if held is None:
+            return 0.0
+        cpus, memory, net = self._parts
+        part = max(held.cpus * cpus, held.memory_bytes * memory, held.net_bps * net)
+        if held.counts:
+            part = max(part, *(self._part(name, amount) for name, amount in held.counts.items()))
+        return part / held.weight
 
     def dominant(self, user: str) -> tuple[float, str]:
         """Return the largest part that a user holds of anything, and of what."""
         held = self._held.get(user)
         if held is None:
             return 0.0, RESOURCES[0]
-        amounts = held.amounts
-        parts = ((amounts.get(name, 0) / total, name) for name, total in self._total.items() if total > 0)
-        return max(parts, default=(0.0, RESOURCES[0]), key=lambda part: part[0])
+        parts = [
+            (getattr(held, name) * part, name) for part, name in zip(self._parts, RESOURCES, strict=True)
+        ]
+        parts += [(self._part(name, amount), name) for name, amount in held.counts.items()]
+        return max(parts, key=lambda found: found[0])
+
+    def _part(self, name: str, amount: int) -> float:
+        """Return which part of all that is counted under a name this is."""
+        total = self._counted.get(name, 0)
+        return amount / total if total else 0.0
 
     def weight(self, user: str) -> float:
         """Return the weight in force."""
@@ -121,7 +139,7 @@ class Shares:
         """Return the bound that a user would break, as a sentence; empty: none."""
         own, held = self.node.of(user), self._held.get(user)
         for name, bound, unit in _bounds(own):
-            has, wants = held.amounts[name] if held is not None else 0, getattr(request, name)
+            has, wants = getattr(held, name) if held is not None else 0, getattr(request, name)
             if wants and has + wants > bound + EPSILON:
                 return (
                     f"{user} may reserve {bound:.12g} {unit} at once, has {has:.12g}, and the task asks for "
@@ -159,16 +177,15 @@ class Shares:
             tasks: Of his without a result, in the table.
         """
         held = self._held.get(user)
-        amounts = held.amounts if held is not None else dict.fromkeys(RESOURCES, 0)
         part, resource = self.dominant(user)
         return UserLine(
             user=user,
             weight=self.weight(user),
             share=round(self.share(user), 6),
             dominant=resource if part else "",
-            cpus=round(amounts["cpus"], 6),
-            memory_bytes=int(amounts["memory_bytes"]),
-            net_bps=int(amounts["net_bps"]),
+            cpus=round(held.cpus, 6) if held is not None else 0.0,
+            memory_bytes=held.memory_bytes if held is not None else 0,
+            net_bps=held.net_bps if held is not None else 0,
             running=held.attempts if held is not None else 0,
             tasks=tasks,
         )

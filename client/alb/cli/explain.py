@@ -15,7 +15,7 @@ from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
     from alb.api.client import Client
-    from alb_core.explanations import Choice, Considered, Explanation
+    from alb_core.explanations import Considered, Explanation, Placement
     from alb_core.messages import TaskPage
 
 PARTS: Final = {
@@ -32,7 +32,7 @@ PARTS: Final = {
 def explain(place: Place, id: str, *, as_json: bool) -> int:  # noqa: A002 (click names it so)
     """Tell why task ID waits, and why its attempts went where they went.
 
-    What must change first stands first. The candidates of a choice, with their room and load at that time,
+    What must change first stands first. The candidates of a placement, with their room and load at that time,
     are kept by the leader that made it, for its newest few thousand placements; policy, number of candidates
     and the part of reservations are kept as long as the task.
     """
@@ -78,37 +78,40 @@ def _show(page: TaskPage, told: Explanation) -> None:
         out.echo(f"waits     for a worker, since {format_duration(told.waits_s)}")
     for number, reason in enumerate(told.reasons):
         out.echo(f"{'because' if number == 0 else 'and':9} {reason.text}")
-    for choice in told.choices:
-        _show_choice(choice)
-    if not told.choices and not told.reasons:
+    for placement in told.placements:
+        _show_placement(placement)
+    if not told.placements and not told.reasons:
         out.echo("it never went to a worker")
     if record.result is not None and record.result.why:
         out.echo(f"ended     {record.result.why}")
-    elif record.state is TaskState.RUNNING and told.choices:
-        out.echo(f"runs      on {told.choices[-1].worker}")
+    elif record.state is TaskState.RUNNING and told.placements:
+        out.echo(f"runs      on {told.placements[-1].worker}")
 
 
-def _show_choice(choice: Choice) -> None:
-    out.echo(f"attempt   {choice.n} went to {choice.worker} at {format_clock(choice.placed)}{_ended(choice)}")
-    if choice.part:
-        out.echo(f"          {PARTS.get(choice.part, choice.part)}")
-    if choice.ahead:
+def _show_placement(placement: Placement) -> None:
+    out.echo(
+        f"attempt   {placement.n} went to {placement.worker} at {format_clock(placement.placed)}"
+        f"{_ended(placement)}"
+    )
+    if placement.part:
+        out.echo(f"          {PARTS.get(placement.part, placement.part)}")
+    if placement.ahead:
         out.echo("          ahead of its room: nobody had any, and this worker ends short commands soonest")
-    elif choice.candidates == 1:
+    elif placement.candidates == 1:
         out.echo("          the only one with room that was found")
-    elif choice.policy:
-        out.echo(f"          chosen by policy {choice.policy} of {choice.candidates} with room")
-    if choice.waited_s is not None and choice.share is not None:
-        held = f"its user held {choice.share:.1%} of the cluster over his weight"
-        out.echo(f"          after {format_duration(max(0.0, choice.waited_s))} in the queue; {held}")
-    for each in choice.considered:
-        out.echo(f"          {'->' if each.worker == choice.worker else '  '} {_candidate(each)}")
-    if choice.forgotten:
-        out.echo(f"          what each candidate had then is not known any more: {choice.forgotten}")
+    elif placement.policy:
+        out.echo(f"          chosen by policy {placement.policy} of {placement.candidates} with room")
+    if placement.waited_s is not None and placement.share is not None:
+        held = f"its user held {placement.share:.1%} of the cluster over his weight"
+        out.echo(f"          after {format_duration(max(0.0, placement.waited_s))} in the queue; {held}")
+    for each in placement.considered:
+        out.echo(f"          {'->' if each.worker == placement.worker else '  '} {_candidate(each)}")
+    if placement.forgotten:
+        out.echo(f"          what each candidate had then is not known any more: {placement.forgotten}")
 
 
-def _ended(choice: Choice) -> str:
-    return f" ({choice.ended_as})" if choice.ended_as else ""
+def _ended(placement: Placement) -> str:
+    return f" ({placement.ended_as})" if placement.ended_as else ""
 
 
 def _candidate(each: Considered) -> str:

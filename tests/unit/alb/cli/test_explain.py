@@ -10,7 +10,7 @@ from tests.broker_parts import make_attempt, record
 from tests.unit.alb.fake_broker import FakeBroker
 
 from alb.cli.main import run
-from alb_core.explanations import Choice, Considered, Explanation, Reason
+from alb_core.explanations import Considered, Explanation, Placement, Reason
 from alb_core.messages import Error, Message, QueryArray, QueryTask, TaskPage
 
 ZK = ("--zk", "zk:2181", "--user", "u")
@@ -33,11 +33,11 @@ PLACED = TaskPage(
     task=record(1, make_attempt(2)),
     explanation=Explanation(
         user="ann",
-        choices=(
-            Choice(
+        placements=(
+            Placement(
                 n=1, worker="w2", placed=1.7e9, ahead=True, candidates=1, ended_as="lost", forgotten="gone"
             ),
-            Choice(
+            Placement(
                 n=2,
                 worker="w1",
                 placed=1.7e9,

@@ -8,6 +8,7 @@ from tests.broker_parts import C1, C2, W2, Desks, make_attempt, record, submit, 
 
 from alb_broker.core.explaining import explain
 from alb_broker.core.reservations import RESERVE_AFTER_S
+from alb_core.choices import Choice
 from alb_core.explanations import Explanation
 from alb_core.messages import HoldTasks, QueryTask, SetShare, TaskPage
 from alb_core.resources import Request
@@ -135,7 +136,7 @@ def test_a_policy_that_declines_is_named() -> None:
     """It may think otherwise in the next pass."""
     each = desks(4.0)
     each.state.placer.policies = {**each.state.placer.policies, "never": lambda *_: None}  # type: ignore[misc]
-    each.state.placer.use("never")
+    each.state.placer.use(Choice(policy="never"))
     each.client(submit(1))
     each.turn()
     told = explained(each, 1)
@@ -149,22 +150,22 @@ def test_why_an_attempt_went_there_is_remembered() -> None:
     each = desks(4.0, 2.0)
     each.client(submit(1, wants(1.0)))
     each.turn()
-    (choice,) = explained(each, 1).choices
-    assert (choice.n, choice.policy, choice.candidates) == (1, "least-loaded", 2)
-    assert {(seen.worker, seen.cpus) for seen in choice.considered} == {("w1", 4.0), ("w2", 2.0)}
-    assert (choice.share, choice.forgotten) == (0.0, "")
+    (placement,) = explained(each, 1).placements
+    assert (placement.n, placement.policy, placement.candidates) == (1, "least-loaded", 2)
+    assert {(seen.worker, seen.cpus) for seen in placement.considered} == {("w1", 4.0), ("w2", 2.0)}
+    assert (placement.share, placement.forgotten) == (0.0, "")
 
 
 def test_what_is_not_remembered_is_said_to_be_gone() -> None:
     """Under another leader, and after thousands of placements more; the table's few bytes stay."""
     each = desks(4.0)
     before = make_attempt(1, "w9", AttemptState.OVER)
-    (choice,) = explain(each.state, record(1, before), "").choices
-    assert choice.forgotten == "too much has been placed since"
+    (placement,) = explain(each.state, record(1, before), "").placements
+    assert placement.forgotten == "too much has been placed since"
     each.state.epoch = 7  # type: ignore[misc]
-    (choice,) = explain(each.state, record(1, before), "").choices
-    assert choice.forgotten == "the leader has changed since: epoch 1 placed it, this is epoch 7"
-    assert choice.worker == "w9"
+    (placement,) = explain(each.state, record(1, before), "").placements
+    assert placement.forgotten == "the leader has changed since: epoch 1 placed it, this is epoch 7"
+    assert placement.worker == "w9"
 
 
 def test_an_explanation_is_made_only_where_it_is_asked_for() -> None:

@@ -67,7 +67,7 @@ def test_a_queue_that_is_empty_says_so() -> None:
     waiting.add(task(1))
     assert waiting
     cluster = Cluster()
-    waiting.place(cluster.share, cluster.offer, 10)
+    waiting.place(cluster.share, cluster.offer, 10, at=0.0)
     assert not waiting
 
 

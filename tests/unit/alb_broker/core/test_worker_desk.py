@@ -15,7 +15,6 @@ from tests.broker_parts import (
     make_worker,
     notes,
     of_type,
-    read,
     record,
     register,
     submit,
@@ -561,52 +560,3 @@ def test_of_two_incarnations_in_the_table_the_later_is_the_worker() -> None:
     """What the earlier one ran is lost."""
     each = taken_over((1, make_attempt(life=2, placed=20.0)), (2, make_attempt(life=1, placed=10.0)))
     assert (states(each, 1), states(each, 2)) == ([LIVE], [LOST])
-
-
-# --- nodes --------------------------------------------------------------------------------------------------
-
-
-def test_workers_are_listed_not_too_often() -> None:
-    """However many come and go, `/workers` is listed at most so often, and its watch is set again."""
-    each = Desks()
-    (asked,) = of_type(zk.ListChildren, each.tick(1.0))
-    assert asked == zk.ListChildren(token=asked.token, path=znodes.WORKERS, watch=True)
-    each.workers.on_children(zk.ChildrenListed(at=1.0, token=asked.token, names=()))
-    each.workers.on_children_changed(znodes.WORKERS)
-    assert of_type(zk.ListChildren, each.tick(1.1)) == []
-    assert len(of_type(zk.ListChildren, each.tick(1.25))) == 1
-
-
-def test_only_new_names_are_read() -> None:
-    """A node whose watch is set need not be read again."""
-    each = desks()
-    each.workers.on_children_changed(znodes.WORKERS)
-    (asked,) = of_type(zk.ListChildren, each.tick(20.0))
-    each.workers.on_children(zk.ChildrenListed(at=20.0, token=asked.token, names=("w1", "w2")))
-    (reading,) = of_type(zk.ReadNodes, each.tick(20.2))
-    assert reading.paths == (znodes.worker_path("w2"),)
-
-
-def test_a_list_and_a_read_without_an_answer_are_asked_again() -> None:
-    """A broken connection is no proof of anything."""
-    each = Desks()
-    (asked,) = of_type(zk.ListChildren, each.tick(1.0))
-    each.workers.on_children(zk.ChildrenListed(at=1.0, token=asked.token, names=None))
-    (again,) = of_type(zk.ListChildren, each.tick(2.0))
-    each.workers.on_children(zk.ChildrenListed(at=2.0, token=again.token, names=("w1",)))
-    (reading,) = of_type(zk.ReadNodes, each.tick(2.1))
-    each.workers.on_nodes(zk.NodesRead(at=2.1, token=reading.token, nodes=None))
-    (reading,) = of_type(zk.ReadNodes, each.tick(2.2))
-    assert reading.paths == (znodes.worker_path("w1"),)
-
-
-def test_a_node_that_cannot_be_read_is_set_aside() -> None:
-    """It is listed for the operator, and nothing else suffers."""
-    each = Desks()
-    each.workers.on_node_changed(znodes.worker_path("w1"))
-    (asked,) = of_type(zk.ReadNodes, each.tick(1.0))
-    node = read(znodes.worker_path("w1"), b"garbage")
-    actions_before = len(each.state.out)
-    each.workers.on_nodes(zk.NodesRead(at=1.0, token=asked.token, nodes=(node,)))
-    assert len(each.state.out) == actions_before + 1
-    assert list(each.state.table.set_aside) == [znodes.worker_path("w1")]

@@ -12,6 +12,7 @@ from tests.broker_parts import POLICIES, make_task, make_worker
 
 from alb_broker.core.placement import Placer
 from alb_broker.core.queue import Queue
+from alb_broker.core.shares import Shares
 from alb_broker.core.workers import Workers
 from alb_broker.policies import Candidate, Context, Policy, summary, wishes_of
 from alb_broker.shell.policy_guard import PolicyGuard, PolicyTooSlow
@@ -150,10 +151,7 @@ def test_tasks_are_placed_although_the_policy_hangs() -> None:
         workers.grew(worker)
         queue.add(make_task(number))
     placed: list[str] = []
-    assert (
-        placer.run(queue, workers, lambda _: 0.0, lambda _, worker, _how: placed.append(worker.name), 0.0)
-        == 3
-    )
+    assert placer.run(queue, workers, Shares(), lambda _, worker, _how: placed.append(worker.name), 0.0) == 3
     assert len(placed) == 3
     assert placer.failures == 1
     assert "PolicyTooSlow" in placer.notes[0].fields["error"]

@@ -560,3 +560,13 @@ def test_of_two_incarnations_in_the_table_the_later_is_the_worker() -> None:
     """What the earlier one ran is lost."""
     each = taken_over((1, make_attempt(life=2, placed=20.0)), (2, make_attempt(life=1, placed=10.0)))
     assert (states(each, 1), states(each, 2)) == ([LIVE], [LOST])
+
+
+def test_only_new_names_are_read() -> None:
+    """A node whose watch is set need not be read again."""
+    each = desks()
+    each.workers.on_children_changed(znodes.WORKERS)
+    (asked,) = of_type(zk.ListChildren, each.tick(20.0))
+    each.workers.on_children(zk.ChildrenListed(at=20.0, token=asked.token, names=("w1", "w2")))
+    (reading,) = of_type(zk.ReadNodes, each.tick(20.2))
+    assert reading.paths == (znodes.worker_path("w2"),)

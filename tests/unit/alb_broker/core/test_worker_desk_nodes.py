@@ -7,17 +7,6 @@ from tests.broker_parts import Desks, of_type, read
 from alb_core import zk, znodes
 
 
-def desks(*numbers: int) -> Desks:
-    """Return a leader with a client, worker w1 of one processor, and these tasks submitted and placed."""
-    each = Desks()
-    each.greet("ann")
-    each.join()
-    know_nodes(each, {"w1": worker_node()})
-    each.state.workers.by_name["w1"].heard = T
-    each.at(T).run(*numbers)
-    return each
-
-
 def test_workers_are_listed_not_too_often() -> None:
     """However many come and go, `/workers` is listed at most so often, and its watch is set again."""
     each = Desks()
@@ -27,16 +16,6 @@ def test_workers_are_listed_not_too_often() -> None:
     each.workers.on_children_changed(znodes.WORKERS)
     assert of_type(zk.ListChildren, each.tick(1.1)) == []
     assert len(of_type(zk.ListChildren, each.tick(1.25))) == 1
-
-
-def test_only_new_names_are_read() -> None:
-    """A node whose watch is set need not be read again."""
-    each = desks()
-    each.workers.on_children_changed(znodes.WORKERS)
-    (asked,) = of_type(zk.ListChildren, each.tick(20.0))
-    each.workers.on_children(zk.ChildrenListed(at=20.0, token=asked.token, names=("w1", "w2")))
-    (reading,) = of_type(zk.ReadNodes, each.tick(20.2))
-    assert reading.paths == (znodes.worker_path("w2"),)
 
 
 def test_a_list_and_a_read_without_an_answer_are_asked_again() -> None:

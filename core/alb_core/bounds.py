@@ -48,7 +48,7 @@ SHIPPED = LimitsNode(processes=limits.PROCESSES_SHIPPED)
 #: Of a new cluster.
 
 
-@lru_cache(maxsize=1024)  # tasks mostly come by the thousand with the same bounds
+@lru_cache(maxsize=256)  # it is asked for each attempt, and most tasks are alike in this
 def settled(own: Bounds, reserved_bytes: int, defaults: Bounds) -> Bounds:
     """Return the bounds of an attempt.
 

@@ -48,7 +48,7 @@ from alb_core.messages import (
     Welcome,
 )
 from alb_core.notes import Level
-from alb_core.spec import TaskSpec, check_spec, digest, too_large
+from alb_core.spec import TaskSpec, digest, too_large
 from alb_core.tasks import TaskRecord, TaskState
 
 FINISHED_RESEND_S: Final = 2.0
@@ -240,10 +240,9 @@ class ClientDesk:
         if len(wire) > limits.SPEC_BYTES_MAX:
             return too_large(len(wire))
         try:
-            spec = codec.decode_spec(wire)
+            spec, why = codec.read_spec(wire)
         except RemoteProtocolError as error:
             return str(error)
-        why = check_spec(spec, len(wire))
         if why is None and spec.checkpoints and not state.store.enabled:
             why = _NO_STORE
         if why is not None:

@@ -69,6 +69,10 @@ class Queue:
         self._held_back = held_back
         self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
 
+    def __bool__(self) -> bool:
+        """Tell whether anything waits to be offered."""
+        return bool(self._groups)
+
     def release_held(self) -> None:
         """Offer what was held back."""
         held, self._held = self._held, []

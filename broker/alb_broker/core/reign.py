@@ -285,7 +285,8 @@ class Reign:
             self._starts.end_turn()
         if self.phase is Phase.LEADING and self._config_known:
             self._arrays.make_tasks()
-            self._place()
+            if self.state.queue:
+                self._place()
         self._arrays.desk.end_turn()
         self._archive.end_turn()
         self._inflow.end_turn()

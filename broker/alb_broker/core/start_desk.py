@@ -133,7 +133,8 @@ class StartDesk:
         """Look at those for whom something moved, a bounded number."""
         holds, live, going = self._state.holds, self._state.table.live, self._state.arrays.going
         self.fates.end_turn()
-        holds.ring(self._state.now())
+        if holds.alarms:
+            holds.ring(self._state.now())
         for _ in range(min(LOOKS_MAX, len(holds.woken))):
             task_id = next(iter(holds.woken))
             del holds.woken[task_id]

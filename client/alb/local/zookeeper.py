@@ -222,6 +222,7 @@ def _configuration(data: Path, number: int, ports: dict[int, Ports]) -> str:
         f"clientPort={ports[number].clients.number}",
         "clientPortAddress=127.0.0.1",
         "maxClientCnxns=0",  # everybody comes from this machine
+        "nio.numWorkerThreads=0",  # a dozen connections: handing each request to another thread costs more
         "autopurge.snapRetainCount=3",
         "autopurge.purgeInterval=1",
         "admin.enableServer=false",

@@ -24,7 +24,7 @@ from alb_core.increments import Resume
 from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
 from alb_core.notes import Level, Note
 from alb_core.resources import Capacity, Request, Room
-from alb_core.spec import TaskSpec, check_spec
+from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
 from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
@@ -199,8 +199,7 @@ class Attempts:
         if self._stopping:
             return self._add_ended(at, attempt, _STOPPED)
         try:
-            spec = codec.decode_spec(message.spec)
-            wrong = check_spec(spec, 0)
+            spec, wrong = codec.read_spec(bytes(message.spec))
         except RemoteProtocolError as error:
             return self._add_ended(at, attempt, Outcome(cause=Cause.NOT_STARTED, why=str(error)))
         if wrong is not None:

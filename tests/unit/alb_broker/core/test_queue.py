@@ -60,6 +60,17 @@ class Cluster:
         return [int(each.id, 16) for each in self.placed[before:]]
 
 
+def test_a_queue_that_is_empty_says_so() -> None:
+    """Then a turn spares the placement pass; what was placed is waited for no more."""
+    waiting = queue()
+    assert not waiting
+    waiting.add(task(1))
+    assert waiting
+    cluster = Cluster()
+    waiting.place(cluster.share, cluster.offer, 10)
+    assert not waiting
+
+
 def test_the_oldest_of_equals_goes_first() -> None:
     """Within a group age decides."""
     assert Cluster().run(queue(task(1), task(2), task(3))) == [1, 2, 3]

@@ -30,6 +30,10 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             not self.archs or capacity.arch in self.archs
         )
 
+    def without_cpus(self) -> Request:
+        """Return what an attempt reserves whose processors are others' now."""
+        return msgspec.structs.replace(self, cpus=0.0)
+
     def exceeds(self, other: Request) -> bool:
         """Tell whether it asks for more of anything than another does; labels are no amounts."""
         return (

@@ -11,25 +11,27 @@ from tests.worker_parts import TRUE, attempt, ended, kinds, of_kind, only, run
 from alb_core import codec, limits
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTransition
-from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
+from alb_core.messages import (
+    AttemptAck,
+    AttemptDemoted,
+    AttemptEnded,
+    AttemptId,
+    AttemptStarted,
+    Demote,
+    Kill,
+    Run,
+)
 from alb_core.notes import Note
 from alb_core.resources import Capacity, Request
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause
 from alb_worker.core import attempts as module
 from alb_worker.core.actions import KillAttempt, LaunchAttempt, WorkerAction
-from alb_worker.core.attempts import (
-    LIVE,
-    STOP_GRACE_S,
-    UNENDED,
-    Attempts,
-    Phase,
-    RoomMade,
-    RoomMissed,
-    Superseded,
-)
-from alb_worker.core.attempts import WorkerStops as Stops
-from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
+from alb_worker.core.attempts import STOP_GRACE_S, Attempts
+from alb_worker.core.events import AttemptLaunched, RunnerDemoted, RunnerEnded, RunnerLost
+from alb_worker.core.record import LIVE, UNENDED, Phase
+from alb_worker.core.stimuli import RoomMade, RoomMissed, Superseded
+from alb_worker.core.stimuli import WorkerStops as Stops
 
 A1 = attempt(1, 1)
 A2 = attempt(1, 2)
@@ -65,6 +67,12 @@ class _Yard:
     def cause(self, of: AttemptId) -> Cause | None:
         outcome = self.attempts.records[of].outcome
         return None if outcome is None else outcome.cause
+
+    def demote(self, of: AttemptId) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_demote(0.0, Demote(attempts=(of,))))
+
+    def demoted(self, of: AttemptId) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_runner(RunnerDemoted(at=0.0, attempt=of, mechanism="nice")))
 
     def ack(self, of: AttemptId) -> list[WorkerAction]:
         return self._checked(self.attempts.on_ack(0.0, AttemptAck(attempt=of)))
@@ -116,6 +124,7 @@ Walk = Callable[[_Yard, AttemptId], list[WorkerAction]]
 EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.WAITING, Run): (lambda y, a: y.run(run(a)), Phase.WAITING, ["AttemptStarted"]),
     (Phase.WAITING, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.WAITING, Demote): (lambda y, a: y.demote(a), Phase.WAITING, []),
     (Phase.WAITING, AttemptAck): (lambda y, a: y.ack(a), Phase.WAITING, []),
     (Phase.WAITING, Superseded): (lambda y, _: y.run(run(attempt(1, 3))), Phase.ENDED, ["AttemptEnded"]),
     (Phase.WAITING, RoomMade): (
@@ -131,6 +140,7 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.WAITING, Stops): (lambda y, _: y.stop(), Phase.ENDED, ["KillAttempt", "AttemptEnded"]),
     (Phase.LAUNCHING, Run): (lambda y, a: y.run(run(a)), Phase.LAUNCHING, ["AttemptStarted"]),
     (Phase.LAUNCHING, Kill): (lambda y, a: y.kill(a), Phase.LAUNCHING, ["KillAttempt"]),
+    (Phase.LAUNCHING, Demote): (lambda y, a: y.demote(a), Phase.LAUNCHING, []),
     (Phase.LAUNCHING, AttemptAck): (lambda y, a: y.ack(a), Phase.LAUNCHING, []),
     (Phase.LAUNCHING, Superseded): (lambda y, _: y.run(run(A2)), Phase.LAUNCHING, ["KillAttempt"]),
     (Phase.LAUNCHING, Stops): (lambda y, _: y.stop(), Phase.LAUNCHING, ["KillAttempt"]),
@@ -143,6 +153,8 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.LAUNCHING, RunnerLost): (lambda y, _: y.runner_lost(), Phase.ENDED, ["AttemptEnded"]),
     (Phase.RUNNING, Run): (lambda y, a: y.run(run(a)), Phase.RUNNING, ["AttemptStarted"]),
     (Phase.RUNNING, Kill): (lambda y, a: y.kill(a), Phase.RUNNING, ["KillAttempt"]),
+    (Phase.RUNNING, Demote): (lambda y, a: y.demote(a), Phase.RUNNING, ["DemoteAttempt"]),
+    (Phase.RUNNING, RunnerDemoted): (lambda y, a: y.demoted(a), Phase.RUNNING, ["AttemptDemoted"]),
     (Phase.RUNNING, AttemptAck): (lambda y, a: y.ack(a), Phase.RUNNING, []),
     (Phase.RUNNING, Superseded): (lambda y, _: y.run(run(A2)), Phase.RUNNING, ["KillAttempt"]),
     (Phase.RUNNING, Stops): (lambda y, _: y.stop(), Phase.RUNNING, ["KillAttempt"]),
@@ -150,6 +162,8 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.RUNNING, RunnerLost): (lambda y, _: y.runner_lost(), Phase.ENDED, ["AttemptEnded"]),
     (Phase.ENDED, Run): (lambda y, a: y.run(run(a)), Phase.ENDED, ["AttemptEnded"]),
     (Phase.ENDED, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.ENDED, Demote): (lambda y, a: y.demote(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.ENDED, RunnerDemoted): (lambda y, a: y.demoted(a), Phase.ENDED, []),
     (Phase.ENDED, AttemptAck): (lambda y, a: y.ack(a), None, []),
 }
 
@@ -542,3 +556,36 @@ def test_bounds_are_what_the_leader_settled(
     message = Run(attempt=A1, spec=raw, bounds=said[0], time_limit_s=said[1])
     launched = only(LaunchAttempt, _Yard().run(message))
     assert (launched.bounds, launched.time_limit_s) == (bounds, limit_s)
+
+
+# --- demotion -------------------------------------------------------------------------------------------
+
+
+def test_a_demoted_attempt_makes_room_for_what_waits() -> None:
+    """Its processors are the next one's at once; asked again, nothing is given twice."""
+    yard = _Yard(cpus=1.0)
+    yard.running()
+    assert yard.run(run(attempt(2))) == []
+    actions = yard.demote(A1)
+    assert kinds(actions) == ["DemoteAttempt", "LaunchAttempt"]
+    assert yard.run(run(attempt(3))) == []
+    assert kinds(yard.demote(A1)) == ["DemoteAttempt"]
+    assert kinds(yard.ended(ended(A1))) == ["AttemptEnded"], "its processors were given away before"
+    assert kinds(yard.ended(ended(attempt(2)))) == ["AttemptEnded", "LaunchAttempt"]
+
+
+def test_what_is_demoted_before_it_runs_begins_so() -> None:
+    """Its files may still be fetched: the runner is told when there is something to demote."""
+    yard = _Yard()
+    yard.launching()
+    assert yard.demote(A1) == []
+    assert kinds(yard.launched(A1)) == ["AttemptStarted", "DemoteAttempt"]
+
+
+def test_the_leader_hears_what_demoted_it() -> None:
+    """And of an attempt that is not here, that nothing did."""
+    yard = _Yard()
+    yard.running()
+    yard.demote(A1)
+    assert only(AttemptDemoted, yard.demoted(A1)) == AttemptDemoted(attempt=A1, mechanism="nice")
+    assert only(AttemptDemoted, yard.demote(attempt(9))) == AttemptDemoted(attempt=attempt(9))

@@ -108,6 +108,13 @@ AHEAD_MAX: Final = 256
 AHEAD_KEPT_S: Final = 0.3
 #: What found no room on the worker by then is given back: another one may have room, or will sooner.
 
+# --- demotion ---------------------------------------------------------------------------------------------
+QUANTUM_S: Final = 5.0
+#: An attempt that ran so long gives its processors to those who wait: most commands are over by then.
+DEMOTED_PER_CPU_MAX: Final = 2
+#: Demoted attempts of a worker, for each of its processors: each keeps its memory, and a little of the rest.
+MAX_DEMOTED_MAX: Final = 100
+
 # --- worker -----------------------------------------------------------------------------------------------
 SPOOL_KEPT_S: Final = 3600.0
 SPOOL_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024

@@ -7,6 +7,7 @@ nothing: it says ``(task, worker)`` to its caller, which does both.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 from alb_broker.core.queue import Offered, Queue
@@ -65,13 +66,15 @@ class Placer:
         self._rests_until = float("-inf")
         return True
 
-    def run(
+    def run(  # noqa: PLR0913 (what a pass is about)
         self,
         queue: Queue,
         workers: Workers,
         share: Callable[[str], float],
         commit: Callable[[Task, Worker, Decision], None],
         at: float,
+        *,
+        admits: Callable[[Task, Worker], bool] | None = None,
     ) -> int:
         """Place what fits.
 
@@ -81,6 +84,7 @@ class Placer:
             share: What a user has reserved.
             commit: Reserves and records one placement, with how it was decided.
             at: Cluster time.
+            admits: Tells of a task that may run for ever which workers may get it; None: all may.
 
         Returns:
             How many tasks were placed.
@@ -91,7 +95,8 @@ class Placer:
             queue.unblock(lambda request: _fits_one(grown, request))
 
         # Room only shrinks until the pass ends.
-        full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
+        fulls, nowheres = (_Failures(), _Failures()), (_Failures(), _Failures())
+        # what found no free room; what found none ahead either; each apart for what some workers do not admit
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
 
         def spared(worker: Worker) -> bool:
@@ -100,9 +105,12 @@ class Placer:
 
         def offer(task: Task) -> Offered:
             request = task.request
+            picky = admits is not None and task.spec.time_limit_s is None
+            admitted = partial(admits, task) if picky and admits is not None else None
+            full, nowhere = fulls[picky], nowheres[picky]
             if nowhere.cover(request):
                 return Offered.NO_ROOM
-            found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX)
+            found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX, admitted)
             ahead = not found
             if ahead:
                 full.add(request)
@@ -110,7 +118,11 @@ class Placer:
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
                     return Offered.NO_ROOM
-                soonest = workers.soonest(request, CANDIDATES_MAX, spared)
+                soonest = workers.soonest(
+                    request,
+                    CANDIDATES_MAX,
+                    lambda worker: spared(worker) or (admitted is not None and not admitted(worker)),
+                )
                 if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM

@@ -15,7 +15,8 @@ from typing import TypeAlias
 from alb_broker.core.task import Task
 from alb_core.resources import Request
 
-Key: TypeAlias = tuple[str, int, Request]
+Key: TypeAlias = tuple[str, int, Request, bool]
+#: User, priority, shape, and whether its time is limited: what is not may be barred where there is room.
 
 
 class Offered(enum.Enum):
@@ -86,7 +87,7 @@ class Queue:
         if self._held_back(task):
             self._held.append((task, first))
             return
-        key = (task.user, task.spec.priority, task.request)
+        key = (task.user, task.spec.priority, task.request, task.spec.time_limit_s is not None)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = WaitingGroup(key)
@@ -106,6 +107,12 @@ class Queue:
         for group in self._groups.values():
             head = group.head()
             if head is not None and not group.declined:
+                yield head
+
+    def roomless(self) -> Iterator[Task]:
+        """Yield the head of each group that found no room when it was last offered."""
+        for group in self._groups.values():
+            if group.blocked and (head := group.head()) is not None:
                 yield head
 
     def place(self, share: Callable[[str], float], offer: Callable[[Task], Offered], most: int) -> int:

@@ -10,6 +10,7 @@ knows the few states of being a leader::
 from __future__ import annotations
 
 import enum
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -31,6 +32,7 @@ from alb_broker.core.array_office import ArrayOffice
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.demotions import Demotions
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
@@ -103,6 +105,7 @@ class Reign:
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
+        self._demotions: Final = Demotions(state, self._book)
         self._works: Final = Works(state)
         self._starts: Final = StartDesk(state, self._book, Fates(state))
         self._arrays: Final = ArrayOffice(state, self._book, self._starts)
@@ -300,6 +303,7 @@ class Reign:
             state.table.share,
             lambda task, worker, decision: self._book.place(task, worker, decision, at),
             state.now(),
+            admits=state.admits if state.workers.crowded else None,
         )
         if state.placer.notes:
             state.out.extend(state.placer.notes)
@@ -330,6 +334,7 @@ class Reign:
             self._starts.tick()
             self._book.ward.tick()
             self._workers.tick()
+            self._demotions.tick()
             self._retention.tick()
             self._repair.tick()
             self._read_config()
@@ -367,7 +372,8 @@ class Reign:
         self._progress_at = state.at
         placed = state.counters["tasks_placed"]
         if not any(
-            state.workers.candidates(task.request, 1) for task in islice(state.queue.unplaced(), HEADS_MAX)
+            state.workers.candidates(task.request, 1, partial(state.admits, task))
+            for task in islice(state.queue.unplaced(), HEADS_MAX)
         ):
             self._stuck = None
         elif self._stuck is None or self._stuck[1] != placed:

@@ -21,7 +21,7 @@ from alb_broker.core.queue import Queue
 from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.table import Table
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Workers
+from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Policy
 from alb_core import zk, znodes
 from alb_core.bounds import NO_LIMITS
@@ -168,6 +168,14 @@ class State:
         except znodes.UnreadableNode as error:
             self.set_aside(error.path, error.why)
             return None
+
+    def is_endless(self, task: Task) -> bool:
+        """Tell whether nothing limits the time of a task: it may run for ever."""
+        return task.spec.time_limit_s is None and self.limits.time_limit_s is None
+
+    def admits(self, task: Task, worker: Worker) -> bool:
+        """Tell whether a task may go to a worker: what may run for ever, where it could give way later."""
+        return not self.is_endless(task) or worker.admits(task.user, task.request, self.config.max_demoted)
 
     def line_up(self, task: Task, *, first: bool = False) -> None:
         """Let a task wait where it belongs: among the held ones, for its time, or in the queue.

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from alb_broker.core.burden import Burden
 from alb_core import limits
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, WorkerLine
@@ -28,7 +29,9 @@ class Worker:
     __slots__ = (
         "ahead",
         "allowance",
+        "burden",
         "capacity",
+        "demoting",
         "drain",
         "ended",
         "exited",
@@ -71,6 +74,8 @@ class Worker:
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
         self.turned = Request()  #: What the newest of them had reserved.
+        self.burden: Final = Burden()  #: Attempts of `reserved` that are demoted.
+        self.demoting: dict[AttemptId, float] = {}  #: Demote was sent then (own clock), and not answered.
         self.foreign: set[AttemptId] = set()
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
@@ -129,6 +134,23 @@ class Worker:
             self.reserved[attempt] = request
             self.room.take(request)
 
+    def demote(self, attempt: AttemptId, user: str) -> None:
+        """Let an attempt that has room run on without its processors: they are free."""
+        request = self.reserved[attempt]
+        rest = request.without_cpus()
+        self.reserved[attempt] = rest
+        self.room.give_back(request)
+        self.room.take(rest)
+        self.burden.add(attempt, user, request.cpus)
+        self._advance()
+
+    def admits(self, user: str, request: Request, per_cpu: float) -> bool:
+        """Tell whether a user's command that may run for ever could be demoted here later."""
+        reserved = self.capacity.cpus - self.room.cpus
+        return self.burden.admits(
+            user, request.cpus, reserved=reserved, capacity=self.capacity.cpus, per_cpu=per_cpu
+        )
+
     def order_end(self, attempt: AttemptId, at: float = float("-inf")) -> None:
         """Note that the attempt is to be killed.
 
@@ -147,6 +169,8 @@ class Worker:
         """
         self.unconfirmed.pop(attempt, None)
         self.killing.pop(attempt, None)
+        self.demoting.pop(attempt, None)
+        demoted = bool(self.burden) and self.burden.remove(attempt)
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)
         if attempt in self.exited:
@@ -155,8 +179,9 @@ class Worker:
         request = self.reserved.pop(attempt, None)
         if request is not None:
             self.room.give_back(request)
-            self.ended += 1
-            self.turned = request
+            if not demoted:
+                self.ended += 1
+                self.turned = request
         elif self.ahead.pop(attempt, None) is None:
             return foreign
         self._advance()
@@ -207,6 +232,7 @@ class Worker:
             ahead=len(self.ahead),
             foreign=len(self.foreign),
             storing=len(self.exited),
+            demoted=len(self.burden),
             drain=self.drain,
             quarantine=self.quarantine,
         )
@@ -225,6 +251,7 @@ class Workers:
         self.drains: dict[str, Drain] = {}  #: Of every drained worker, known now or not, by name.
         self.quarantines: dict[str, Quarantine] = {}  #: By name: a new start does not mend a machine.
         self._open: deque[Worker] = deque()  #: May have room; a search begins at the left and turns it.
+        self.crowded: dict[str, Worker] = {}  #: On which something is demoted, or was a tick ago.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
     def __iter__(self) -> Iterator[Worker]:
@@ -253,6 +280,7 @@ class Workers:
             self._open.remove(worker)
             worker.open = False
         self._grown.pop(name, None)
+        self.crowded.pop(name, None)
         return worker
 
     def drain(self, drains: dict[str, Drain]) -> None:
@@ -296,9 +324,24 @@ class Workers:
         self._grown.clear()
         return grown
 
-    def candidates(self, request: Request, most: int) -> list[Worker]:
-        """Return workers with room for the request, at most `most`, beginning where the last search ended."""
-        return self._search(lambda worker: worker.fits(request), most)
+    def forget_crowds(self) -> None:
+        """Forget on which workers nothing is demoted any more."""
+        for name in [name for name, worker in self.crowded.items() if not worker.burden]:
+            del self.crowded[name]
+
+    def candidates(
+        self, request: Request, most: int, admits: Callable[[Worker], bool] | None = None
+    ) -> list[Worker]:
+        """Return workers with room for the request, at most `most`, beginning where the last search ended.
+
+        Args:
+            request: What is asked for.
+            most: Bound of the search.
+            admits: Tells which workers may get it, where room does not decide alone.
+        """
+        if admits is None:
+            return self._search(lambda worker: worker.fits(request), most)
+        return self._search(lambda worker: worker.fits(request) and admits(worker), most)
 
     def soonest(self, request: Request, most: int, spared: Callable[[Worker], bool]) -> Worker | None:
         """Return the worker that would start the request soonest of at most `most` that may get it ahead.

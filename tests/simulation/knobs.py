@@ -61,6 +61,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     #: There is a results store.
     store_keep_s: float
     store_bytes: int
+    loops: int
+    #: Commands that never end.
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -69,7 +71,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
     done_kept = draws.choice((0, 5, 10_000))
     # Results that nobody fetches take room beyond `done_kept`: a small table must not be full of them.
     pending_max = draws.choice((8, 25, 200_000) if done_kept > 1000 else (200_000,))
-    return Knobs(
+    knobs = Knobs(
         brokers=3,
         workers=draws.randint(3, 6),
         clients=draws.randint(1, 3),
@@ -105,7 +107,11 @@ def draw_knobs(draws: random.Random) -> Knobs:
         store=draws.random() < 0.5,
         store_keep_s=draws.choice((0.0, 5.0, 60.0)),
         store_bytes=draws.choice((0, 5_000)),
+        loops=0,
     )
+    if knobs.arrays:  # what an array makes has no time limit here
+        return knobs
+    return msgspec.structs.replace(knobs, loops=draws.choice((0, 2, 5, 9)))
 
 
 _original_bucket = ids.bucket

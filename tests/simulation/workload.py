@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FILES: Final = tuple(FileRef(name=f"file {n}", sha256=f"{n:064x}", size_bytes=n) for n in range(2))
 #: That tasks take along.
+LIMIT_S: Final = 60.0
+#: Of tasks that would have none beside endless commands: longer than any runs.
 LATEST: Final = 0.9
 #: Part of the safety phase within which users act.
 
@@ -111,6 +113,9 @@ class Workload:
         for number, when in enumerate(moments):
             client = draws.choice(self._cluster.clients)
             task = draw_task(draws, number, client.user, earlier[client.name])
+            if knobs.loops and task.spec.time_limit_s is None:
+                spec = msgspec.structs.replace(task.spec, time_limit_s=LIMIT_S)
+                task = msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec))
             self.tasks[task.id] = task
             earlier[client.name].append(task.id)
             self._later(when, client.submit, task)

@@ -229,7 +229,9 @@ class StartDesk:
         if task.postponed:
             left = max(0.0, task.not_before - self._state.now())
             return f"it failed {task.failures} times, and is tried again in {left:.0f} s"
-        return self._state.workers.why_never(task.request) if task.waits_for_room else ""
+        if not task.waits_for_room:
+            return ""
+        return self._state.workers.why_never(task.request) or self._state.why_barred(task)
 
     def why_array(self, array: Array) -> str:
         """Return what keeps an array, as a sentence; empty: nothing does."""

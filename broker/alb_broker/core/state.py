@@ -28,6 +28,7 @@ from alb_core.bounds import NO_LIMITS
 from alb_core.config import BrokerConfig
 from alb_core.messages import ToClient, ToWorker
 from alb_core.notes import Level, Note
+from alb_core.resources import fits
 from alb_core.tasks import TaskRecord, TaskState
 from alb_core.znodes import BrokerNode
 
@@ -176,6 +177,16 @@ class State:
     def admits(self, task: Task, worker: Worker) -> bool:
         """Tell whether a task may go to a worker: what may run for ever, where it could give way later."""
         return not self.is_endless(task) or worker.admits(task.user, task.request, self.config.max_demoted)
+
+    def why_barred(self, task: Task) -> str:
+        """Return why a task is let in nowhere although it waits for room only; empty: it is let in."""
+        able = [worker for worker in self.workers if fits(task.request, worker.capacity)]
+        if not able or any(self.admits(task, worker) for worker in able):
+            return ""
+        return (
+            "it has no time limit, and where it fits as many such commands run as can be made to give way; "
+            "one of them must end, or it must have a limit: alb submit --time-limit, or alb limits set"
+        )
 
     def line_up(self, task: Task, *, first: bool = False) -> None:
         """Let a task wait where it belongs: among the held ones, for its time, or in the queue.

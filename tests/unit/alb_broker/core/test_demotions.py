@@ -181,6 +181,7 @@ def test_a_bounded_number_is_demoted_and_then_only_limited_ones_come(*, limited:
     stage.submit(50, SHORT if limited else TaskSpec(command="echo"), C1)
     stage.pass_time(at + OVER_S)
     assert stage.runs(50) is limited
+    assert ("no time limit" in stage.starts.why(stage.task(50))) is not limited
 
 
 def test_a_newcomer_gets_in_without_a_limit() -> None:

@@ -111,7 +111,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
     )
     if knobs.arrays:  # what an array makes has no time limit here
         return knobs
-    return msgspec.structs.replace(knobs, loops=draws.choice((0, 2, 5, 9)))
+    return msgspec.structs.replace(knobs, loops=draws.choice((0, 3, 9, 18)))
 
 
 _original_bucket = ids.bucket

@@ -180,6 +180,8 @@ class State:
 
     def why_barred(self, task: Task) -> str:
         """Return why a task is let in nowhere although it waits for room only; empty: it is let in."""
+        if not self.workers.crowded or not self.is_endless(task):  # nearly always: asked of each submission
+            return ""
         able = [worker for worker in self.workers if fits(task.request, worker.capacity)]
         if not able or any(self.admits(task, worker) for worker in able):
             return ""

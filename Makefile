@@ -39,7 +39,7 @@ stores: $(READY) ## the results store against real PostgreSQL, MariaDB and Redis
 
 chaos: $(READY) ## real processes and a real ensemble, killed and frozen
 	$(call suites,tests/chaos)
-	@$(PYTEST) tests/chaos
+	@$(PYTEST) tests/chaos --numprocesses 2
 
 compose: $(READY) ## the compose file and docs/tour.md on a Docker engine, which is installed where there is none
 	$(call suites,tests/compose)

@@ -11,6 +11,7 @@ from typing import Final
 
 from alb import Client
 from alb.api.future import TaskFuture
+from alb.local.cluster import LocalCluster
 from alb_core.limits import QUANTUM_S
 from alb_core.tasks import TaskState
 from checks import PATIENCE_S, check
@@ -32,18 +33,20 @@ LIMIT_S: Final = 60.0
 
 def measure(ground: Ground, size: Size) -> Figures:
     """Let the loops have everything, and see how others fare."""
-    with (
-        ground.cluster(workers=WORKERS) as cluster,
-        Client(zk=cluster.zk, user="A") as loops,
-        Client(zk=cluster.zk, user="B") as client,
-    ):
-        wait_for_workers(client, WORKERS)
-        endless = [loops.submit(LOOP) for _ in range(SLOTS * LOOPS_A_SLOT)]
+    with ground.cluster(workers=WORKERS) as cluster:
+        return fare(cluster, WORKERS, SLOTS * LOOPS_A_SLOT, size.tasks)
+
+
+def fare(cluster: LocalCluster, workers: int, loops: int, tasks: int) -> Figures:
+    """Return how B's commands fared beside A's loops."""
+    with Client(zk=cluster.zk, user="A") as looping, Client(zk=cluster.zk, user="B") as client:
+        wait_for_workers(client, workers)
+        endless = [looping.submit(LOOP) for _ in range(loops)]
         _wait_for_full_slots(client)
         say(f"{len(endless)} loops, and every slot is held")
-        futures, demoted = _submit(client, size.tasks)
+        futures, demoted = _submit(client, tasks)
         waits_s = [_wait_of(client, future) for future in futures]
-        lines = list(client.tasks(user="A"))
+        lines = list(looping.tasks(user="A"))
         alive = sum(line.state in (TaskState.RUNNING, TaskState.QUEUED) for line in lines)
         for future in endless:
             future.cancel()
@@ -54,7 +57,7 @@ def measure(ground: Ground, size: Size) -> Figures:
         "p50_quanta": round(percentile(waits_s, 50) / QUANTUM_S, 3),
         "quantum_s": QUANTUM_S,
         "finished": len(waits_s),
-        "submitted": size.tasks,
+        "submitted": tasks,
         "killed": len(endless) - alive,
         "loops_alive": alive,
         "demoted_max": demoted,
@@ -63,7 +66,7 @@ def measure(ground: Ground, size: Size) -> Figures:
 
 def _wait_for_full_slots(client: Client) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while sum(worker.running for worker in client.workers()) < SLOTS:
+    while any(worker.running < worker.capacity.cpus for worker in client.workers()):
         if time.monotonic() > deadline:
             raise BenchmarkFailed("the loops do not hold every slot")
         time.sleep(0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import psycopg
 
+from alb.local.ports import claim_ports
 from alb_core.rows import Row, columns
 from ground import BenchmarkFailed
 
@@ -46,18 +46,18 @@ def postgresql(folder: Path) -> Iterator[str]:
     )
     if made.returncode:
         raise BenchmarkFailed(f"PostgreSQL cannot be set up in {folder}: {made.stderr.decode()[-500:]}")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    words = ["-D", data, "-p", str(port), "-c", f"unix_socket_directories={folder}", "-c", "fsync=on"]
+    (port,) = claim_ports(1)
+    words = ["-D", data, "-p", str(port.number), "-c", f"unix_socket_directories={folder}", "-c", "fsync=on"]
     with (folder.parent / "postgresql.log").open("wb") as log:
         server = subprocess.Popen([programs[-1] / "postgres", *words], stdout=log, stderr=log, **user)
     try:
-        url = f"postgresql://alb@127.0.0.1:{port}/postgres"
+        url = f"postgresql://alb@127.0.0.1:{port.number}/postgres"
         _await(url)
         yield url
     finally:
         server.send_signal(signal.SIGINT)  # at once, whoever is connected
         server.wait(START_S)
+        port.release()
 
 
 def _await(url: str) -> None:

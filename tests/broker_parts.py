@@ -26,9 +26,11 @@ from alb_broker.core.fates import Fates
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
+from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.relay import Relay
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.shares_desk import SharesDesk
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import Claim, State, Tokens
 from alb_broker.core.stored_answers import StoredAnswers
@@ -36,7 +38,7 @@ from alb_broker.core.task import Task
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker
 from alb_broker.core.works import Works
-from alb_broker.policies import least_loaded, uniform
+from alb_broker.policies import least_loaded, uniform, weighted
 from alb_core import codec, ids, zk, znodes
 from alb_core.config import BrokerConfig
 from alb_core.messages import (
@@ -55,7 +57,7 @@ from alb_core.spec import TaskSpec, digest
 from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskRecord, TaskState
 from alb_core.znodes import BrokerNode, WorkerNode
 
-POLICIES = {"least-loaded": least_loaded.choose, "uniform": uniform.choose}
+POLICIES = {"least-loaded": least_loaded.choose, "uniform": uniform.choose, "weighted": weighted.choose}
 TRUE = TaskSpec(command=("/bin/true",))
 C1 = b"client-1"
 C2 = b"client-2"
@@ -239,6 +241,8 @@ class Desks:
         self.drains = DrainDesk(self.state, self.workers)
         self.limits = LimitsDesk(self.state)
         self.demotions = Demotions(self.state, self.book)
+        self.policies = PolicyDesk(self.state)
+        self.shares = SharesDesk(self.state)
         self.works = Works(self.state)
         self.past = Past(self.state)
         self.fates = Fates(self.state)
@@ -255,6 +259,8 @@ class Desks:
             self.answers,
             self.drains,
             self.limits,
+            self.policies,
+            self.shares,
             self.past,
             self.works,
             self.starts,
@@ -328,7 +334,7 @@ class Desks:
         return state.placer.run(
             state.queue,
             state.workers,
-            state.table.share,
+            state.shares,
             lambda task, worker, decision: self.book.place(task, worker, decision, state.at),
             state.now(),
             admits=state.admits if state.workers.crowded else None,

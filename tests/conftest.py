@@ -1,13 +1,59 @@
-"""Fixtures of every test: real ZooKeeper servers. Without one installed they fail and say how to get it."""
+"""Fixtures of every test: real ZooKeeper servers. Without one installed they fail and say how to get it.
+
+And what a failed test leaves behind is cleared away at once, so that the next one is not blamed for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+import signal
+import sys
+import warnings
+from collections.abc import Generator, Iterator
 
 import pytest
 from tests.zookeeper_servers import ZooKeeperAt, fresh_place, make_ensemble
 
+from alb.local.ports import Port, claim_ports
 from alb.local.zookeeper import Ensemble, ZooKeeperServer
+
+_FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A failed test never came to close what it had opened; its traceback keeps that until the next test."""
+    outcome = yield
+    if item.stash.get(_FAILED, False):
+        for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+            sys.__dict__.pop(name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+    return outcome
+
+
+@pytest.fixture
+def closed_port() -> Iterator[Port]:
+    """A port that nobody listens on, also not by chance while the test runs; its own servers may."""
+    (port,) = claim_ports(1)
+    yield port
+    port.release()
 
 
 @pytest.fixture(scope="session")

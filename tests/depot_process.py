@@ -75,11 +75,11 @@ class DepotProcess:
         assert self.process is not None
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def _reap(self) -> None:
         assert self.process is not None
-        self.process.wait(20)
+        self.process.wait(60)
         if self.process.stdin is not None:
             self.process.stdin.close()
 

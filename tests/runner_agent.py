@@ -13,7 +13,7 @@ from alb_core.tasks import Outcome
 from alb_worker.runner.messages import Ended, Output
 from alb_worker.shell.runner_link import Received, RunnerLink
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Finished:

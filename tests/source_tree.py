@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,8 @@ def python_files() -> list[Path]:
     return [path for path in files() if path.suffix == ".py"]
 
 
-def modules() -> dict[str, Path]:
+@cache
+def modules() -> Mapping[str, Path]:
     """Return the modules of the four packages by their import name."""
     found: dict[str, Path] = {}
     for root in SOURCE_ROOTS:

@@ -1,4 +1,4 @@
-"""Real database servers from Debian's packages: each an instance of its own, in a new folder, on a free port.
+"""Real database servers from Debian's packages: each an instance with its own new folder and port.
 
 They run as nobody where the tests run as root, and are ended by the process that was started.
 """
@@ -9,7 +9,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ import msgspec
 import psycopg
 import pymysql
 import redis
+
+from alb.local.ports import claim_ports
 
 PASSWORD: Final = "open:sesame/7"  # noqa: S105 (of servers that live for a test)
 #: With signs that a URL must quote.
@@ -51,8 +52,8 @@ class Server:
 
     def __init__(self) -> None:
         self.folder: Final = Path(tempfile.mkdtemp(prefix="alb-store-"))
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: Final[int] = probe.getsockname()[1]
+        (self._held,) = claim_ports(1)
+        self.port: Final = self._held.number
         self.process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             shutil.chown(self.folder, "nobody", "nogroup")
@@ -82,6 +83,7 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        self._held.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:

@@ -30,7 +30,7 @@ from alb_core.zk import (
     Verdict,
 )
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 Answer = MultiEnded | NodesRead | ChildrenListed
 E = TypeVar("E", bound=SessionEvent)

@@ -9,7 +9,7 @@ import alb_core
 from alb_broker.shell.depot_link import DepotLink
 from alb_broker.shell.keeper import check_store
 from alb_broker.shell.places import examine_places
-from alb_broker.shell.plugins import load_policies
+from alb_broker.shell.plugins import find_policies
 from alb_broker.shell.policy_guard import PolicyGuard
 from alb_broker.shell.process import BrokerProcess, Links
 from alb_core.config import BrokerConfig
@@ -43,7 +43,11 @@ def _run(config: BrokerConfig, log: logs.Logger) -> int:
     allow_open_files()
     for note in examine_places(config):
         logs.write_note(log, note)
-    policies = PolicyGuard().guard(load_policies())
+    installed = find_policies()
+    for note in installed.notes:
+        logs.write_note(log, note)
+    guard = PolicyGuard()
+    policies = guard.guard(installed.policies)
     meta = bootstrap(config.zk_hosts(), config.zk_chroot())
     check_store(config.store)
     links = Links(config)
@@ -61,8 +65,9 @@ def _run(config: BrokerConfig, log: logs.Logger) -> int:
         worker_output=links["worker_output"].endpoint,
         depot=depot.endpoint,
         depot_key=depot.key,
+        policies=installed.sources,
     )
-    process = BrokerProcess(config, node, meta, links, depot, policies, log)
+    process = BrokerProcess(config, node, meta, links, depot, policies, guard.spent, log)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: process.stop())
     log.info("broker_starts", clients=node.clients, workers=node.workers, table=meta.table, pid=node.pid)

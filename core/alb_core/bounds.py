@@ -6,6 +6,8 @@ Values only: who holds a command to them is the worker's runner.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from alb_core import limits
@@ -46,6 +48,7 @@ SHIPPED = LimitsNode(processes=limits.PROCESSES_SHIPPED)
 #: Of a new cluster.
 
 
+@lru_cache(maxsize=256)  # it is asked for each attempt, and most tasks are alike in this
 def settled(own: Bounds, reserved_bytes: int, defaults: Bounds) -> Bounds:
     """Return the bounds of an attempt.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from alb_core import limits
 from alb_core.arrays import ArraySpec
 from alb_core.errors import LocalProtocolError, RemoteProtocolError
 from alb_core.messages import ClientMessage, Message, OutputMessage, ToClient, ToWorker, WorkerMessage
-from alb_core.spec import TaskSpec
+from alb_core.spec import TaskSpec, check_spec
 
 M = TypeVar("M", bound=Message)
 
@@ -19,6 +20,10 @@ _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 #: What msgspec raises for bytes that are no message; the last for nesting without end.
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+SPECS_KEPT: Final = 64
+#: The newest specifications that were read, 64 KiB each at most.
 
 
 class Envelope(msgspec.Struct, Generic[M], frozen=True, array_like=True):
@@ -53,6 +58,26 @@ def decode_spec(data: bytes | memoryview | msgspec.Raw) -> TaskSpec:
         return _SPEC.decode(data)
     except _UNDECODABLE as error:
         raise RemoteProtocolError(f"not a task specification: {error}") from error
+
+
+@lru_cache(maxsize=SPECS_KEPT)
+def read_spec(wire: bytes) -> tuple[TaskSpec, str | None]:
+    """Read a specification, and find what is wrong with it, its size apart.
+
+    Who submits thousands of tasks submits the same bytes again and again: they are read once, and their tasks
+    share one value.
+
+    Args:
+        wire: As it travels.
+
+    Returns:
+        The specification, and a sentence that says what is wrong with it and what to do, or None.
+
+    Raises:
+        RemoteProtocolError: It is none; the text says what is wrong with which field.
+    """
+    spec = decode_spec(wire)
+    return spec, check_spec(spec, 0)
 
 
 def encode_array(spec: ArraySpec) -> bytes:

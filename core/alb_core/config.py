@@ -14,11 +14,12 @@ import msgspec
 
 from alb_core import ids, limits, znodes
 from alb_core.errors import ConfigError
+from alb_core.resources import GPUS, Count, check_counts, counts_of, parse_counts
 from alb_core.spec import is_login
 
 PORTS: Final = 4
 #: That a broker listens on.
-LISTED: Final = frozenset(("labels", "ports", "allow_run_as"))
+LISTED: Final = frozenset(("labels", "ports", "allow_run_as", "resources"))
 #: Settings that are lists: in flags and the environment with commas.
 _FIELD: Final = re.compile(r" - at `\$\.(\w+)[^`]*`$")
 #: How msgspec ends a message: where the value stood.
@@ -143,7 +144,13 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     #: Bandwidth offered in bits per second; 0: the link's speed where it is known.
     net_interface: str = ""
     #: The interface whose load is measured; empty: that of the default route.
+    gpus_count: int | None = None
+    #: GPUs offered, with the indexes from 0 on; None: all that NVIDIA's library finds.
+    resources: tuple[str, ...] = ()
+    #: What else is offered in whole units, each ``name=count``: licences, for example.
     labels: tuple[str, ...] = ()
+    speed: float = 1.0
+    #: How fast the machine is, compared with the cluster's others.
     work_dir: str = ""
     #: Spool and fresh directories of tasks; empty: ``/var/tmp/alb-<uid>/<name>``.
     session_timeout_s: float = 5.0
@@ -165,6 +172,12 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
         _check_session(self.session_timeout_s)
         if not math.isfinite(self.cpus) or self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
             raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
+        self.counts()
+        if not 0 < self.speed <= limits.SPEED_MAX:
+            raise ConfigError(
+                f"--speed {self.speed:g}: how fast this machine is, 1 like an ordinary one; more than 0, "
+                f"at most {limits.SPEED_MAX:g}"
+            )
         if self.cache_bytes_max < 0:
             raise ConfigError("cache_bytes_max cannot be negative")
         for name in self.allow_run_as:
@@ -174,6 +187,26 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
             raise ConfigError(
                 "stream_bytes_max is larger than spool_bytes_max: one command could fill the spool"
             )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Return what is offered in whole units, as told; raises ConfigError."""
+        try:
+            amounts = parse_counts(self.resources)
+        except ValueError as error:
+            raise ConfigError(f"--resources: {error}") from None
+        if self.gpus_count is not None:
+            if self.gpus_count < 0 or GPUS in amounts:
+                raise ConfigError("--gpus is how many GPUs are offered: 0 or more, and given once")
+            if self.gpus_count > limits.GPUS_MAX:
+                raise ConfigError(
+                    f"--gpus: {self.gpus_count} are more than the {limits.GPUS_MAX} of any machine"
+                )
+            amounts |= {GPUS: self.gpus_count} if self.gpus_count else {}
+        counts = counts_of(amounts)
+        wrong = check_counts(counts)
+        if wrong is not None:
+            raise ConfigError(f"--resources: {wrong}")
+        return counts
 
 
 class ClientConfig(Config, frozen=True, kw_only=True):

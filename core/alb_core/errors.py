@@ -19,6 +19,7 @@
     ├── ClientClosed             its client was closed; the task goes on
     ├── CommandFailed            a command ended without success, and somebody insisted on it
     ├── CallFailed               a call of an Executor came to nothing that could be brought back
+    ├── ReplayBroken             a replay of a workload cannot go on
     └── TaskError                crosses the wire as a code and its text
         ├── InvalidTask          the specification is wrong
         ├── TaskConflict         the id belongs to another specification or user
@@ -270,3 +271,7 @@ TASK_ERRORS: dict[str, type[TaskError]] = {
     )
 }
 #: From the code on the wire to the class that a client raises.
+
+
+class ReplayBroken(AlbError):
+    """Raised when a replay cannot go on: a job that fits nowhere, or a defect. Retrying does not help."""

@@ -17,6 +17,12 @@ SPEC_BYTES_MAX: Final = 64 * 1024
 ARGUMENTS_MAX: Final = 4096
 LABELS_MAX: Final = 64
 #: Of one worker, and of one request.
+COUNTS_MAX: Final = 16
+#: Named resources of one worker, and of one request: a search for room compares each.
+COUNT_MAX: Final = 1_000_000_000
+#: Of one named resource.
+GPUS_MAX: Final = 1024
+#: Of one worker: it keeps an index for each.
 NAME_LENGTH_MAX: Final = 128
 USER_LENGTH_MAX: Final = 64
 STEPS_MAX: Final = 200_000
@@ -108,6 +114,8 @@ AHEAD_MAX: Final = 256
 AHEAD_KEPT_S: Final = 0.3
 #: What found no room on the worker by then is given back: another one may have room, or will sooner.
 
+SPEED_MAX: Final = 1000.0
+#: Of a worker: no machine does the work of a thousand others of the same time.
 # --- demotion ---------------------------------------------------------------------------------------------
 QUANTUM_S: Final = 5.0
 #: An attempt that ran so long gives its processors to those who wait: most commands are over by then.

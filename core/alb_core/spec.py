@@ -17,7 +17,7 @@ from alb_core import ids, limits
 from alb_core.bounds import NO_BOUNDS, Bounds, check_bounds
 from alb_core.files import FileRef, check_files
 from alb_core.kinds import COMMAND_KIND, check_binaries, check_kind
-from alb_core.resources import Request
+from alb_core.resources import Request, check_request
 
 _LOGIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 
@@ -153,6 +153,7 @@ def check_spec(spec: TaskSpec, encoded_bytes: int) -> str | None:
     return (
         _check_words(spec)
         or _check_numbers(spec)
+        or check_request(spec.request)
         or check_files(spec.files, spec.returns, spec.checkpoints, spec.cwd)
         or check_bounds(spec.bounds)
         or _check_retry(spec.retry)
@@ -189,15 +190,11 @@ def _check_words(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a r
     return None
 
 
-def _check_numbers(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a rule)
+def _check_numbers(spec: TaskSpec) -> str | None:
     if spec.time_limit_s is not None and not 0 < spec.time_limit_s <= limits.TIME_LIMIT_S_MAX:
         return f"the time limit of {spec.time_limit_s} s is not between 0 and a year"
     if not 0 <= spec.grace_s <= limits.GRACE_S_MAX:
         return f"the grace of {spec.grace_s} s is not between 0 and {limits.GRACE_S_MAX:.0f}"
-    if not 0 < spec.request.cpus <= 1e6:
-        return f"{spec.request.cpus} cpus cannot be reserved; ask for more than 0"
-    if not 0 <= spec.request.memory_bytes < 2**62 or not 0 <= spec.request.net_bps < 2**62:
-        return "memory and bandwidth cannot be negative or absurdly large"
     if not 0 <= spec.steps <= limits.STEPS_MAX:
         return f"{spec.steps} steps are not between 0 and {limits.STEPS_MAX}"
     if not -(2**31) <= spec.priority < 2**31:

@@ -13,9 +13,11 @@ import msgspec
 from alb_core import ids, limits
 from alb_core.arrays import ArrayRecord, Stretch
 from alb_core.bounds import SHIPPED
+from alb_core.choices import HistoryNode, PolicyNode
 from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
 from alb_core.resources import Capacity
+from alb_core.shares import SharesNode
 from alb_core.tasks import TaskRecord
 
 CHROOT: Final = "/alb"
@@ -30,8 +32,10 @@ DONE: Final = "/done"
 ARRAYS: Final = "/arrays"
 CONFIG: Final = "/config"
 POLICY: Final = "/config/policy"
+POLICY_HISTORY: Final = "/config/policy-history"
 DRAINED: Final = "/config/drained"
 LIMITS: Final = "/config/limits"
+SHARES: Final = "/config/shares"
 
 
 ENDS: Final = "ends-"
@@ -79,6 +83,8 @@ class BrokerNode(msgspec.Struct, frozen=True, kw_only=True):
     #: ``http://host:port`` of its depot, where files lie; empty: it has none.
     depot_key: str = ""
     #: Seals what the leader's depot tells that depot, so that it believes nobody else.
+    policies: dict[str, str] = {}
+    #: That are installed there: name to distribution and version.
     host: str = ""
     pid: int = 0
     version: str = ""
@@ -102,12 +108,6 @@ class WorkerNode(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Capacity
     pid: int = 0
     started: str = ""
-
-
-class PolicyNode(msgspec.Struct, frozen=True, kw_only=True):
-    """``/config/policy``: which policy places tasks."""
-
-    policy: str = "least-loaded"
 
 
 class DrainedNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -279,6 +279,8 @@ def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
         COMMIT: encode(CommitNode()),
         **dict.fromkeys(permanent_paths(), b""),
         POLICY: encode(PolicyNode()),
+        POLICY_HISTORY: encode(HistoryNode()),
         DRAINED: encode(DrainedNode()),
         LIMITS: encode(SHIPPED),
+        SHARES: encode(SharesNode()),
     }

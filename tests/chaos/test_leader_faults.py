@@ -105,7 +105,7 @@ def test_leader_is_asked_to_stop(cluster: LocalCluster, work: Work) -> None:
 
 def test_a_drain_outlives_its_leader(cluster: LocalCluster, work: Work, client: Client) -> None:
     """The next leader gives the worker nothing, evicts at the deadline, and still knows who drained it."""
-    running = work.submit_running(8.0, count=4)
+    running = work.submit_running(16.0, count=4)
     drained = work.witness.starts_of(running[0].id)[0].worker
     client.drain([drained], reason="new disk", deadline=4.0)
     kill_leader(cluster)

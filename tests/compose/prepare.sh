@@ -59,6 +59,20 @@ start_engine() {
         kill -0 $! 2>/dev/null && [ $tries -gt 0 ] || { tail -n 25 .venv/dockerd.log >&2; fail "dockerd does not start"; }
         sleep 1
     done
+    remove_leftovers
+}
+
+# What a run of the tests left when it was killed starts again with the engine, and would load the machine. While the
+# engine was down nobody ran them, so all of it is left over.
+remove_leftovers() {
+    left=$(docker ps --all --quiet --filter name=^albtest)
+    # shellcheck disable=SC2086 (several words)
+    [ -z "$left" ] || run docker rm --force --volumes $left
+    for kind in volume network; do
+        left=$(docker $kind ls --quiet --filter name=^albtest)
+        # shellcheck disable=SC2086 (several words)
+        [ -z "$left" ] || run docker $kind rm $left
+    done
 }
 
 # Debian 12 has docker-compose 1.29 only. The plugin `docker compose` comes from the package of the next release,

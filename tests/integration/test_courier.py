@@ -191,4 +191,4 @@ def test_a_courier_ends_with_its_agent(orders: Orders) -> None:
     assert process is not None
     assert orders.link._link is not None
     orders.link._link.close()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0

@@ -57,7 +57,7 @@ def fetch(depot: DepotProcess, folder: Path, wanted: Content, have: bytes = b"")
 
 def ask(depot: DepotProcess, method: str, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
     """Send a request without a body; return status, text and headers."""
-    connection = http.client.HTTPConnection(depot.endpoint.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(depot.endpoint.removeprefix("http://"), timeout=60)
     connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
     answer = connection.getresponse()
     found = answer.status, answer.read().decode(), dict(answer.headers.items())
@@ -68,7 +68,7 @@ def ask(depot: DepotProcess, method: str, path: str, **headers: str) -> tuple[in
 def begin_upload(depot: DepotProcess, wanted: Content, data: bytes) -> socket.socket:
     """Send the beginning of a file, and leave the connection open."""
     host, port = depot.endpoint.removeprefix("http://").split(":")
-    link = socket.create_connection((host, int(port)), timeout=10)
+    link = socket.create_connection((host, int(port)), timeout=60)
     head = f"PUT /files/{wanted.sha256} HTTP/1.1\r\nHost: d\r\nContent-Length: {wanted.size_bytes}\r\n\r\n"
     link.sendall(head.encode() + data)
     return link
@@ -272,7 +272,7 @@ def test_a_sealed_census_is_looked_at_nevertheless(depot: DepotProcess) -> None:
 def _census(
     depot: DepotProcess, epoch: int, *, key: str = "", depots: str = "", sealed: bytes | None = None
 ) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(depot.endpoint.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(depot.endpoint.removeprefix("http://"), timeout=60)
     body = f'{{"table":"t","epoch":{epoch},"depots":[{depots}],"used":{{}}}}'.encode()
     digest = digest_of(body if sealed is None else sealed)
     connection.request("PUT", "/census", body, {DIGEST: digest, SEAL: seal_of(key or depot.key, digest)})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from tests.harness import PATIENCE_S, alb, alb_json, environ_of, wait_for
+from tests.harness import PATIENCE_S, Gate, alb, alb_json, environ_of, wait_for
 
 from alb import Client
 from alb.local.cluster import LocalCluster, alb_command
@@ -34,14 +35,16 @@ def test_a_drained_worker_is_given_nothing_until_it_is_undrained(
     wait_for(lambda: "w1" in {r.worker for r in client.map(["sleep 0.2"] * 4)}, "w1 to work again")
 
 
-def test_drain_waits_for_what_runs(cluster: LocalCluster, client: Client) -> None:
+def test_drain_waits_for_what_runs(cluster: LocalCluster, client: Client, gate: Gate) -> None:
     """It says what is left, and ends when the worker is empty; the command ends there, undisturbed."""
-    futures = [client.submit("sleep 2; echo done", cpus=2) for _ in range(2)]  # one on each worker
+    futures = [client.submit(f"{gate.command}; echo done", cpus=2) for _ in range(2)]  # one on each worker
     wait_for(lambda: all(w.running for w in client.workers()), "both workers to be busy")
-    drained = alb(cluster, "drain", "w2")
-    assert drained.returncode == 0
-    assert drained.stdout == "w2 is drained and empty\n"
-    assert "w2: 1 task left" in drained.stderr
+    with _draining(cluster, "w2") as waiting:
+        assert waiting.stderr is not None
+        assert "w2: 1 task left" in waiting.stderr.readline()
+        gate.open()
+        printed, _ = waiting.communicate(timeout=PATIENCE_S)
+    assert (waiting.returncode, printed) == (0, "w2 is drained and empty\n")
     results = [future.result(timeout=PATIENCE_S) for future in futures]
     assert {result.worker for result in results} == {"w1", "w2"}
     assert {result.attempt for result in results} == {1}
@@ -50,7 +53,7 @@ def test_drain_waits_for_what_runs(cluster: LocalCluster, client: Client) -> Non
 def test_a_deadline_moves_what_runs(cluster: LocalCluster, client: Client) -> None:
     """After it the command is ended there and runs from its beginning on the other worker."""
     assert alb(cluster, "drain", "w2").returncode == 0
-    future = client.submit("sleep 6; echo done")
+    future = client.submit("[ $ALB_ATTEMPT = 2 ] || sleep 600; echo done")
     wait_for(lambda: client.workers(["w1"])[0].running == 1, "w1 to be busy")
     assert alb(cluster, "undrain", "w2").returncode == 0
     assert alb(cluster, "drain", "w1", "--deadline", "0.5").returncode == 0
@@ -58,21 +61,32 @@ def test_a_deadline_moves_what_runs(cluster: LocalCluster, client: Client) -> No
     assert (result.stdout, result.worker, result.attempt) == (b"done\n", "w2", 2)
 
 
-def test_ctrl_c_leaves_the_drain_in_force(cluster: LocalCluster, client: Client) -> None:
+@contextmanager
+def _draining(cluster: LocalCluster, worker: str) -> Iterator[subprocess.Popen[str]]:
+    """Start `alb drain`, and see to its end."""
+    command = [*alb_command(), "drain", worker]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environ_of(cluster), text=True, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_ctrl_c_leaves_the_drain_in_force(cluster: LocalCluster, client: Client, gate: Gate) -> None:
     """Only the waiting ends, and it says so."""
-    future = client.submit("sleep 3")
+    future = client.submit(gate.command)
     wait_for(lambda: any(each.running for each in client.workers()), "a busy worker")
     (worker,) = (each.worker for each in client.workers() if each.running)
-    waiting = subprocess.Popen(
-        [*alb_command(), "drain", worker], env=environ_of(cluster), stderr=subprocess.PIPE, text=True
-    )
-    assert waiting.stderr is not None
-    assert "1 task left" in waiting.stderr.readline()
-    waiting.send_signal(signal.SIGINT)
-    _, said = waiting.communicate(timeout=PATIENCE_S)
+    with _draining(cluster, worker) as waiting:
+        assert waiting.stderr is not None
+        assert "1 task left" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=PATIENCE_S)
     assert waiting.returncode == 130
     assert "the drain stays in force" in said
     assert client.workers([worker])[0].drain is not None
+    gate.open()
     assert future.result(timeout=PATIENCE_S).exit_code == 0
 
 

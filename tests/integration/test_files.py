@@ -80,13 +80,19 @@ def test_a_file_travels_to_a_worker_once(cluster: LocalCluster, client: Client, 
 
 
 @pytest.mark.parametrize(
-    ("command", "status"),
-    [("echo kept > a; exit 3", 3), ("echo kept > a; kill -9 $$", 137), ("echo kept > a; sleep 60", 124)],
+    ("command", "limit_s", "status"),
+    [
+        ("echo kept > a; exit 3", 60, 3),
+        ("echo kept > a; kill -9 $$", 60, 137),
+        ("echo kept > a; sleep 60", 2, 124),
+    ],
     ids=["fails", "is killed", "takes too long"],
 )
-def test_files_come_back_however_it_ends(cluster: LocalCluster, command: str, status: int) -> None:
+def test_files_come_back_however_it_ends(
+    cluster: LocalCluster, command: str, limit_s: int, status: int
+) -> None:
     """The exit status stays the command's own."""
-    ran = alb(cluster, "submit", "-t", "1", "--grace", "0.2", "--return", "a", command)
+    ran = alb(cluster, "submit", "-t", str(limit_s), "--grace", "0.2", "--return", "a", command)
     assert (ran.returncode, Path("a").read_text()) == (status, "kept\n")
     assert "came back: a (5 B)" in ran.stderr
 

@@ -7,12 +7,12 @@ import os
 import platform
 import shutil
 import sqlite3
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.harness import alb, wait_for
+from tests.plug_ins import install
 from tests.source_tree import ROOT
 
 from alb import Client
@@ -23,34 +23,21 @@ EXAMPLE = ROOT / "examples/kinds/sqlite"
 ARCH = platform.machine()
 
 
-def install(target: Path) -> None:
-    """Do what pip does with the example: its package, and beside it what its distribution says of itself."""
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    shutil.copytree(EXAMPLE / "alb_kind_sqlite", target / "alb_kind_sqlite")
-    about = target / f"alb_kind_sqlite-{project['version']}.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    points = [
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-        for group, entries in project["entry-points"].items()
-    ]
-    (target / "slow_kind.py").write_text(
-        "from alb_worker.kinds.interface import Kind\n"
-        "class Slow(Kind):\n"
-        "    def prepare(self, attempt):\n"
-        "        while True: pass\n"
-    )
-    points[0] += "slow = slow_kind:Slow\nbroken = no_such_module:Kind\n"
-    (about / "entry_points.txt").write_text("\n".join(points))
+SLOW = """
+from alb_worker.kinds.interface import Kind
+
+class Slow(Kind):
+    def prepare(self, attempt):
+        while True: pass
+"""
 
 
 @pytest.fixture(scope="module")
 def plugged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """A cluster whose worker has the example's kind, one that never answers, one that cannot be loaded."""
     target = tmp_path_factory.mktemp("site")
-    install(target)
+    (target / "slow_kind.py").write_text(SLOW)
+    install(EXAMPLE, target, {"slow": "slow_kind:Slow", "broken": "no_such_module:Kind"})
     plan = Plan(brokers=1, workers=1, environ={"PYTHONPATH": str(target)})
     with LocalCluster(tmp_path_factory.mktemp("plugged") / "cluster", plan) as running:
         yield running

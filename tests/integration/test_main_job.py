@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.harness import wait_for
+from tests.harness import Gate, wait_for
 
 from alb import Client
 from alb.local.cluster import LocalCluster
@@ -18,7 +18,7 @@ from alb_core.ids import uuid7
 from alb_core.messages import StreamName
 from alb_core.tasks import TaskState
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 MIB = 1024 * 1024
 
 
@@ -75,12 +75,13 @@ def test_every_command_starts_in_a_fresh_directory(client: Client) -> None:
     assert all(len(output.splitlines()) == 1 for output in run)
 
 
-def test_output_comes_while_the_command_runs(client: Client) -> None:
-    """The first line arrives long before the command ends."""
-    stream = client.stream("echo first; sleep 2; echo second")
+def test_output_comes_while_the_command_runs(client: Client, gate: Gate) -> None:
+    """The first line arrives before the command ends."""
+    stream = client.stream(f"echo first; {gate.command}; echo second")
     piece = stream.next_piece(timeout_s=PATIENCE_S)
     assert piece == (StreamName.STDOUT, b"first\n")
     assert not stream.done()
+    gate.open()
     assert [data for _, data in stream] == [b"second\n"]
     assert stream.result(timeout=PATIENCE_S).exit_status == 0
 
@@ -91,12 +92,11 @@ def test_many_commands_keep_their_order(client: Client) -> None:
     assert [int(result.stdout) for result in results] == list(range(60))
 
 
-def test_commands_run_side_by_side(client: Client) -> None:
-    """Four slots take four commands at a time."""
-    began = time.monotonic()
-    futures = [client.submit("sleep 1") for _ in range(4)]
+def test_commands_run_side_by_side(client: Client, tmp_path: Path) -> None:
+    """Four slots take four commands at a time: each waits until it sees all of them."""
+    command = f"touch {tmp_path}/$ALB_TASK_ID; until [ $(ls {tmp_path} | wc -l) -eq 4 ]; do sleep 0.05; done"
+    futures = [client.submit(command) for _ in range(4)]
     assert {future.result(timeout=PATIENCE_S).worker for future in futures} == {"w1", "w2"}
-    assert time.monotonic() - began < 3.5
 
 
 def test_a_time_limit_ends_a_command(client: Client) -> None:
@@ -106,7 +106,7 @@ def test_a_time_limit_ends_a_command(client: Client) -> None:
     )
     assert (result.state, result.exit_status) == (TaskState.TIMEOUT, 124)
     assert result.stdout == b"bye\n"
-    assert 0.4 < result.wall_s < 4
+    assert 0.4 < result.wall_s < 40
 
 
 def test_a_command_that_ignores_term_is_killed(client: Client) -> None:
@@ -130,16 +130,18 @@ def test_cancel_of_a_running_command(client: Client) -> None:
     assert client.task(stream.id).state is TaskState.CANCELLED
 
 
-def test_cancel_of_a_queued_command(client: Client, tmp_path: Path) -> None:
+def test_cancel_of_a_queued_command(client: Client, tmp_path: Path, gate: Gate) -> None:
     """A task that is cancelled while it waits never starts."""
-    blockers = [client.submit("sleep 2") for _ in range(4)]
-    waiting = client.submit(f"touch {tmp_path}/started")
+    blockers = [client.submit(gate.command) for _ in range(4)]
+    started = tmp_path / "started"
+    waiting = client.submit(f"touch {started}")
     waiting.cancel()
     with pytest.raises(TaskCancelled):
         waiting.result(timeout=PATIENCE_S)
+    gate.open()
     for blocker in blockers:
         blocker.result(timeout=PATIENCE_S)
-    assert list(tmp_path.iterdir()) == []
+    assert not started.exists()
 
 
 def test_a_late_client_gets_the_whole_output(cluster: LocalCluster, client: Client) -> None:
@@ -182,7 +184,7 @@ def test_output_held_open_by_a_grandchild(client: Client) -> None:
     began = time.monotonic()
     result = client.submit("setsid sleep 63 & echo $!; exit 5").result(timeout=PATIENCE_S)
     assert result.exit_status == 5
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
     pid = int(result.stdout)
     wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the end of what was left behind")
 

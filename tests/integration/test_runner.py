@@ -209,7 +209,7 @@ def test_a_time_limit_ends_a_command(agent: Agent) -> None:
     finished = agent.run("trap 'echo bye; exit 3' TERM; sleep 60 & wait", time_limit_s=0.3)
     assert (finished.outcome.cause, finished.outcome.exit_code) == (Cause.TIMED_OUT, 3)
     assert finished.stdout == b"bye\n"
-    assert 0.3 <= finished.outcome.wall_s < 4
+    assert 0.3 <= finished.outcome.wall_s < 40
     assert "0.3 s" in finished.outcome.why
 
 
@@ -217,15 +217,15 @@ def test_a_command_that_ignores_term_dies_at_the_kill(agent: Agent) -> None:
     """After the grace KILL ends what TERM did not."""
     outcome = agent.run("trap '' TERM; while :; do sleep 0.1; done", time_limit_s=0.2, grace_s=0.4).outcome
     assert (outcome.cause, outcome.signal) == (Cause.TIMED_OUT, signal.SIGKILL)
-    assert 0.6 <= outcome.wall_s < 4
+    assert 0.6 <= outcome.wall_s < 40
 
 
 def test_a_stopped_command_can_be_ended(agent: Agent) -> None:
     """CONT follows TERM, so that a stopped command meets its end before the grace is over."""
     started = time.monotonic()
-    outcome = agent.run("kill -STOP $$", time_limit_s=0.2, grace_s=30.0).outcome
+    outcome = agent.run("kill -STOP $$", time_limit_s=0.2, grace_s=50.0).outcome
     assert (outcome.cause, outcome.signal) == (Cause.TIMED_OUT, signal.SIGTERM)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 40
 
 
 def test_kill_by_the_agent(agent: Agent) -> None:

@@ -53,7 +53,7 @@ from alb_worker.shell.load import Counters, LoadMeter
 from alb_worker.shell.runner_link import RunnerLink
 from alb_worker.shell.spool import Spool
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 SESSION = 0x77
 T = TypeVar("T")
 

@@ -65,7 +65,7 @@ def send_through(namespace: str, size: int) -> int:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sink:
         assert sink.stdout is not None
         port = int(sink.stdout.readline())
-        with socket.create_connection(("10.211.7.2", port), timeout=10) as connection:
+        with socket.create_connection(("10.211.7.2", port), timeout=60) as connection:
             connection.sendall(b"x" * size)
         return int(sink.stdout.readline())
 

@@ -22,7 +22,7 @@ from alb_worker.core.departure import EXIT_REPLACED, EXIT_STOPPED
 from alb_worker.main import EXIT_CONFIG, main
 
 NAME = "w9"
-EXIT_S = 30.0
+EXIT_S = 60.0
 
 
 @contextmanager

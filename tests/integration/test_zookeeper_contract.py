@@ -114,11 +114,14 @@ def test_two_sets_in_one_transaction(connect: Connect) -> None:
             (
                 *(
                     Delete(path)
-                    for path in ("/config/policy", "/config/drained", "/config/limits", "/config")
+                    for path in (
+                        *("/config/policy", "/config/policy-history", "/config/drained", "/config/limits"),
+                        "/config",
+                    )
                 ),
                 Check("/config", 0),
             ),
-            4,
+            5,
             "NoNode",
         ),
         (

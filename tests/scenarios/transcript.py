@@ -4,7 +4,7 @@ One command a line; words without ``=`` name players, the others are options. Th
 
 ``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
 ``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1``; ``cancel t1``;
-``attach t1``; ``hold t1``, ``release t1``; ``policy uniform``;
+``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
 ``drain w1 deadline=2``; ``undrain w1``;
 ``finish t1 exit=0`` (its command ends, where it runs); ``interrupt t1`` (the worker gives it up);
 ``silence w1``, ``return w1``, ``restart w1`` (a new life under the same name);
@@ -256,7 +256,10 @@ class Transcript:
         self._stage.client(options.get("client", "c1")).say(Cancel(id=task_id(_number(names[0]))))
 
     def _do_policy(self, names: list[str], options: Options) -> None:
-        self._stage.client(options.get("client", "c1")).say(SetPolicy(seq=1, policy=names[0]))
+        parameters = {name: float(text) for name, text in options.items() if name not in {"client", "try"}}
+        try_s = float(options.get("try", 0))
+        wish = SetPolicy(seq=1, policy=names[0], parameters=parameters, try_s=try_s)
+        self._stage.client(options.get("client", "c1")).say(wish)
 
     def _do_drain(self, names: list[str], options: Options) -> None:
         deadline_s = float(options["deadline"]) if "deadline" in options else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.simulation.violations import demand
+from tests.simulation.violations import Told, demand
 
 from alb_core import ids, limits, messages, zk, znodes
 from alb_core.arrays import ArrayRecord, Counts, child_id, index_at, position_of
@@ -116,20 +116,20 @@ class ArrayChecks:
         writes: Mapping[str, zk.Operation],
     ) -> None:
         record, ends = seen.record, seen.ends
-        name = f"{array_id}: {earlier} became {record}"
+        name = Told("{}: {} became {}", array_id, earlier, record)
         same = (earlier.user, earlier.digest, earlier.submitted) == (
             record.user,
             record.digest,
             record.submitted,
         )
-        demand(same and record.total >= earlier.total, "an_array_keeps_its_identity", name)
-        demand(record.cursor >= earlier.cursor, "no_index_is_skipped", name)
+        demand(same and record.total >= earlier.total, "an_array_keeps_its_identity", "{}", name)
+        demand(record.cursor >= earlier.cursor, "no_index_is_skipped", "{}", name)
         if earlier.finished:
-            demand(record.finished == earlier.finished, "an_array_finishes_once", name)
+            demand(record.finished == earlier.finished, "an_array_finishes_once", "{}", name)
         if earlier.kept and not record.kept and not record.cancel:
             self._cluster.invariants.table.starts.on_array_started(record)
         early = record.kept and record.cursor > 0
-        demand(not early, "no_task_is_made_before_its_array_starts", name)
+        demand(not early, "no_task_is_made_before_its_array_starts", "{}", name)
         for position, end in ended_before.items():
             demand(ends.get(position) == end, "an_end_stays", f"{array_id} position {position}: {end}")
         self._check_tasks(array_id, earlier, seen, ended_before, writes)
@@ -138,15 +138,14 @@ class ArrayChecks:
             counts = counts.plus(state)
         if record.cancel:
             counts = counts.plus(TaskState.CANCELLED, record.total - record.cursor)
-        demand(counts == record.counts, "counts_are_ends", f"{name}, its ends say {counts}")
+        demand(counts == record.counts, "counts_are_ends", "{}, its ends say {}", name, counts)
         if record.finished:
-            demand(
-                record.whole and counts.over == record.total, "an_array_finishes_once", f"{name} too early"
-            )
+            over = record.whole and counts.over == record.total
+            demand(over, "an_array_finishes_once", "{} too early", name)
             seen.finished_at = seen.finished_at or self._cluster.timeline.now
         if array_id in self._inputs:
             kept = sum(self._inputs[array_id].values())
-            demand(record.total <= kept, "inputs_are_kept_before_they_count", f"{name}: {kept} are there")
+            demand(record.total <= kept, "inputs_are_kept_before_they_count", "{}: {} are there", name, kept)
 
     def _check_tasks(
         self,
@@ -170,7 +169,7 @@ class ArrayChecks:
                 demand(within, "an_index_is_made_once", f"{task_id} at {position}: {earlier.cursor}")
                 seen.made.add(position)
                 early = known.submitted < record.not_before - SLACK_S
-                demand(not early, "no_task_is_made_before_its_array_starts", f"{task_id}: {known}")
+                demand(not early, "no_task_is_made_before_its_array_starts", "{}: {}", task_id, known)
                 self.counts["array tasks"] += 1
             result = known.result
             end = (result.state, result.exit_status()) if result is not None else None
@@ -182,7 +181,8 @@ class ArrayChecks:
             demand(position < record.cursor, "counts_are_ends", f"{array_id}: {position} was not made")
             known = table.known(child_id(array_id, index_at(record.spec.strides, position)))
             over = known is not None and known.result is not None
-            demand(over or position not in seen.made, "counts_are_ends", f"{array_id}: {position}: {known}")
+            fits = over or position not in seen.made
+            demand(fits, "counts_are_ends", "{}: {}: {}", array_id, position, known)
         living = len(seen.made) - sum(position in seen.made for position in ends)
         window = min(limits.ARRAY_WINDOW, record.spec.at_once or limits.ARRAY_WINDOW)
         demand(living <= window, "an_array_keeps_its_window", f"{array_id}: {living} live, {window} may")
@@ -216,19 +216,19 @@ class ArrayChecks:
         unmade = position is not None and position not in seen.made
         return TaskState.CANCELLED if unmade and (seen.record.cancel or skipped) else None
 
-    def on_said(self, message: Any, name: str) -> None:
+    def on_said(self, message: Any, name: Told) -> None:
         """A broker says something of an array: it must be in the table."""
         match message:
             case messages.ArrayMoved(array=line) if line.finished:
                 seen = self.known(line.id)
                 committed = seen is not None and seen.record.finished == line.finished
-                demand(committed, "an_end_is_said_as_committed", f"{name}, recorded {seen and seen.record}")
+                record = seen and seen.record
+                demand(committed, "an_end_is_said_as_committed", "{}, recorded {}", name, record)
             case messages.InputsKept():
                 seen = self.known(message.id)
                 kept = seen is not None and seen.record.total >= message.count
-                demand(
-                    kept, "inputs_are_kept_before_they_are_said", f"{name}, recorded {seen and seen.record}"
-                )
+                record = seen and seen.record
+                demand(kept, "inputs_are_kept_before_they_are_said", "{}, recorded {}", name, record)
             case _:
                 pass
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TICK_S: Final = 0.5
 SILENT_S: Final = 4.0
 #: Without a word the link is given up.
+FOLLOW_AGAIN_S: Final = 8.0
+#: Of an array of which the leader said nothing for so long it may not know that somebody follows it: what it
+#: says of an end may be lost, and is said once.
 LATEST: Final = 0.8
 #: Part of the safety phase within which users act.
 PIECE: Final = 3
@@ -51,6 +54,8 @@ class ArrayJob(msgspec.Struct, eq=False):
     #: The user wants each task's result.
     wanted: bool = False
     accepted: bool = False
+    heard_at: float = 0.0
+    #: True time of the last word on the whole of it, or of the last wish to hear one.
     kept: int = 0
     #: Inputs that were kept.
     cancel: tuple[Stride, ...] | None = None
@@ -90,7 +95,7 @@ def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> 
     count = draws.randint(1, 14)
     codes = tuple(draws.choice(("0", "0", "1")) for _ in range(count)) if from_inputs else ()
     words = Script(
-        duration_s=draws.choice((0.05, 0.3, 1.5)),
+        duration_s=draws.choice((0.05, 0.2, 0.8)),
         exit_code=draws.choice((0, 0, 1)),
         stdout_bytes=draws.choice((0, 10)),
         stderr_bytes=0,
@@ -103,7 +108,7 @@ def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> 
         name="nightly" if start.singleton else f"array {number}",
         request=Request(cpus=draws.choice((0.5, 1.0))),
         grace_s=0.5,
-        retry=Retry(times=draws.choice((0, 0, 2)), delay_s=draws.choice((0.0, 0.5))),
+        retry=Retry(times=draws.choice((0, 0, 1)), delay_s=draws.choice((0.0, 0.5))),
         start=start,
     )
     strides = () if from_inputs and draws.random() < 0.5 else (Stride(5, 4 + 2 * count, 2),)
@@ -244,11 +249,17 @@ class ArrayUser(Host):
         if job.cancel is not None and not job.cancel_noted:
             self.cluster.cancels.update((job.id, *self.children(job)))
             self._send(messages.Cancel(id=job.id, strides=job.cancel))
+        if job.over is None and self.cluster.timeline.now - job.heard_at > FOLLOW_AGAIN_S:
+            self._follow(job)
         for task_id in list(job.lacking)[:ATTACHED_MAX]:
             self._send(messages.Attach(id=task_id))
         if job.over is None or job.asked_from >= 0:
             self._seq += 1
             self._send(messages.QueryArray(seq=self._seq, id=job.id, after=max(0, job.asked_from)))
+
+    def _follow(self, job: ArrayJob) -> None:
+        job.heard_at = self.cluster.timeline.now
+        self._send(messages.AttachArray(id=job.id, results=job.results))
 
     def _feed(self, job: ArrayJob) -> None:
         lines = job.inputs[job.kept : job.kept + PIECE]
@@ -266,11 +277,12 @@ class ArrayUser(Host):
                 self._greeted = True
                 for job in self.jobs.values():
                     if job.accepted:
-                        self._send(messages.AttachArray(id=job.id, results=job.results))
+                        self._follow(job)
                         job.asked_from = 0
             case messages.Accepted(id=name):
                 job = self.jobs[name]
                 job.accepted, job.kept = True, max(job.kept, min(PIECE, len(job.inputs)))
+                job.heard_at = self._heard
             case messages.InputsKept(id=name, count=count):
                 self.jobs[name].kept = max(count, self.jobs[name].kept)
             case messages.CancelNoted(id=name):
@@ -296,6 +308,7 @@ class ArrayUser(Host):
 
     def _on_moved(self, line: Any) -> None:
         job = self.jobs[line.id]
+        job.heard_at = self.cluster.timeline.now
         if line.finished:
             self.cluster.invariants.arrays.on_told_over(self, job, line)
             job.over = line.state

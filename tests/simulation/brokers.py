@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.ensemble import TABLE
 from tests.simulation.hosts import Host, Make, Source
+from tests.simulation.knobs import POLICIES
 from tests.simulation.loops import QUANTUM_S
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
@@ -17,7 +18,6 @@ from tests.simulation.violations import demand
 from alb_broker.core import actions as acts
 from alb_broker.core import events
 from alb_broker.core.broker import Broker
-from alb_broker.policies import least_loaded, uniform
 from alb_core import zk
 from alb_core.config import BrokerConfig
 from alb_core.files import Census
@@ -28,9 +28,7 @@ from alb_core.znodes import BrokerNode
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-TICK_S: Final = 0.2
 FOLLOW_S: Final = 1.0
-POLICIES: Final = {"least-loaded": least_loaded.choose, "uniform": uniform.choose}
 SOCKETS: Final = ("clients", "client_output", "workers", "worker_output")
 PORT: Final = 7000
 
@@ -39,7 +37,7 @@ class BrokerHost(Host):
     """One broker."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
-        super().__init__(cluster, name, TICK_S)
+        super().__init__(cluster, name, cluster.knobs.tick_s)
         self.core: Broker | None = None
         self._queues: dict[Source, deque[Make]] = {source: deque() for source in Source}
         self._turn_planned = False
@@ -154,7 +152,8 @@ class BrokerHost(Host):
 
     def _handle_waiting(self, budget: int) -> None:
         waiting = [queue for queue in self._queues.values() if queue]
-        self.draws.shuffle(waiting)
+        if len(waiting) > 1:
+            self.draws.shuffle(waiting)
         while waiting:
             for queue in waiting:
                 if not self.alive or budget == 0:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
     from tests.simulation.workload import UserTask
 
-TICK_S: Final = 0.2
 VISIT_S: Final = 3.0
 #: After that time a client gives a silent ZooKeeper up.
 
@@ -59,7 +58,7 @@ class ClientHost(Host):
     """One client."""
 
     def __init__(self, cluster: Cluster, name: str, user: str) -> None:
-        super().__init__(cluster, name, TICK_S)
+        super().__init__(cluster, name, cluster.knobs.tick_s)
         self.user = user
         self.core: ClientCore | None = None
         self.jobs: dict[str, Job] = {}

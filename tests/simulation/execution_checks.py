@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.violations import demand
@@ -38,6 +38,7 @@ class ExecutionChecks:
         self._ended: dict[tuple[str, int], Outcome | None] = {}  #: None: died with its worker or runner.
         self._given_back: set[tuple[str, int]] = set()  #: Attempts that their worker said it never started.
         self._demoted: set[AttemptId] = set()  #: Their processors are others'.
+        self._gpus: dict[str, dict[AttemptId, tuple[int, ...]]] = defaultdict(dict)  #: By incarnation.
         self.count = 0
 
     def starts_of(self, task_id: str) -> list[int]:
@@ -103,15 +104,35 @@ class ExecutionChecks:
         running[attempt] = spec.request
         cpus = sum(request.cpus for each, request in running.items() if each not in self._demoted)
         memory = sum(request.memory_bytes for request in running.values())
+        counts = Counter[str]()
+        for request in running.values():
+            counts.update({count.name: count.amount for count in request.counts})
+        offered = {count.name: count.amount for count in capacity.counts}
         demand(
-            cpus <= capacity.cpus + EPSILON and memory <= capacity.memory_bytes,
+            cpus <= capacity.cpus + EPSILON
+            and memory <= capacity.memory_bytes
+            and all(amount <= offered.get(each, 0) for each, amount in counts.items()),
             "no_worker_runs_more_than_its_capacity",
-            f"{name}: {cpus} cpus and {memory} bytes in {sorted(map(str, running))}, offered {capacity}",
+            f"{name}: {cpus} cpus, {memory} bytes and {dict(counts)} in {sorted(map(str, running))}, "
+            f"offered {capacity}",
         )
+
+    def on_gpus(self, attempt: AttemptId, spec: TaskSpec, incarnation: str, gpus: tuple[int, ...]) -> None:
+        """A process was started with these GPUs."""
+        had = self._gpus[incarnation]
+        wanted = sum(count.amount for count in spec.request.counts if count.name == "gpus")
+        others = {index for each in had.values() for index in each}
+        demand(
+            len(set(gpus)) == len(gpus) == wanted and not others & set(gpus),
+            "no_two_attempts_share_a_gpu",
+            f"{attempt} on {incarnation} asks for {wanted} and has {gpus}, others have {had}",
+        )
+        had[attempt] = gpus
 
     def on_end(self, attempt: AttemptId, incarnation: str, outcome: Outcome | None) -> None:
         """A process is gone."""
         self.running[incarnation].pop(attempt, None)
+        self._gpus[incarnation].pop(attempt, None)
         self._ended[attempt.task, attempt.n] = outcome
 
     def check_result(self, task_id: str, attempt: Attempt, result: Result) -> None:

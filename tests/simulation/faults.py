@@ -47,6 +47,14 @@ class Faults:
         """Count a fault that took effect."""
         self._cluster.fault_counts[kind] += 1
 
+    def follow_later(self, delay_s: float, kind: Kind) -> None:
+        """Plan a fault that belongs to another one, unless faults are to last by then."""
+        self._cluster.timeline.after(delay_s, self._follow, kind)
+
+    def _follow(self, kind: Kind) -> None:
+        if not self.lasting:
+            kind(self)
+
     def heal_later(self, delay_s: float, call: Callable[..., None], *arguments: Any) -> None:
         """Plan the end of a fault, unless faults are to last by then."""
         self._cluster.timeline.after(delay_s, self._heal, call, arguments)
@@ -248,6 +256,25 @@ def _stray(faults: Faults) -> None:
     network = faults.cluster.network
     network.straying = 0.3
     faults.cluster.timeline.after(faults.draws.uniform(2.0, 15.0), _stop_straying, faults)
+    # What strays is late only where somebody else leads by then.
+    change = faults.draws.choice((_kill_leader, _hand_over_leader))
+    faults.follow_later(faults.draws.uniform(1.0, 5.0), change)
+
+
+def _leader(faults: Faults) -> BrokerHost | None:
+    leaders = [broker for broker in faults.cluster.brokers if broker.working and broker.leads]
+    return leaders[0] if leaders else None
+
+
+def _kill_leader(faults: Faults) -> None:
+    _kill(faults, _leader(faults), "kill broker")
+
+
+def _hand_over_leader(faults: Faults) -> None:
+    leader = _leader(faults)
+    if leader is not None:
+        faults.count("hand-over")
+        leader.stop()
 
 
 def _stop_straying(faults: Faults) -> None:
@@ -266,8 +293,8 @@ def _expire(faults: Faults) -> None:
 
 
 def _leader_session(faults: Faults) -> Any:
-    leaders = [broker for broker in faults.cluster.brokers if broker.working and broker.leads]
-    return leaders[0].session if leaders else None
+    leader = _leader(faults)
+    return leader.session if leader is not None else None
 
 
 def _cut_commit_before(faults: Faults) -> None:

@@ -21,9 +21,9 @@ LATEST: Final = 0.9
 #: Part of the safety phase within which they act.
 HOLDS: Final = 0.12
 #: Part of the tasks.
-TIDY_AFTER_S: Final = 10.0
+TIDY_AFTER_S: Final = 5.0
 #: In the liveness phase: by then no request of before is on its way any more.
-AGAIN_S: Final = 20.0
+AGAIN_S: Final = 5.0
 
 
 class Holders:

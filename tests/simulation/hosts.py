@@ -44,6 +44,7 @@ class Host:
         self.name = name
         self.draws = random.Random(f"{cluster.seed}/{name}")
         self.life = 0  #: Rises with every start of the process.
+        self.incarnation = f"{name}-0"  #: The random id of this life.
         self.alive = False
         self.stopped = False  #: The whole process is frozen.
         self.stalled = False  #: Its loop is.
@@ -58,11 +59,6 @@ class Host:
         return self._zero + self.cluster.timeline.now * self._rate
 
     @property
-    def incarnation(self) -> str:
-        """The random id of this life."""
-        return f"{self.name}-{self.life}"
-
-    @property
     def working(self) -> bool:
         """Whether its loop runs."""
         return self.alive and not self.stopped and not self.stalled
@@ -74,6 +70,7 @@ class Host:
         if self.alive:
             return
         self.life += 1
+        self.incarnation = f"{self.name}-{self.life}"
         self.alive = True
         self.stopped = self.stalled = False
         self._backlog.clear()

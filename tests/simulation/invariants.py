@@ -6,19 +6,22 @@ that starts or ends. They share no code with the cores that they judge.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tests.simulation.array_checks import ArrayChecks
 from tests.simulation.client_checks import ClientChecks
 from tests.simulation.execution_checks import ExecutionChecks
+from tests.simulation.queue_checks import QueueChecks
 from tests.simulation.speech_checks import SpeechChecks
 from tests.simulation.table_checks import TableChecks
 from tests.simulation.violations import demand
 
 from alb_broker.core.actions import SendToClient, SendToWorker
 from alb_core import messages, zk, znodes
+from alb_core.resources import Request
 from alb_worker.core import events as worker_events
 from alb_worker.core.actions import SendToLeader
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from tests.simulation.brokers import BrokerHost
     from tests.simulation.cluster import Cluster
     from tests.simulation.workers import WorkerHost
+
+    from alb_broker.core.reservations import Reservations
 
 EPSILON: Final = 1e-6
 GAP_S: Final = 4.0
@@ -51,6 +56,8 @@ COUNTERS: Final = {
 }
 #: Of a reign: what a leader calls them, and what the report does.
 
+OBEYED: Final = (worker_events.LeaderSaid, zk.NodesRead)
+#: From what a worker learns of an epoch.
 ORDERS: Final = (messages.Run, messages.Kill, messages.AttemptAck, messages.Registered)
 
 
@@ -78,13 +85,14 @@ class Invariants:
         self.speech = SpeechChecks(cluster)
         self.clients = ClientChecks(cluster)
         self.arrays = ArrayChecks(cluster)
+        self.queue = QueueChecks()
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
         self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
-        self.counted: dict[tuple[str, int], dict[str, int]] = {}
-        #: What each reign counted of what the report tells.
+        self._counters: dict[tuple[str, int], Mapping[str, int]] = {}  #: Of each reign, its own.
+        self._booked: dict[tuple[str, int], Reservations] = {}  #: Likewise.
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
 
@@ -138,31 +146,59 @@ class Invariants:
         if core is None or core.reign is None:
             return
         state = core.reign.state
-        key = (broker.incarnation, state.epoch)
-        self.counted[key] = {told: state.counters[counter] for counter, told in COUNTERS.items()}
+        self._counters[broker.incarnation, state.epoch] = state.counters
+        self._booked[broker.incarnation, state.epoch] = state.placer.reservations
+        self.queue.after_turn(broker.name, state)
+        entries = state.ledger.pending
+        for client in state.clients:
+            entries += len(client.unacknowledged)
         for worker in state.workers:
-            cpus = sum(request.cpus for request in worker.reserved.values())
-            memory = sum(request.memory_bytes for request in worker.reserved.values())
+            entries += len(worker.unconfirmed) + len(worker.killing)
+            room, capacity = worker.room, worker.capacity
+            cpus, memory = room.cpus, room.memory_bytes
+            for request in worker.reserved.values():
+                cpus += request.cpus
+                memory += request.memory_bytes
+            counts = _counted(worker.reserved.values())
             exact = (
-                abs(worker.room.cpus + cpus - worker.capacity.cpus) < EPSILON
-                and worker.room.memory_bytes + memory == worker.capacity.memory_bytes
+                abs(cpus - capacity.cpus) < EPSILON
+                and memory == capacity.memory_bytes
+                and all(room.counts[each.name] + counts[each.name] == each.amount for each in capacity.counts)
             )
-            registered = worker.capacity.cpus > 0
-            within = not registered or (worker.room.cpus >= -EPSILON and worker.room.memory_bytes >= 0)
+            registered = capacity.cpus > 0
+            within = not registered or (
+                room.cpus >= -EPSILON
+                and room.memory_bytes >= 0
+                and all(free >= 0 for free in room.counts.values())
+            )
             demand(
                 exact and within,
                 "reserved_capacity_returns_exactly_once",
-                f"{broker.name}: {worker.room.cpus} of {worker.capacity.cpus} cpus free "
-                f"on {worker.incarnation}, "
-                f"{cpus} are reserved",
+                "{}: {} of {} cpus free on {}, with what is reserved there are {}",
+                broker.name,
+                room.cpus,
+                capacity.cpus,
+                worker.incarnation,
+                cpus,
             )
-        entries = state.ledger.pending + sum(len(client.unacknowledged) for client in state.clients)
-        entries += sum(len(worker.unconfirmed) + len(worker.killing) for worker in state.workers)
         demand(
             entries <= PER_TASK_MAX * self._cluster.knobs.tasks,
             "everything_is_bounded",
-            f"{broker.name} keeps {entries} entries for {self._cluster.knobs.tasks} tasks",
+            "{} keeps {} entries for {} tasks",
+            broker.name,
+            entries,
+            self._cluster.knobs.tasks,
         )
+
+    @property
+    def counted(self) -> Counter[str]:
+        """What all reigns counted of what the report tells."""
+        counts: Counter[str] = Counter()
+        for counters in self._counters.values():
+            counts.update({told: counters[counter] for counter, told in COUNTERS.items()})
+        for booked in self._booked.values():
+            counts.update({"reservations": booked.made, "backfilled": booked.backfilled})
+        return counts
 
     # --- workers and clients --------------------------------------------------------------------------------
 
@@ -172,7 +208,7 @@ class Invariants:
         for action in actions:
             if isinstance(action, SendToLeader) and isinstance(action.message, messages.AttemptEnded):
                 self.execution.on_reported(action.message.attempt, action.message.outcome)
-        if core is None or not isinstance(event, worker_events.LeaderSaid | zk.NodesRead):
+        if core is None or not isinstance(event, OBEYED):
             return
         life, fence = worker.incarnation, core.link.fence.epoch
         highest = self._obeyed.get(life, 0)
@@ -243,3 +279,11 @@ class Invariants:
                 "every_question_is_answered",
                 f"{client.name} has no answer to {len(late)} requests",
             )
+
+
+def _counted(requests: Iterable[Request]) -> Counter[str]:
+    """Add up what is reserved in whole units."""
+    counts = Counter[str]()
+    for request in requests:
+        counts.update({count.name: count.amount for count in request.counts})
+    return counts

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from alb_broker.core import array_desk, arrays, clearance, expansion
+from alb_broker.core import array_desk, arrays, clearance, expansion, quarantine, reservations
+from alb_broker.shell.plugins import load_policies
 from alb_core import ids, limits
 
+POLICIES: Final = load_policies()
 BUCKETS: Final = 4
 #: Instead of 256: a takeover lists each of them, and the table of a seed is small.
 
@@ -37,6 +39,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     #: A broker that starts again listens where it did before.
     turn_s: float
     #: Between what wakes a broker's loop and its turn.
+    tick_s: float
+    #: Between two ticks of a process.
     turn_events: int
     #: The most that a turn takes.
     broker_session_s: float
@@ -63,6 +67,11 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     store_bytes: int
     loops: int
     #: Commands that never end.
+    chunk_bytes: int
+    #: The most that one message carries of output: several follow each other, and the first may be lost.
+    reserve_after_s: float
+    large_every: int
+    #: One task of so many wants the whole of the largest worker.
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -75,9 +84,9 @@ def draw_knobs(draws: random.Random) -> Knobs:
         brokers=3,
         workers=draws.randint(3, 6),
         clients=draws.randint(1, 3),
-        tasks=draws.randint(30, 45),
+        tasks=draws.randint(30, 40),
         faults=draws.randint(5, 8),
-        safety_s=draws.uniform(25.0, 40.0),
+        safety_s=draws.uniform(16.0, 26.0),
         latency_s=latency_s,
         latency_slow_s=latency_s * draws.choice((2, 10, 50)),
         slow_chance=draws.choice((0.0, 0.01, 0.1)),
@@ -85,6 +94,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         double_delay_s=draws.choice((0.0, 0.05, 1.0)),
         fixed_ports=draws.random() < 0.5,
         turn_s=draws.choice((0.0, 0.0005, 0.005)),
+        tick_s=draws.choice((0.2, 0.5)),
         turn_events=draws.choice((1, 5, 100)),
         broker_session_s=draws.choice((2.0, 3.0, 4.0)),
         worker_session_s=draws.choice((2.0, 5.0, 8.0)),
@@ -99,7 +109,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         done_kept=done_kept,
         pending_max=pending_max,
         crash_limit=draws.choice((2, 5)),
-        policy=draws.choice(("least-loaded", "uniform")),
+        policy=draws.choice(sorted(POLICIES)),
         arrays=draws.choice((0, 1, 1, 2, 3)),
         array_window=draws.choice((1, 3, 6, 2000)),
         array_chunk=draws.choice((2, 5, 1000)),
@@ -108,10 +118,14 @@ def draw_knobs(draws: random.Random) -> Knobs:
         store_keep_s=draws.choice((0.0, 5.0, 60.0)),
         store_bytes=draws.choice((0, 5_000)),
         loops=0,
+        chunk_bytes=draws.choice((2048, 2048, 256 * 1024)),
+        reserve_after_s=draws.choice((0.0, 1.0, 10.0)),
+        large_every=draws.choice((5, 8, 1000)),
     )
     if knobs.arrays:  # what an array makes has no time limit here
         return knobs
-    return msgspec.structs.replace(knobs, loops=draws.choice((0, 3, 9, 18)))
+    loops = draws.choice((0, 3, 9, 18))  # they stay in the table: as much as without them is for the others
+    return msgspec.structs.replace(knobs, loops=loops, pending_max=knobs.pending_max + loops)
 
 
 _original_bucket = ids.bucket
@@ -136,10 +150,13 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "LOST_WITH_SESSION_S", knobs.lost_with_session_s),
         (limits, "AHEAD_S", knobs.ahead_s),
         (limits, "AHEAD_KEPT_S", knobs.ahead_kept_s),
+        (limits, "CHUNK_BYTES_MAX", knobs.chunk_bytes),
         (limits, "ARRAY_WINDOW", knobs.array_window),
         (limits, "ARRAY_CHUNK", knobs.array_chunk),
+        (reservations, "RESERVE_AFTER_S", knobs.reserve_after_s),
         (arrays, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
+        (quarantine, "QUARANTINE_S", 8.0),
         (expansion, "STEP_TASKS", 3),
         (clearance, "REST_S", 3.0),
         (clearance, "AGAIN_S", 1.0),

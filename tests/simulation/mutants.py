@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from tests.simulation import demotion_mutants, start_mutants
+from tests.simulation import demotion_mutants, queue_mutants, start_mutants
 from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
@@ -39,6 +39,7 @@ from alb_core import zk, znodes
 from alb_core.messages import Accepted, AttemptAck, AttemptId, CancelNoted
 from alb_core.resources import Request, Room
 from alb_worker.core import attempts
+from alb_worker.core.gpus import Gpus
 from alb_worker.core.keeping import Keeping
 from alb_worker.core.link import Fence
 
@@ -150,7 +151,7 @@ def unclaimed_given_away() -> list[Patch]:
             task = desk._state.table.live.get(attempt_id.task)
             attempt = task.attempt(attempt_id.n) if task is not None else None
             if task is not None and attempt in task.live():
-                desk._book.release(task, worker, attempt_id)
+                desk._book.release(worker, attempt_id)
                 desk._book.lose(task, attempt_id.n, worker, desk._state.at)
 
     return [(WorkerDesk, "_claim_unclaimed", give_away)]
@@ -167,6 +168,27 @@ def capacity_twice() -> list[Patch]:
         return release(worker, attempt)
 
     return [(Worker, "release", release_twice)]
+
+
+def counts_unreserved() -> list[Patch]:
+    """Leader and workers know what is free of named counts, and give it out again and again."""
+
+    def take(room: Any, request: Request) -> None:
+        room.cpus -= request.cpus
+        room.memory_bytes -= request.memory_bytes
+        for count in request.counts:
+            room.counts[count.name] = room.counts.get(count.name, 0)
+
+    def give_back(room: Any, request: Request) -> None:
+        room.cpus += request.cpus
+        room.memory_bytes += request.memory_bytes
+
+    return [(Room, "take", take), (Room, "give_back", give_back)]
+
+
+def gpus_shared() -> list[Patch]:
+    """A worker gives every attempt the first GPUs."""
+    return [(Gpus, "take", lambda _gpus, count: tuple(range(count)))]
 
 
 def ahead_without_room() -> list[Patch]:
@@ -341,6 +363,8 @@ MUTANTS: Final = (
     Mutant("unclaimed attempt of a living incarnation given to another", unclaimed_given_away),
     Mutant("capacity returned twice", capacity_twice),
     Mutant("what was given ahead starts without room", ahead_without_room),
+    Mutant("named counts that are never taken", counts_unreserved),
+    Mutant("attempts that share their GPUs", gpus_shared),
     Mutant("resubmission as a new task", resubmission_is_new),
     Mutant("finished task forgotten before its acknowledgement", forgotten_early),
     Mutant("cancel not recorded", cancel_unrecorded),
@@ -362,6 +386,9 @@ MUTANTS: Final = (
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
     Mutant("an array whose tasks are made before it starts", start_mutants.array_start_ignored),
     Mutant("a new leader that lets arrays start", start_mutants.array_start_forgotten),
+    Mutant("backfill that ignores reservations", queue_mutants.backfill_ignores_reservations),
+    Mutant("backfill before a moment that nobody knows", queue_mutants.backfill_trusts_unknown_ends),
+    Mutant("bounds of users ignored", queue_mutants.bounds_ignored),
     Mutant("an array's cursor apart from its tasks", cursor_apart),
     Mutant("an array's counts apart from its tasks", counts_apart),
     Mutant("a task of an array made again", made_again),
@@ -382,11 +409,22 @@ def planted(mutant: Mutant) -> Iterator[None]:
             setattr(where, name, healthy)
 
 
-def try_seed(job: tuple[int, int]) -> SeedReport:
-    """Run one seed with one mutant."""
-    number, seed = job
-    with planted(MUTANTS[number]):
-        return report_of(*run_seed(seed))
+def hunt(job: tuple[int, int]) -> tuple[SeedReport | None, int]:
+    """Run seeds until one catches a mutant; returns that one, and how many raised in vain.
+
+    Args:
+        job: The mutant's number, and the most seeds.
+    """
+    number, seeds = job
+    crashes = 0
+    for seed in range(seeds):
+        with planted(MUTANTS[number]):
+            report = report_of(*run_seed(seed))
+        if report.invariant == CRASHED:
+            crashes += 1
+        elif report.invariant and is_sound(seed):
+            return report, crashes
+    return None, crashes
 
 
 def is_sound(seed: int) -> bool:
@@ -394,35 +432,19 @@ def is_sound(seed: int) -> bool:
     return run_seed(seed)[1] is None
 
 
-def hunt(
-    number: int, seeds: int, pool: multiprocessing.pool.Pool, stride: int
-) -> tuple[SeedReport | None, int]:
-    """Run seeds until one catches the mutant; returns that one, and how many raised in vain."""
-    crashes = 0
-    for start in range(0, seeds, stride):
-        jobs = [(number, seed) for seed in range(start, min(start + stride, seeds))]
-        for report in pool.map(try_seed, jobs, chunksize=1):
-            if report.invariant == CRASHED:
-                crashes += 1
-            elif report.invariant and pool.apply(is_sound, (report.seed,)):
-                return report, crashes
-    return None, crashes
-
-
 def hunt_all(seeds: int, jobs: int, only: str = "") -> bool:
-    """Plant each mutant and print who caught it; returns whether all were."""
+    """Plant each mutant, one a process at a time, and print who caught it; returns whether all were."""
     began = time.monotonic()
     escaped = 0
+    numbers = [number for number, mutant in enumerate(MUTANTS) if only in mutant.name]
     with multiprocessing.Pool(jobs) as pool:
-        for number, mutant in enumerate(MUTANTS):
-            if only not in mutant.name:
-                continue
-            report, crashes = hunt(number, seeds, pool, stride=4 * jobs)
+        hunts = pool.imap(hunt, [(number, seeds) for number in numbers])
+        for number, (report, crashes) in zip(numbers, hunts, strict=True):
             escaped += report is None
             verdict = "ESCAPED" if report is None else f"seed {report.seed}: {report.invariant}"
             also = f" ({crashes} seeds raised before)" if crashes else ""
-            print(f"{mutant.name:60} {verdict}{also}", flush=True)  # noqa: T201
-    print(f"{escaped} of {len(MUTANTS)} escaped {seeds} seeds; {time.monotonic() - began:.0f} s")  # noqa: T201
+            print(f"{MUTANTS[number].name:60} {verdict}{also}", flush=True)  # noqa: T201
+    print(f"{escaped} of {len(numbers)} escaped {seeds} seeds; {time.monotonic() - began:.0f} s")  # noqa: T201
     return not escaped
 
 

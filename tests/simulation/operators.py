@@ -1,4 +1,4 @@
-"""Operators: they drain workers and put them back, through clients and, at the end, by hand in ZooKeeper."""
+"""Operators: they drain workers, put them back, and choose policies; by clients, and by hand in ZooKeeper."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.hosts import Source
+from tests.simulation.knobs import POLICIES
 
 from alb.core import events
 from alb_core import zk, znodes
+from alb_core.choices import PolicyNode
 from alb_core.drains import Drain
-from alb_core.messages import DrainWorkers, UndrainWorkers
+from alb_core.messages import DrainWorkers, SetPolicy, SetShare, UndrainWorkers
+from alb_core.shares import NO_SHARES, Share
 
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
@@ -19,14 +22,15 @@ if TYPE_CHECKING:
     from alb.core.events import Query
 
 DRAINS_MAX: Final = 3
+POLICIES_CHOSEN_MAX: Final = 3
 LATEST: Final = 0.9
 #: Part of the safety phase within which they act.
-TIDY_AFTER_S: Final = 10.0
+TIDY_AFTER_S: Final = 5.0
 #: In the liveness phase: by then no request of before is on its way any more.
 
 
 class Operators:
-    """Takes workers out of service and puts them back.
+    """Takes workers out of service and puts them back, and lets other policies place.
 
     Args:
         cluster: Where.
@@ -51,6 +55,27 @@ class Operators:
                 self._cluster.timeline.at(begin + draws.uniform(0.0, 3.0), self._write, chosen)
             undrain = UndrainWorkers(seq=0, workers=chosen[: draws.randint(0, len(chosen))] or chosen)
             self._cluster.timeline.at(begin + draws.uniform(1.0, 15.0), self._ask, undrain)
+        self._plan_policies(random.Random(f"{self._cluster.seed}/policies"), end)
+        self._plan_shares(random.Random(f"{self._cluster.seed}/shares"), end)
+
+    def _plan_policies(self, draws: random.Random, end: float) -> None:
+        """Plan which policies are chosen, for how long, and what somebody writes into the node instead."""
+        for _ in range(draws.choice((0, 0, 1, POLICIES_CHOSEN_MAX))):
+            policy = draws.choice(sorted(POLICIES))
+            wish = SetPolicy(seq=0, policy=policy, try_s=draws.choice((0.0, 2.0, 20.0)))
+            self._cluster.timeline.at(draws.uniform(1.0, end), self._ask, wish)
+            if draws.random() < 0.3:
+                by_hand = znodes.encode(PolicyNode(policy=policy))
+                data = draws.choice((by_hand, b"uniform", b'{"policy":"fanciful"}', b'{"polcy":"uniform"}'))
+                self._cluster.timeline.at(draws.uniform(1.0, end), self._write_node, znodes.POLICY, data)
+
+    def _plan_shares(self, draws: random.Random, end: float) -> None:
+        """Plan who is given another weight, or bounds."""
+        for user in ("ann", "bob", ""):
+            if draws.random() < 0.4:
+                share = Share(weight=draws.choice((None, 0.5, 4.0)), cpus_max=draws.choice((None, 1.0, 2.5)))
+                request = SetShare(seq=0, user=user, share=share)
+                self._cluster.timeline.at(draws.uniform(1.0, end), self._ask, request)
 
     def _ask(self, query: Query) -> None:
         living = [client for client in self._cluster.clients if client.working]
@@ -63,16 +88,20 @@ class Operators:
         if not self._cluster.faults.lasting:
             drains = {name: Drain(deadline_s=self._draws.choice((None, 1.0))) for name in chosen}
             by_hand = znodes.encode(znodes.DrainedNode(workers=drains))
-            data = self._draws.choice((by_hand, b"w1, w2", b'{"worker":{}}'))
-            self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, data),))
+            self._write_node(znodes.DRAINED, self._draws.choice((by_hand, b"w1, w2", b'{"worker":{}}')))
+
+    def _write_node(self, path: str, data: bytes) -> None:
+        if not self._cluster.faults.lasting:
+            self._cluster.ensemble.operate((zk.SetData(path, data),))
 
     def tidy_up(self) -> None:
-        """Put every worker to work again: who drained has stopped waiting, somebody uses zkCli."""
+        """Let all workers work and nobody be bounded: who asked has stopped waiting, somebody uses zkCli."""
         for client, life, token in self._asked:
             if client.working and client.life == life and client.open_requests.pop(token, None) is not None:
                 client.post(Source.SELF, lambda at, token=token: events.RequestAbandoned(at=at, token=token))
-        self._cluster.timeline.after(TIDY_AFTER_S, self._undrain_all)
+        self._cluster.timeline.after(TIDY_AFTER_S, self._undo_all)
 
-    def _undrain_all(self) -> None:
-        nobody = znodes.encode(znodes.DrainedNode())
+    def _undo_all(self) -> None:
+        nobody, alike = znodes.encode(znodes.DrainedNode()), znodes.encode(NO_SHARES)
         self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, nobody),))
+        self._cluster.ensemble.operate((zk.SetData(znodes.SHARES, alike),))  # refused where there is no node

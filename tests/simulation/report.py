@@ -39,8 +39,7 @@ def report_of(cluster: Cluster, violation: Violation | None) -> SeedReport:
     invariants = cluster.invariants
     counts = Counter(invariants.table.counts)
     counts["leader changes"] = max(0, counts.pop("claims", 0) - 1)
-    for counted in invariants.counted.values():
-        counts.update(counted)
+    counts.update(invariants.counted)
     counts.update(invariants.arrays.counts)
     counts["messages"] = cluster.network.counts["carried"]
     counts["starts"] = invariants.execution.count

@@ -30,11 +30,14 @@ FETCH_FAILS = 0.05
 class Process:
     """One command that runs, or is about to."""
 
-    __slots__ = ("attempt", "began", "ended", "killed", "reported", "script", "spec")
+    __slots__ = ("attempt", "began", "ended", "gpus", "killed", "reported", "script", "spec")
 
-    def __init__(self, attempt: AttemptId, spec: TaskSpec, resume: Resume | None) -> None:
+    def __init__(
+        self, attempt: AttemptId, spec: TaskSpec, resume: Resume | None, gpus: tuple[int, ...]
+    ) -> None:
         self.attempt = attempt
         self.spec = spec
+        self.gpus = gpus  #: Indexes of its own.
         self.script: Script = script_of(spec)
         self.began = -1.0  #: True time of its start; below 0: not started.
         self.killed = False
@@ -57,9 +60,11 @@ class RunnerModel:
         self.processes: dict[AttemptId, Process] = {}
         self.spool: dict[AttemptId, list[int]] = {}  #: Bytes of stdout and stderr that were written.
 
-    def launch(self, attempt: AttemptId, spec: TaskSpec, resume: Resume | None) -> None:
+    def launch(
+        self, attempt: AttemptId, spec: TaskSpec, resume: Resume | None, gpus: tuple[int, ...] = ()
+    ) -> None:
         """Start a command."""
-        process = self.processes[attempt] = Process(attempt, spec, resume)
+        process = self.processes[attempt] = Process(attempt, spec, resume, gpus)
         self.spool[attempt] = [0, 0]
         wait = self._host.draws.uniform(0.001, LAUNCH_S)
         if spec.files:
@@ -109,6 +114,7 @@ class RunnerModel:
         process.began = self._timeline.now
         host = self._host
         self._witness.on_start(process.attempt, process.spec, host.name, host.incarnation, host.capacity)
+        self._witness.on_gpus(process.attempt, process.spec, host.incarnation, process.gpus)
         host.post(Source.SELF, lambda at: events.AttemptLaunched(at=at, attempt=process.attempt, pid=1))
         limit, duration = process.spec.time_limit_s, process.script.duration_s
         if duration > 0.2 and (process.script.stdout_bytes or process.script.stderr_bytes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.simulation.violations import demand
+from tests.simulation.violations import Told, demand
 
 from alb_broker.core import events
 from alb_broker.core.actions import SendToClient, SendToWorker
@@ -94,41 +94,47 @@ class SpeechChecks:
             return
         table = self._cluster.invariants.table
         asked_at = self._asked_at(broker, action.peer, message)
-        name = f"{broker.incarnation} (epoch {epoch}, now {table.epoch}) said {message}"
+        name = Told("{} (epoch {}, now {}) said {}", broker.incarnation, epoch, table.epoch, message)
         if asked_at is not None:
             demand(
                 table.applied_at.get(epoch, -1.0) >= asked_at,
                 "nobody_speaks_without_a_commit",
-                f"{name}: asked at {asked_at:.4f}, the newest commit was at {table.applied_at.get(epoch)}",
+                "{}: asked at {:.4f}, the newest commit was at {}",
+                name,
+                asked_at,
+                table.applied_at.get(epoch),
             )
         self._cluster.invariants.arrays.on_said(message, name)
         match message:
             case said.Accepted():
                 self.accepted.add(message.id)
                 known = message.id in table.created_at or self._cluster.invariants.arrays.known(message.id)
-                demand(known, "accepted_means_committed", name)
+                demand(known, "accepted_means_committed", "{}", name)
             case said.Finished():
                 recorded = table.results.get(message.id)
                 demand(
                     recorded == message.result,
                     "a_result_is_said_as_committed",
-                    f"{name}, recorded {recorded}",
+                    "{}, recorded {}",
+                    name,
+                    recorded,
                 )
             case said.CancelNoted():
                 noted = message.id in table.cancelled or message.id in table.results
                 noted = noted or self._cluster.invariants.arrays.has_noted(message.id)
-                demand(noted, "a_noted_cancel_is_committed", name)
+                demand(noted, "a_noted_cancel_is_committed", "{}", name)
             case said.Rejected(code="gone"):
                 self._check_gone(message.id, name, epoch)
             case _:
                 pass
 
-    def _check_gone(self, task_id: str, name: str, epoch: int) -> None:
+    def _check_gone(self, task_id: str, name: Told, epoch: int) -> None:
         """An accepted task is known to every leader until it was removed."""
         table = self._cluster.invariants.table
         present = table.known(task_id) is not None and task_id in self.accepted
         fresh = table.created_at.get(task_id, 0.0) > table.claimed_at
-        demand(not present or (epoch == table.epoch and fresh), "no_accepted_task_is_called_gone", name)
+        known = present and not (epoch == table.epoch and fresh)
+        demand(not known, "no_accepted_task_is_called_gone", "{}", name)
 
     # --- to workers -----------------------------------------------------------------------------------------
 
@@ -136,8 +142,13 @@ class SpeechChecks:
         """A broker says something to a worker."""
         message, epoch = action.message, action.epoch
         table = self._cluster.invariants.table
-        name = (
-            f"{broker.incarnation} (epoch {epoch}, now {table.epoch}) ordered {message} from {action.peer!r}"
+        name = Told(
+            "{} (epoch {}, now {}) ordered {} from {}",
+            broker.incarnation,
+            epoch,
+            table.epoch,
+            message,
+            action.peer,
         )
         match message:
             case said.Run():
@@ -147,13 +158,14 @@ class SpeechChecks:
                     and attempt.incarnation.encode() == action.peer
                     and attempt.epoch <= epoch
                 )
-                demand(known, "no_order_runs_ahead_of_the_table", f"{name}; the table says {attempt}")
+                demand(known, "no_order_runs_ahead_of_the_table", "{}; the table says {}", name, attempt)
                 if epoch == table.epoch:
-                    demand(self._is_live(message.attempt), "no_order_for_a_dead_attempt", name)
+                    demand(self._is_live(message.attempt), "no_order_for_a_dead_attempt", "{}", name)
             case said.AttemptAck():
                 demand(
                     not self._may_deliver(message.attempt),
                     "no_report_is_acknowledged_before_its_commit",
+                    "{}",
                     name,
                 )
             case _:

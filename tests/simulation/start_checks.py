@@ -63,7 +63,7 @@ class StartChecks:
             name = f"{after.id} attempt {attempt.n}, placed at {attempt.placed}"
             self._check_time(name, before, after, attempt)
             released = after.released or not after.spec.start.hold
-            demand(not after.held_by and released, "nothing_held_is_placed", f"{name}: {after}")
+            demand(not after.held_by and released, "nothing_held_is_placed", "{}: {}", name, after)
             for dependency in after.spec.start.dependencies:
                 demand(
                     self.came_true(dependency),

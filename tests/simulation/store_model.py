@@ -122,6 +122,8 @@ class StoreModel:
         """Remove rows: those with the smallest keys of each span, up to the limit."""
         gone = 0
         for span in action.spans:
+            if action.family is Output:
+                self._cluster.workload.on_leaving(str(span.prefix[0]))
             keys = self._keys(action.family, span)[: action.limit]
             gone += len(keys)
             for key in keys:

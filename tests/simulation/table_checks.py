@@ -187,12 +187,15 @@ class TableChecks:
     def _on_changed(self, before: TaskRecord, after: TaskRecord) -> None:
         task_id = before.id
         same = (before.user, before.digest, before.submitted) == (after.user, after.digest, after.submitted)
-        demand(same, "a_task_keeps_its_identity", f"{task_id}: {before} became {after}")
+        demand(same, "a_task_keeps_its_identity", "{}: {} became {}", task_id, before, after)
         if before.result is not None:
             demand(
                 before.result == after.result,
                 "a_result_never_changes",
-                f"{task_id}: {before.result} {after.result}",
+                "{}: {} {}",
+                task_id,
+                before.result,
+                after.result,
             )
         demand(
             not before.cancel or after.cancel, "a_cancel_stays_recorded", f"{task_id} lost its cancellation"
@@ -211,18 +214,23 @@ class TableChecks:
 
     def _check_record(self, record: TaskRecord, *, is_done: bool) -> None:
         living = [attempt for attempt in record.attempts if attempt.state is AttemptState.LIVE]
-        demand(len(living) <= 1, "one_live_attempt_a_task", f"{record.id}: {living}")
+        demand(len(living) <= 1, "one_live_attempt_a_task", "{}: {}", record.id, living)
         demand(
             is_done == (record.result is not None),
             "done_means_a_result",
-            f"{record.id} in state {record.state}",
+            "{} in state {}",
+            record.id,
+            record.state,
         )
         fits = record.result is None or record.result.state is record.state
-        demand(fits, "a_result_has_its_state", f"{record.id}: {record}")
+        demand(fits, "a_result_has_its_state", "{}: {}", record.id, record)
         demand(
             (record.state is TaskState.RUNNING) == bool(living),
             "running_means_a_live_attempt",
-            f"{record.id} in state {record.state} has {living}",
+            "{} in state {} has {}",
+            record.id,
+            record.state,
+            living,
         )
         if record.cancel:
             self.cancelled.add(record.id)
@@ -264,7 +272,7 @@ class TableChecks:
             exit_code=after.exit_code,
             demoted=before.demoted or after.demoted,
         )
-        demand(moved == after, "an_attempt_keeps_its_worker", f"{name}: {before} became {after}")
+        demand(moved == after, "an_attempt_keeps_its_worker", "{}: {} became {}", name, before, after)
         if before.state is after.state:
             return
         demand(before.state is not AttemptState.OVER, "an_attempt_that_is_over_stays_over", name)

@@ -67,6 +67,7 @@ INVARIANTS: Final = {
     "no_attempt_starts_twice": "5 an attempt is started once",
     "no_second_start_with_on_lost_fail": "5 a task that must not run twice is started once",
     "no_worker_runs_more_than_its_capacity": "4 what runs on a worker fits into what it offers",
+    "no_two_attempts_share_a_gpu": "4 the GPUs of what runs on a worker are distinct, as many as asked for",
     "reserved_capacity_returns_exactly_once": "4 free and reserved make the whole, at any time",
     "all_capacity_is_free_at_rest": "4 when nothing runs, everything is free",
     "what_is_given_back_never_starts": "5 what a worker gave back it does not start",
@@ -94,6 +95,11 @@ INVARIANTS: Final = {
     "everything_is_bounded": "9 what a leader keeps grows with the tasks, not with time",
     "output_is_stored_before_the_end": "1 with a results store, a result in the table has its output there",
     "increments_are_stored_before_the_end": "1 and its increments",
+    "stored_output_is_what_was_written": "2 output in the results store is that of its attempt",
+    "every_increment_is_stored_exactly_once": "2 an increment is stored as it was reported",
+    "every_increment_is_reported_once": "5 no two attempts report one increment",
+    "increments_have_no_gaps": "1 an increment is stored after the one before it",
+    "the_census_names_what_tasks_need": "1 depots are told to keep the files of all tasks without a result",
     "nothing_leaves_the_table_unarchived": "1 with a results store, it has what leaves the table",
     "history_says_what_the_table_says": "2 what is archived of a result is what was recorded",
     "the_store_keeps_what_the_table_holds": "1 clearing takes nothing that is in the table",
@@ -123,7 +129,32 @@ class Violation(AssertionError):
         return f"{self.invariant} ({INVARIANTS[self.invariant]}): {self.text}"
 
 
-def demand(holds: object, invariant: str, text: str) -> None:
-    """Raise `Violation` unless something holds."""
+class Told:
+    """A text that is written only when somebody reads it: records are long, and most checks hold.
+
+    Args:
+        text: With braces for the values.
+        values: What stands in their place; as they are when it is read.
+    """
+
+    __slots__ = ("_text", "_values")
+
+    def __init__(self, text: str, *values: object) -> None:
+        self._text = text
+        self._values = values
+
+    def __str__(self) -> str:
+        return self._text.format(*self._values)
+
+
+def demand(holds: object, invariant: str, text: str, *seen: object) -> None:
+    """Raise `Violation` unless something holds.
+
+    Args:
+        holds: What must.
+        invariant: Its name.
+        text: What was seen; with braces for the values that follow.
+        seen: Written into the text when it is needed, as with `Told`.
+    """
     if not holds:
-        raise Violation(invariant, text)
+        raise Violation(invariant, text.format(*seen) if seen else text)

@@ -13,7 +13,7 @@ from tests.simulation.sessions import SessionModel
 from alb_core import zk
 from alb_core.messages import Chunk, Grant
 from alb_core.notes import Note
-from alb_core.resources import Capacity
+from alb_core.resources import Capacity, counts_of
 from alb_core.znodes import WorkerNode
 from alb_worker.core import actions as acts
 from alb_worker.core import events
@@ -22,15 +22,16 @@ from alb_worker.core.worker import WorkerCore
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-TICK_S: Final = 0.2
+COUNTS: Final = counts_of({"gpus": 2, "licence": 1})
+#: Of every worker.
 
 
 class WorkerHost(Host):
     """One worker."""
 
     def __init__(self, cluster: Cluster, name: str, cpus: float) -> None:
-        super().__init__(cluster, name, TICK_S)
-        self.capacity = Capacity(cpus=cpus, memory_bytes=int(cpus * 1000), version="1")
+        super().__init__(cluster, name, cluster.knobs.tick_s)
+        self.capacity = Capacity(cpus=cpus, memory_bytes=int(cpus * 1000), version="1", counts=COUNTS)
         self.core: WorkerCore | None = None
         self.runner = RunnerModel(self)
         self._link: Link | None = None
@@ -123,7 +124,7 @@ class WorkerHost(Host):
             case acts.ConnectOutput():
                 self._connect_output(action.endpoint)
             case acts.LaunchAttempt():
-                self.runner.launch(action.attempt, action.spec, action.resume)
+                self.runner.launch(action.attempt, action.spec, action.resume, action.gpus or ())
             case acts.KillAttempt():
                 self.runner.kill(action.attempt, action.grace_s)
             case acts.DemoteAttempt():

@@ -11,7 +11,8 @@ from tests.simulation.commands import MENDS, Script
 
 from alb_core import codec, ids
 from alb_core.files import FileRef
-from alb_core.resources import Request
+from alb_core.messages import QueryTask
+from alb_core.resources import Request, counts_of
 from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
 
 if TYPE_CHECKING:
@@ -22,8 +23,16 @@ FILES: Final = tuple(FileRef(name=f"file {n}", sha256=f"{n:064x}", size_bytes=n)
 #: That tasks take along.
 LIMIT_S: Final = 60.0
 #: Of tasks that would have none beside endless commands: longer than any runs.
+COUNTS: Final[tuple[dict[str, int], ...]] = ({}, {}, {}, {"gpus": 1}, {"gpus": 2}, {"licence": 1})
+#: That one task asks for, of what every worker has.
 LATEST: Final = 0.9
 #: Part of the safety phase within which users act.
+LONGEST_S: Final = 12.0
+TRIED_AGAIN_S: Final = 2.0
+#: So long a command runs at most, and one that may be tried again: a seed waits until everything is over.
+NEVER: Final = Retry()
+LEAVING_ASKED: Final = 0.5
+#: Part of the tasks that leave the results store of which somebody wants to know just then.
 
 
 class UserTask(msgspec.Struct, frozen=True, eq=False):
@@ -43,12 +52,14 @@ class UserTask(msgspec.Struct, frozen=True, eq=False):
 def draw_retry(draws: random.Random) -> Retry:
     """Draw when a task is tried again."""
     times = draws.choice((0, 0, 1, 3))
+    if not times:
+        return NEVER
     return Retry(
         times=times,
         exit_codes=draws.choice(((), (), (MENDS, 127))),
-        delay_s=draws.choice((0.0, 0.5, 4.0)),
-        delay_s_max=8.0,
-        memory_factor=draws.choice((1.0, 2.0)) if times else 1.0,
+        delay_s=draws.choice((0.0, 0.5, 2.0)),
+        delay_s_max=4.0,
+        memory_factor=draws.choice((1.0, 2.0)),
     )
 
 
@@ -63,11 +74,14 @@ def draw_start(draws: random.Random, earlier: Sequence[str]) -> Start:
     return Start(hold=what > 0.97, delay_s=draws.choice((2.0, 8.0)) if 0.9 < what < 0.95 else 0.0)
 
 
-def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[str] = ()) -> UserTask:
-    """Draw a task, which may wait for some of those before it. Every worker could run it."""
+def draw_task(
+    draws: random.Random, number: int, user: str, earlier: Sequence[str] = (), cpus: float | None = None
+) -> UserTask:
+    """Draw a task, which may wait for some before it. Every worker could run it, or it wants `cpus`."""
     retry, start = draw_retry(draws), draw_start(draws, earlier)
+    longest_s = LONGEST_S if retry == NEVER else TRIED_AGAIN_S
     script = Script(
-        duration_s=round(min(draws.expovariate(1 / draws.choice((0.2, 2.0, 6.0))), 20.0), 3),
+        duration_s=round(min(draws.expovariate(1 / draws.choice((0.2, 1.0, 4.0))), longest_s), 3),
         exit_code=draws.choice((0, 0, 0, 1, MENDS)),
         stdout_bytes=draws.choice((0, 10, 300, 4096, 4097, 12_000)),
         stderr_bytes=draws.choice((0, 0, 50)),
@@ -79,7 +93,11 @@ def draw_task(draws: random.Random, number: int, user: str, earlier: Sequence[st
         command=script.words(),
         time_limit_s=draws.choice((None, None, None, 3.0)),
         grace_s=draws.choice((0.5, 3.0)),
-        request=Request(cpus=draws.choice((0.5, 1.0, 1.0)), memory_bytes=draws.choice((0, 300, 1000))),
+        request=Request(
+            cpus=draws.choice((0.5, 1.0, 1.0)) if cpus is None else cpus,
+            memory_bytes=draws.choice((0, 300, 1000)),
+            counts=counts_of(draws.choice(COUNTS)),
+        ),
         priority=draws.choice((0, 0, 5)),
         on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),
         name="nightly" if start.singleton else f"task {number}",
@@ -112,7 +130,10 @@ class Workload:
         moments = sorted(draws.uniform(0.0, 2.0 if burst else end) for _ in range(knobs.tasks))
         for number, when in enumerate(moments):
             client = draws.choice(self._cluster.clients)
-            task = draw_task(draws, number, client.user, earlier[client.name])
+            large = max(worker.capacity.cpus for worker in self._cluster.workers)
+            large = max(1.0, large - 0.5 * (number % 2))  # half of them leave room for others
+            cpus = large if number % knobs.large_every == knobs.large_every - 1 else None
+            task = draw_task(draws, number, client.user, earlier[client.name], cpus)
             if knobs.loops and task.spec.time_limit_s is None:
                 spec = msgspec.structs.replace(task.spec, time_limit_s=LIMIT_S)
                 task = msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec))
@@ -137,6 +158,13 @@ class Workload:
             self._later(draws.choice((begin, when)), self._submit_again, draws.choice(clients), task)
         elif act < 0.60:
             self._later(when, draws.choice(clients).ask, task)
+
+    def on_leaving(self, task_id: str) -> None:
+        """The results store begins to remove a task: somebody asks for it before all of it is gone."""
+        living = [client for client in self._cluster.clients if client.working]
+        if living and self._draws.random() < LEAVING_ASKED:
+            query = QueryTask(seq=0, id=task_id)
+            self._draws.choice(living).query(query)
 
     def _later(self, when: float, call: object, *arguments: object) -> None:
         self._cluster.timeline.at(when, call, *arguments)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,13 @@ _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@lru_cache(maxsize=1)  # one file is held to several rules, then comes the next
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 def _functions(source: str) -> list[Function]:
-    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)]
+    return [node for node in ast.walk(_parsed(source)) if isinstance(node, Function)]
 
 
 def long_module(source: str) -> list[str]:
@@ -48,7 +54,7 @@ def long_functions(source: str) -> list[str]:
 
 def silent_module(source: str) -> list[str]:
     """A module opens with what it owns."""
-    return [] if ast.get_docstring(ast.parse(source)) else ["no module docstring"]
+    return [] if ast.get_docstring(_parsed(source)) else ["no module docstring"]
 
 
 def silent_tests(source: str) -> list[str]:

@@ -26,6 +26,7 @@ from alb_worker.core.worker import WorkerCore
 from alb_worker.shell import capacity, guests, leftovers, plugins
 from alb_worker.shell.agent import Agent, Inbox
 from alb_worker.shell.courier_link import CourierLink
+from alb_worker.shell.gpus import find_gpus
 from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.kind_desk import KindDesk, too_slow
 from alb_worker.shell.load import LoadMeter, machine_counters
@@ -67,10 +68,11 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         stack.callback(leftovers.lock_work_dir(work_dir).close)
         guests.open_way(work_dir, config.allow_run_as)
         _kill_leftovers(work_dir, logger)
-        machine = capacity.examine(config.net_interface)
+        gpus, gpu_notes = find_gpus()
+        machine = capacity.examine(config.net_interface, gpus=gpus)
         kinds, kind_notes = plugins.load_kinds()
         offered, notes = capacity.offer(config, machine, plugins.labels_of(kinds))
-        for note in (*notes, *kind_notes):
+        for note in (*notes, *kind_notes, *gpu_notes):
             logs.write_note(logger, note)
         node = WorkerNode(
             worker=config.name,
@@ -108,7 +110,7 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
             ),
             spool=spool,
             increments=increments,
-            meter=LoadMeter(offered, machine_counters(machine)),
+            meter=LoadMeter(offered, machine_counters(machine, gpus=gpus, offered_gpus=offered.gpus)),
             identity=f"{node.worker}/{node.incarnation}".encode(),
             logger=logger,
         )

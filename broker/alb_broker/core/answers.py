@@ -1,4 +1,4 @@
-"""Answers to questions: tasks, workers, the cluster, the dump; and the change of policy."""
+"""Answers to questions: tasks, workers, the cluster, the dump."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from alb_broker.core.archive import Archive
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
-from alb_broker.core.ledger import Lane
+from alb_broker.core.explaining import explain
+from alb_broker.core.policy_desk import policy_trouble
 from alb_broker.core.row_reader import RowReader
 from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
-from alb_core import zk, znodes
 from alb_core.bounds import NO_BOUNDS, settled
 from alb_core.messages import (
+    AttemptId,
     ClusterPage,
-    Done,
     DumpPage,
     Error,
     Message,
@@ -34,14 +34,12 @@ from alb_core.messages import (
     QueryTask,
     QueryTasks,
     QueryWorkers,
-    SetPolicy,
     TaskLine,
     TaskPage,
     TasksPage,
     WorkersPage,
 )
 from alb_core.tasks import TaskRecord, TaskState
-from alb_core.znodes import PolicyNode
 
 PAGE_MAX: Final = 1000
 COMMAND_SHOWN: Final = 120
@@ -109,7 +107,6 @@ class Answers:
             QueryIncrements: self._stored.ask_increments,
             QueryOutput: self._stored.ask_output,
             QueryRows: self._rows.ask,
-            SetPolicy: self._on_policy,
         }
 
     def _on_tasks(self, client: Client, query: QueryTasks) -> None:
@@ -176,11 +173,20 @@ class Answers:
 
     def tell_task(self, client: Client, query: QueryTask, record: TaskRecord, why: str = "") -> None:
         """Answer with everything about one task, and why it waits if it does."""
-        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, why=why))
+        uses = tuple(
+            use
+            for attempt in record.attempts
+            if (worker := self._state.workers.find(attempt.worker, attempt.incarnation)) is not None
+            and (use := worker.uses.get(AttemptId(record.id, attempt.n))) is not None
+        )
+        told = explain(self._state, record, why) if query.explain else None
+        page = TaskPage(seq=query.seq, task=record, why=why, uses=uses, explanation=told)
+        self._state.tell(client.peer, page)
 
     def tell_past_task(self, client: Client, query: QueryTask, record: TaskRecord) -> None:
         """Answer with what the results store remembers of a task."""
-        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, stored=True))
+        told = explain(self._state, record, "") if query.explain else None
+        self._state.tell(client.peer, TaskPage(seq=query.seq, task=record, stored=True, explanation=told))
 
     def _on_workers(self, client: Client, query: QueryWorkers) -> None:
         workers = self._state.workers
@@ -214,21 +220,6 @@ class Answers:
         page = DumpPage(seq=query.seq, data=data[begin:end], cursor=end if more else 0)
         self._state.tell(client.peer, page)
 
-    def _on_policy(self, client: Client, request: SetPolicy) -> None:
-        state = self._state
-        if request.policy not in state.placer.policies:
-            known = ", ".join(sorted(state.placer.policies))
-            why = f"there is no policy {request.policy[:40]!r} on broker {state.node.broker}; known: {known}"
-            state.tell(client.peer, Error(code="invalid", why=why, seq=request.seq))
-            return
-        state.ledger.write(
-            Lane.RESULTS,
-            znodes.POLICY,
-            (zk.SetData(znodes.POLICY, znodes.encode(PolicyNode(policy=request.policy))),),
-            (state.client(client.peer, Done(seq=request.seq)),),
-        )
-        state.note("policy_asked", policy=request.policy, by=client.user)  # the watch on the node brings it
-
 
 def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int) -> ClusterPage:
     """Return the state of the cluster as its leader sees it."""
@@ -252,6 +243,7 @@ def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int)
         store_bytes=clearance.size_bytes,
         bounds=settled(NO_BOUNDS, 0, state.limits),
         time_limit_s=state.limits.time_limit_s,
+        policy_trouble=policy_trouble(state),
     )
 
 

@@ -13,6 +13,7 @@ from alb_broker.core.array_progress import Grown, Progress
 from alb_broker.core.arrays import SKIPS_MAX, UNACKNOWLEDGED_MAX, is_skipped
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
+from alb_broker.core.shares_desk import why_full
 from alb_broker.core.start_desk import NO_START, StartDesk, not_before
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S
@@ -112,9 +113,10 @@ class ArrayDesk:
         why = why or self._starts.circle(message.id, spec.task.start.dependencies)
         if why:
             return why
-        if not state.arrays.admits(client.user, sum(map(len, message.inputs))):
+        too_many = why_full(state, client.user)
+        if too_many or not state.arrays.admits(client.user, sum(map(len, message.inputs))):
             state.counters["submissions_busy"] += 1
-            state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S))
+            state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S, why=too_many))
             return None
         self._accept(client, message, spec, wire)
         return None

@@ -19,6 +19,7 @@ from alb_broker.core.actions import (
 )
 from alb_broker.core.array import Array
 from alb_broker.core.array_progress import Expanded
+from alb_broker.core.decisions import Decided
 from alb_broker.core.ledger import Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
@@ -112,6 +113,7 @@ class Book:
         """A waiting task goes to a worker, which hears it when the assignment is durable."""
         state = self._state
         now = state.clock.time(at)
+        state.figures.on_placed(now - task.queued_since)
         self._step(
             task,
             Placed(
@@ -122,11 +124,14 @@ class Book:
                 policy=decision.policy,
                 candidates=decision.candidates,
                 ahead=decision.ahead,
+                part=decision.part,
             ),
         )
         attempt = AttemptId(task.id, task.attempts[-1].n)
         self.reserve(task, worker, attempt)
         worker.unconfirmed[attempt] = at
+        waited_s = now - task.queued_since
+        state.decisions.keep(attempt, Decided(decision.seen, waited_s, decision.share))
         state.placed_at = now
         state.counters["tasks_placed"] += 1
         if attempt in worker.ahead:
@@ -154,7 +159,7 @@ class Book:
             ),
         )
         attempt_id = AttemptId(task.id, attempt.n)
-        self.release(task, worker, attempt_id)
+        self.release(worker, attempt_id)
         self.ward.on_end(task, worker, outcome)
         if outcome.cause in RETURNED:
             state.counters[RETURNED[outcome.cause]] += 1
@@ -271,31 +276,23 @@ class Book:
             worker.burden.add(attempt, task.user, task.request.cpus)
             worker.demoting[attempt] = float("-inf")
             self._state.workers.crowded[worker.name] = worker
-        shares = self._state.table.reserved_cpus
-        shares[task.user] = shares.get(task.user, 0.0) + task.request.cpus
+        self._state.shares.take(
+            attempt, task.user, task.request
+        )  # of one that is demoted, too: see `Demotions`
 
-    def exit(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
+    def exit(self, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, and its report follows."""
         if worker.exit(attempt):
             self._state.workers.grew(worker)
-            self.unshare(task)
+            self._state.shares.give_back(attempt)
 
-    def release(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
+    def release(self, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, or its worker is."""
         held = worker.holds(attempt) and attempt not in worker.exited
         if worker.release(attempt):
             self._state.workers.grew(worker)
         if held:
-            self.unshare(task)
-
-    def unshare(self, task: Task) -> None:
-        """The user holds one attempt's processors less."""
-        shares = self._state.table.reserved_cpus
-        left = shares.get(task.user, 0.0) - task.request.cpus
-        if left > 1e-6:
-            shares[task.user] = left
-        else:
-            shares.pop(task.user, None)
+            self._state.shares.give_back(attempt)
 
     def is_overtaken(self, action: Action) -> bool:
         """Tell whether an order to run waited for its commit so long that its attempt was given up meanwhile.
@@ -387,6 +384,9 @@ class Book:
         state.holds.forget(task)
         state.table.finish(DoneTask(task.id, result.finished, record, task.submitter))
         state.counters["tasks_finished"] += 1
+        delivered = task.attempt(result.attempt)
+        if delivered is not None:
+            state.figures.on_ended(delivered.placed, task.queued_since, result.finished)
         finished = Finished(id=task.id, result=result)
         of_array = state.arrays.end(task, result)
         told: list[Action] = []

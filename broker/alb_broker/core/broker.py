@@ -109,9 +109,13 @@ class Broker:
         if isinstance(event, zk.NodeChanged):
             actions += self._election.on_node_changed(event.path, event.at)
         self._know_session(event)
-        reign.state.brokers = self._membership.endpoints
-        reign.state.depots, reign.state.depot_keys = self._membership.depots, self._membership.depot_keys
+        self._tell_members(reign.state)
         return actions
+
+    def _tell_members(self, state: State) -> None:
+        """Let the leader know what is known of all brokers."""
+        state.brokers, state.broker_policies = self._membership.endpoints, self._membership.policies
+        state.depots, state.depot_keys = self._membership.depots, self._membership.depot_keys
 
     def _step_down(self, event: BrokerEvent) -> list[Action]:
         """Tell everybody, drop all state, be a standby."""
@@ -179,8 +183,7 @@ class Broker:
         self._election.granted = None
         state = State(self.config, self.node, claim, self._policies, self._tokens, event.at)
         state.session_timeout_s = self._session_timeout_s
-        state.brokers = self._membership.endpoints
-        state.depots, state.depot_keys = self._membership.depots, self._membership.depot_keys
+        self._tell_members(state)
         self.reign = Reign(state)
         return [Note("leader_began", {"epoch": claim.epoch, "table": claim.table}), *self.reign.begin()]
 

@@ -16,7 +16,9 @@ from alb_broker.core.clients import Client
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
+from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.relay import Relay
+from alb_broker.core.shares_desk import SharesDesk, why_full
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
@@ -48,7 +50,7 @@ from alb_core.messages import (
     Welcome,
 )
 from alb_core.notes import Level
-from alb_core.spec import TaskSpec, check_spec, digest, too_large
+from alb_core.spec import TaskSpec, digest, too_large
 from alb_core.tasks import TaskRecord, TaskState
 
 FINISHED_RESEND_S: Final = 2.0
@@ -74,6 +76,8 @@ class ClientDesk:
         answers: Their questions.
         drain_desk: What operators want of workers.
         limits_desk: What they want tasks to be limited to.
+        policy_desk: By which policy they want tasks to be placed.
+        shares_desk: What they want users to have.
         past: Tasks that the table does not hold any more.
         works: What was done well already.
         starts: Decides when tasks are queued.
@@ -88,6 +92,8 @@ class ClientDesk:
         answers: Answers,
         drain_desk: DrainDesk,
         limits_desk: LimitsDesk,
+        policy_desk: PolicyDesk,
+        shares_desk: SharesDesk,
         past: Past,
         works: Works,
         starts: StartDesk,
@@ -115,6 +121,8 @@ class ClientDesk:
             **answers.handlers(),
             **drain_desk.handlers(),
             **limits_desk.handlers(),
+            **policy_desk.handlers(),
+            **shares_desk.handlers(),
             **works.handlers(),
             **starts.handlers(),
             **arrays.handlers(),
@@ -124,22 +132,26 @@ class ClientDesk:
     def receive(self, peer: bytes, message: Message) -> None:
         """Handle one message of one client."""
         state = self._state
-        match message:
-            case Hello():
-                self._on_hello(peer, message)
-                return
-            case Follow():
-                state.clients.add(Client(peer, "", state.at, follower=message.broker))
-                return
-            case Goodbye():
-                self._forget(peer)
-                return
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            self._on_greeting(peer, message)
+            return
         client = state.clients.get(peer)
         if client is None:
             state.tell(peer, Error(code="hello", why="say Hello first on each new link"))
             return
         client.heard = state.at
-        self._handlers[type(message)](client, message)
+        handler(client, message)
+
+    def _on_greeting(self, peer: bytes, message: Message) -> None:
+        """A client or a standby comes, or a client goes."""
+        match message:
+            case Hello():
+                self._on_hello(peer, message)
+            case Follow():
+                self._state.clients.add(Client(peer, "", self._state.at, follower=message.broker))
+            case Goodbye():
+                self._forget(peer)
 
     def refuse_garbled(self, peer: bytes, why: str) -> None:
         """Answer a frame that could not be understood."""
@@ -236,17 +248,17 @@ class ClientDesk:
         if len(wire) > limits.SPEC_BYTES_MAX:
             return too_large(len(wire))
         try:
-            spec = codec.decode_spec(wire)
+            spec, why = codec.read_spec(wire)
         except RemoteProtocolError as error:
             return str(error)
-        why = check_spec(spec, len(wire))
         if why is None and spec.checkpoints and not state.store.enabled:
             why = _NO_STORE
         if why is not None:
             return why
-        if not self._has_room(client, spec, len(wire)):
+        too_many = why_full(state, client.user)
+        if too_many or not self._has_room(client, spec, len(wire)):
             state.counters["submissions_busy"] += 1
-            state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S))
+            state.tell(client.peer, Busy(id=message.id, delay_s=BUSY_DELAY_S, why=too_many))
             return None
         record = TaskRecord(
             id=message.id,

@@ -7,7 +7,9 @@ share, and to its own user's other work; never to its like (its array, or the sa
 would gain nothing by it: of a batch of long commands the first would stand still for the last.
 
 What a user has demoted counts for his place in the queue as before: else it would be his own next command
-that gets the processor, again and again. Who gives way is decided by the processors that he holds.
+that gets the processor, again and again. Who gives way is decided by the processors that he holds, over his
+weight, whatever else he has: they are what changes hands, and the memory of what is demoted must not be what
+keeps its user's next command from them.
 
 The mark of demotion is in the table before its worker hears of it, like everything that placement relies
 on. It stays until the attempt is over: where nobody else wants the processors, the lowest weight gets all.
@@ -20,6 +22,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from alb_broker.core.book import Book
+from alb_broker.core.queue import key_of
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
@@ -90,9 +93,10 @@ class Demotions:
     # --- who waits, and who has run long --------------------------------------------------------------------
 
     def _heads(self) -> list[Task]:
+        shares = self._state.shares
         heads = list(islice(self._state.queue.roomless(), self._head, self._head + HEADS_MAX))
         self._head = self._head + HEADS_MAX if len(heads) == HEADS_MAX else 0
-        return heads
+        return [head for head in heads if shares.allows(head.user, head.request)]
 
     def _workers(self) -> list[Worker]:
         workers = list(self._state.workers)
@@ -130,7 +134,7 @@ class Demotions:
         state, request = self._state, head.request
         if not (fits(request, worker.capacity) and worker.room.holds(request.without_cpus())):
             return []
-        if not state.admits(head, worker):
+        if not state.admits(head, worker) or not _is_open_to(worker, head):
             return []
         missing = request.cpus - worker.room.cpus
         chosen: list[_Old] = []
@@ -147,11 +151,13 @@ class Demotions:
     def _gives_way(self, running: Task, waiting: Task) -> bool:
         if running.user == waiting.user:
             return kin_of(running) != kin_of(waiting)
-        return self._held(running.user) - running.request.cpus >= self._held(waiting.user) - EPSILON
+        given = running.request.cpus / self._state.shares.weight(running.user)
+        return self._held(running.user) - given >= self._held(waiting.user) - EPSILON
 
     def _held(self, user: str) -> float:
-        """Return the processors that a user has and did not give to others."""
-        return self._state.table.share(user) - self._demoted.get(user, 0.0)
+        """Return the processors that a user has and did not give to others, over his weight."""
+        shares = self._state.shares
+        return (shares.cpus(user) - self._demoted.get(user, 0.0)) / shares.weight(user)
 
     def _demoted_by_user(self) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -170,6 +176,15 @@ class Demotions:
             capacity=worker.capacity.cpus,
             per_cpu=state.config.max_demoted,
         )
+
+
+def _is_open_to(worker: Worker, head: Task) -> bool:
+    """Tell whether what comes free on a worker may be a task's: it is not set aside for others, nor measured.
+
+    What is demoted runs on and is measured as before: who heeds that finds no more room than it had.
+    """
+    booked = worker.booked is None or worker.booked.key == key_of(head)
+    return booked and (not head.request.measured or worker.load.leaves(head.request, worker.capacity))
 
 
 def kin_of(task: Task) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from alb_broker.core.actions import Action
 from alb_broker.core.clients import Client
-from alb_broker.core.ledger import Lane
+from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.worker_desk import WorkerDesk
@@ -45,8 +45,7 @@ class DrainDesk:
     def __init__(self, state: State, worker_desk: WorkerDesk) -> None:
         self._state: Final = state
         self._worker_desk: Final = worker_desk
-        self._known = False  #: Who was drained when this reign began was read, or is written anew.
-        self._absent = False  #: There is no node: it has to be created.
+        self._setting: Final = Setting(state, znodes.DRAINED)
         self._emptied: set[str] = set()  #: Drained workers that were noted to be empty.
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
@@ -107,11 +106,7 @@ class DrainDesk:
 
     def _save(self, *releases: Action) -> None:
         """Write what is in force."""
-        data = znodes.encode(DrainedNode(workers=self._state.workers.drains))
-        operation = zk.Create(znodes.DRAINED, data) if self._absent else zk.SetData(znodes.DRAINED, data)
-        self._absent, self._known = False, True
-        self._state.table.set_aside.pop(znodes.DRAINED, None)
-        self._state.ledger.write(Lane.RESULTS, znodes.DRAINED, (operation,), releases)
+        self._setting.write(DrainedNode(workers=self._state.workers.drains), releases)
 
     # --- what the table says --------------------------------------------------------------------------------
 
@@ -125,21 +120,19 @@ class DrainDesk:
             Whether it was taken; while own changes are on their way to the node, it is not.
         """
         state = self._state
-        if state.ledger.holds(znodes.DRAINED):
+        if not self._setting.meets(node):
             return False
-        self._absent = node is None
         try:
             found = {} if node is None else _read(node)
         except znodes.UnreadableNode as error:
             kept = drains.named(state.workers.drains) or "none"
             state.note("drains_unreadable", Level.ERROR, why=error.why, keeps=kept)
-            if self._known:
+            if self._setting.known:
                 self._save()
             else:
-                state.set_aside(error.path, f"{error.why}; nobody is drained until it is written again")
+                self._setting.not_understood(f"{error.why}; nobody is drained until it is written again")
             return True
-        self._known = True
-        state.table.set_aside.pop(znodes.DRAINED, None)
+        self._setting.understood()
         now = state.now()
         dated = {
             name: drain if 0 < drain.since <= now else msgspec.structs.replace(drain, since=now)

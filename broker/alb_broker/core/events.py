@@ -7,6 +7,7 @@ The events of the ZooKeeper session are those of ``alb_core.zk``, those of the r
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -90,6 +91,12 @@ class ProbeEnded(Event, frozen=True, kw_only=True):
     verdict: ProbeVerdict
 
 
+class PoliciesTimed(Event, frozen=True, kw_only=True):
+    """The policies have taken so much time: calls and seconds by name, since the process began."""
+
+    spent: Mapping[str, tuple[int, float]]
+
+
 class StopRequested(Event, frozen=True, kw_only=True):
     """The operator wants this broker to end (SIGTERM)."""
 
@@ -113,6 +120,7 @@ BrokerEvent: TypeAlias = (
     | LeaderLinkClosed
     | ProbeEnded
     | StoreEvent
+    | PoliciesTimed
     | StopRequested
     | Tick
     | TurnEnded

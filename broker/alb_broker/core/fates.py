@@ -88,6 +88,8 @@ class Fates:
 
     def end_turn(self) -> None:
         """Have those looked at that asked too early."""
+        if not self._uncommitted:
+            return
         for task_id in [each for each in self._uncommitted if not self._state.ledger.holds(each)]:
             self._uncommitted.discard(task_id)
             self._state.holds.moved(task_id)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from alb_broker.core.clients import Client
-from alb_broker.core.ledger import Lane
+from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
 from alb_core.bounds import NO_LIMITS, LimitsNode, check_limits
@@ -27,9 +27,7 @@ class LimitsDesk:
 
     def __init__(self, state: State) -> None:
         self._state: Final = state
-        self._known = False  #: What is in the table was read.
-        self._absent = False  #: There is no node: it has to be created.
-        self._readable = True  #: The table holds what is in force.
+        self._setting: Final = Setting(state, znodes.LIMITS)
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
         """Return which message is answered by what."""
@@ -42,14 +40,10 @@ class LimitsDesk:
             state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
             return
         done = state.client(client.peer, Done(seq=request.seq))
-        if request.limits == state.limits and self._readable:  # said again
+        if request.limits == state.limits and self._setting.readable:  # said again
             state.ledger.say(done)
             return
-        data = znodes.encode(request.limits)
-        operation = zk.Create(znodes.LIMITS, data) if self._absent else zk.SetData(znodes.LIMITS, data)
-        self._absent, self._readable = False, True
-        state.table.set_aside.pop(znodes.LIMITS, None)
-        state.ledger.write(Lane.RESULTS, znodes.LIMITS, (operation,), (done,))
+        self._setting.write(request.limits, (done,))
         self._adopt(request.limits, client.user)
 
     def on_node(self, node: zk.NodeRead | None) -> bool:
@@ -61,21 +55,17 @@ class LimitsDesk:
             Whether it was taken; while an own change is on its way to the node, it is not.
         """
         state = self._state
-        if state.ledger.holds(znodes.LIMITS):
+        if not self._setting.meets(node):
             return False
-        self._absent = node is None
         try:
             found = NO_LIMITS if node is None else _read(node)
         except znodes.UnreadableNode as error:
-            self._readable = False
             why = f"{error.why}; until it is written again (alb limits set …) {_words(state.limits)} holds"
-            state.set_aside(error.path, why)
+            self._setting.not_understood(why)
             return True
-        self._readable = True
-        state.table.set_aside.pop(znodes.LIMITS, None)
-        if self._known:
+        if not self._setting.understood():
             self._adopt(found, "zkCli")
-        state.limits, self._known = found, True
+        state.limits = found
         return True
 
     def _adopt(self, after: LimitsNode, by: str) -> None:

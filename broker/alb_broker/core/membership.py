@@ -28,6 +28,8 @@ class Membership:
         self.endpoints: tuple[str, ...] = (node.clients,)  #: For requests, of all brokers.
         self.depots: tuple[str, ...] = _depots(node)  #: Of all brokers that have one, the own one first.
         self.depot_keys: dict[str, str] = _depot_keys(node)  #: By which each of those believes a leader.
+        self.policies: dict[str, dict[str, str]] = {node.broker: node.policies}
+        #: What is installed on each broker.
         self._tokens: Final = tokens
         self._online = False
         self._registered = False  #: The own node was read with this incarnation once.
@@ -80,6 +82,7 @@ class Membership:
         others = [node.clients for name, node in found.items() if node and name != self.node.broker]
         self.endpoints = (self.node.clients, *others)
         known = [node for name, node in found.items() if node and name != self.node.broker]
+        self.policies = {each.broker: each.policies for each in (self.node, *known)}
         self.depots = _depots(self.node, *known)
         self.depot_keys = _depot_keys(self.node, *known)
         return self._own(nodes[self.node.broker], found[self.node.broker])

@@ -6,29 +6,44 @@ nothing: it says ``(task, worker)`` to its caller, which does both.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
+from alb_broker.core.openings import Gate, unranked
 from alb_broker.core.queue import Offered, Queue
+from alb_broker.core.reservations import FOREVER, Reservations, sure_end
+from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
-from alb_broker.policies import Candidate, Context, Policy
+from alb_broker.policies import (
+    Candidate,
+    Context,
+    Policy,
+    Wishes,
+    check_parameters,
+    wishes_of,
+)
+from alb_core.choices import DEFAULT_POLICY, Choice, Parameter
 from alb_core.draws import Draws
 from alb_core.notes import Level, Note
 from alb_core.resources import Request, fits
 from alb_core.spec import OnLost
 
-CANDIDATES_MAX: Final = 4
-#: A policy sees at most so many workers: the cost of a placement does not grow with the cluster, and a few
-#: choices are nearly as good as all (Mitzenmacher, "The power of two choices", 2001).
+SOONEST_OF: Final = 4
+#: Workers that are compared by when they would start what waits on them.
 FAILURES_KEPT: Final = 8
 #: Requests that fitted nowhere, remembered within a pass, so that larger ones are not searched for.
 PASS_MAX: Final = 500
 #: Placements of one pass: as many as a batch of writes holds.
-DEFAULT_POLICY: Final = "least-loaded"
 POLICY_RESTS_S: Final = 1.0
 #: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
+POLICY_RESTS_S_MAX: Final = 64.0
+#: Each time that it fails again soon after, it rests twice as long, up to this.
+
+Admission: TypeAlias = Callable[[Task, Worker], bool]
+#: Tells whether a task that may run for ever may go to a worker.
 
 
 class Decision(NamedTuple):
@@ -39,6 +54,22 @@ class Decision(NamedTuple):
     #: Workers that it could choose from.
     ahead: bool
     #: There is no room for the task yet.
+    seen: tuple[Candidate, ...] = ()
+    #: Those workers, as they were.
+    part: str = ""
+    #: That reservations had in it: `RESERVED`, `BACKFILLED`, or empty: none.
+    share: float = 0.0
+    #: Of the cluster, that the task's user had before.
+
+
+class Trouble(NamedTuple):
+    """How a policy failed in this reign."""
+
+    failures: int
+    newest: str
+    #: What it raised last, type and text.
+    at: float
+    #: Cluster time of that.
 
 
 class Placer:
@@ -51,66 +82,92 @@ class Placer:
 
     def __init__(self, policies: Mapping[str, Policy], seed: int) -> None:
         self.policies: Final = policies
-        self.name = DEFAULT_POLICY
-        self._draws: Final = Draws(seed)
-        self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
-        self.failures = 0  #: Times that the policy failed and the default stood in.
-        self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
+        self.choice = Choice()  #: The policy in force.
+        self.reservations: Final = Reservations()
+        self.calls: Counter[str] = Counter()  #: How often each policy was asked.
+        self.troubles: dict[str, Trouble] = {}  #: Of the policies that failed.
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
+        self._wishes = Wishes()  #: Of the policy in force.
+        self._parameters: Mapping[str, Parameter] = {}  #: Its own, and what was chosen instead.
+        self._draws: Final = Draws(seed)
+        self._turn = 0  #: How many placements there were.
+        self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
+        self._seen: tuple[Candidate, ...] = ()  #: Among these.
+        self._rests_s = 0.0  #: How long the policy in force rested last.
+        self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
 
-    def use(self, name: str) -> bool:
-        """Switch to another policy; returns whether it is installed (else nothing changes)."""
-        if name not in self.policies:
-            return False
-        self.name = name
-        self._rests_until = float("-inf")
-        return True
+    @property
+    def name(self) -> str:
+        """The name of the policy in force."""
+        return self.choice.policy
 
-    def run(  # noqa: PLR0913 (what a pass is about)
+    @property
+    def failures(self) -> int:
+        """How often a policy failed and the default stood in."""
+        return sum(trouble.failures for trouble in self.troubles.values())
+
+    def rests(self, at: float) -> bool:
+        """Tell whether the default stands in now, because the policy in force failed."""
+        return at < self._rests_until
+
+    def refusal(self, choice: Choice) -> str | None:
+        """Return why a choice cannot be in force here, as a sentence, or None."""
+        policy = self.policies.get(choice.policy)
+        if policy is None:
+            known = ", ".join(sorted(self.policies))
+            return f"there is no policy {choice.policy[:40]!r}; known: {known}"
+        wrong = check_parameters(policy, choice.parameters)
+        return None if wrong is None else f"the policy {choice.policy}: {wrong}"
+
+    def use(self, choice: Choice) -> None:
+        """Let a choice that is not refused be in force."""
+        self.choice = choice.plain()
+        self._wishes = wishes_of(self.policies[choice.policy])
+        self._parameters = {**self._wishes.parameters, **choice.parameters}
+        self._rests_s, self._rests_until = 0.0, float("-inf")
+
+    def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
         self,
         queue: Queue,
         workers: Workers,
-        share: Callable[[str], float],
+        shares: Shares,
         commit: Callable[[Task, Worker, Decision], None],
         at: float,
+        time_limit_s: float | None = None,
         *,
-        admits: Callable[[Task, Worker], bool] | None = None,
+        admits: Admission | None = None,
     ) -> int:
         """Place what fits.
 
         Args:
             queue: The waiting tasks.
             workers: Where they may go.
-            share: What a user has reserved.
+            shares: What users have, and may have.
             commit: Reserves and records one placement, with how it was decided.
             at: Cluster time.
+            time_limit_s: Of tasks that name none; None: there is none.
             admits: Tells of a task that may run for ever which workers may get it; None: all may.
 
         Returns:
             How many tasks were placed.
         """
-        context = Context(at, self._draws)
-        grown = workers.take_grown()
-        if grown:
-            queue.unblock(lambda request: _fits_one(grown, request))
-
+        context, booked = Context(at, self._draws, self._parameters), self.reservations
+        self._begin(queue, workers, admits)
         # Room only shrinks until the pass ends.
-        fulls, nowheres = (_Failures(), _Failures()), (_Failures(), _Failures())
-        # what found no free room; what found none ahead either; each apart for what some workers do not admit
+        failures = defaultdict[str, tuple[_Failures, _Failures]](lambda: (_Failures(), _Failures()))
+        # what found no free room; what found none ahead either: users apart where workers do not admit all
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
-
-        def spared(worker: Worker) -> bool:
-            """Let what waits on this worker run dry: somebody waits for its room."""
-            return any(fits(request, worker.capacity) for request in entitled)
 
         def offer(task: Task) -> Offered:
             request = task.request
-            picky = admits is not None and task.spec.time_limit_s is None
-            admitted = partial(admits, task) if picky and admits is not None else None
-            full, nowhere = fulls[picky], nowheres[picky]
-            if nowhere.cover(request):
+            ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
+            favoured = booked.favour(task, ends)
+            gate = _gate(task, admits)
+            full, nowhere = failures["" if gate is None else task.user]
+            if nowhere.cover(request) and not favoured:
                 return Offered.NO_ROOM
-            found = [] if full.cover(request) else workers.candidates(request, CANDIDATES_MAX, admitted)
+            tried = full.cover(request) and not favoured
+            found = [] if tried else self._with_room(task, workers, ends, gate)
             ahead = not found
             if ahead:
                 full.add(request)
@@ -118,11 +175,7 @@ class Placer:
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
                     return Offered.NO_ROOM
-                soonest = workers.soonest(
-                    request,
-                    CANDIDATES_MAX,
-                    lambda worker: spared(worker) or (admitted is not None and not admitted(worker)),
-                )
+                soonest = _soonest(request, workers, entitled, gate)
                 if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM
@@ -132,41 +185,92 @@ class Placer:
             worker = self._choose(task, found, context)
             if worker is None:
                 return Offered.DECLINED
-            commit(task, worker, Decision(self._decided, len(found), ahead))
+            self._turn += 1
+            worker.turn = self._turn
+            part, share = booked.part(task, worker), shares.share(task.user)
+            commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
+            booked.on_placed(task, worker, workers, ends)
             return Offered.PLACED
 
-        return queue.place(share, offer, PASS_MAX)
+        def offer_allowed(task: Task) -> Offered:
+            return offer(task) if shares.allows(task.user, task.request) else Offered.BOUNDED
+
+        return queue.place(shares.share, offer_allowed, PASS_MAX, at)
+
+    def _begin(self, queue: Queue, workers: Workers, admits: Admission | None) -> None:
+        """Let searches go by the policy's wishes, and have offered again what may fit where room grew."""
+        workers.rank_by(_speed if self._wishes.fastest_first else unranked)
+        grown = workers.take_grown()
+        if grown:
+            queue.unblock(lambda head: workers.could_take(head.request, grown, _gate(head, admits)))
+
+    def _with_room(self, task: Task, workers: Workers, ends: float, gate: Gate | None) -> list[Worker]:
+        """Return some workers that admit a task and have room that is not set aside for others."""
+        booked, most = self.reservations, self._wishes.candidates
+        found = workers.candidates(task.request, most + len(booked.by_key), gate)
+        return booked.allowed(found, task, ends)[:most]
+
+    def has_room(self, task: Task, workers: Workers, at: float, admits: Admission | None = None) -> bool:
+        """Tell whether a task could be placed at once, if the policy wanted it; arguments as for `run`."""
+        return bool(self._with_room(task, workers, sure_end(task, at, None), _gate(task, admits)))
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
-        candidates = tuple(
-            Candidate(
-                worker.name,
-                worker.capacity,
-                worker.room.cpus,
-                worker.room.memory_bytes,
-                worker.room.net_bps,
-                worker.load,
-            )
-            for worker in found
-        )
+        candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
-        return found[candidates.index(chosen)]
+        return next(
+            worker for worker, candidate in zip(found, candidates, strict=True) if candidate is chosen
+        )
 
     def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
-        self._decided = self.name
         if context.at >= self._rests_until:
+            self._decided = self.name
+            self.calls[self.name] += 1
             try:
                 return _checked(self.policies[self.name](task.effective, candidates, context), candidates)
             except Exception as error:  # noqa: BLE001 (a policy is foreign code: whatever it does, tasks go on)
-                self.failures += 1
-                self._rests_until = context.at + POLICY_RESTS_S
-                fields = {"policy": self.name, "error": repr(error)[:200], "rests_s": POLICY_RESTS_S}
-                self.notes.append(Note("policy_failed", fields, Level.WARNING))
+                self._rest(error, context.at)
         self._decided = DEFAULT_POLICY
+        self.calls[DEFAULT_POLICY] += 1
         return self.policies[DEFAULT_POLICY](task.effective, candidates, context)
+
+    def _rest(self, error: Exception, at: float) -> None:
+        """Let the default stand in for a while: longer where the policy failed soon after it rested."""
+        again = at < self._rests_until + self._rests_s
+        self._rests_s = min(2 * self._rests_s, POLICY_RESTS_S_MAX) if again else POLICY_RESTS_S
+        self._rests_until = at + self._rests_s
+        told = f"{type(error).__name__}: {error}".strip(": ")[:200]
+        known = self.troubles.get(self.name)
+        self.troubles[self.name] = Trouble(1 if known is None else known.failures + 1, told, at)
+        fields = {"policy": self.name, "error": told, "rests_s": self._rests_s, "stands_in": DEFAULT_POLICY}
+        self.notes.append(Note("policy_failed", fields, Level.WARNING))
+
+
+def _gate(task: Task, admits: Admission | None) -> Gate | None:
+    """Return what tells which workers admit a task; None: all do."""
+    return None if admits is None or task.spec.time_limit_s is not None else partial(admits, task)
+
+
+def _candidate(worker: Worker, request: Request) -> Candidate:
+    """Return what a policy sees of a worker."""
+    room = worker.room
+    return Candidate(
+        worker.name,
+        worker.capacity,
+        room.cpus,
+        room.memory_bytes,
+        room.net_bps,
+        worker.load,
+        len(worker.reserved) + len(worker.ahead),
+        worker.turn,
+        request.preferred(worker.capacity) if request.prefers else 0,
+    )
+
+
+def _speed(worker: Worker) -> float:
+    return worker.capacity.speed
 
 
 def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | None:
@@ -204,15 +308,27 @@ def _asks_for_more(request: Request, other: Request) -> bool:
         not other.exceeds(request)
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
+        and (request.measured or not other.measured)
     )
 
 
-def _fits_one(workers: list[Worker], request: Request) -> bool:
-    return any(
-        worker.placeable and (worker.fits(request) or worker.fits_ahead(request)) for worker in workers
+def _soonest(request: Request, workers: Workers, entitled: list[Request], gate: Gate | None) -> Worker | None:
+    """Return a worker that admits a task and may be given it ahead of its room."""
+    return workers.soonest(
+        request,
+        SOONEST_OF,
+        lambda worker: _is_spared(worker, entitled) or (gate is not None and not gate(worker)),
     )
+
+
+def _is_spared(worker: Worker, entitled: list[Request]) -> bool:
+    """Tell whether what waits on this worker is to run dry: somebody waits for its room."""
+    return any(fits(request, worker.capacity) for request in entitled)
 
 
 def _may_wait_there(task: Task) -> bool:
-    """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started."""
-    return task.spec.on_lost is OnLost.RERUN
+    """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started.
+
+    Nor one that heeds measured loads: what is measured when it starts is not what it was placed by.
+    """
+    return task.spec.on_lost is OnLost.RERUN and not task.request.measured

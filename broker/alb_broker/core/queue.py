@@ -1,7 +1,9 @@
 """The tasks that wait for a worker, grouped by (user, priority, request shape).
 
-The queue owns the order: priority, then the user with the least reserved, then age. A placement pass looks
-at heads of groups only; a group whose head fits nowhere is skipped until capacity that could fit it grows.
+The queue owns the order: level, then the user with the smallest share, then age. The level of a task is its
+priority, raised by one for every ``AGE_PER_LEVEL_S`` in which nothing of its user and priority was placed. A
+placement pass looks at heads of groups only; a group whose head fits nowhere is skipped until capacity that
+could fit it grows.
 """
 
 from __future__ import annotations
@@ -10,13 +12,22 @@ import enum
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from alb_broker.core.task import Task
 from alb_core.resources import Request
 
 Key: TypeAlias = tuple[str, int, Request, bool]
 #: User, priority, shape, and whether its time is limited: what is not may be barred where there is room.
+Rank: TypeAlias = tuple[int, float]
+#: The level, negated, and the share of the user: less goes first.
+
+AGE_PER_LEVEL_S: Final = 600.0
+#: Who got nothing for so long goes before the next higher priority, once: long enough that priorities mean
+#: something to people who wait, short enough that a night with a full queue does not pass without a turn.
+AGED_S: Final = 86_400.0
+#: Who got nothing for a day goes before everybody, whatever the priorities: they are 32-bit numbers.
+LEVEL_AGED: Final = 2**32
 
 
 class Offered(enum.Enum):
@@ -24,20 +35,35 @@ class Offered(enum.Enum):
 
     PLACED = "placed"  #: A worker has it.
     DECLINED = "declined"  #: The policy wants it to wait; it is asked again in the next pass.
+    BOUNDED = "bounded"  #: Its user has all that he may have; it is asked again in the next pass.
     NO_ROOM = "no room"  #: It fits nowhere, until the room on some worker grows.
+
+
+class _Line:
+    """All groups of one user and priority: they age together, or many shapes would make many turns."""
+
+    __slots__ = ("groups", "served")
+
+    def __init__(self) -> None:
+        self.groups = 0  #: How many there are.
+        self.served = float("-inf")  #: Cluster time, when something of them was placed last.
 
 
 class WaitingGroup:
     """Tasks of one user that are alike to the policy, oldest first."""
 
-    __slots__ = ("blocked", "declined", "key", "tasks")
+    __slots__ = ("blocked", "bounded", "declined", "key", "line", "overtaken", "refused", "tasks")
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, line: _Line) -> None:
         self.key = key
+        self.line = line
         self.tasks: deque[Task] = deque()
         #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
         self.blocked = False  #: Its head fitted nowhere, and no room that could fit it has grown since.
         self.declined = False  #: The policy wanted its head to wait when it was last asked.
+        self.bounded = False  #: Its user had all that he may have, when its head was last offered.
+        self.refused = float("inf")  #: Cluster time, since when its head finds no room.
+        self.overtaken = False  #: Meanwhile something was placed whose turn was not before it.
 
     def head(self) -> Task | None:
         """Return the oldest task that still waits."""
@@ -48,13 +74,26 @@ class WaitingGroup:
             self.tasks.popleft()
         return None
 
-    def offer_head(self, offer: Callable[[Task], Offered]) -> bool:
+    def level(self, head: Task, at: float) -> int:
+        """Return the level of its head: its priority, and what it rose by waiting."""
+        age = at - max(head.queued_since, self.line.served)
+        if age < AGE_PER_LEVEL_S:
+            return self.key[1]
+        return self.key[1] + int(age / AGE_PER_LEVEL_S) if age < AGED_S else LEVEL_AGED
+
+    def offer_head(self, offer: Callable[[Task], Offered], at: float) -> bool:
         """Offer the head, which must exist; returns whether it was placed."""
         answer = offer(self.tasks[0])
         self.blocked = answer is Offered.NO_ROOM
         self.declined = answer is Offered.DECLINED
+        self.bounded = answer is Offered.BOUNDED
+        if answer is Offered.NO_ROOM:
+            self.refused = min(self.refused, at)
+            return False
+        self.refused, self.overtaken = float("inf"), False
         if answer is Offered.PLACED:
             self.tasks.popleft()
+            self.line.served = at
         return answer is Offered.PLACED
 
 
@@ -67,8 +106,15 @@ class Queue:
 
     def __init__(self, held_back: Callable[[Task], bool] = lambda _task: False) -> None:
         self._groups: dict[Key, WaitingGroup] = {}
+        self._lines: dict[tuple[str, int], _Line] = {}
         self._held_back = held_back
         self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
+        self._worst: Rank | None = None
+        #: Of those that were placed since `starved` was asked, the one whose turn was last.
+
+    def __bool__(self) -> bool:
+        """Tell whether anything waits to be offered."""
+        return bool(self._groups)
 
     def release_held(self) -> None:
         """Offer what was held back."""
@@ -87,26 +133,31 @@ class Queue:
         if self._held_back(task):
             self._held.append((task, first))
             return
-        key = (task.user, task.spec.priority, task.request, task.spec.time_limit_s is not None)
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = WaitingGroup(key)
+        group = self._groups.get(key_of(task)) or self._begin(key_of(task))
         if first:
             group.tasks.appendleft(task)
         else:
             group.tasks.append(task)
 
-    def unblock(self, could_fit: Callable[[Request], bool]) -> None:
-        """Room grew: shapes that could fit there are offered again."""
+    def _begin(self, key: Key) -> WaitingGroup:
+        line = self._lines.get(key[:2])
+        if line is None:
+            line = self._lines[key[:2]] = _Line()
+        line.groups += 1
+        group = self._groups[key] = WaitingGroup(key, line)
+        return group
+
+    def unblock(self, could_fit: Callable[[Task], bool]) -> None:
+        """Room grew: groups whose heads could fit there are offered again."""
         for group in self._groups.values():
-            if group.blocked and could_fit(group.key[2]):
+            if group.blocked and (head := group.head()) is not None and could_fit(head):
                 group.blocked = False
 
     def unplaced(self) -> Iterator[Task]:
-        """Yield the head of each group that waits for room, not because the policy wants it to."""
+        """Yield the head of each group that waits for room, not because somebody wants it to."""
         for group in self._groups.values():
             head = group.head()
-            if head is not None and not group.declined:
+            if head is not None and not group.declined and not group.bounded:
                 yield head
 
     def roomless(self) -> Iterator[Task]:
@@ -115,41 +166,109 @@ class Queue:
             if group.blocked and (head := group.head()) is not None:
                 yield head
 
-    def place(self, share: Callable[[str], float], offer: Callable[[Task], Offered], most: int) -> int:
+    def waits(self, key: Key) -> bool:
+        """Tell whether a task of this group waits."""
+        group = self._groups.get(key)
+        return group is not None and group.head() is not None
+
+    def group(self, key: Key) -> WaitingGroup | None:
+        """Return a group that has tasks."""
+        return self._groups.get(key)
+
+    def before(self, group: WaitingGroup, share: Callable[[str], float], at: float) -> list[WaitingGroup]:
+        """Return the groups whose turn comes before that of one with a head, in order."""
+        ranked = sorted(self._ranked(share, at), key=lambda each: each[:3])
+        groups = [each for *_, each in ranked]
+        return groups[: groups.index(group)] if group in groups else groups
+
+    def _ranked(
+        self, share: Callable[[str], float], at: float
+    ) -> Iterator[tuple[Rank, float, int, WaitingGroup]]:
+        """Yield each group that has a head: its rank, the age of the head, a number, and itself."""
+        for number, group in enumerate(self._groups.values()):
+            head = group.head()
+            if head is not None:
+                yield (-group.level(head, at), share(group.key[0])), head.submitted, number, group
+
+    def starved(self, since: float, share: Callable[[str], float], at: float) -> list[WaitingGroup]:
+        """Return the groups whose heads found no room for long, while others were placed past them.
+
+        Past it went who was placed since this was last asked and whose turn was not before: of a lower or the
+        same level and of a user with no smaller share; or anything of its own user and priority.
+
+        Args:
+            since: Cluster time since when a head must have found no room.
+            share: What a user has.
+            at: Cluster time.
+
+        Returns:
+            The highest level first, and in it who has waited longest.
+        """
+        worst, self._worst = self._worst, None
+        found: list[tuple[int, float, int, WaitingGroup]] = []
+        if worst is None and not any(group.overtaken for group in self._groups.values()):
+            return []
+        for rank, _, number, group in self._ranked(share, at):
+            if group.refused == float("inf"):
+                continue
+            passed = worst is not None and rank <= worst
+            group.overtaken = group.overtaken or passed or group.line.served > group.refused
+            if group.overtaken and group.refused <= since:
+                found.append((rank[0], group.refused, number, group))
+        return [group for *_, group in sorted(found, key=lambda each: each[:3])]
+
+    def place(
+        self, share: Callable[[str], float], offer: Callable[[Task], Offered], most: int, at: float
+    ) -> int:
         """Offer tasks in order, until none fits or enough are placed.
 
         Args:
-            share: What a user has reserved; less goes first.
+            share: What a user has of the cluster; less goes first.
             offer: Places the task where that is possible.
             most: Bound of one pass.
+            at: Cluster time.
 
         Returns:
             How many were placed.
         """
         heap = [
-            (-group.key[1], share(group.key[0]), head.submitted, number, group)
+            ((-group.level(head, at), share(group.key[0])), head.submitted, number, group)
             for number, group in enumerate(self._groups.values())
             if not group.blocked and (head := group.head()) is not None
         ]
         heapq.heapify(heap)
         placed = 0
         while heap and placed < most:
-            priority, known_share, _, number, group = heap[0]
-            user = group.key[0]
-            if share(user) <= known_share:  # else another group of this user had its turn meanwhile
-                if not group.offer_head(offer):
-                    heapq.heappop(heap)
-                    continue
-                placed += 1
+            known, submitted, number, group = heap[0]
             head = group.head()
             if head is None:
                 heapq.heappop(heap)
-            else:
-                heapq.heapreplace(heap, (priority, share(user), head.submitted, number, group))
+                continue
+            rank = (-group.level(head, at), share(group.key[0]))
+            if rank <= known and head.submitted <= submitted:  # else its user had a turn meanwhile
+                if not group.offer_head(offer, at):
+                    heapq.heappop(heap)
+                    continue
+                placed += 1
+                self._worst = rank if self._worst is None else max(self._worst, rank)
+                head = group.head()
+                if head is None:
+                    heapq.heappop(heap)
+                    continue
+                rank = (-group.level(head, at), share(group.key[0]))
+            heapq.heapreplace(heap, (rank, head.submitted, number, group))
         self._forget_empty()
         return placed
 
     def _forget_empty(self) -> None:
         empty = [key for key, group in self._groups.items() if not group.tasks]
         for key in empty:
-            del self._groups[key]
+            line = self._groups.pop(key).line
+            line.groups -= 1
+            if not line.groups:
+                del self._lines[key[:2]]
+
+
+def key_of(task: Task) -> Key:
+    """Return the group that a waiting task belongs to."""
+    return task.user, task.spec.priority, task.request, task.spec.time_limit_s is not None

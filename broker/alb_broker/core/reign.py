@@ -10,7 +10,6 @@ knows the few states of being a leader::
 from __future__ import annotations
 
 import enum
-from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -21,6 +20,7 @@ from alb_broker.core.actions import (
     IncrementsMarked,
     ResumeWanted,
     SendToClient,
+    SendToWorker,
     TaskKept,
     TaskSettled,
     TellDepots,
@@ -42,10 +42,12 @@ from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
+from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.shares_desk import SharesDesk
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
@@ -56,13 +58,12 @@ from alb_broker.store import events as store_events
 from alb_core import limits, zk, znodes
 from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected
 from alb_core.notes import Level
-from alb_core.znodes import PolicyNode
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 GOOD_BATCH: Final = 250
 #: Groups.
-CONFIG: Final = (znodes.POLICY, znodes.DRAINED, znodes.LIMITS)
+CONFIG: Final = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS, znodes.SHARES)
 #: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
@@ -106,6 +107,8 @@ class Reign:
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
         self._demotions: Final = Demotions(state, self._book)
+        self._policies: Final = PolicyDesk(state)
+        self._shares: Final = SharesDesk(state)
         self._works: Final = Works(state)
         self._starts: Final = StartDesk(state, self._book, Fates(state))
         self._arrays: Final = ArrayOffice(state, self._book, self._starts)
@@ -116,6 +119,8 @@ class Reign:
             self._answers,
             self._drains,
             self._limits,
+            self._policies,
+            self._shares,
             Past(state),
             self._works,
             self._starts,
@@ -178,6 +183,8 @@ class Reign:
                 self._clients.refuse_garbled(event.peer, event.why)
             case events.WorkerGarbled():
                 self._workers.refuse_garbled(event.peer, event.why)
+            case events.PoliciesTimed(spent=spent):
+                self.state.policy_times = spent
             case events.StopRequested():
                 self._leave()
             case zk.MultiEnded():
@@ -287,7 +294,8 @@ class Reign:
             self._starts.end_turn()
         if self.phase is Phase.LEADING and self._config_known:
             self._arrays.make_tasks()
-            self._place()
+            if self.state.queue:
+                self._place()
         self._arrays.desk.end_turn()
         self._archive.end_turn()
         self._inflow.end_turn()
@@ -300,10 +308,11 @@ class Reign:
         state.placer.run(
             state.queue,
             state.workers,
-            state.table.share,
+            state.shares,
             lambda task, worker, decision: self._book.place(task, worker, decision, at),
             state.now(),
-            admits=state.admits if state.workers.crowded else None,
+            state.limits.time_limit_s,
+            admits=state.gate,
         )
         if state.placer.notes:
             state.out.extend(state.placer.notes)
@@ -339,6 +348,8 @@ class Reign:
             self._repair.tick()
             self._read_config()
             self._drains.tick()
+            self._policies.tick()
+            self._shares.tick()
             self._archive.tick()
             self._inflow.tick()
             self._resumption.tick()
@@ -372,7 +383,7 @@ class Reign:
         self._progress_at = state.at
         placed = state.counters["tasks_placed"]
         if not any(
-            state.workers.candidates(task.request, 1, partial(state.admits, task))
+            state.placer.has_room(task, state.workers, state.now(), state.gate)
             for task in islice(state.queue.unplaced(), HEADS_MAX)
         ):
             self._stuck = None
@@ -394,23 +405,36 @@ class Reign:
 
     def _after_commit(self, released: list[Action]) -> None:
         ledger = self.state.ledger
+        out = self.state.out
         for action in released:
-            if type(action) is TaskKept:
-                self.state.table.on_kept(action.task)
-            elif type(action) is TaskSettled:
-                self._starts.on_settled(action.task)
-            elif type(action) is ArrayOpened:
-                self.state.arrays.on_opened(action.array)
-            elif type(action) is IncrementsMarked:
-                self._inflow.on_marked(action)
-            elif type(action) is ResumeWanted:
-                self._resumption.want(action.attempt)
-            elif not self._book.is_overtaken(action):
-                self.state.out.append(action)
+            kind = type(action)
+            if kind is SendToClient:
+                out.append(action)
+            elif kind is SendToWorker:
+                if not self._book.is_overtaken(action):
+                    out.append(action)
+            else:
+                self._carry_out(action)
         if ledger.deposed:
             self._end(ledger.deposed)
         elif self.phase is Phase.LEAVING and ledger.flight is Flight.NONE and not ledger.pending:
             self._end("it was stopped")
+
+    def _carry_out(self, action: Action) -> None:
+        """Do what a commit releases in this broker itself."""
+        match action:
+            case TaskKept():
+                self.state.table.on_kept(action.task)
+            case TaskSettled():
+                self._starts.on_settled(action.task)
+            case ArrayOpened():
+                self.state.arrays.on_opened(action.array)
+            case IncrementsMarked():
+                self._inflow.on_marked(action)
+            case ResumeWanted():
+                self._resumption.want(action.attempt)
+            case _:
+                self.state.out.append(action)
 
     def _on_failure(self, failure: Failure) -> None:
         """Somebody else changed nodes of ours: read them again, and tell who asked."""
@@ -494,22 +518,12 @@ class Reign:
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, drained, default_limits = event.nodes
-        if policy is not None:
-            self._on_policy(policy)
-        taken = self._drains.on_node(drained), self._limits.on_node(default_limits)
+        policy, history, drained, default_limits, shares = event.nodes
+        taken = (
+            self._policies.on_nodes(policy, history),
+            self._drains.on_node(drained),
+            self._limits.on_node(default_limits),
+            self._shares.on_node(shares),
+        )
         self._config_stale = not all(taken) or self._config_stale
         self._config_known = True
-
-    def _on_policy(self, node: zk.NodeRead) -> None:
-        state = self.state
-        try:
-            wanted = znodes.decode(PolicyNode, node.path, node.data).policy
-        except znodes.UnreadableNode as error:
-            state.note("policy_unreadable", Level.ERROR, why=error.why, keeps=state.placer.name)
-            return
-        before = state.placer.name
-        if not state.placer.use(wanted):
-            state.note("policy_unknown", Level.ERROR, policy=wanted, keeps=before)
-        elif wanted != before:
-            state.note("policy_changed", policy=wanted, before=before)

@@ -91,7 +91,7 @@ class Repair:
             worker = state.workers.find(attempt.worker, attempt.incarnation)
             if worker is not None:
                 attempt_id = AttemptId(task.id, attempt.n)
-                self._book.release(task, worker, attempt_id)
+                self._book.release(worker, attempt_id)
                 worker.foreign.add(attempt_id)
                 worker.order_end(attempt_id)
         state.table.remove(task)

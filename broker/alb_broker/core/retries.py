@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from alb_core.resources import Request
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 
@@ -105,7 +104,7 @@ def with_memory(spec: TaskSpec, memory_bytes: int) -> TaskSpec:
     if not memory_bytes:
         return spec
     own = spec.request
-    request = Request(own.cpus, memory_bytes, own.net_bps, own.labels, own.archs)
+    request = msgspec.structs.replace(own, memory_bytes=memory_bytes)
     bounds = spec.bounds
     if bounds.memory_bytes is not None:
         before = own.memory_bytes or bounds.memory_bytes

@@ -133,7 +133,8 @@ class StartDesk:
         """Look at those for whom something moved, a bounded number."""
         holds, live, going = self._state.holds, self._state.table.live, self._state.arrays.going
         self.fates.end_turn()
-        holds.ring(self._state.now())
+        if holds.alarms:
+            holds.ring(self._state.now())
         for _ in range(min(LOOKS_MAX, len(holds.woken))):
             task_id = next(iter(holds.woken))
             del holds.woken[task_id]
@@ -231,7 +232,8 @@ class StartDesk:
             return f"it failed {task.failures} times, and is tried again in {left:.0f} s"
         if not task.waits_for_room:
             return ""
-        return self._state.workers.why_never(task.request) or self._state.why_barred(task)
+        bounded = self._state.shares.why_not(task.user, task.request)
+        return bounded or self._state.workers.why_never(task.request) or self._state.why_barred(task)
 
     def why_array(self, array: Array) -> str:
         """Return what keeps an array, as a sentence; empty: nothing does."""

@@ -14,10 +14,13 @@ import msgspec
 from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.arrays import Arrays
 from alb_broker.core.clients import Clients
+from alb_broker.core.decisions import Decisions
 from alb_broker.core.holds import Holds
 from alb_broker.core.ledger import Ledger
-from alb_broker.core.placement import Placer
+from alb_broker.core.placement import Admission, Placer
+from alb_broker.core.policy_figures import PolicyFigures
 from alb_broker.core.queue import Queue
+from alb_broker.core.shares import Shares
 from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.table import Table
 from alb_broker.core.task import Task
@@ -110,12 +113,18 @@ class State:
         self.arrays: Final = Arrays(self)
         self.store: Final = StoreDesk(self, enabled=bool(config.store))
         self.queue: Final = Queue(self.store.holds_back)
+        self.shares: Final = Shares()
+        self.decisions: Final = Decisions()
         self.holds: Final = Holds()
         self.workers: Final = Workers()
         self.clients: Final = Clients()
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
+        self.figures: Final = PolicyFigures()
+        self.policy_times: Mapping[str, tuple[int, float]] = {}
+        #: How often this process asked each policy, and how many seconds that took: as its shell measures.
         self.counters: Counter[str] = Counter()  #: What happened in this reign.
         self.brokers: tuple[str, ...] = ()  #: Request endpoints of all brokers.
+        self.broker_policies: Mapping[str, Mapping[str, str]] = {}  #: What is installed on each broker.
         self.depots: tuple[str, ...] = ()  #: Of all brokers, the own one first.
         self.depot_keys: Mapping[str, str] = {}  #: By which each of those believes a leader.
         self.recollected = False  #: The records of finished tasks were read after the takeover.
@@ -178,6 +187,16 @@ class State:
         """Tell whether a task may go to a worker: what may run for ever, where it could give way later."""
         return not self.is_endless(task) or worker.admits(task.user, task.request, self.config.max_demoted)
 
+    @property
+    def gate(self) -> Admission | None:
+        """What tells which workers admit a task; None: all admit all, for nothing is demoted anywhere."""
+        return self.admits if self.workers.crowded else None
+
+    def would_admit(self, task: Task, worker: Worker) -> bool:
+        """Tell whether a worker that has no room for a task yet will admit it once it has."""
+        per_cpu = self.config.max_demoted
+        return not self.is_endless(task) or worker.admits(task.user, task.request, per_cpu, has_room=False)
+
     def why_barred(self, task: Task) -> str:
         """Return why a task is let in nowhere although it waits for room only; empty: it is let in."""
         if not self.workers.crowded or not self.is_endless(task):  # nearly always: asked of each submission
@@ -200,7 +219,7 @@ class State:
         if task.state is TaskState.HELD:
             self.holds.watch(task)
             return
-        task.postponed = task.not_before > self.now()
+        task.postponed = task.not_before > 0 and task.not_before > self.now()
         if task.postponed:
             self.holds.alarms.set(task.id, task.not_before)
         else:

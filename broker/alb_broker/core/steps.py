@@ -22,6 +22,7 @@ class Placed(Step, frozen=True):
     policy: str = ""
     candidates: int = 0
     ahead: bool = False
+    part: str = ""
 
 
 class Ended(Step, frozen=True):

@@ -71,7 +71,6 @@ class Table:
         self.done: dict[str, DoneTask] = {}
         self.set_aside: dict[str, str] = {}  #: Path to reason: nodes that cannot be read.
         self.counts: Counter[TaskState] = Counter()  #: Of live tasks, by state.
-        self.reserved_cpus: dict[str, float] = {}  #: By user, of attempts that hold a reservation.
         self.acknowledged: deque[str] = deque()  #: Ids, in the order of acknowledgement.
         self.unacknowledged: deque[str] = deque()  #: Ids in the order of finishing; acknowledged ones too.
         self.archives: Final = archives
@@ -107,6 +106,14 @@ class Table:
         if done is not None and done.owed is None:
             self.let_go(done)
 
+    def pending_of(self, user: str) -> int:
+        """Return how many tasks of a user have no result, those of arrays apart."""
+        return self._pending.get(user, _NOTHING).tasks
+
+    def users(self) -> list[str]:
+        """Return who has tasks without a result, those of arrays apart."""
+        return list(self._pending)
+
     def admits(self, user: str, size_bytes: int) -> bool:
         """Tell whether a user may add a task: never beyond the room that is left for the others."""
         waiting = len(self.done) - len(self.acknowledged)  # results that wait for their clients
@@ -124,7 +131,8 @@ class Table:
             self.children += 1
         else:
             self._count(task)
-        self.files.add(task.spec.luggage)
+        if luggage := task.spec.luggage:
+            self.files.add(luggage)
         if task.spec.checkpoints and task.attempts:
             self.files.sought[task.id] = None
 
@@ -159,7 +167,8 @@ class Table:
             self.children -= 1
         else:
             self._uncount(task)
-        self.files.remove(task.spec.luggage)
+        if luggage := task.spec.luggage:
+            self.files.remove(luggage)
         self.files.forget(task.id)
 
     def finish(self, done: DoneTask) -> None:
@@ -206,7 +215,3 @@ class Table:
             if done.owed is None:
                 done.owed = set()
             done.owed.add(peer)
-
-    def share(self, user: str) -> float:
-        """Return the processors that a user's attempts hold."""
-        return self.reserved_cpus.get(user, 0.0)

@@ -133,15 +133,16 @@ class Takeover:
             self._chunk = max(1, min(READ_CHUNK, CHUNK_BYTES * len(nodes) // size))
 
     def _take_live(self, node: zk.NodeRead) -> None:
-        state = self._state
-        record = state.read_task(node)
-        if record is None:
+        try:
+            record = znodes.decode_task(node.path, node.data)
+        except znodes.UnreadableNode as error:
+            self._state.set_aside(error.path, error.why)
             return
         if consistent(record):
-            state.table.add(Task(record, len(node.data)))
+            self._state.table.add(Task(record, len(node.data)))
         else:
             why = f"a live task in state {record.state.value} without what belongs to it"
-            state.set_aside(node.path, why)
+            self._state.set_aside(node.path, why)
 
     def _take_done(self, node: zk.NodeRead) -> None:
         state = self._state

@@ -92,7 +92,9 @@ class Task:
         self.crashes = record.crashes
         self.failures = record.failures
         self.memory_bytes = record.memory_bytes
-        self.effective = retries.with_memory(record.spec, record.memory_bytes)
+        self.effective = (
+            retries.with_memory(record.spec, record.memory_bytes) if record.memory_bytes else record.spec
+        )
         #: Its specification with the memory that its next attempt is given.
         self.not_before = record.not_before
         self.held_by = record.held_by
@@ -305,6 +307,7 @@ def _place(task: Task, step: Placed) -> str:
         policy=step.policy,
         candidates=step.candidates,
         ahead=step.ahead,
+        part=step.part,
     )
     task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
     task.not_before = 0.0

@@ -12,6 +12,7 @@ from typing import Final
 from alb_broker.core.book import Book, deliverable
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.resumption import Resumption
+from alb_broker.core.shares import NOTHING
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
@@ -35,13 +36,12 @@ from alb_core.messages import (
     WorkerMessage,
 )
 from alb_core.notes import Level
+from alb_core.resources import check_capacity
 from alb_core.tasks import Attempt, AttemptState, TaskState, bounded
 from alb_core.znodes import WorkerNode
 
 RESEND_MAX: Final = 200
 #: Orders sent again to one worker in one tick.
-CPUS_MAX: Final = 1e6
-#: Of one worker: what is not below this is no number of processors.
 LIST_EVERY_S: Final = 0.2
 #: ``/workers`` is listed at most so often.
 LIST_ANYWAY_S: Final = 5.0
@@ -90,8 +90,9 @@ class WorkerDesk:
             return
         self._heard(worker)
         match message:
-            case Beat(load=load):
-                worker.load = load
+            case Beat(load=load, uses=uses):
+                self._state.workers.loaded(worker, load)
+                worker.note_uses(uses)
             case AttemptStarted(attempt=attempt):
                 worker.unconfirmed.pop(attempt, None)
             case AttemptDemoted(attempt=attempt):
@@ -132,23 +133,15 @@ class WorkerDesk:
     def _on_exited(self, worker: Worker, attempt_id: AttemptId) -> None:
         task = self._state.table.live.get(attempt_id.task)
         if task is not None and deliverable(task, attempt_id.n, worker.incarnation) is not None:
-            self._book.exit(task, worker, attempt_id)
+            self._book.exit(worker, attempt_id)
         else:
             self._refuse(worker, attempt_id)
 
     def _refuse(self, worker: Worker, attempt_id: AttemptId) -> None:
         """What an attempt reports does not count any more; whatever it had is free."""
         self._state.drop("stale_attempt", task=attempt_id.task, attempt=attempt_id.n, worker=worker.name)
-        self._free(worker, attempt_id)
+        self._book.release(worker, attempt_id)  # its processes are gone
         self._state.ledger.say(self._state.worker(worker.peer, AttemptAck(attempt=attempt_id)))
-
-    def _free(self, worker: Worker, attempt_id: AttemptId) -> None:
-        """The processes of an attempt that no longer counts are gone."""
-        task = self._state.table.live.get(attempt_id.task)
-        if task is not None:
-            self._book.release(task, worker, attempt_id)
-        elif worker.release(attempt_id):
-            self._state.workers.grew(worker)
 
     # --- registration ---------------------------------------------------------------------------------------
 
@@ -175,6 +168,7 @@ class WorkerDesk:
         worker = self._incarnation(message.worker, message.incarnation)
         fresh = not worker.link or worker.peer != peer
         state.workers.linked(worker, peer, state.at)
+        state.shares.resize(worker.capacity, message.capacity)
         worker.offer(message.capacity)
         worker.load = message.load
         worker.leaving = False
@@ -265,7 +259,7 @@ class WorkerDesk:
             why = "its session lives but its link is gone" if worker.session else "neither session nor link"
             self._lose(worker, why)
         for worker in state.workers:
-            if worker.link:
+            if worker.link and (worker.unconfirmed or worker.killing or worker.demoting):
                 self.repeat_orders(worker)
         self._look()
 
@@ -320,6 +314,7 @@ class WorkerDesk:
         state = self._state
         given, waited = worker.attempts(), set(worker.ahead)
         state.workers.remove(worker.name)
+        state.shares.resize(worker.capacity, NOTHING)
         state.counters["workers_lost"] += 1
         state.note(
             "worker_lost",
@@ -332,10 +327,11 @@ class WorkerDesk:
         for attempt_id in given:
             task = state.table.live.get(attempt_id.task)
             if task is None:
+                state.shares.give_back(attempt_id)
                 continue
             # Of a worker that never registered here nobody knows what it ran.
             ahead = attempt_id in waited and worker.capacity.cpus > 0
-            self._book.release(task, worker, attempt_id)
+            self._book.release(worker, attempt_id)
             attempt = task.attempt(attempt_id.n)
             if attempt is not None and attempt.state is AttemptState.LIVE:
                 self._book.lose(task, attempt.n, worker, state.at, ahead=ahead)
@@ -488,13 +484,5 @@ def _refusal(message: Register) -> Error | None:
         return Error(code="version", why=why)
     if not ids.is_name(message.worker):
         return Error(code="name", why=f"the worker name {message.worker[:64]!r} is not usable")
-    capacity = message.capacity
-    if not 0 <= capacity.cpus < CPUS_MAX or capacity.memory_bytes < 0 or capacity.net_bps < 0:
-        why = (
-            f"the worker offers {capacity.cpus} cpus, {capacity.memory_bytes} bytes, {capacity.net_bps} bit/s"
-        )
-        return Error(code="protocol", why=why)
-    if len(message.capacity.labels) > limits.LABELS_MAX:
-        why = f"the worker has {len(message.capacity.labels)} labels, more than {limits.LABELS_MAX}"
-        return Error(code="protocol", why=why)
-    return None
+    wrong = check_capacity(message.capacity)
+    return None if wrong is None else Error(code="protocol", why=wrong)

@@ -12,15 +12,19 @@ room.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final
 
 from alb_broker.core.burden import Burden
+from alb_broker.core.openings import Gate, Openings, Rank
 from alb_core import limits
 from alb_core.drains import Drain, named
-from alb_core.messages import AttemptId, WorkerLine
+from alb_core.messages import AttemptId, AttemptUse, WorkerLine
 from alb_core.quarantines import Quarantine
-from alb_core.resources import EPSILON, Capacity, Load, Request, Room, fits
+from alb_core.resources import EPSILON, Capacity, Load, Request, Room, amount_of, fits
+
+if TYPE_CHECKING:
+    from alb_broker.core.reservations import Reservation
 
 
 class Worker:
@@ -29,6 +33,7 @@ class Worker:
     __slots__ = (
         "ahead",
         "allowance",
+        "booked",
         "burden",
         "capacity",
         "demoting",
@@ -39,19 +44,22 @@ class Worker:
         "heard",
         "incarnation",
         "killing",
+        "known",
         "leaving",
         "link",
         "load",
         "name",
-        "open",
         "peer",
         "quarantine",
+        "quick",
         "reserved",
         "room",
         "session",
         "silent_since",
+        "turn",
         "turned",
         "unconfirmed",
+        "uses",
     )
 
     def __init__(self, name: str, incarnation: str, at: float) -> None:
@@ -68,11 +76,14 @@ class Worker:
         self.drain: Drain | None = None  #: It is given nothing new.
         self.quarantine: Quarantine | None = None  #: Nor now, for tasks fail on it.
         self.room: Final = Room()  #: What is free.
+        self.booked: Reservation | None = None  #: It is set aside for somebody.
         self.reserved: dict[AttemptId, Request] = {}  #: Attempts whose processes may live on it.
+        self.uses: dict[AttemptId, AttemptUse] = {}  #: What they were seen to use last.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
         self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
+        self.turn = 0  #: The number of the newest placement on it.
         self.turned = Request()  #: What the newest of them had reserved.
         self.burden: Final = Burden()  #: Attempts of `reserved` that are demoted.
         self.demoting: dict[AttemptId, float] = {}  #: Demote was sent then (own clock), and not answered.
@@ -80,34 +91,42 @@ class Worker:
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
         self.killing: dict[AttemptId, float] = {}  #: Kill was sent then (own clock), and not answered.
-        self.open = False  #: It is among those that a search for candidates looks at.
+        self.known = True  #: It is one of the leader's: not replaced, not lost.
+        self.quick = False  #: It is among those that are looked at for what may wait on a worker.
 
     @property
     def placeable(self) -> bool:
         """Whether tasks may be placed on it."""
         shut = self.leaving or self.drain is not None or self.quarantine is not None
-        return self.session and self.link and not shut and not self.foreign
+        return self.session and self.link and self.known and not shut and not self.foreign
 
     @property
     def has_room(self) -> bool:
         """Whether some task could be placed on it, ahead or at once: every task needs processors."""
-        return (self.room.cpus > EPSILON or len(self.ahead) < self.allowance) and self.placeable
+        return (self.room.cpus > EPSILON or self.may_get_ahead) and self.placeable
+
+    @property
+    def may_get_ahead(self) -> bool:
+        """Whether it may hold more ahead than it does."""
+        return self.booked is None and len(self.ahead) < self.allowance
 
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
-        return not self.ahead and self.room.holds(request) and request.suits(self.capacity)
+        return (
+            not self.ahead
+            and self.room.holds(request)
+            and request.suits(self.capacity)
+            and (not request.measured or self.load.leaves(request, self.capacity))
+        )
 
     def fits_ahead(self, request: Request) -> bool:
         """Tell whether the worker may be given the request ahead of its room.
 
         Only what asks for no more than what comes free there in one piece: something larger would wait for
-        several ends at once, perhaps in vain, and hold up what is behind it.
+        several ends at once, perhaps in vain, and hold up what is behind it. And nothing where the next room
+        is set aside for somebody.
         """
-        return (
-            len(self.ahead) < self.allowance
-            and not request.exceeds(self.turned)
-            and fits(request, self.capacity)
-        )
+        return self.may_get_ahead and not request.exceeds(self.turned) and fits(request, self.capacity)
 
     def holds(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt was given to this worker and may still be there."""
@@ -144,9 +163,16 @@ class Worker:
         self.burden.add(attempt, user, request.cpus)
         self._advance()
 
-    def admits(self, user: str, request: Request, per_cpu: float) -> bool:
-        """Tell whether a user's command that may run for ever could be demoted here later."""
-        reserved = self.capacity.cpus - self.room.cpus
+    def admits(self, user: str, request: Request, per_cpu: float, *, has_room: bool = True) -> bool:
+        """Tell whether a user's command that may run for ever could be demoted here later.
+
+        Args:
+            user: Whose it is.
+            request: What it reserves.
+            per_cpu: ``max_demoted``.
+            has_room: Else it comes once it fits, whatever else is there then.
+        """
+        reserved = self.capacity.cpus - (self.room.cpus if has_room else request.cpus)
         return self.burden.admits(
             user, request.cpus, reserved=reserved, capacity=self.capacity.cpus, per_cpu=per_cpu
         )
@@ -178,6 +204,7 @@ class Worker:
             return True
         request = self.reserved.pop(attempt, None)
         if request is not None:
+            self.uses.pop(attempt, None)
             self.room.give_back(request)
             if not demoted:
                 self.ended += 1
@@ -199,6 +226,10 @@ class Worker:
         self.exited.add(attempt)
         return True
 
+    def note_uses(self, uses: Iterable[AttemptUse]) -> None:
+        """Take what attempts that run there were seen to use; of others nobody wants to know it."""
+        self.uses.update({use.attempt: use for use in uses if use.attempt in self.reserved})
+
     def take_pace(self, elapsed_s: float) -> None:
         """Allow it to hold ahead what it ends in ``AHEAD_S``.
 
@@ -210,11 +241,13 @@ class Worker:
 
     def offer(self, capacity: Capacity) -> None:
         """Take over what the worker says it offers, keeping what is reserved."""
-        self.room.cpus += capacity.cpus - self.capacity.cpus
-        self.room.memory_bytes += capacity.memory_bytes - self.capacity.memory_bytes
-        self.room.net_bps += capacity.net_bps - self.capacity.net_bps
+        self.room.resize(self.capacity, capacity)
         self.capacity = capacity
         self._advance()
+
+    def emptied(self) -> Room:
+        """Return the room that it would have if nothing ran on it."""
+        return Room(self.capacity)
 
     def line(self) -> WorkerLine:
         """Return the worker as lists show it."""
@@ -228,6 +261,7 @@ class Worker:
             reserved_cpus=round(self.capacity.cpus - self.room.cpus, 6),
             reserved_memory_bytes=self.capacity.memory_bytes - self.room.memory_bytes,
             reserved_net_bps=self.capacity.net_bps - self.room.net_bps,
+            reserved_counts=self.room.taken_counts(self.capacity),
             running=len(self.reserved),
             ahead=len(self.ahead),
             foreign=len(self.foreign),
@@ -241,8 +275,8 @@ class Worker:
 class Workers:
     """All workers, by name: one incarnation each.
 
-    Those that may have room are kept apart: whoever lets room on a worker grow says so (`grew`), and one that
-    is found without any is dropped by the next search. So placing costs the same however many are full.
+    Those that may have room are kept apart (`Openings`), and those that may hold something ahead: whoever
+    lets room on a worker grow says so (`grew`), and one without any is dropped by the next search.
     """
 
     def __init__(self) -> None:
@@ -250,7 +284,9 @@ class Workers:
         self.by_peer: dict[bytes, Worker] = {}
         self.drains: dict[str, Drain] = {}  #: Of every drained worker, known now or not, by name.
         self.quarantines: dict[str, Quarantine] = {}  #: By name: a new start does not mend a machine.
-        self._open: deque[Worker] = deque()  #: May have room; a search begins at the left and turns it.
+        self._openings: Final = Openings()  #: May have room.
+        self._quick: deque[Worker] = deque()
+        #: May hold something ahead; a search begins at the left and turns it.
         self.crowded: dict[str, Worker] = {}  #: On which something is demoted, or was a tick ago.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
@@ -266,6 +302,7 @@ class Workers:
         """Know a worker, in place of an earlier incarnation."""
         self.remove(worker.name)
         self.by_name[worker.name] = worker
+        worker.known = True
         worker.drain = self.drains.get(worker.name)
         worker.quarantine = self.quarantines.get(worker.name)
 
@@ -276,9 +313,8 @@ class Workers:
             return None
         if self.by_peer.get(worker.peer) is worker:
             del self.by_peer[worker.peer]
-        if worker.open:
-            self._open.remove(worker)
-            worker.open = False
+        worker.known = False
+        self._openings.remove(name)
         self._grown.pop(name, None)
         self.crowded.pop(name, None)
         return worker
@@ -314,9 +350,18 @@ class Workers:
         if self.by_name.get(worker.name) is not worker or not worker.has_room:
             return
         self._grown[worker.name] = worker
-        if not worker.open:
-            worker.open = True
-            self._open.append(worker)
+        self._openings.grew(worker)
+        if not worker.quick and worker.may_get_ahead:
+            worker.quick = True
+            self._quick.append(worker)
+
+    def loaded(self, worker: Worker, load: Load) -> None:
+        """A worker measured its load: where that fell, requests that heed it may fit now."""
+        fell = load.fell(worker.load)
+        worker.load = load
+        if fell and self._openings.heeds_load and self.by_name.get(worker.name) is worker and worker.has_room:
+            self._grown[worker.name] = worker
+            self._openings.eased(worker)
 
     def take_grown(self) -> list[Worker]:
         """Return, and forget, the workers whose room grew since the last call."""
@@ -329,19 +374,33 @@ class Workers:
         for name in [name for name, worker in self.crowded.items() if not worker.burden]:
             del self.crowded[name]
 
-    def candidates(
-        self, request: Request, most: int, admits: Callable[[Worker], bool] | None = None
-    ) -> list[Worker]:
+    def rank_by(self, rank: Rank) -> None:
+        """Let searches for candidates look at workers of a higher rank first, from now on."""
+        self._openings.rank_by(rank)
+
+    def candidates(self, request: Request, most: int, gate: Gate | None = None) -> list[Worker]:
         """Return workers with room for the request, at most `most`, beginning where the last search ended.
 
         Args:
             request: What is asked for.
             most: Bound of the search.
-            admits: Tells which workers may get it, where room does not decide alone.
+            gate: Tells which workers admit the task, where room does not decide alone.
         """
-        if admits is None:
-            return self._search(lambda worker: worker.fits(request), most)
-        return self._search(lambda worker: worker.fits(request) and admits(worker), most)
+        return self._openings.search(request, most, gate)
+
+    def could_take(self, request: Request, grown: list[Worker], gate: Gate | None = None) -> bool:
+        """Tell whether the request is worth a search after the room of these workers grew.
+
+        With a gate only those that admit the task count: the others have room that is no use to it.
+        """
+        if gate is not None:
+            grown = [worker for worker in grown if gate(worker)]
+        may_fit = self._openings.may_fit(request) if gate is None else None
+        if may_fit is None:
+            may_fit = any(worker.placeable and worker.fits(request) for worker in grown)
+        return may_fit or any(
+            worker.may_get_ahead and worker.placeable and worker.fits_ahead(request) for worker in grown
+        )
 
     def soonest(self, request: Request, most: int, spared: Callable[[Worker], bool]) -> Worker | None:
         """Return the worker that would start the request soonest of at most `most` that may get it ahead.
@@ -351,7 +410,18 @@ class Workers:
             most: Bound of the search.
             spared: Tells which workers get nothing ahead.
         """
-        found = self._search(lambda worker: worker.fits_ahead(request) and not spared(worker), most)
+        found: list[Worker] = []
+        for _ in range(len(self._quick)):
+            worker = self._quick[0]
+            if not (worker.may_get_ahead and worker.placeable):
+                self._quick.popleft()
+                worker.quick = False
+                continue
+            self._quick.rotate(-1)
+            if worker.fits_ahead(request) and not spared(worker):
+                found.append(worker)
+                if len(found) == most:
+                    break
         return min(found, key=lambda worker: len(worker.ahead) / worker.allowance, default=None)
 
     def take_paces(self, elapsed_s: float) -> None:
@@ -362,28 +432,13 @@ class Workers:
             if worker.allowance > before:
                 self.grew(worker)
 
-    def _search(self, suits: Callable[[Worker], bool], most: int) -> list[Worker]:
-        found: list[Worker] = []
-        for _ in range(len(self._open)):
-            worker = self._open[0]
-            if not worker.has_room:
-                self._open.popleft()
-                worker.open = False
-                continue
-            self._open.rotate(-1)
-            if suits(worker):
-                found.append(worker)
-                if len(found) == most:
-                    break
-        return found
-
     def why_never(self, request: Request) -> str:
         """Return why no worker of now could run the request, even if it were empty; empty: one could."""
+        if any(worker.drain is None and fits(request, worker.capacity) for worker in self.by_name.values()):
+            return ""  # mostly the first one could: this is asked for every task
         if not self.by_name:
             return "there are no workers; start one with alb worker"
         able = [worker for worker in self.by_name.values() if fits(request, worker.capacity)]
-        if any(worker.drain is None for worker in able):
-            return ""
         if able:
             names = named([worker.name for worker in able])
             return f"every worker that could run it is drained: {names}; alb undrain puts them to work again"
@@ -397,18 +452,28 @@ class Workers:
                 f"no worker has the architecture {' or '.join(request.archs)}: there are {', '.join(archs)}; "
                 "it waits for one that has"
             )
-        labels = {label for worker in self.by_name.values() for label in worker.capacity.labels}
-        missing = [label for label in request.labels if label not in labels]
+        workers = self.by_name.values()
+        missing = [
+            label for label in request.labels if not any(worker.capacity.carries(label) for worker in workers)
+        ]
         if missing:
             return f"no worker has the label {', '.join(missing)}; it waits for one that has"
+        unknown = [
+            count.name
+            for count in request.counts
+            if not any(amount_of(worker.capacity.counts, count.name) for worker in workers)
+        ]
+        if unknown:
+            return f"no worker has the resource {', '.join(unknown)}; it waits for one that has"
         return ""
 
     def _why_too_large(self, request: Request) -> str:
         cpus = max(worker.capacity.cpus for worker in self.by_name.values())
         memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
+        counts = "".join(f"{count.amount} {count.name}, " for count in request.counts)
         return (
             f"no worker could ever run it: it asks {request.cpus:g} cpus, {request.memory_bytes} bytes, "
-            f"{request.net_bps} bit/s, labels [{', '.join(request.labels)}] and architectures "
+            f"{request.net_bps} bit/s, {counts}labels [{', '.join(request.labels)}] and architectures "
             f"[{', '.join(request.archs)}] of one worker; the largest has {cpus:g} cpus, the one with most "
             f"memory {memory} bytes; it waits for one that fits"
         )

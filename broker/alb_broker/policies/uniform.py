@@ -9,5 +9,5 @@ from alb_core.spec import TaskSpec
 
 
 def choose(_task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
-    """Choose a candidate at random, all with equal probability."""
+    """Any worker with room, all with equal probability."""
     return candidates[context.draws.below(len(candidates))]

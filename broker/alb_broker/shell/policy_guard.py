@@ -1,4 +1,4 @@
-"""Bounds the time of policies: foreign code that runs inside the broker's loop.
+"""Bounds and measures the time of policies: foreign code that runs inside the broker's loop.
 
 What all calls of a policy in one placement pass take together is bounded: beyond, it is interrupted where it
 stands, and the core lets the default policy place. The guard knows a pass by its context, of which there is
@@ -8,11 +8,12 @@ one for each pass.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
+from time import perf_counter
 from typing import Final
 
-from alb_broker.core.placement import DEFAULT_POLICY
 from alb_broker.policies import Candidate, Context, Policy
+from alb_core.choices import DEFAULT_POLICY
 from alb_core.io.alarm import Alarm
 from alb_core.spec import TaskSpec
 
@@ -37,16 +38,36 @@ class PolicyGuard:
         self._pass_s: Final = pass_s
         self._left_s = pass_s  #: Of the present pass.
         self._context: Context | None = None  #: Of the present pass.
+        self._spent: Final[dict[str, list[float]]] = {}  #: Calls and seconds by name.
         self._alarm: Final = Alarm(self._too_slow)
 
     def guard(self, policies: Mapping[str, Policy]) -> dict[str, Policy]:
         """Return the policies with their time bounded, but for the default: it has no other to stand in."""
         return {
-            name: policy if name == DEFAULT_POLICY else self._guarded(policy)
+            name: self._timed(name, policy if name == DEFAULT_POLICY else self._guarded(policy))
             for name, policy in policies.items()
         }
 
+    def spent(self) -> dict[str, tuple[int, float]]:
+        """Return how often each policy was asked, and how many seconds that took."""
+        return {name: (int(calls), seconds) for name, (calls, seconds) in self._spent.items() if calls}
+
+    def _timed(self, name: str, policy: Policy) -> Policy:
+        spent = self._spent[name] = [0, 0.0]
+
+        @wraps(policy)  # it keeps its wishes, and what it says of itself
+        def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
+            began = perf_counter()
+            try:
+                return policy(task, candidates, context)
+            finally:
+                spent[0] += 1
+                spent[1] += perf_counter() - began
+
+        return choose
+
     def _guarded(self, policy: Policy) -> Policy:
+        @wraps(policy)
         def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
             if context is not self._context:
                 self._context, self._left_s = context, self._pass_s

@@ -87,6 +87,7 @@ class BrokerProcess:
         links: Its sockets.
         depot: Its depot.
         policies: The installed policies.
+        spent: Tells how often each was asked, and how many seconds that took.
         log: Where notes go.
     """
 
@@ -98,15 +99,18 @@ class BrokerProcess:
         links: Links,
         depot: DepotLink,
         policies: Mapping[str, Policy],
+        spent: Callable[[], Mapping[str, tuple[int, float]]],
         log: logs.Logger,
     ) -> None:
         self.core: Final = Broker(config, node, policies)
         self._config: Final = config
         self._links: Final = links
         self._depot: Final = depot
+        self._spent: Final = spent
         self._log: Final = log
         self._bell: Final = Doorbell()
         self._inbox: Final[deque[BrokerEvent]] = deque()
+        self._asleep = False  #: This thread waits, or is about to, and has not been rung for.
         self._session: Final = Session(
             config.zk_hosts(), config.zk_chroot(), config.session_timeout_s, self._post
         )
@@ -125,6 +129,7 @@ class BrokerProcess:
         )
         self._keeper: Final = Keeper(config.store, meta.table, self._post)
         self._exit: actions.Exit | None = None
+        self._notes: list[Note] = []  #: Of this turn; written at its end, for nobody waits for a line.
         self._ticked_at = float("-inf")
         self._clients_polled: int = zmq.POLLIN
         self._depot_polled = False
@@ -144,21 +149,24 @@ class BrokerProcess:
             actions.GetRows: self._keeper.get,
             actions.TellDepots: depot.tell,
             actions.Exit: self._on_exit,
-            Note: lambda a: logs.write_note(self._log, a),
+            Note: self._notes.append,
             zk.Multi: self._session.request,
             zk.ReadNodes: self._session.request,
             zk.ListChildren: self._session.request,
         }
 
-    def _post(self, event: zk.SessionEvent | StoreEvent) -> None:
+    def _post(self, event: zk.SessionEvent | StoreEvent | events.StopRequested) -> None:
         """Take an event from one of the session's threads, or the store's."""
         self._inbox.append(event)
-        self._bell.ring()
+        # Who is awake looks into the inbox before it sleeps again. To ring hands the interpreter over, and
+        # while this thread has something to do that costs both threads more than the event.
+        if self._asleep:
+            self._asleep = False
+            self._bell.ring()
 
     def stop(self) -> None:
         """Ask the broker to hand over and end; for signal handlers."""
-        self._inbox.append(events.StopRequested(at=clock.monotonic()))
-        self._bell.ring()
+        self._post(events.StopRequested(at=clock.monotonic()))
 
     def run(self) -> int:
         """Serve until the core wants to exit; returns the process's exit status."""
@@ -172,6 +180,7 @@ class BrokerProcess:
             while self._exit is None:
                 self._turn()
         except Exception:  # noqa: BLE001 (the one place: it logs, leaves evidence, and ends the process)
+            self._write_notes()
             self._log.exception("broker_broken", epoch=self.core.epoch)
             self._dump_after_defect()
             return 1
@@ -183,10 +192,13 @@ class BrokerProcess:
     def _turn(self) -> None:
         ready = self._wait()
         at = clock.monotonic()
+        if self._bell.fileno() in ready:
+            self._bell.clear()
         self._take_inbox()
         if self.core.batch_waits:
             self._feed(events.TurnEnded(at=at))
-            self._workers.flush()  # they begin while the leader takes more messages
+        self._workers.flush()  # what a commit released: they begin while the leader takes more messages
+        self._clients.flush()
         if self._depot_polled and self._depot.fileno() in ready:
             self._poll_depot(wanted=False)  # the next tick looks whether it could be started
             self._depot.on_connection()
@@ -199,10 +211,17 @@ class BrokerProcess:
             self._ticked_at = at
             self._depot.tick()
             self._poll_depot(wanted=self._depot.waits)
+            self._feed(events.PoliciesTimed(at=at, spent=self._spent()))
             self._feed(events.Tick(at=at))
         self._feed(events.TurnEnded(at=clock.monotonic()))
         for box in (self._workers, self._clients, self._grants, self._chunks):
             box.flush()
+        self._write_notes()
+
+    def _write_notes(self) -> None:
+        for note in self._notes:
+            logs.write_note(self._log, note)
+        self._notes.clear()
         logs.flush()
 
     def _wait(self) -> Container[Any]:
@@ -217,7 +236,11 @@ class BrokerProcess:
         if self._reports.waiting or (wanted and self._wishes.waiting):
             return dict(self._poller.poll(0))
         until_tick = max(0.0, self._ticked_at + TICK_S - clock.monotonic())
-        return dict(self._poller.poll(math.ceil(min(TICK_S, until_tick) * 1000)))
+        self._asleep = True  # from here on who posts rings; what was posted before is seen now
+        patience_s = 0.0 if self._inbox else min(TICK_S, until_tick)
+        ready = dict(self._poller.poll(math.ceil(patience_s * 1000)))
+        self._asleep = False
+        return ready
 
     def _poll_depot(self, *, wanted: bool) -> None:
         """Wait for connections to a depot that is not there, or leave them to the one that is."""
@@ -236,7 +259,6 @@ class BrokerProcess:
     # --- taking in ------------------------------------------------------------------------------------------
 
     def _take_inbox(self) -> None:
-        self._bell.clear()
         for _ in range(len(self._inbox)):
             event = self._inbox.popleft()
             self._note_session(event)

@@ -6,7 +6,7 @@ whatever would be loaded from elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 
 from alb.analysis.core.figures import Advice, Figures
@@ -38,7 +38,11 @@ li span { display: block; color: #718096; font-size: .85rem; }
 
 
 def write(
-    figures: Figures, advice: Sequence[Advice], moment: Moment, draw: Callable[[str, Figures], str]
+    figures: Figures,
+    advice: Sequence[Advice],
+    moment: Moment,
+    draw: Callable[[str, Figures], str],
+    more: Sequence[Section] = (),
 ) -> str:
     """Return the report.
 
@@ -47,31 +51,62 @@ def write(
         advice: What follows from it.
         moment: Writes a time for people.
         draw: Makes the SVG of a plot.
+        more: Sections that follow those of the figures.
     """
-    return "\n".join(_document(figures, advice, moment, draw))
+    advised = [
+        "<section>\n<h2>Advice for the allocation</h2>\n<ul>",
+        *(f"<li>{_escaped(each.text)}<span>{_escaped(each.evidence)}</span></li>" for each in advice),
+        "</ul>\n</section>",
+    ]
+    parts = (*sections(figures, moment), *more)
+    return page(
+        "Workload analysis", summary(figures, moment), parts, lambda name: draw(name, figures), advised
+    )
+
+
+def page(
+    title: str,
+    above: Sequence[str],
+    parts: Iterable[Section],
+    draw: Callable[[str], str],
+    first: Sequence[str] = (),
+) -> str:
+    """Return any report as one document.
+
+    Args:
+        title: Its headline.
+        above: The sentences below that.
+        parts: Its sections.
+        draw: Makes the SVG of a plot, by its name.
+        first: Markup before the sections.
+    """
+    return "\n".join(_document(title, above, parts, draw, first))
 
 
 def _document(
-    figures: Figures, advice: Sequence[Advice], moment: Moment, draw: Callable[[str, Figures], str]
+    title: str,
+    above: Sequence[str],
+    parts: Iterable[Section],
+    draw: Callable[[str], str],
+    first: Sequence[str],
 ) -> Iterator[str]:
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>alb workload analysis</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>"
-    yield "<header>\n<h1>Workload analysis</h1>"
-    yield from (f"<p>{_escaped(line)}</p>" for line in summary(figures, moment))
-    yield "</header>\n<section>\n<h2>Advice for the allocation</h2>\n<ul>"
-    yield from (f"<li>{_escaped(each.text)}<span>{_escaped(each.evidence)}</span></li>" for each in advice)
-    yield "</ul>\n</section>"
-    for section in sections(figures, moment):
-        yield from _section(section, figures, draw)
+    yield f"<title>alb: {_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>"
+    yield f"<header>\n<h1>{_escaped(title)}</h1>"
+    yield from (f"<p>{_escaped(line)}</p>" for line in above)
+    yield "</header>"
+    yield from first
+    for section in parts:
+        yield from _section(section, draw)
     yield "</main>\n</body>\n</html>\n"
 
 
-def _section(section: Section, figures: Figures, draw: Callable[[str, Figures], str]) -> Iterator[str]:
+def _section(section: Section, draw: Callable[[str], str]) -> Iterator[str]:
     yield f"<section>\n<h2>{_escaped(section.title)}</h2>"
     if section.plot:
-        yield draw(section.plot, figures)
+        yield draw(section.plot)
     for table in section.tables:
         yield from _table(table)
     yield from (f'<p class="note">{_escaped(note)}</p>' for note in section.notes)

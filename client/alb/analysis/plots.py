@@ -51,8 +51,13 @@ def draw(name: str, figures: Figures) -> str:
         name: Of `PLOTS`.
         figures: What was found.
     """
+    return as_svg(lambda: PLOTS[name](figures))
+
+
+def as_svg(make: Callable[[], Figure | None]) -> str:
+    """Return what is drawn as an SVG element, in the one look that all reports have."""
     with mpl.rc_context(rc=SETTINGS):  # type: ignore[arg-type]  # (its own names are one long Literal)
-        figure = PLOTS[name](figures)
+        figure = make()
         if figure is None:
             return ""
         text = io.StringIO()

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from alb.analysis.core.figures import Advice, Figures
-from alb.analysis.sections import Moment, Table, sections, summary
+from alb.analysis.sections import Moment, Section, Table, sections, summary
 
 CELL_WIDTH: Final = 48
 
 
-def write(figures: Figures, advice: Sequence[Advice], moment: Moment) -> Iterator[str]:
+def write(
+    figures: Figures, advice: Sequence[Advice], moment: Moment, more: Sequence[Section] = ()
+) -> Iterator[str]:
     """Return the lines of the report.
 
     Args:
         figures: What was found.
         advice: What follows from it.
         moment: Writes a time for people.
+        more: Sections that follow those of the figures.
     """
-    yield from summary(figures, moment)
-    for section in sections(figures, moment):
+    yield from write_sections(summary(figures, moment), (*sections(figures, moment), *more))
+    yield from ("", "ADVICE")
+    for each in advice:
+        yield _safe(f"* {each.text}")
+        yield _safe(f"    {each.evidence}")
+
+
+def write_sections(above: Sequence[str], parts: Iterable[Section]) -> Iterator[str]:
+    """Return the lines of any report: its first sentences, then its parts."""
+    yield from map(_safe, above)
+    for section in parts:
         yield from ("", section.title.upper())
         for number, table in enumerate(section.tables):
             if number:
                 yield ""
             yield from _table(table)
-        yield from section.notes
-    yield from ("", "ADVICE")
-    for each in advice:
-        yield _safe(f"* {each.text}")
-        yield _safe(f"    {each.evidence}")
+        yield from map(_safe, section.notes)
 
 
 def _table(table: Table) -> Iterator[str]:

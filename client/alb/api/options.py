@@ -9,7 +9,7 @@ from alb.api.starting import retry_of, start_of
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTask
 from alb_core.kinds import BUILT_IN, COMMAND_KIND, label_of
-from alb_core.resources import Request
+from alb_core.resources import GPUS, Count, Request, counts_of
 from alb_core.spec import OnLost, TaskSpec
 
 if TYPE_CHECKING:
@@ -48,8 +48,19 @@ class TaskOptions(TypedDict, total=False):
     #: Bytes.
     net: int
     #: Bits per second.
+    gpus: int
+    #: Whole ones, of which no other attempt has any meanwhile; their indexes are in ``ALB_GPUS``.
+    resources: Mapping[str, int]
+    #: Of what workers have in whole units, by name.
+    require: Sequence[str]
+    #: Labels that the worker must carry, each ``key``, ``key=value`` or ``key!=value``; every worker has
+    #: ``arch``, ``host`` and ``kernel``.
     labels: Sequence[str]
-    #: Of the worker, each ``key`` or ``key=value``.
+    #: An older name of `require`; both hold.
+    prefer: Sequence[str]
+    #: Labels that it had better carry: one that does is taken where it has room, else another.
+    measured: bool
+    #: Only where measured CPU, memory and network leave room for it, not just reservations.
     cpu_limit: float | None
     #: Seconds of processor time, all its processes together. Of this and the next ones, and of `time_limit`:
     #: None: the cluster's default.
@@ -122,7 +133,10 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         options.get("cpus", 1.0),
         options.get("memory", 0),
         options.get("net", 0),
-        tuple(options.get("labels", ())) if kind in BUILT_IN else _with_kind(kind, options),
+        _required(kind, options),
+        counts=_counts(options),
+        prefers=_texts("prefer", options.get("prefer", ()), "labels"),
+        measured=options.get("measured", False),
     )
     unknown = options.keys() - TaskOptions.__annotations__.keys()
     if unknown:
@@ -148,15 +162,33 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         start=start_of(options),
         name=options.get("name", ""),
         steps=options.get("steps", 0),
-        returns=_patterns("returns", options.get("returns", ())),
-        checkpoints=_patterns("checkpoints", options.get("checkpoints", ())),
+        returns=_texts("returns", options.get("returns", ()), "patterns"),
+        checkpoints=_texts("checkpoints", options.get("checkpoints", ()), "patterns"),
         kind=kind,
     )
 
 
-def _with_kind(kind: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the labels of a task, which lead it to workers that have its kind."""
-    return tuple(dict.fromkeys((*options.get("labels", ()), label_of(kind))))
+def _required(kind: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the labels that a task requires: a kind leads it to workers that have it."""
+    asked = [
+        label for name in ("require", "labels") for label in _texts(name, options.get(name, ()), "labels")
+    ]
+    return tuple(dict.fromkeys(asked if kind in BUILT_IN else (*asked, label_of(kind))))
+
+
+def _counts(options: Mapping[str, Any]) -> tuple[Count, ...]:
+    """Return what is asked for in whole units."""
+    amounts, gpus = options.get("resources") or {}, options.get("gpus") or 0
+    if not amounts and not gpus:
+        return ()
+    if not isinstance(amounts, Mapping):
+        raise InvalidTask("", f"resources is {amounts!r:.80}; give a mapping of names to counts")
+    for name, amount in (*amounts.items(), (GPUS, gpus)):
+        if not isinstance(name, str) or not isinstance(amount, int):
+            raise InvalidTask("", f"{name}={amount!r:.40} is no count: these are given in whole units")
+    if gpus and amounts.get(GPUS, gpus) != gpus:
+        raise InvalidTask("", f"gpus is {gpus}, and resources says {amounts[GPUS]}; give one of them")
+    return counts_of({**amounts, GPUS: gpus} if gpus else amounts)
 
 
 def _bounds(options: Mapping[str, Any]) -> Bounds:
@@ -164,7 +196,7 @@ def _bounds(options: Mapping[str, Any]) -> Bounds:
     return Bounds(**bounds) if bounds else NO_BOUNDS
 
 
-def _patterns(name: str, patterns: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(patterns, str):
-        raise InvalidTask("", f"{name} is one text; give a list of patterns")
-    return tuple(patterns)
+def _texts(name: str, texts: Sequence[str], what: str) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise InvalidTask("", f"{name} is one text; give a list of {what}")
+    return tuple(texts)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from alb.api.stored import StoredData, checked
 from alb_core.arrays import ArrayLine
 from alb_core.bounds import LimitsNode
+from alb_core.choices import Choice, Parameter
+from alb_core.errors import InvalidTask
 from alb_core.messages import (
     ArrayPage,
     ArraysPage,
@@ -18,12 +20,15 @@ from alb_core.messages import (
     DumpPage,
     HistoryPage,
     HoldTasks,
+    PoliciesPage,
     QueryArray,
     QueryArrays,
     QueryCluster,
     QueryDump,
     QueryHistory,
+    QueryPolicies,
     QueryRows,
+    QueryShares,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -31,6 +36,8 @@ from alb_core.messages import (
     RowsPage,
     SetLimits,
     SetPolicy,
+    SetShare,
+    SharesPage,
     TaskLine,
     TaskPage,
     TasksPage,
@@ -39,6 +46,7 @@ from alb_core.messages import (
     WorkersPage,
 )
 from alb_core.rows import AnyRow, FinishedTask
+from alb_core.shares import Share
 from alb_core.tasks import TaskRecord, TaskState
 
 
@@ -77,9 +85,9 @@ class Questions(StoredData):
         """
         return self.task_page(task_id).task
 
-    def task_page(self, task_id: str) -> TaskPage:
-        """Return what `task` does, and where it comes from."""
-        return self._ask(QueryTask(seq=0, id=checked(task_id)), TaskPage)
+    def task_page(self, task_id: str, *, explain: bool = False) -> TaskPage:
+        """Return what `task` does, and where it comes from; if wanted, also why the task is where it is."""
+        return self._ask(QueryTask(seq=0, id=checked(task_id), explain=explain), TaskPage)
 
     def arrays(self, *, prefix: str = "", user: str = "") -> Iterator[ArrayLine]:
         """List arrays, in the order of their making.
@@ -231,9 +239,46 @@ class Questions(StoredData):
         page = self._ask(QueryRows(seq=0, family=family.family, after=after), RowsPage)
         return msgspec.msgpack.decode(page.rows, type=list[family]), page.more  # type: ignore[valid-type]
 
-    def set_policy(self, policy: str) -> None:
-        """Place tasks by this policy from now on; raises InvalidTask where there is none of that name."""
-        self._ask(SetPolicy(seq=0, policy=policy), Done)
+    def policies(self) -> PoliciesPage:
+        """Return the policies that the leader has, which one is in force, how it does, and who chose what.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        return self._ask(QueryPolicies(seq=0), PoliciesPage)
+
+    def set_policy(
+        self, policy: str, parameters: Mapping[str, Parameter] | None = None, *, try_for: float = 0.0
+    ) -> None:
+        """Place tasks by this policy from now on. Returns once that is in the table.
+
+        Args:
+            policy: Its name.
+            parameters: In place of its own.
+            try_for: Seconds after which the former one places again by itself; 0: for good.
+
+        Raises:
+            InvalidTask: The leader has none of that name, or it refuses the parameters.
+            CoordinationError: Nobody answered in time.
+        """
+        query = SetPolicy(seq=0, policy=policy, parameters=dict(parameters or {}), try_s=try_for)
+        self._ask(query, Done)
+
+    def rollback_policy(self) -> Choice:
+        """Place tasks by the policy that was chosen before the present one; ends a try. Returns what that is.
+
+        Raises:
+            InvalidTask: Nothing was chosen before.
+            CoordinationError: Nobody answered in time.
+        """
+        former = self.policies().node.former
+        if former is None:
+            raise InvalidTask(
+                "", "nothing was chosen before the present policy; alb policy history shows all"
+            )
+        query = SetPolicy(seq=0, policy=former.policy, parameters=former.parameters, rollback=True)
+        self._ask(query, Done)
+        return former
 
     def limits(self) -> LimitsNode:
         """Return the limits of tasks that set none themselves.
@@ -257,6 +302,29 @@ class Questions(StoredData):
             CoordinationError: Nobody answered in time.
         """
         self._ask(SetLimits(seq=0, limits=limits), Done)
+
+    def shares(self) -> SharesPage:
+        """Return what users may have of the cluster, and what those have who have tasks.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        return self._ask(QueryShares(seq=0), SharesPage)
+
+    def set_share(self, user: str, share: Share | None) -> None:
+        """Let a user have so much from now on.
+
+        Returns once that is in the table.
+
+        Args:
+            user: The user; empty: everybody who is not named.
+            share: All of it: what is None here is as everybody has it. None: nothing is said of the user.
+
+        Raises:
+            InvalidTask: Some of it is out of bounds. Nothing is changed then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(SetShare(seq=0, user=user, share=share), Done)
 
     def dump(self) -> bytes:
         """Return the leader's whole state as JSON."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 import msgspec
@@ -14,16 +15,20 @@ from alb.cli import out
 from alb.cli.history import Moment
 from alb.cli.options import Place, json_option, zk_option
 from alb.cli.values import DURATION
+from alb.simulate.report import NO_COMPARISON, Comparison
 from alb_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from alb.analysis.core.figures import Advice, Figures
     from alb.analysis.sources import Read
+    from alb.simulate.core.history import History
 
 DAY_S: Final = 86_400.0
+REPLAYED: Final = 2_000
+#: Tasks, under each policy: seconds of work, and enough to tell policies apart.
 TELL_EVERY: Final = 50_000
 #: Rows, until a person is told again how many were read.
-EXTRA: Final = "the plots of --html need matplotlib, which is not installed: pip install 'alb[analyze]'"
+EXTRA: Final = "plots need matplotlib, which is not installed: pip install 'alb[analyze]'"
 
 
 @click.command()
@@ -34,6 +39,14 @@ EXTRA: Final = "the plots of --html need matplotlib, which is not installed: pip
 @click.option("--store", envvar="ALB_STORE", help="URL of the results store. Else $ALB_STORE, or the leader.")
 @click.option("--table", default="", help="Id of the cluster's table, where several share the store.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write a report with plots.")
+@click.option(
+    "--replay",
+    "most",
+    type=click.IntRange(0, 1_000_000),
+    default=REPLAYED,
+    show_default=True,
+    help="Compare the policies on so many tasks, the newest; 0: not at all.",
+)
 @json_option
 @zk_option
 @click.option("--connect-timeout", type=DURATION, default=5.0, help="How long to wait for the leader: 5 s.")
@@ -44,6 +57,7 @@ def analyze(  # noqa: PLR0913 (one parameter an option)
     table: str,
     html_file: str | None,
     *,
+    most: int,
     as_json: bool,
     zk: str | None,
     connect_timeout: float,
@@ -52,39 +66,53 @@ def analyze(  # noqa: PLR0913 (one parameter an option)
 
     From the results store: straight from the database with --store (or $ALB_STORE), which is better for many
     tasks, or through the leader. With DUMP, which `alb dump` writes, from that: what waits and runs in it.
+    The newest tasks are replayed under every installed policy, in virtual time (docs/simulate.md).
     """
-    draw = _drawing() if html_file else None  # before the work is done in vain
+    draw = drawing("alb.analysis.plots") if html_file else None  # before the work is done in vain
     if dump is not None:
         if since is not None or table:
             raise click.UsageError("a DUMP is one moment: give it without --since and --table")
-        figures = _of_dump(dump)
+        counted = _of_dump(dump)
     elif store:
-        figures = _of_store(store, table, _begin(since))
+        counted = _of_store(store, table, _begin(since), most)
     else:
         if table:
             raise click.UsageError("--table belongs to --store: a leader knows its own")
-        figures = _of_leader(Place(zk, None, connect_timeout), since)
-    from alb.analysis.core.advice import advise  # noqa: PLC0415
+        counted = _of_leader(Place(zk, None, connect_timeout), since, most)
+    from alb.analysis.core.advice import TASKS_MIN, advise  # noqa: PLC0415
 
-    advice = advise(figures, moment)
+    figures = counted.figures
+    advice, compared = advise(figures, moment), NO_COMPARISON
+    if counted.history is not None and most and figures.all.tasks >= TASKS_MIN:
+        from alb.simulate.comparison import compare  # noqa: PLC0415 (brings in the broker)
+
+        compared = compare(counted.history)
+        advice.append(compared.advice)
     if html_file and draw is not None:
         from alb.analysis import html  # noqa: PLC0415
 
-        Path(html_file).write_text(html.write(figures, advice, moment, draw), encoding="utf-8")
+        text = html.write(figures, advice, moment, draw, compared.sections)
+        Path(html_file).write_text(text, encoding="utf-8")
         out.say(f"the report is in {html_file}")
-    _print(figures, advice, as_json=as_json, quiet=bool(html_file))
+    _print(figures, advice, compared, as_json=as_json, quiet=bool(html_file))
     return 0
 
 
-def _drawing() -> Any:
-    """Return what draws plots, or say how to get it."""
-    try:
-        from alb.analysis.plots import draw  # noqa: PLC0415 (matplotlib is slow to import, and an extra)
+def drawing(module: str) -> Any:
+    """Return what draws the plots of a report, or say how to get it.
+
+    Args:
+        module: That holds it.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:  # matplotlib is slow to import, and an extra
+        return importlib.import_module(module).draw
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in {"matplotlib", "numpy"}:
             raise
         raise ConfigError(EXTRA) from error
-    return draw
 
 
 def _begin(since: float | None) -> float:
@@ -97,7 +125,15 @@ def _begin(since: float | None) -> float:
     return now + since if since < 0 else since
 
 
-def _of_dump(path: str) -> Figures:
+class _Counted(NamedTuple):
+    """What the rows told."""
+
+    figures: Figures
+    history: History | None = None
+    #: For replays; None: nothing of it has ended.
+
+
+def _of_dump(path: str) -> _Counted:
     from alb.analysis.core.workload import Workload  # noqa: PLC0415
     from alb.analysis.sources import from_dump  # noqa: PLC0415
 
@@ -106,32 +142,34 @@ def _of_dump(path: str) -> Figures:
     workload = Workload()
     for row in found:
         workload.add(row)
-    return workload.figures(f"the dump of {moment(at)}: unfinished ones only, times so far")
+    return _Counted(workload.figures(f"the dump of {moment(at)}: unfinished ones only, times so far"))
 
 
-def _of_store(url: str, table: str, since: float) -> Figures:
+def _of_store(url: str, table: str, since: float, most: int) -> _Counted:
     from alb.analysis.sources import from_store  # noqa: PLC0415
 
-    return _count(from_store(url, table), since, "the results store")
+    return _count(from_store(url, table), since, "the results store", most)
 
 
-def _of_leader(place: Place, since: float | None) -> Figures:
+def _of_leader(place: Place, since: float | None, most: int) -> _Counted:
     from alb.analysis.sources import from_client  # noqa: PLC0415
 
     with place.client() as client:
-        return _count(from_client(client), _begin(since), "the results store, through the leader")
+        return _count(from_client(client), _begin(since), "the results store, through the leader", most)
 
 
-def _count(read: Read, since: float, source: str) -> Figures:
+def _count(read: Read, since: float, source: str, most: int) -> _Counted:
     from alb.analysis.core.workload import Workload  # noqa: PLC0415
     from alb.analysis.sources import rows  # noqa: PLC0415
+    from alb.simulate.core.history import History  # noqa: PLC0415
 
-    workload = Workload(since)
+    workload, history = Workload(since), History(most, since)
     for number, row in enumerate(rows(read, since), start=1):
         workload.add(row)
+        history.add(row)
         if number % TELL_EVERY == 0 and sys.stderr.isatty():
             out.say(f"{number:,} rows read")
-    return workload.figures(source)
+    return _Counted(workload.figures(source), history)
 
 
 def moment(at: float) -> str:
@@ -139,10 +177,17 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
-def _print(figures: Figures, advice: list[Advice], *, as_json: bool, quiet: bool) -> None:
+def _print(
+    figures: Figures, advice: list[Advice], compared: Comparison, *, as_json: bool, quiet: bool
+) -> None:
     from alb.analysis import text  # noqa: PLC0415
 
     if as_json:
-        out.emit_json({**msgspec.structs.asdict(figures), "advice": advice})
+        out.emit_json({**msgspec.structs.asdict(figures), "advice": advice, "replays": compared.replays})
     elif not quiet:
-        out.write_all(1, ("\n".join(text.write(figures, advice, moment)) + "\n").encode(errors="replace"))
+        out.write_all(
+            1,
+            ("\n".join(text.write(figures, advice, moment, compared.sections)) + "\n").encode(
+                errors="replace"
+            ),
+        )

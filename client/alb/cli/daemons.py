@@ -43,6 +43,9 @@ HELP: Final[Mapping[str, str]] = {
     "memory_bytes": "Memory offered; 0: what machine and cgroup allow.",
     "net_bps": "Bandwidth offered; 0: the link's speed where it is known.",
     "net_interface": "Interface whose load is measured. Else that of the default route.",
+    "gpus_count": "GPUs offered. Else those that NVIDIA's library finds.",
+    "resources": "What else it has in whole units, licence=5,dongle=1.",
+    "speed": "How fast the machine is; 2: twice as fast as an ordinary one. Policies may heed it.",
     "labels": "Labels that tasks can ask for, key=value,key2.",
     "work_dir": "For spool and task directories. Else /var/tmp/alb-UID/NAME.",
     "spool_kept_s": "How long output of finished tasks is kept.",
@@ -52,6 +55,8 @@ HELP: Final[Mapping[str, str]] = {
     "allow_run_as": "Users that tasks may run as (alb submit --run-as), ann,bob; for a worker that is root.",
 }
 #: One line for each setting of both roles.
+_REPEATED: Final = frozenset(("labels", "resources"))
+#: Lists that may be given in pieces, under the names that `alb submit` has for one.
 
 
 def _option(role: type[Config], field: str) -> click.Option:
@@ -69,11 +74,21 @@ def _option(role: type[Config], field: str) -> click.Option:
         kind = BANDWIDTH
     elif isinstance(default, int | float):
         kind = type(default)
-    short = re.sub(r"_(s|bytes|bps)$", "", field)
+    elif field.endswith("_count"):
+        kind = click.IntRange(min=0)
+    short = re.sub(r"_(s|bytes|bps|count)$", "", field)
     names = {field, short} if short not in role.__struct_fields__ else {field}
+    if field in _REPEATED:
+        names.add(field.removesuffix("s"))
     flags = {"--" + name.replace("_", "-") for name in names}
     shown = "" if default in (None, "", (), 0) or isinstance(default, tuple) else f"  [default: {default}]"
-    return click.Option([*sorted(flags, key=len), field], type=kind, default=None, help=HELP[field] + shown)
+    return click.Option(
+        [*sorted(flags, key=len), field],
+        type=kind,
+        default=None,
+        multiple=field in _REPEATED,
+        help=HELP[field] + shown,
+    )
 
 
 def _options(role: type[Config]) -> list[click.Parameter]:
@@ -84,8 +99,10 @@ def _options(role: type[Config]) -> list[click.Parameter]:
 def _read_config(role: type[config.C], file: str | None, flags: dict[str, Any], prefix: str) -> config.C:
     text = None if file is None else Path(file).read_text(encoding="utf-8")
     for listed in config.LISTED:
-        if flags.get(listed) is not None:
-            flags[listed] = tuple(flags[listed].split(","))
+        given = flags.get(listed)
+        if given is not None:
+            texts = (given,) if isinstance(given, str) else given
+            flags[listed] = tuple(word for text in texts for word in text.split(",")) or None
     environ = dict(os.environ)
     if "ALB_NAME" not in environ and not _names(text):
         environ["ALB_NAME"] = f"{prefix}-%H-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""``alb tasks``, ``status``, ``workers``, ``brokers``, ``dump``, ``policy``: what there is."""
+"""``alb tasks``, ``status``, ``workers``, ``brokers``, ``dump``: what there is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from alb.cli.values import format_duration, format_size
 from alb_core import znodes
 from alb_core.errors import AlbError, CoordinationError, TaskGone
 from alb_core.messages import TaskPage
+from alb_core.resources import amount_of
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -144,6 +145,9 @@ def status(place: Place, ids: Sequence[str], *, indexes: bool, as_json: bool) ->
                 views.show_array(client, each, indexes=indexes)
                 continue
             _show_task(each.task, each.why, stored=each.stored)
+            for use in each.uses:
+                busy = f"{use.cpus:.2f} cpus, {format_size(use.memory_bytes)}"
+                out.echo(f"uses      {busy}, {use.cpu_s:.1f} s of processor time so far")
             if each.task.incremental or each.stored:
                 _show_increments(client, each.task)
     return 0
@@ -167,6 +171,8 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     out.echo(f"leader   {page.broker}, epoch {page.epoch}, for {age}, batch {page.batch}")
     out.echo(f"table    {page.table}")
     out.echo(f"policy   {page.policy}")
+    if page.policy_trouble:
+        out.echo(f"         {page.policy_trouble}; see alb policy show")
     usable = sum(worker.session and worker.link and worker.drain is None for worker in workers)
     cpus = sum(worker.capacity.cpus for worker in workers)
     reserved = sum(worker.reserved_cpus for worker in workers)
@@ -255,9 +261,10 @@ def _quoted(word: str) -> str:
 def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
     """List workers (all, or NAMES), with what they offer, what is reserved, and how busy they are.
 
-    TASKS is how many have room there, and after a plus how many wait there for it: short commands are handed
-    over ahead. Demoted are those that ran for a quantum while others waited: their processors are the others'
-    now, and they run on with what is left over.
+    COUNTS is what some have in whole units (GPUs, licences), reserved of offered. LOAD is measured. TASKS is
+    how many have room there, and after a plus how many wait there for it: short commands are handed over
+    ahead. Demoted are those that ran for a quantum while others waited: their processors are the others' now,
+    and they run on with what is left over.
     """
     with place.client() as client:
         page = client.workers_page(names)
@@ -266,9 +273,21 @@ def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
     if as_json:
         out.emit_json(page.workers)
     else:
-        columns = ("WORKER", "STATE", "TASKS", "CPUS", "MEMORY", "NET", "LOAD", "LABELS")
-        absent = [(name, "absent, drained", *[""] * 6) for name in sorted(page.absent)]
+        columns: tuple[str, ...] = (
+            "WORKER",
+            "STATE",
+            "TASKS",
+            "CPUS",
+            "MEMORY",
+            "NET",
+            "COUNTS",
+            "LOAD",
+            "LABELS",
+        )
+        absent = [(name, "absent, drained", *[""] * 7) for name in sorted(page.absent)]
         rows = sorted([*map(_worker_row, page.workers), *absent])
+        if not any(line.capacity.counts for line in page.workers):
+            columns, rows = _without("COUNTS", columns, rows)
         empty = "none of them is known" if names else "no worker is registered: start one, `alb worker`"
         out.emit_table(columns, rows, empty=empty)
         for name, drain in sorted(_drains(page).items()):
@@ -312,10 +331,12 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         line.worker,
         state,
         _tasks_of(line),
-        f"{line.reserved_cpus:g}/{offered.cpus:g}",
+        f"{line.reserved_cpus:g}/{offered.cpus:g}" + (f" x{offered.speed:g}" if offered.speed != 1 else ""),
         f"{format_size(line.reserved_memory_bytes)}/{format_size(offered.memory_bytes)}",
         f"{line.reserved_net_bps / 1e6:g}/{offered.net_bps / 1e6:g} Mbit/s" if offered.net_bps else "-",
-        f"cpu {load.cpu:.0%} mem {load.memory:.0%} net {load.net:.0%}",
+        _counted(line),
+        f"cpu {load.cpu:.0%} mem {load.memory:.0%} net {load.net:.0%}"
+        + (f" gpu {load.gpu:.0%}" if offered.gpus else ""),
         ",".join(offered.labels),
     )
 
@@ -323,6 +344,21 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
 def _tasks_of(line: WorkerLine) -> str:
     ahead = f"+{line.ahead}" if line.ahead else ""
     return f"{line.running}{ahead}" + (f", {line.demoted} demoted" if line.demoted else "")
+
+
+def _without(
+    column: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return a table without a column that says nothing."""
+    place = columns.index(column)
+    return (*columns[:place], *columns[place + 1 :]), [(*row[:place], *row[place + 1 :]) for row in rows]
+
+
+def _counted(line: WorkerLine) -> str:
+    """Return what is reserved of what a worker has in whole units, GPUs among it."""
+    counts = line.capacity.counts
+    told = (f"{each.name}={amount_of(line.reserved_counts, each.name)}/{each.amount}" for each in counts)
+    return ",".join(told) or "-"
 
 
 @click.command()
@@ -421,22 +457,4 @@ def dump(place: Place, file: str | None, _as_json: bool) -> int:  # noqa: FBT001
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:  # noqa: PTH123
         target.write(data + b"\n")
     out.say(f"wrote {len(data) + 1} bytes to {file}")
-    return 0
-
-
-@click.command()
-@click.argument("name", required=False)
-@json_option
-@cluster_options
-def policy(place: Place, name: str | None, *, as_json: bool) -> int:
-    """Show which policy places tasks, or place by policy NAME from now on."""
-    with place.client() as client:
-        if name is not None:
-            client.set_policy(name)
-        else:
-            name = client.cluster().policy
-    if as_json:
-        out.emit_json({"policy": name})
-    else:
-        out.echo(name)
     return 0

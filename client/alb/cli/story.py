@@ -131,10 +131,9 @@ class Story:
                 self._say(
                     f"{broker} waits for {what}; commands go on running" if what else f"{broker} goes on"
                 )
-            case notices.TableFull(delay_s=delay_s):
-                self._once(
-                    f"the cluster has no room for another task; trying again every {format_duration(delay_s)}"
-                )
+            case notices.TableFull(delay_s=delay_s, why=why):
+                why = why or "the cluster has no room for another task"
+                self._once(f"{why}; trying again every {format_duration(delay_s)}")
             case notices.OutputRestarted(attempt=attempt):
                 self._say(f"the output starts again from the beginning: it is that of attempt {attempt} now")
             case notices.ProgressMissed(broker=broker, why=why):

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from alb.cli.values import BANDWIDTH, BINARY, DURATION, FILE, SETTING, SIZE, UMASK
+from alb.cli.values import BANDWIDTH, BINARY, COUNT, DURATION, FILE, SETTING, SIZE, UMASK
 from alb.cli.workflow import BEGIN, DELAYS, DEPENDENCIES, EXIT_CODES, FACTOR
 from alb_core import limits
 from alb_core.kinds import COMMAND_KIND
+from alb_core.resources import parse_counts
 
 F = TypeVar("F", bound=Callable[..., Any])
 Group = Callable[[F], F]
@@ -71,6 +72,19 @@ def _by_arch(
     return named
 
 
+def _words(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is written with commas, as one list."""
+    return tuple(dict.fromkeys(word for text in texts for word in text.split(",")))
+
+
+def _amounts(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, int]:
+    """Return named counts."""
+    try:
+        return parse_counts(word for text in texts for word in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _content(_context: click.Context, _option: click.Parameter, file: BinaryIO | None) -> bytes:
     """Return what a file holds; nothing without one."""
     return b"" if file is None else file.read()
@@ -89,7 +103,39 @@ resource_options: Group[Any] = _group(
     click.option(
         "--net", type=BANDWIDTH, default=0, help="Bandwidth to reserve, for example 100M (bits per second)."
     ),
-    click.option("--label", "labels", multiple=True, help="The worker must carry it: KEY or KEY=VALUE."),
+    click.option(
+        "--gpus", type=COUNT, help="GPUs that no other task has meanwhile; their indexes: $ALB_GPUS."
+    ),
+    click.option(
+        "--resource",
+        "resources",
+        metavar="NAME=COUNT",
+        multiple=True,
+        callback=_amounts,
+        help="What workers have in whole units: licence=2. May be repeated.",
+    ),
+    click.option(
+        "--require",
+        "--label",
+        "require",
+        metavar="LABELS",
+        multiple=True,
+        callback=_words,
+        help="The worker must carry them: KEY, KEY=VALUE or KEY!=VALUE, with commas. Every worker has arch, "
+        "host and kernel.",
+    ),
+    click.option(
+        "--prefer",
+        metavar="LABELS",
+        multiple=True,
+        callback=_words,
+        help="The same, as a wish: one that carries them is taken where it has room, else another.",
+    ),
+    click.option(
+        "--measured",
+        is_flag=True,
+        help="Only where measured CPU, memory and network leave room for it, not just reservations.",
+    ),
     click.option(
         "-p", "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Higher first."
     ),

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import click
 
+from alb_core import limits
+
 _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?\Z")
 _CLOCK: Final = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d)(?::([0-5]?\d(?:\.\d+)?))?\Z")
 _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(I?)(B|BIT|BPS)?\Z")
@@ -137,6 +139,23 @@ class Bandwidth(click.ParamType["int"]):
             self.fail(str(error), param, ctx)
 
 
+class CountArgument(click.ParamType["int"]):
+    """A number of things that cannot be shared, on the command line."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it, or fail with what is wrong."""
+        text = str(value)
+        if re.fullmatch(r"\d*\.\d+", text):
+            self.fail(
+                f"{text} cannot be given: a task has whole ones, which no other task shares", param, ctx
+            )
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) > limits.GPUS_MAX:
+            self.fail(f"{text[:40]!r} is no number from 0 to {limits.GPUS_MAX}", param, ctx)
+        return int(text)
+
+
 class Setting(click.ParamType["tuple[str, str | None]"]):
     """An environment variable for the task: ``KEY=VALUE``, or ``KEY`` for the value that it has here."""
 
@@ -211,6 +230,7 @@ BINARY: Final = BinaryArgument()
 DURATION: Final = Duration()
 SIZE: Final = Size()
 BANDWIDTH: Final = Bandwidth()
+COUNT: Final = CountArgument()
 SETTING: Final = Setting()
 UMASK: Final = Umask()
 FILE: Final = FileArgument()

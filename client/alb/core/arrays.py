@@ -297,7 +297,7 @@ class ArrayBook:
             tracked.first_sent = -1.0
             tracked.send_at = at + delay_s
             tracked.pause_s = RESEND_S
-            out.append(actions.Tell(notices.TableFull(id=message.id, delay_s=delay_s)))
+            out.append(actions.Tell(notices.TableFull(id=message.id, delay_s=delay_s, why=message.why)))
         return True
 
     def on_kept(self, at: float, message: InputsKept, link: int, out: list[ClientAction]) -> None:

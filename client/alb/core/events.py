@@ -22,7 +22,9 @@ from alb_core.messages import (
     QueryHistory,
     QueryIncrements,
     QueryOutput,
+    QueryPolicies,
     QueryRows,
+    QueryShares,
     QueryTask,
     QueryTasks,
     QueryWorkers,
@@ -30,6 +32,7 @@ from alb_core.messages import (
     ReleaseTasks,
     SetLimits,
     SetPolicy,
+    SetShare,
     StreamName,
     ToClient,
     UndrainWorkers,
@@ -52,7 +55,10 @@ Query: TypeAlias = (
     | HoldTasks
     | ReleaseTasks
     | SetLimits
+    | QueryShares
+    | SetShare
     | SetPolicy
+    | QueryPolicies
     | DrainWorkers
     | UndrainWorkers
 )

@@ -68,6 +68,8 @@ class TableFull(Notice, frozen=True, kw_only=True):
 
     id: str
     delay_s: float
+    why: str = ""
+    #: Where that is not just that it is full.
 
 
 class OutputRestarted(Notice, frozen=True, kw_only=True):

@@ -28,12 +28,14 @@ _PAGES: Final = (
     messages.TaskPage,
     messages.WorkersPage,
     messages.ClusterPage,
+    messages.SharesPage,
     messages.DumpPage,
     messages.HistoryPage,
     messages.RowsPage,
     messages.IncrementsPage,
     messages.OutputPage,
     messages.WorksPage,
+    messages.PoliciesPage,
     messages.ArraysPage,
     messages.Done,
 )
@@ -267,12 +269,14 @@ class ClientCore:
         | messages.TaskPage
         | messages.WorkersPage
         | messages.ClusterPage
+        | messages.SharesPage
         | messages.DumpPage
         | messages.HistoryPage
         | messages.RowsPage
         | messages.IncrementsPage
         | messages.OutputPage
         | messages.WorksPage
+        | messages.PoliciesPage
         | messages.ArraysPage
         | messages.Done,
         out: Actions,

@@ -266,7 +266,7 @@ class TaskBook:
         tracked.first_sent = -1.0
         tracked.send_at = at + delay_s
         tracked.pause_s = RESEND_S
-        out.append(actions.Tell(notices.TableFull(id=message.id, delay_s=delay_s)))
+        out.append(actions.Tell(notices.TableFull(id=message.id, delay_s=delay_s, why=message.why)))
 
     def on_moved(self, at: float, message: TaskMoved, out: list[ClientAction]) -> None:
         """The task changed its state or its worker; also the answer to Attach."""

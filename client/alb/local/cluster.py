@@ -25,8 +25,8 @@ from alb_core.errors import AlbError, ZooKeeperUnreachable
 from alb_core.io.zookeeper import read_cluster
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
-START_S = 30.0
-#: From the first process to a leader and registered workers.
+START_S = 60.0
+#: From the first process to a leader and registered workers; a busy machine takes most of it to start Python.
 STATE_FILE = "cluster.json"
 STORE_KEEP_S = "2592000"
 STORE_BYTES = str(2 * 1024**3)

@@ -6,7 +6,6 @@ Used by ``alb up`` and the tests. In production ZooKeeper runs by itself; ``depl
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import socket
 from collections.abc import Mapping
@@ -17,9 +16,10 @@ from typing import Final, Self
 import msgspec
 
 from alb.local.daemons import Daemon, DaemonFailed, wait_until
+from alb.local.ports import Port, claim_ports
 from alb_core.errors import AlbError, ConfigError
 
-START_S: Final = 30.0
+START_S: Final = 60.0
 TICK_MS: Final = 500
 #: Sessions may be 1 to 10 s with it.
 HEAP_MIB: Final = 1024
@@ -31,8 +31,6 @@ _JAVA_FLAGS: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 #: saves a fifth later.
 _MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _DEBIAN_JARS: Final = Path("/usr/share/java")
-_PORTS: Final = range(10_000, 32_768)
-#: Below those of outgoing connections: one of these could otherwise take the port of a server that restarts.
 
 
 class ZooKeeperMissing(AlbError):
@@ -75,6 +73,14 @@ def find_installation(environ: Mapping[str, str] = os.environ) -> Installation:
     return Installation(java, f"{server}:{_DEBIAN_JARS / 'slf4j-simple.jar'}")
 
 
+class Ports(msgspec.Struct, frozen=True):
+    """The TCP ports of one server."""
+
+    clients: Port
+    quorum: Port
+    election: Port
+
+
 class ZooKeeperServer(Daemon):
     """One server: a background process that has an address.
 
@@ -82,12 +88,14 @@ class ZooKeeperServer(Daemon):
         name: ``z1``, ``z2``, ….
         command: Starts it.
         log: Where its output is appended.
-        address: ``127.0.0.1:port`` of its clients.
+        ports: Held for it, also while it is down.
     """
 
-    def __init__(self, name: str, command: tuple[str, ...], log: Path, address: str) -> None:
+    def __init__(self, name: str, command: tuple[str, ...], log: Path, ports: Ports) -> None:
         super().__init__(name, command, log)
-        self.address: Final = address
+        self.ports: Final = ports
+        self.address: Final = f"127.0.0.1:{ports.clients.number}"
+        #: Of its clients.
 
     @property
     def running(self) -> bool:
@@ -189,35 +197,12 @@ def is_serving(address: str) -> bool:
         return False
 
 
-def free_ports(count: int) -> list[int]:
-    """Choose TCP ports that nobody on this machine uses now."""
-    ports: list[int] = []
-    for port in random.sample(_PORTS, len(_PORTS)):
-        with socket.socket() as candidate:
-            try:
-                candidate.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise ConfigError(f"there are no {count} free TCP ports from {_PORTS[0]} to {_PORTS[-1]}")
+def _ports(count: int) -> dict[int, Ports]:
+    claimed = iter(claim_ports(3 * count))
+    return {number: Ports(next(claimed), next(claimed), next(claimed)) for number in range(1, count + 1)}
 
 
-class _Ports(msgspec.Struct, frozen=True):
-    """The TCP ports of one server."""
-
-    clients: int
-    quorum: int
-    election: int
-
-
-def _ports(count: int) -> dict[int, _Ports]:
-    free = iter(free_ports(3 * count))
-    return {number: _Ports(next(free), next(free), next(free)) for number in range(1, count + 1)}
-
-
-def _prepare(folder: Path, start: tuple[str, ...], number: int, ports: dict[int, _Ports]) -> ZooKeeperServer:
+def _prepare(folder: Path, start: tuple[str, ...], number: int, ports: dict[int, Ports]) -> ZooKeeperServer:
     """Write what server `number` reads at its start."""
     name = f"z{number}"
     data = folder / name / "data"
@@ -225,24 +210,27 @@ def _prepare(folder: Path, start: tuple[str, ...], number: int, ports: dict[int,
     (data / "myid").write_text(f"{number}\n")
     file = folder / name / "zoo.cfg"
     file.write_text(_configuration(data, number, ports))
-    address = f"127.0.0.1:{ports[number].clients}"
-    return ZooKeeperServer(name, (*start, str(file)), folder / "logs" / f"{name}.log", address)
+    return ZooKeeperServer(name, (*start, str(file)), folder / "logs" / f"{name}.log", ports[number])
 
 
-def _configuration(data: Path, number: int, ports: dict[int, _Ports]) -> str:
+def _configuration(data: Path, number: int, ports: dict[int, Ports]) -> str:
     lines = [
         f"tickTime={TICK_MS}",
         "initLimit=20",
         "syncLimit=10",
         f"dataDir={data}",
-        f"clientPort={ports[number].clients}",
+        f"clientPort={ports[number].clients.number}",
         "clientPortAddress=127.0.0.1",
         "maxClientCnxns=0",  # everybody comes from this machine
+        "nio.numWorkerThreads=0",  # a dozen connections: handing each request to another thread costs more
         "autopurge.snapRetainCount=3",
         "autopurge.purgeInterval=1",
         "admin.enableServer=false",
         "4lw.commands.whitelist=srvr,mntr",
     ]
     if len(ports) > 1:
-        lines += [f"server.{other}=127.0.0.1:{its.quorum}:{its.election}" for other, its in ports.items()]
+        lines += [
+            f"server.{other}=127.0.0.1:{its.quorum.number}:{its.election.number}"
+            for other, its in ports.items()
+        ]
     return "\n".join(lines) + "\n"

@@ -26,3 +26,15 @@ class AttemptId(msgspec.Struct, frozen=True, gc=False, order=True):
 
     def __str__(self) -> str:
         return f"{self.task}/{self.n}"
+
+
+class AttemptUse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What an attempt that runs was seen to use, with all of its processes."""
+
+    attempt: AttemptId
+    cpus: float = 0.0
+    #: Processors that it kept busy since the look before.
+    memory_bytes: int = 0
+    #: Resident.
+    cpu_s: float = 0.0
+    #: Processor time so far.

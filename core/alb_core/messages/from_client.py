@@ -8,8 +8,10 @@ import msgspec
 
 from alb_core.arrays import Stride
 from alb_core.bounds import LimitsNode
+from alb_core.choices import Parameter
 from alb_core.limits import PROTOCOL_VERSION
 from alb_core.messages.base import Message, StreamName
+from alb_core.shares import Share
 from alb_core.tasks import TaskState
 
 
@@ -156,11 +158,29 @@ class SetLimits(Message, frozen=True, kw_only=True):
     limits: LimitsNode
 
 
+class QueryShares(Message, frozen=True, kw_only=True):
+    """Who may have, and who has, how much of the cluster? Answer: SharesPage."""
+
+    seq: int
+
+
+class SetShare(Message, frozen=True, kw_only=True):
+    """Let this user have so much from now on. Answer: Done, or Error ``invalid``."""
+
+    seq: int
+    user: str
+    #: Empty: everybody who is not named.
+    share: Share | None = None
+    #: None: what everybody has.
+
+
 class QueryTask(Message, frozen=True, kw_only=True):
     """Everything about one task. Answer: TaskPage, or Error with code ``gone``."""
 
     seq: int
     id: str
+    explain: bool = False
+    #: Also why it is where it is.
 
 
 class QueryWorkers(Message, frozen=True, kw_only=True):
@@ -244,10 +264,22 @@ class QueryRows(Message, frozen=True, kw_only=True):
 
 
 class SetPolicy(Message, frozen=True, kw_only=True):
-    """Place by this policy from now on. Answer: Done, or Error with code ``invalid``."""
+    """Place by this policy from now on. Answer: Done, once that is in the table, or Error ``invalid``."""
 
     seq: int
     policy: str
+    parameters: dict[str, Parameter] = {}
+    #: In place of the policy's own.
+    try_s: float = 0.0
+    #: For so long, then by the former one again; 0: for good.
+    rollback: bool = False
+    #: It is the former one: so the history says.
+
+
+class QueryPolicies(Message, frozen=True, kw_only=True):
+    """Which policies are there, which is in force, and how does it do? Answer: PoliciesPage."""
+
+    seq: int
 
 
 class DrainWorkers(Message, frozen=True, kw_only=True):
@@ -297,6 +329,8 @@ ClientMessage: TypeAlias = (
     | HoldTasks
     | ReleaseTasks
     | SetLimits
+    | QueryShares
+    | SetShare
     | Attach
     | Ack
     | Cancel
@@ -312,6 +346,7 @@ ClientMessage: TypeAlias = (
     | QueryOutput
     | QueryWorks
     | SetPolicy
+    | QueryPolicies
     | DrainWorkers
     | UndrainWorkers
     | Suspect

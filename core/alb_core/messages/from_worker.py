@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from alb_core.increments import Line
 from alb_core.limits import PROTOCOL_VERSION
-from alb_core.messages.base import AttemptId, Message
+from alb_core.messages.base import AttemptId, AttemptUse, Message
 from alb_core.messages.from_client import Goodbye
 from alb_core.resources import Capacity, Load
 from alb_core.tasks import Outcome
@@ -28,6 +28,8 @@ class Beat(Message, frozen=True, kw_only=True):
     """A worker is alive, and so busy."""
 
     load: Load
+    uses: tuple[AttemptUse, ...] = ()
+    #: Of attempts that run, a few at a time: the others' turn comes with the next beats.
 
 
 class AttemptStarted(Message, frozen=True, kw_only=True):

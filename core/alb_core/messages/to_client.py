@@ -8,12 +8,15 @@ import msgspec
 
 from alb_core.arrays import ArrayLine, Stretch
 from alb_core.bounds import NO_BOUNDS, Bounds
+from alb_core.choices import Change, Choice, Parameter, PolicyNode
 from alb_core.drains import Drain
+from alb_core.explanations import Explanation
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
-from alb_core.messages.base import Message
+from alb_core.messages.base import AttemptUse, Message
 from alb_core.quarantines import Quarantine
-from alb_core.resources import Capacity, Load
+from alb_core.resources import Capacity, Count, Load
 from alb_core.rows import FinishedTask, Increment
+from alb_core.shares import SharesNode
 from alb_core.tasks import Result, TaskRecord, TaskState
 
 
@@ -51,6 +54,8 @@ class Busy(Message, frozen=True, kw_only=True):
 
     id: str
     delay_s: float
+    why: str = ""
+    #: Where that is not just that it is full.
 
 
 class Rejected(Message, frozen=True, kw_only=True):
@@ -183,6 +188,10 @@ class TaskPage(Message, frozen=True, kw_only=True):
     #: It has left the table: this is what the results store keeps.
     why: str = ""
     #: Why it waits, where not just for room.
+    uses: tuple[AttemptUse, ...] = ()
+    #: What its attempts that run were seen to use.
+    explanation: Explanation | None = None
+    #: Where it was asked for.
 
 
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -213,6 +222,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: It takes nothing new.
     quarantine: Quarantine | None = None
     #: It is given nothing for a while.
+    reserved_counts: tuple[Count, ...] = ()
+    #: Of what it has in whole units.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):
@@ -252,6 +263,35 @@ class ClusterPage(Message, frozen=True, kw_only=True):
     bounds: Bounds = NO_BOUNDS
     time_limit_s: float | None = None
     #: The default limits of its tasks.
+    policy_trouble: str = ""
+    #: What is wrong with the policy, as a sentence; empty: nothing.
+
+
+class UserLine(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """How one user stands."""
+
+    user: str
+    weight: float = 1.0
+    share: float = 0.0
+    #: The largest part that his attempts reserve of anything, over his weight: who has less goes first.
+    dominant: str = ""
+    #: Of what that is; empty: he has nothing.
+    cpus: float = 0.0
+    #: Reserved, like the next two.
+    memory_bytes: int = 0
+    net_bps: int = 0
+    running: int = 0
+    #: Attempts that have reserved this.
+    tasks: int = 0
+    #: Of his in the table without a result, those of arrays apart.
+
+
+class SharesPage(Message, frozen=True, kw_only=True):
+    """What users may have, and have: those with tasks, who has most first, at most some hundred."""
+
+    seq: int
+    shares: SharesNode
+    users: tuple[UserLine, ...] = ()
 
 
 class DumpPage(Message, frozen=True, kw_only=True):
@@ -311,6 +351,64 @@ class WorksPage(Message, frozen=True, kw_only=True):
     #: Whether the results store was asked too; else only the table.
 
 
+class PolicyLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy that the leader has."""
+
+    name: str
+    summary: str
+    #: What it says of itself, in one line.
+    source: str
+    #: The distribution that it came with, and its version.
+    parameters: dict[str, Parameter]
+    #: What operators may change, with what holds if they do not.
+    candidates: int
+    #: Workers that it sees at most.
+    fastest_first: bool
+    calls: int
+    #: Under this leader, as all that follows.
+    failures: int
+    #: How often the default had to stand in.
+    failed: str
+    #: With what it failed last.
+    failed_at: float
+    #: Cluster time.
+    us_per_call: float
+    #: 0: it was not asked.
+    missing_on: tuple[str, ...] = ()
+    #: Brokers that do not have it.
+
+
+class TallyLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What tasks felt of one choice of policy, under this leader."""
+
+    placed: int
+    waited_s: float
+    #: Mean, of those.
+    ended: int
+    slowdown: float
+    #: Mean bounded slowdown, of those: time from submission to result over time on the worker.
+
+
+class PoliciesPage(Message, frozen=True, kw_only=True):
+    """The policies, and the choice among them."""
+
+    seq: int
+    node: PolicyNode
+    #: What was chosen.
+    in_force: Choice
+    #: What places tasks: something else where the leader cannot follow the choice.
+    why: str
+    #: What is wrong with it, as a sentence; empty: nothing.
+    now: float
+    #: Cluster time.
+    policies: tuple[PolicyLine, ...]
+    changes: tuple[Change, ...]
+    #: The newest last.
+    tally: TallyLine
+    former_tally: TallyLine
+    #: Of the choice in force, and of the one before it.
+
+
 class Done(Message, frozen=True, kw_only=True):
     """What was asked is done."""
 
@@ -344,12 +442,14 @@ ToClient: TypeAlias = (
     | ArrayPage
     | WorkersPage
     | ClusterPage
+    | SharesPage
     | DumpPage
     | HistoryPage
     | RowsPage
     | IncrementsPage
     | OutputPage
     | WorksPage
+    | PoliciesPage
     | Done
     | Error
 )

@@ -78,6 +78,21 @@ def test_a_specification_travels_whole(spec: TaskSpec) -> None:
     assert codec.encode_spec(codec.decode_spec(codec.encode_spec(spec))) == codec.encode_spec(spec)
 
 
+def test_the_same_specification_is_read_once() -> None:
+    """Thousands of tasks of the same bytes share one value; what is wrong with it is told each time."""
+    wire = codec.encode_spec(TaskSpec(command=("/bin/true",), env={"A": "b"}))
+    spec, wrong = codec.read_spec(wire)
+    again, _ = codec.read_spec(bytes(bytearray(wire)))
+    assert (spec, wrong) == (codec.decode_spec(wire), None)
+    assert again is spec
+    nothing = codec.encode_spec(TaskSpec(command=()))
+    assert "is empty" in (codec.read_spec(nothing)[1] or "")
+    assert "is empty" in (codec.read_spec(nothing)[1] or "")
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match="not a task specification"):
+            codec.read_spec(b"\xc1")
+
+
 def _through(frames: list[bytes], decode: Any) -> list[Message]:
     return [message for frame in frames for message in decode(frame)]
 

@@ -23,7 +23,7 @@ def test_a_suite_without_docker(ci: str, status: int, said: str) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert ran.returncode == status, ran.stdout

@@ -68,6 +68,8 @@ class LaunchAttempt(msgspec.Struct, frozen=True, kw_only=True):
     #: What it may use, the cluster's defaults included.
     time_limit_s: float | None = None
     #: Its wall-clock limit, its own or the default.
+    gpus: tuple[int, ...] | None = None
+    #: Indexes of those that are its own, perhaps none; None: the worker offers none.
 
 
 class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from typing import ClassVar, Final, TypeAlias
 import msgspec
 
 from alb_core import codec, limits
-from alb_core.bounds import NO_BOUNDS, Bounds, settled
+from alb_core.bounds import NO_BOUNDS, settled
 from alb_core.errors import InvalidTransition, RemoteProtocolError
 from alb_core.messages import (
     AttemptAck,
@@ -31,10 +31,11 @@ from alb_core.messages import (
 )
 from alb_core.notes import Level, Note
 from alb_core.resources import Capacity, Request, Room
-from alb_core.spec import TaskSpec, check_spec
+from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import DemoteAttempt, KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
 from alb_worker.core.events import AttemptLaunched, RunnerDemoted, RunnerEnded, RunnerLost
+from alb_worker.core.gpus import Gpus
 from alb_worker.core.record import LIVE, Phase, Record
 from alb_worker.core.stimuli import RoomMade, RoomMissed, Superseded, WorkerStops
 
@@ -83,7 +84,8 @@ class Attempts:
     """
 
     def __init__(self, capacity: Capacity) -> None:
-        self._room = Room(cpus=capacity.cpus, memory_bytes=capacity.memory_bytes, net_bps=capacity.net_bps)
+        self._room = Room(capacity)
+        self._gpus = Gpus(capacity.gpus)
         self._stopping = False
         #: Nothing starts any more.
         self.records: dict[AttemptId, Record] = {}
@@ -97,6 +99,8 @@ class Attempts:
         #: The attempt of a task that is WAITING, in the order in which they came.
         self._newest: OrderedDict[str, int] = OrderedDict()
         #: The highest attempt number of each task heard of, the longest untouched first.
+        self._of_old_table: set[str] = set()
+        #: Tasks whose numbers here are those of the table before, until nothing of them is left.
 
     # --- questions ----------------------------------------------------------------------------------------
 
@@ -142,8 +146,7 @@ class Attempts:
         if self._stopping:
             return self._add_ended(at, attempt, _STOPPED)
         try:
-            spec = codec.decode_spec(message.spec)
-            wrong = check_spec(spec, 0)
+            spec, wrong = codec.read_spec(bytes(message.spec))
         except RemoteProtocolError as error:
             return self._add_ended(at, attempt, Outcome(cause=Cause.NOT_STARTED, why=str(error)))
         if wrong is not None:
@@ -176,9 +179,14 @@ class Attempts:
         return [] if record is None else self._step(at, record, message)
 
     def on_new_table(self) -> None:
-        """Forget the attempt numbers of tasks that are not here: another table counts anew."""
-        kept = {attempt.task for attempt in self.records}
-        self._newest = OrderedDict((task, n) for task, n in self._newest.items() if task in kept)
+        """Forget the attempt numbers of tasks that are not here: another table counts anew.
+
+        Those of what is here go with it: they may have been given after the backup that was restored.
+        """
+        self._of_old_table = {attempt.task for attempt in self.records}
+        self._newest = OrderedDict(
+            (task, n) for task, n in self._newest.items() if task in self._of_old_table
+        )
 
     # --- what the runner says, and the rest ---------------------------------------------------------------
 
@@ -244,6 +252,7 @@ class Attempts:
         return step(self, at, record, stimulus)
 
     def _remember(self, attempt: AttemptId) -> None:
+        self._of_old_table.discard(attempt.task)
         n = max(attempt.n, self._newest.pop(attempt.task, 0))
         self._newest[attempt.task] = n
         if len(self._newest) > NEWEST_KEPT_MAX:
@@ -262,7 +271,9 @@ class Attempts:
             since=at,
             spec=spec,
             resume=run.resume,
-            bounds=_bounds(run, spec),
+            bounds=run.bounds  # the leader settled it; one of an earlier version says nothing
+            if run.bounds != NO_BOUNDS
+            else settled(spec.bounds, spec.request.memory_bytes, NO_BOUNDS),
             time_limit_s=spec.time_limit_s if run.time_limit_s is None else run.time_limit_s,
         )
         self._waiting[attempt.task] = attempt
@@ -301,11 +312,12 @@ class Attempts:
             self.live -= 1
             del self._of_task[task]
             self._room.give_back(record.reserves())
+            self._gpus.give_back(record.gpus)
         else:
             del self._waiting[task]
         record.phase = Phase.ENDED
         record.outcome = outcome
-        record.spec = record.resume = None
+        record.spec = record.resume = record.gpus = None
         return [self._report(at, record), *(self._fill(at) if self._waiting else ())]
 
     # --- the steps ----------------------------------------------------------------------------------------
@@ -316,6 +328,7 @@ class Attempts:
         self._of_task[record.attempt.task] = record.attempt
         self.live += 1
         self._room.take(record.reserves())
+        record.gpus = self._gpus.take(record.spec.request.gpus)
         record.phase = Phase.LAUNCHING
         return [
             LaunchAttempt(
@@ -324,6 +337,7 @@ class Attempts:
                 resume=record.resume,
                 bounds=record.bounds,
                 time_limit_s=record.time_limit_s,
+                gpus=record.gpus,
             )
         ]
 
@@ -405,6 +419,10 @@ class Attempts:
     def _forget(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
         del self.records[record.attempt]
         del self._reported[record.attempt]
+        task = record.attempt.task
+        if task in self._of_old_table and all(attempt.task != task for attempt in self.records):
+            self._of_old_table.remove(task)
+            self._newest.pop(task, None)
         return []
 
     def _ignore(self, _at: float, _record: Record, _stimulus: Stimulus) -> Actions:
@@ -458,14 +476,9 @@ class Attempts:
         assert live == set(self._of_task.values())
         assert len(live) == self.live
         assert self._room.holds(Request(cpus=0.0))
+        assert all(free >= 0 for free in self._room.counts.values())
+        self._gpus.check(self.records[attempt].gpus for attempt in live)
         assert len(self._newest) <= NEWEST_KEPT_MAX
-
-
-def _bounds(run: Run, spec: TaskSpec) -> Bounds:
-    """Return what an attempt may use: the leader settled it; one of an earlier version says nothing."""
-    if run.bounds != NO_BOUNDS:
-        return run.bounds
-    return settled(spec.bounds, spec.request.memory_bytes, NO_BOUNDS)
 
 
 def evicts(stimulus: Stimulus) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from alb_core import zk
 from alb_core.increments import Line
-from alb_core.messages import AttemptId, Grant, StreamName, ToWorker
+from alb_core.messages import AttemptId, AttemptUse, Grant, StreamName, ToWorker
 from alb_core.resources import Load
 from alb_core.tasks import Outcome
 
@@ -117,6 +117,12 @@ class LoadMeasured(Event, frozen=True, kw_only=True):
     load: Load
 
 
+class UsesMeasured(Event, frozen=True, kw_only=True):
+    """What attempts that run were seen to use."""
+
+    uses: tuple[AttemptUse, ...]
+
+
 class StopRequested(Event, frozen=True, kw_only=True):
     """Somebody asked the worker to stop (SIGTERM, SIGINT). Asked twice, it leaves at once."""
 
@@ -138,6 +144,7 @@ WorkerEvent: TypeAlias = (
     | RunnerLost
     | SpoolDropped
     | LoadMeasured
+    | UsesMeasured
     | StopRequested
     | Tick
     | zk.SessionEvent

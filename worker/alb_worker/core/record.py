@@ -45,6 +45,8 @@ class Record(msgspec.Struct, kw_only=True):
     bounds: Bounds = NO_BOUNDS
     #: What it may use.
     time_limit_s: float | None = None
+    gpus: tuple[int, ...] | None = None
+    #: Indexes of those that it has while it is live; None: the worker offers none.
     killed: bool = False
     #: The runner was told to kill it.
     ends_as: Cause = Cause.KILLED

@@ -61,6 +61,7 @@ from alb_worker.core.events import (
     SpoolDropped,
     StopRequested,
     Tick,
+    UsesMeasured,
     WorkerEvent,
 )
 from alb_worker.core.keeping import Keeping
@@ -69,6 +70,7 @@ from alb_worker.core.record import LIVE, UNENDED, Phase
 from alb_worker.core.registration import Registration, Standing
 from alb_worker.core.stimuli import WorkerStops
 from alb_worker.core.streams import Streams
+from alb_worker.core.uses import Uses
 
 REMIND_S: Final = 5.0
 
@@ -89,6 +91,7 @@ class WorkerCore:
         tokens = itertools.count(1)
         self._node = node
         self._load = Load()
+        self._uses = Uses()
         self._departure = Departure()
         self._remind_at: float | None = None
         #: When to log what the worker waits for.
@@ -107,6 +110,7 @@ class WorkerCore:
             Granted: self._on_granted,
             Tick: self._on_tick,
             LoadMeasured: self._on_load_measured,
+            UsesMeasured: self._on_uses_measured,
             SpoolDropped: self._on_spool_dropped,
             RunnerLost: self._on_runner_lost,
             StopRequested: self._on_stop_requested,
@@ -334,13 +338,20 @@ class WorkerCore:
         self._load = event.load
         return []
 
+    def _on_uses_measured(self, event: UsesMeasured) -> Actions:
+        if self.link.registered:
+            self._uses.note(event.uses)
+        else:
+            self._uses.forget()
+        return []
+
     def _on_tick(self, event: Tick) -> Actions:
         actions = self.registration.on_tick(event.at)
         if self._departure.silent:
             return actions
         actions += self.link.on_tick(event.at)
         if self.link.beat_due(event.at):
-            actions.append(SendToLeader(message=Beat(load=self._current_load())))
+            actions.append(SendToLeader(message=Beat(load=self._current_load(), uses=self._uses.take())))
         actions += self._settle(self.attempts.give_back_overdue(event.at))
         if self.link.registered:
             actions += self.keeping.tick(event.at)

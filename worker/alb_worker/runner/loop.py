@@ -28,7 +28,18 @@ from alb_worker.runner.directories import FreshDirectories, FreshDirectory
 from alb_worker.runner.family import Family, kill_attempt, kill_child, signal_attempt
 from alb_worker.runner.groups import SAMPLING, RunnerGroups
 from alb_worker.runner.link import FrameLink
-from alb_worker.runner.messages import Demote, Demoted, Ended, Kill, Noted, Ready, Settings, Start, ToRunner
+from alb_worker.runner.messages import (
+    Demote,
+    Demoted,
+    Ended,
+    Kill,
+    Noted,
+    Ready,
+    Settings,
+    Start,
+    ToRunner,
+    Used,
+)
 from alb_worker.runner.output import OutputFlow
 from alb_worker.runner.program import CommandNotStarted
 from alb_worker.runner.timers import Timers
@@ -136,6 +147,9 @@ class Runner:
             for message in self._link.receive():
                 self._obey(message)
         self._timers.fire(self._now)
+        uses = self._watch.take_uses()
+        if uses:
+            self._link.send(Used(uses=uses))
         self._output.release(self._now)
         self._output.flush()
 

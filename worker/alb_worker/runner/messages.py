@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from alb_core.bounds import NO_BOUNDS, Bounds
-from alb_core.messages import AttemptId, StreamName
+from alb_core.messages import AttemptId, AttemptUse, StreamName
 from alb_core.notes import Note
 from alb_core.tasks import Outcome
 
@@ -141,13 +141,19 @@ class Demoted(RunnerMessage, frozen=True, kw_only=True):
     #: What gives it: see ``alb_worker.runner.demotion``.
 
 
+class Used(RunnerMessage, frozen=True, kw_only=True):
+    """What attempts that run were seen to use; of each it is said every few seconds."""
+
+    uses: tuple[AttemptUse, ...]
+
+
 class Noted(RunnerMessage, frozen=True, kw_only=True):
     """Something for the agent's log."""
 
     note: Note
 
 
-FromRunner: TypeAlias = Ready | Started | Output | Ended | Demoted | Noted
+FromRunner: TypeAlias = Ready | Started | Output | Ended | Demoted | Used | Noted
 
 AGENT_ENDED: Final = 0
 #: Exit code of a runner whose agent closed the link.

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from alb_core.messages import AttemptUse
 from alb_worker.runner import census, processes
 from alb_worker.runner.attempt import RunningAttempt
 from alb_worker.runner.demotion import Demotion
@@ -39,6 +40,8 @@ PASSES_MAX: Final = 32
 MOVE_S_MAX: Final = 0.1
 #: A tree that is moved forks meanwhile; one that forks faster than we move it, or that is so large that
 #: others would wait for it, is left where it is.
+TELL_S: Final = 2.0
+#: What one attempt uses is told so often.
 _GROWTH: Final = 1.1
 #: Memory is measured precisely when it is so many times what it was.
 
@@ -67,6 +70,9 @@ class Watch:
         self._due: dict[RunningAttempt, float] = {}
         #: The next look at each.
         self._walks: dict[RunningAttempt, ScratchWalk] = {}
+        self._told: dict[RunningAttempt, tuple[float, float]] = {}
+        #: Of each, when what it uses was told last, and its processor time then.
+        self._untold: list[AttemptUse] = []
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._rest_until = 0.0
@@ -82,6 +88,25 @@ class Watch:
         """Watch an attempt no longer: it is over."""
         self._due.pop(attempt, None)
         self._walks.pop(attempt, None)
+        self._told.pop(attempt, None)
+
+    def take_uses(self) -> tuple[AttemptUse, ...]:
+        """Return what was measured since the last call, of each attempt only every so often."""
+        if not self._untold:
+            return ()
+        uses, self._untold = tuple(self._untold), []
+        return uses
+
+    def _tell(self, attempt: RunningAttempt, memory_bytes: int) -> None:
+        """Have what an attempt uses told, if it is time for that."""
+        now, cpu_s = time.monotonic(), attempt.cpu_seen_s
+        before, before_s = self._told.get(attempt, (attempt.started, 0.0))
+        if now < before + TELL_S:
+            return
+        self._told[attempt] = now, cpu_s
+        cpus = round((cpu_s - before_s) / (now - before), 3)
+        use = AttemptUse(attempt=attempt.id, cpus=cpus, memory_bytes=memory_bytes, cpu_s=round(cpu_s, 3))
+        self._untold.append(use)
 
     def demote(self, attempt: RunningAttempt) -> str:
         """Let an attempt run on with what nobody else wants; returns what does it."""
@@ -158,6 +183,7 @@ class Watch:
         if use is not None:
             attempt.cpu_seen_s = max(attempt.cpu_seen_s, attempt.cpu_before_s + use.cpu_s)
         walk = self._walks.get(attempt)
+        self._tell(attempt, memory)
         return Usage(
             processes=total.processes,
             memory_bytes=memory,

@@ -48,12 +48,14 @@ from alb_worker.core.events import (
     RunnerLost,
     SpoolDropped,
     Tick,
+    UsesMeasured,
     WorkerEvent,
 )
 from alb_worker.core.worker import WorkerCore
-from alb_worker.runner.messages import Demoted, Ended, Noted, Output, Ready, Started
+from alb_worker.runner.messages import Demoted, Ended, Noted, Output, Ready, Started, Used
 from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.courier_link import CourierLink
+from alb_worker.shell.gpus import gpu_environment
 from alb_worker.shell.increments import IncrementFiles
 from alb_worker.shell.kind_desk import KindDesk
 from alb_worker.shell.links import LeaderSocket, OutputSocket, Source, Wanted
@@ -250,6 +252,8 @@ class Agent:
                     demoted.append(message)
                 case RunnerDied():
                     death = message
+                case Used():
+                    self._handle(UsesMeasured(at=monotonic(), uses=message.uses))
                 case Noted():
                     write_note(self._logger, message.note)
                 case Ready():
@@ -335,6 +339,8 @@ class Agent:
             self._inbox.post(RunnerEnded(at=monotonic(), attempt=action.attempt, outcome=outcome))
             self._luggage.forget(action.attempt, prepared)
             return
+        if action.gpus is not None:
+            marks |= gpu_environment(action.gpus)
         first = resume.step + 1 if resume is not None else 1
         if action.bounds.output_bytes is not None:
             self._spool.bound(action.attempt, action.bounds.output_bytes)

@@ -19,8 +19,9 @@ from alb_core.config import WorkerConfig
 from alb_core.errors import ConfigError
 from alb_core.io.clock import host_name
 from alb_core.notes import Level, Note
-from alb_core.resources import Capacity
+from alb_core.resources import GPUS, Capacity, amount_of, counts_of
 from alb_worker.shell.cgroup import Cgroup
+from alb_worker.shell.gpus import Gpus, model_labels
 
 OWN_MEMORY_BYTES: Final = 64 * 1024 * 1024
 #: Agent and runner take some 45 MiB, a health check 30 MiB for a moment.
@@ -37,17 +38,20 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     #: Of the default route; empty: there is none.
     link_bps: int = 0
     #: Speed of that interface in bits per second; 0: unknown.
+    gpus: tuple[str, ...] = ()
+    #: The model of each, in the order of their indexes.
     confined_cpu: bool = False
     #: The control group, not the hardware, bounds the processors.
     confined_memory: bool = False
 
 
-def examine(interface: str = "", cgroup: Cgroup | None = None) -> Machine:
+def examine(interface: str = "", cgroup: Cgroup | None = None, gpus: Gpus | None = None) -> Machine:
     """Look at the machine.
 
     Args:
         interface: The network interface to use; empty: that of the default route.
         cgroup: The control group to heed; None: that of this process.
+        gpus: Its GPUs; None: it has none.
     """
     cgroup = cgroup or Cgroup()
     cpus = float(len(os.sched_getaffinity(0)))
@@ -59,6 +63,7 @@ def examine(interface: str = "", cgroup: Cgroup | None = None) -> Machine:
         memory_bytes=memory_bytes if group_memory is None else min(memory_bytes, group_memory),
         interface=interface,
         link_bps=link_speed_bps(interface),
+        gpus=() if gpus is None else gpus.models(),
         confined_cpu=group_cpus is not None and group_cpus < cpus,
         confined_memory=group_memory is not None and group_memory < memory_bytes,
     )
@@ -91,6 +96,13 @@ def offer(config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = ()) -
     if not net_bps:
         fields = {"interface": machine.interface, "hint": "tasks that reserve bandwidth need --net-bps"}
         notes.append(Note("bandwidth_unknown", fields))
+    counts = config.counts()
+    if config.gpus_count is None and machine.gpus and not amount_of(counts, GPUS):
+        counts = counts_of({GPUS: len(machine.gpus)} | {count.name: count.amount for count in counts})
+    gpus = amount_of(counts, GPUS)
+    if gpus > len(machine.gpus):
+        excess = {"offered": gpus, "found": len(machine.gpus)}
+        notes.append(Note("gpus_unverified", excess, Level.WARNING))
     capacity = Capacity(
         cpus=config.cpus or machine.cpus,
         memory_bytes=config.memory_bytes or _shared(machine),
@@ -98,8 +110,10 @@ def offer(config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = ()) -
         arch=platform.machine(),
         kernel=platform.release(),
         host=host_name(),
-        labels=(*config.labels, *kinds),
+        labels=(*config.labels, *kinds, *model_labels(machine.gpus[:gpus])),
         version=__version__,
+        counts=counts,
+        speed=config.speed,
     )
     return capacity, notes
 

@@ -14,6 +14,7 @@ import psutil
 from alb_core.resources import Capacity, Load
 from alb_worker.shell.capacity import Machine
 from alb_worker.shell.cgroup import Cgroup
+from alb_worker.shell.gpus import Gpus
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,8 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     #: In use now and not to be had without swapping.
     received_bytes: int
     sent_bytes: int
+    gpu: float = 0.0
+    #: How busy the GPUs that are offered are, from 0 to 1; that is no counter.
 
 
 class LoadMeter:
@@ -58,15 +61,20 @@ class LoadMeter:
             cpu=_fraction(now.cpu_s - before.cpu_s, elapsed_s * self._capacity.cpus),
             memory=round(memory, 4),
             net=_fraction(8 * _busier_way(now, before), elapsed_s * self._capacity.net_bps),
+            gpu=round(now.gpu, 4),
         )
 
 
-def machine_counters(machine: Machine, cgroup: Cgroup | None = None) -> Callable[[], Counters]:
+def machine_counters(
+    machine: Machine, cgroup: Cgroup | None = None, gpus: Gpus | None = None, offered_gpus: int = 0
+) -> Callable[[], Counters]:
     """Return what reads the counters of this machine.
 
     Args:
         machine: Tells the interface, and whether a control group bounds this process.
         cgroup: The control group; None: that of this process.
+        gpus: Its GPUs; None: it has none.
+        offered_gpus: Of which so many are offered.
     """
     group = cgroup or Cgroup()
 
@@ -79,9 +87,14 @@ def machine_counters(machine: Machine, cgroup: Cgroup | None = None) -> Callable
             memory_bytes=_machine_memory_bytes() if memory_bytes is None else memory_bytes,
             received_bytes=traffic.bytes_recv if traffic else 0,
             sent_bytes=traffic.bytes_sent if traffic else 0,
+            gpu=_mean(gpus.busy()[:offered_gpus]) if gpus is not None and offered_gpus else 0.0,
         )
 
     return read
+
+
+def _mean(parts: tuple[float, ...]) -> float:
+    return sum(parts) / len(parts) if parts else 0.0
 
 
 def _busier_way(now: Counters, before: Counters) -> int:

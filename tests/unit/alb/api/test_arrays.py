@@ -30,7 +30,7 @@ def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[Remembe
 def client(broker: RememberingBroker) -> Iterator[alb.Client]:
     """A client of it."""
     assert broker
-    with alb.Client("zk:2181", user="u", timeout=5) as made:
+    with alb.Client("zk:2181", user="u", timeout=60) as made:
         yield made
 
 
@@ -71,7 +71,7 @@ def test_map_of_a_template_is_an_array(client: alb.Client, broker: RememberingBr
 def test_waiting_drops_results_and_asyncio_waits_too(client: alb.Client) -> None:
     """Whoever only waits is content with the end; asking for results later is refused."""
     array = client.array("make {#}", indexes=range(1, 600))
-    assert array.wait(10).counts.succeeded == 599
+    assert array.wait(60).counts.succeeded == 599
     with pytest.raises(alb.InvalidTask, match="without results"):
         array.next_task()
 
@@ -118,9 +118,9 @@ def test_who_attaches_gets_what_is_kept(client: alb.Client, broker: RememberingB
 def test_what_failed_is_tried_again(client: alb.Client, broker: RememberingBroker) -> None:
     """As a new array with the same indexes and inputs; and a single task as a new task."""
     array = client.array("make", inputs=["a", "false", "lost", "b"])
-    array.wait(5)
+    array.wait(60)
     (again,) = client.retry_array(array.id)
-    again.wait(5)
+    again.wait(60)
     assert broker.arrays[again.id].inputs == ["false", "lost"]
     assert client.retry_array(array.id, states=[TaskState.CANCELLED]) == []
 

@@ -27,7 +27,7 @@ def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[Remembe
 def client(broker: RememberingBroker) -> Iterator[alb.Client]:
     """A client of that leader."""
     assert broker
-    with alb.Client("zk:2181", user="u", timeout=5) as made:
+    with alb.Client("zk:2181", user="u", timeout=60) as made:
         yield made
 
 
@@ -72,7 +72,7 @@ def test_what_is_under_way_is_not_begun_again(client: alb.Client, broker: Rememb
 
 def test_a_task_of_another_client_is_followed(client: alb.Client, broker: RememberingBroker) -> None:
     """Its end is this future's."""
-    with alb.Client("zk:2181", user="u", timeout=5) as other:
+    with alb.Client("zk:2181", user="u", timeout=60) as other:
         theirs = other.submit("sleep 1", incremental=True)
         assert wait_until(broker.submitted, 5.0)
         ours = client.submit("sleep 1", incremental=True)

@@ -117,7 +117,7 @@ def test_lines_beyond_what_an_array_takes_are_said_to_be_left(
     told = capfd.readouterr()
     assert "no more lines are taken: the array has enough inputs" in told.err
     assert 1000 <= len(told.out.splitlines()) <= 5000
-    feeding.join(5)
+    feeding.join(60)
 
 
 def test_lines_that_follow_too_many_failures_do_not_hide_the_status_of_what_failed(
@@ -135,7 +135,7 @@ def interrupt_when(ready: Callable[[], bool], times: int) -> None:
     """Press Ctrl-C so often once something is so."""
 
     def interrupt() -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not ready() and time.monotonic() < deadline:
             time.sleep(0.01)
         for _ in range(times):

@@ -194,7 +194,7 @@ def test_logs_of_a_running_task_show_what_is_stored_at_least(
     Running(broker, b"0123456789", b"")
 
     def send_later() -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not any(isinstance(message, Attach) for message in broker.received):
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -256,7 +256,7 @@ def test_a_pump_copies_one_attempt_if_it_is_told_to(name_leader: Callable[[FakeB
         pump = Pump(stream, {StreamName.STDOUT: writer}, attempt=1)
         pump.start()
         client.detach(stream)  # ends the iteration behind what has arrived
-        assert pump.join(5.0)
+        assert pump.join(60.0)
     os.close(writer)
     with open(reader, "rb") as copied:  # noqa: PTH123 (a descriptor)
         assert copied.read() == b"first one"

@@ -38,6 +38,7 @@ from alb_core.messages import (
     TaskPage,
     TasksPage,
 )
+from alb_core.resources import counts_of
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Result, Stream, TaskRecord, TaskState
 
@@ -90,6 +91,42 @@ def test_submit_understands_its_options(broker: FakeBroker) -> None:
     assert spec.request.labels == ("gpu", "zone=a")
     assert spec.env == {"A": "1", "HOME": os.environ["HOME"]}
     assert any(isinstance(m, Submit) and m.id == TASK for m in broker.received)
+
+
+def test_submit_asks_for_more_than_processors(broker: FakeBroker) -> None:
+    """GPUs and named counts, labels that are required and preferred, each in pieces or with commas."""
+    flags = "--gpus 2 --resource licence=2 --resource dongle=1 --require arch=x86_64,ssd --label zone!=b"
+    assert run(["submit", *ZK, *flags.split(), "--prefer", "zone=a", "--measured", "-q", "x"]) == 0
+    request = spec_of(broker).request
+    assert request.counts == counts_of({"gpus": 2, "licence": 2, "dongle": 1})
+    assert request.labels == ("arch=x86_64", "ssd", "zone!=b")
+    assert (request.prefers, request.measured, request.gpus) == (("zone=a",), True, 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--resource licence", "NAME=COUNT"),
+        ("--resource licence=-2", "NAME=COUNT"),
+        (f"--resource licence={10**30}", "NAME=COUNT"),
+        ("--resource licence=0", "licence=0 is no count"),
+        ("--resource a=1,a=2", "given twice"),
+        ("--resource cpus=2", "option of their own"),
+        ("--resource " + ",".join(f"r{n}=1" for n in range(1000)), "1000 named resources"),
+        ("--gpus 0.5", "whole ones"),
+        ("--gpus -1", "no number"),
+        (f"--gpus {10**30}", "no number"),
+        ("--gpus 2 --resource gpus=3", "give one of them"),
+        ("--require a,,b", "is no label"),
+    ],
+)
+def test_nonsense_that_is_asked_for_is_refused_at_once(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str], flags: str, words: str
+) -> None:
+    """Nothing is sent; a sentence says what is wrong."""
+    assert run(["submit", *ZK, *flags.split(), "x"]) != 0
+    assert words in " ".join(capfd.readouterr().err.replace("│", " ").split())
+    assert not any(isinstance(message, Submit) for message in broker.received)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +379,23 @@ def test_settings_come_from_file_environment_and_flags(
     assert run(["worker", "--json", "--config", str(file), "--zk", "flag:1"]) == 0
     form = json.loads(capfd.readouterr().out)
     assert (form["zk"], form["name"]) == ("flag:1", "w9")
+
+
+def test_a_worker_is_told_what_it_has_in_pieces_or_with_commas(capfd: pytest.CaptureFixture[str]) -> None:
+    """GPUs, counts and labels; nonsense ends at once, with a sentence."""
+    flags = ["--gpus", "2", "--resource", "licence=5", "--resources", "a=1,b=2", "--label", "x,y"]
+    assert run(["worker", "--json", "--zk", "zk:1", *flags]) == 0
+    form = json.loads(capfd.readouterr().out)
+    assert (form["gpus_count"], form["resources"], form["labels"]) == (
+        2,
+        ["licence=5", "a=1", "b=2"],
+        ["x", "y"],
+    )
+    assert run(["worker", "--json", "--zk", "zk:1"]) == 0
+    form = json.loads(capfd.readouterr().out)
+    assert (form.get("gpus_count"), form.get("resources", []), form.get("labels", [])) == (None, [], [])
+    assert run(["worker", "--json", "--zk", "zk:1", "--resource", "licence"]) != 0
+    assert "NAME=COUNT" in capfd.readouterr().err
 
 
 def test_a_table_on_a_terminal_is_drawn_with_rich(

@@ -115,4 +115,4 @@ def test_a_process_that_dies_at_its_start_is_reported_with_its_log(tmp_path: Pat
     cluster["b1"].command = ("sh", "-c", "echo no such thing >&2; exit 3")
     cluster._zookeeper_serves = lambda: True  # type: ignore[method-assign]
     with pytest.raises(LocalClusterError, match=r"(?s)b1 has ended.*no such thing"):
-        cluster.start(timeout_s=20)
+        cluster.start(timeout_s=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from alb.local.zookeeper import (
     ZooKeeperMissing,
     ZooKeeperServer,
     find_installation,
-    free_ports,
     is_serving,
 )
 from alb_core.errors import ConfigError
@@ -67,14 +65,6 @@ def test_even_ensembles_make_no_sense(tmp_path: Path, count: int) -> None:
     """Two servers survive no more than one."""
     with pytest.raises(ConfigError, match=f"an ensemble of {count}"):
         Ensemble(tmp_path, count)
-
-
-def test_free_ports_are_free_and_differ() -> None:
-    """Each port can be listened on; a taken one is not offered."""
-    ports = free_ports(20)
-    assert len(set(ports)) == 20
-    for port in ports:
-        socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_configuration_of_an_ensemble(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
+from alb.local.ports import Port
 from alb.shell.greeting import greet
 from alb_core import codec
 from alb_core.io.sockets import Router
@@ -64,9 +64,7 @@ def test_nonsense_is_passed_over() -> None:
         assert greet(endpoint, "ann", 5.0) == WELCOME
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(closed_port: Port) -> None:
     """A closed port and an impossible address end in time, without an exception."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert greet(f"tcp://127.0.0.1:{port}", "ann", 0.3) is None
+    assert greet(f"tcp://127.0.0.1:{closed_port.number}", "ann", 0.3) is None
     assert greet("nonsense", "ann", 0.3) is None

@@ -1,4 +1,4 @@
-"""Answers to questions: lists, pages, the cluster, the dump, the policy."""
+"""Answers to questions: lists, pages, the cluster, the dump."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.broker_parts import C1, C2, Desks, ended, submit, task_id, to_client
+from tests.broker_parts import C1, C2, Desks, attempt, ended, submit, task_id, to_client
 
 from alb_broker.core import answers
-from alb_core import zk, znodes
 from alb_core.messages import (
+    AttemptUse,
+    Beat,
     Cancel,
     ClusterPage,
-    Done,
     DumpPage,
     Error,
     Message,
@@ -23,11 +23,11 @@ from alb_core.messages import (
     QueryTask,
     QueryTasks,
     QueryWorkers,
-    SetPolicy,
     TaskPage,
     TasksPage,
     WorkersPage,
 )
+from alb_core.resources import Load
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 
@@ -136,9 +136,12 @@ def test_a_line_tells_what_a_list_shows() -> None:
 
 
 def test_one_task_is_told_whole() -> None:
-    """As the table holds it; an unknown one is gone."""
+    """As the table holds it, with what it was seen to use; an unknown one is gone."""
     each = desks(1)
     assert ask(each, QueryTask(seq=5, id=task_id(1))) == TaskPage(seq=5, task=each.task(1).record())
+    use = AttemptUse(attempt=attempt(1), cpus=0.5, memory_bytes=9)
+    each.worker(Beat(load=Load(), uses=(use,)))
+    assert ask(each, QueryTask(seq=5, id=task_id(1))).uses == (use,)
     gone = ask(each, QueryTask(seq=6, id=task_id(9)))
     assert isinstance(gone, Error)
     assert (gone.code, gone.seq) == ("gone", 6)
@@ -209,25 +212,6 @@ def test_a_dump_is_kept_for_a_while() -> None:
     late = ask(each, QueryDump(seq=3, cursor=10))
     assert isinstance(late, Error)
     assert late.code == "gone"
-
-
-def test_the_policy_is_changed_in_the_table() -> None:
-    """The watch on its node brings it to this leader, and to every one after it."""
-    each = desks()
-    assert ask(each, SetPolicy(seq=3, policy="uniform")) == Done(seq=3)
-    written = each.written[-1]
-    assert isinstance(written, zk.SetData)
-    assert (written.path, msgspec.json.decode(written.data)) == (znodes.POLICY, {"policy": "uniform"})
-
-
-def test_an_unknown_policy_is_refused() -> None:
-    """With the names of those that are installed."""
-    each = desks()
-    error = ask(each, SetPolicy(seq=3, policy="fanciful"))
-    assert isinstance(error, Error)
-    assert error.code == "invalid"
-    assert "least-loaded, uniform" in error.why
-    assert each.written == []
 
 
 def test_a_list_waits_for_finished_tasks_after_a_takeover() -> None:

@@ -29,7 +29,7 @@ def test_an_order_is_held_back_once_its_worker_was_lost() -> None:
     """An attempt that was given up while its commit was under way is not started: its room is others'."""
     desks, order = placed()
     worker = desks.state.workers.by_name["w1"]
-    desks.book.release(desks.task(1), worker, attempt(1))
+    desks.book.release(worker, attempt(1))
     desks.book.lose(desks.task(1), 1, worker, 1.0)
     assert desks.book.is_overtaken(order)
 

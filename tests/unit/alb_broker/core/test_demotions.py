@@ -22,10 +22,14 @@ from tests.broker_parts import (
 )
 
 from alb_broker.core.demotions import program_of
+from alb_broker.core.explaining import explain
+from alb_broker.core.queue import key_of
+from alb_broker.core.reservations import Reservation, _Plan
 from alb_core import zk, znodes
 from alb_core.bounds import LimitsNode
-from alb_core.messages import AttemptDemoted, AttemptStarted, Beat, Demote, Run, SetLimits
+from alb_core.messages import AttemptDemoted, AttemptId, AttemptStarted, Beat, Demote, Run, SetLimits
 from alb_core.resources import Load, Request
+from alb_core.shares import Share
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 
@@ -206,6 +210,115 @@ def test_a_newcomer_gets_in_without_a_limit() -> None:
     assert not stage.runs(22)
 
 
+def _fill(stage: Stage, users: tuple[bytes, ...] = (C1, C1)) -> float:
+    """Let two loops be demoted there, and nothing else run; return the time."""
+    for number, user in enumerate(users, start=1):
+        stage.submit(number, peer=user)
+    for at, number in ((OVER_S, 11), (2 * OVER_S, 12)):
+        stage.submit(number, SHORT, C2)
+        stage.pass_time(at)
+        stage.finish(number)
+    assert stage.demoted() == 2
+    return 2 * OVER_S
+
+
+def test_who_is_barred_bars_no_newcomer() -> None:
+    """Both ask for the same in one pass; the one who is looked at first finds nothing."""
+    stage = Stage()
+    _fill(stage)
+    stage.client(submit(20, LOOP), peer=C1)
+    stage.client(submit(21, LOOP), peer=C2)
+    stage.state.shares.use(stage.state.shares.node.changed("ann", Share(weight=1e6)))  # her turn is first
+    stage.state.shares.take(attempt(99), "bob", Request(cpus=0.1))
+    stage.turn()
+    assert (stage.runs(20), stage.runs(21)) == (False, True)
+
+
+def test_who_is_barred_does_not_look_placeable() -> None:
+    """The worker is empty, and the leader is not stuck for that; why it waits can be asked."""
+    stage = Stage()
+    _fill(stage)
+    stage.submit(20)
+    state, task = stage.state, stage.task(20)
+    assert not stage.runs(20)
+    assert state.workers.by_name["w1"].fits(task.request)
+    assert not state.placer.has_room(task, state.workers, state.now(), state.gate)
+    assert state.placer.has_room(task, state.workers, state.now())
+    told = {reason.code: reason.text for reason in explain(state, task.record(), "").reasons}
+    assert "it has no time limit" in told["barred"]
+    assert "1 with as many commands without a time limit as it takes (w1)" in told["room"]
+
+
+def test_who_is_barred_is_offered_again_when_one_is_over() -> None:
+    """Though room grew on no other worker, and none of it is in processors."""
+    stage = Stage()
+    _fill(stage)
+    stage.submit(20)
+    stage.finish(1)
+    assert stage.runs(20)
+
+
+def test_no_worker_is_set_aside_for_who_is_barred_there() -> None:
+    """It would idle for nothing; the newcomer would be let in once there is room."""
+    stage = Stage()
+    _fill(stage)
+    worker = stage.state.workers.by_name["w1"]
+    ann, bob = (make_task(number, spec=LOOP, user=user) for number, user in ((20, "ann"), (21, "bob")))
+    assert [stage.state.would_admit(each, worker) for each in (ann, bob)] == [False, True]
+
+
+def test_nobody_gives_way_on_a_worker_that_is_set_aside_for_others() -> None:
+    """What came free would not be the waiting task's; for whom it is set aside they do."""
+    stage = Stage()
+    stage.submit(1)
+    stage.submit(2, SHORT, C2)
+    worker, by_key = stage.state.workers.by_name["w1"], stage.state.placer.reservations.by_key
+    other = key_of(make_task(3, spec=SHORT, user="eve"))
+    plan = _Plan(float("inf"), 1, worker, set())
+    by_key[other] = worker.booked = Reservation(other, plan, 0.0)
+    assert told(stage.pass_time(OVER_S)) == []
+    by_key.clear()
+    own = key_of(stage.task(2))
+    by_key[own] = worker.booked = Reservation(own, plan, 0.0)
+    assert len(told(stage.pass_time(OVER_S + 0.3))) == 1
+
+
+def test_nobody_gives_way_to_who_has_all_that_he_may_have() -> None:
+    """His bound keeps him, and no processor would help."""
+    stage = Stage()
+    stage.submit(1)
+    stage.submit(2, SHORT, C2)
+    stage.state.shares.use(stage.state.shares.node.changed("bob", Share(cpus_max=0.5)))
+    assert told(stage.pass_time(OVER_S)) == []
+
+
+@pytest.mark.parametrize(("weight", "demoted"), [(1.0, [attempt(1)]), (4.0, [attempt(4)])])
+def test_processors_are_held_over_weights(weight: float, demoted: list[AttemptId]) -> None:
+    """Who may have four times as much gives nothing to who has a third: that is for bob's own loop to do."""
+    stage = Stage(cpus=4.0)
+    stage.state.shares.use(stage.state.shares.node.changed("ann", Share(weight=weight)))
+    for number in (1, 2, 3):
+        stage.submit(number)
+    stage.submit(4, LOOP, C2)
+    stage.submit(5, SHORT, C2)
+    stage.pass_time(OVER_S)
+    burden = stage.state.workers.by_name["w1"].burden
+    assert [attempt(n) for n in range(1, 6) if attempt(n) in burden] == demoted
+
+
+def test_memory_of_what_is_demoted_is_no_obstacle() -> None:
+    """Its user holds most of the memory, and no processor: others' loops give way to his next command."""
+    stage = Stage()
+    heavy = TaskSpec(command=LOOP.command, request=Request(1.0, memory_bytes=1 << 29))
+    stage.submit(1, heavy, C2)
+    stage.submit(2, LOOP, C1)
+    stage.pass_time(OVER_S)
+    assert stage.runs(2)
+    stage.submit(3, SHORT, C2)
+    stage.pass_time(3 * OVER_S)
+    assert stage.runs(3)
+
+
 def test_a_default_time_limit_lets_everybody_in() -> None:
     """What nothing limited until now has an end then, and is offered again."""
     stage = Stage()
@@ -250,12 +363,15 @@ def test_a_new_leader_knows_who_is_demoted() -> None:
     heir.join("w1", attempt(1), attempt(2))
     worker = heir.state.workers.by_name["w1"]
     assert (worker.room.cpus, len(worker.burden), list(worker.reserved)) == (0.0, 1, [attempt(1), attempt(2)])
-    assert heir.state.table.reserved_cpus == {"ann": 1.0, "bob": 1.0}
+    assert {user: heir.state.shares.cpus(user) for user in heir.state.shares.users()} == {
+        "ann": 1.0,
+        "bob": 1.0,
+    }
     assert told(heir.tick(1.0) + heir.commit()) == [Demote(attempts=(attempt(1),))]
     heir.worker(ended(1), ended(2))
     heir.commit()
     assert (worker.room.cpus, len(worker.burden)) == (1.0, 0)
-    assert heir.state.table.reserved_cpus == {}
+    assert heir.state.shares.users() == []
 
 
 def test_who_registers_again_keeps_it() -> None:

@@ -116,9 +116,9 @@ def test_the_next_task_gets_the_room_before_the_report_comes() -> None:
     each.worker(EXITED)
     each.place()
     assert [each.task(number).state for number in (1, 2)] == [TaskState.RUNNING, TaskState.RUNNING]
-    assert each.state.table.reserved_cpus == {"ann": 1.0}
+    assert each.state.shares.line("ann", 0).cpus == 1.0
     each.worker(EXITED, EXITED)
-    assert each.state.table.reserved_cpus == {"ann": 1.0}
+    assert each.state.shares.line("ann", 0).cpus == 1.0
 
 
 def test_the_report_ends_the_task_and_frees_nothing_twice() -> None:
@@ -131,7 +131,7 @@ def test_the_report_ends_the_task_and_frees_nothing_twice() -> None:
     assert task_id(1) in each.state.table.done
     worker = each.state.workers.by_name["w1"]
     assert (worker.room.cpus, worker.attempts()) == (0, [attempt(2)])
-    assert each.state.table.reserved_cpus == {"ann": 1.0}
+    assert each.state.shares.line("ann", 0).cpus == 1.0
 
 
 def test_what_exited_is_lost_with_its_worker() -> None:
@@ -141,7 +141,7 @@ def test_what_exited_is_lost_with_its_worker() -> None:
     each.join("w2", peer=W2)
     each.workers._lose(each.state.workers.by_name["w1"], "test")
     assert (each.task(1).state, each.task(1).crashes) == (TaskState.QUEUED, 1)
-    assert each.state.table.reserved_cpus == {}
+    assert each.state.shares.users() == []
     each.turn()
     assert each.task(1).assignment() == (2, "w2")
 

@@ -9,12 +9,20 @@ import msgspec
 import pytest
 from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_worker, request
 
-from alb_broker.core.placement import CANDIDATES_MAX, PASS_MAX, POLICY_RESTS_S, Decision, Placer
+from alb_broker.core.placement import (
+    PASS_MAX,
+    POLICY_RESTS_S,
+    POLICY_RESTS_S_MAX,
+    Decision,
+    Placer,
+)
 from alb_broker.core.queue import Queue
+from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
-from alb_broker.policies import Candidate, Context, Policy
-from alb_core.resources import Request
+from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, Policy, wishes
+from alb_core.choices import Choice
+from alb_core.resources import Load, Request, counts_of
 from alb_core.spec import OnLost, TaskSpec
 from alb_core.tasks import AttemptState, TaskState
 
@@ -25,7 +33,7 @@ class Scene:
     def __init__(self, policy: Policy | None = None, workers: int = 2, cpus: float = 4) -> None:
         self.placer = Placer({**POLICIES, "mine": policy or POLICIES["uniform"]}, seed=1)
         if policy is not None:
-            assert self.placer.use("mine")
+            self.placer.use(Choice(policy="mine"))
         self.queue, self.workers = Queue(), Workers()
         self.placed: list[tuple[int, str]] = []
         for number in range(workers):
@@ -38,9 +46,16 @@ class Scene:
         for number in numbers:
             self.queue.add(make_task(number, spec=TaskSpec(command="x", request=request(**shape))))
 
+    def allow(self, name: str, ahead: int) -> Worker:
+        """Let a worker hold so many ahead, as its pace at a tick would."""
+        worker = self.workers.by_name[name]
+        worker.allowance = ahead
+        self.workers.grew(worker)
+        return worker
+
     def run(self, at: float = 0.0) -> int:
         """Make a pass."""
-        return self.placer.run(self.queue, self.workers, lambda _: 0.0, self._commit, at)
+        return self.placer.run(self.queue, self.workers, Shares(), self._commit, at)
 
     def _commit(self, task: Task, worker: Worker, _decision: Decision) -> None:
         number = int(task.id, 16)
@@ -91,10 +106,10 @@ def test_a_policy_sees_what_is_free_and_not_everybody() -> None:
         seen.append(candidates)
         return candidates[0]
 
-    scene = Scene(watch, workers=3 * CANDIDATES_MAX, cpus=2)
+    scene = Scene(watch, workers=3 * CANDIDATES, cpus=2)
     scene.submit(1, 2)
     scene.run()
-    assert [len(candidates) for candidates in seen] == [CANDIDATES_MAX] * 2
+    assert [len(candidates) for candidates in seen] == [CANDIDATES] * 2
     assert {candidate.cpus for candidates in seen for candidate in candidates} == {2.0}
 
 
@@ -113,7 +128,7 @@ def test_a_task_that_fits_nowhere_waits() -> None:
 def test_where_there_is_no_room_short_commands_wait_on_a_worker() -> None:
     """Up to its allowance, and only those that may run a second time should it be lost."""
     scene = Scene(workers=2, cpus=1)
-    scene.workers.by_name["w1"].allowance = 2
+    scene.allow("w1", 2)
     scene.submit(*range(6))
     assert scene.run() == 4
     ahead = {worker.name: len(worker.ahead) for worker in scene.workers}
@@ -123,8 +138,7 @@ def test_where_there_is_no_room_short_commands_wait_on_a_worker() -> None:
 def test_what_may_not_wait_on_a_worker_is_not_starved_by_what_may() -> None:
     """Its turn came: nothing more is handed ahead there, until what waits has run dry and there is room."""
     scene = Scene(workers=1, cpus=1)
-    worker = scene.workers.by_name["w0"]
-    worker.allowance = 2
+    worker = scene.allow("w0", 2)
     scene.submit(*range(10))
     assert scene.run() == 3
     once = make_task(10, spec=TaskSpec(command="x", priority=9, on_lost=OnLost.FAIL))
@@ -141,7 +155,7 @@ def test_what_may_not_wait_on_a_worker_is_not_starved_by_what_may() -> None:
 def test_what_no_worker_could_run_at_once_spares_nobody() -> None:
     """A task that must not run twice and fits nowhere does not keep short commands from a worker."""
     scene = Scene(workers=1, cpus=1)
-    scene.workers.by_name["w0"].allowance = 2
+    scene.allow("w0", 2)
     spec = TaskSpec(command="x", priority=9, on_lost=OnLost.FAIL, request=request(2))
     scene.queue.add(make_task(10, spec=spec))
     scene.submit(*range(5))
@@ -154,7 +168,7 @@ def test_a_policy_may_decline_what_would_wait_on_a_worker() -> None:
     scene.submit(1)
     assert scene.run() == 0
     scene.workers.by_name["w0"].reserve(attempt(9), request())
-    scene.workers.by_name["w0"].allowance = 2
+    scene.allow("w0", 2)
     scene.workers.grew(scene.workers.by_name["w0"])
     assert scene.run() == 0
 
@@ -183,7 +197,7 @@ def test_a_policy_may_let_a_task_wait() -> None:
     scene = Scene(decline)
     scene.submit(1)
     assert (scene.run(), scene.placer.failures) == (0, 0)
-    scene.placer.use("uniform")
+    scene.placer.use(Choice(policy="uniform"))
     assert scene.run() == 1
 
 
@@ -220,7 +234,7 @@ def test_another_policy_does_not_inherit_the_rest() -> None:
     scene.submit(1)
     scene.run()
     scene.placer.policies = {**scene.placer.policies, "other": take_last}  # type: ignore[misc]
-    assert scene.placer.use("other")
+    scene.placer.use(Choice(policy="other"))
     scene.submit(2)
     scene.run()
     assert scene.placed[-1] == (2, "w1")
@@ -238,11 +252,93 @@ def test_a_policy_cannot_disturb_its_candidates() -> None:
     assert (scene.run(), scene.placer.failures) == (1, 1)
 
 
-def test_an_unknown_policy_changes_nothing() -> None:
-    """The one in force stays."""
-    scene = Scene(take_last)
-    assert not scene.placer.use("missing")
-    assert scene.placer.name == "mine"
+def test_a_choice_is_refused_with_a_reason() -> None:
+    """An unknown policy, a parameter that it does not have, one of another type, one that it refuses."""
+    placer = Scene(take_last).placer
+    for choice, part in (
+        (Choice(policy="missing"), "known: least-loaded, mine, uniform, weighted"),
+        (Choice(policy="mine", parameters={"x": 1.0}), "no parameter 'x'; it has: none"),
+        (Choice(policy="weighted", parameters={"cpus": 1.0}), "it has: cpu, memory, network"),
+        (Choice(policy="weighted", parameters={"cpu": "much"}), "cpu is a number, and 'much' is none"),
+        (Choice(policy="weighted", parameters={"cpu": -1.0}), "are not negative"),
+    ):
+        refusal = placer.refusal(choice)
+        assert refusal is not None
+        assert part in refusal
+    assert placer.refusal(Choice(policy="weighted", parameters={"cpu": 1.0})) is None
+
+
+def test_a_policy_gets_its_parameters() -> None:
+    """Its own, and what was chosen in their place."""
+    seen: list[Any] = []
+
+    @wishes(parameters={"a": 1.0, "b": "x"})
+    def watch(_task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
+        seen.append(context.parameters)
+        return candidates[0]
+
+    scene = Scene(watch)
+    scene.placer.use(Choice(policy="mine", parameters={"b": "y"}))
+    scene.submit(1)
+    scene.run()
+    assert seen == [{"a": 1.0, "b": "y"}]
+
+
+def test_a_policy_sees_as_many_candidates_as_it_wants() -> None:
+    """And, where it wants that, the fastest with room: the others when those are full."""
+    seen: list[list[str]] = []
+
+    @wishes(candidates=CANDIDATES_MAX, fastest_first=True)
+    def watch(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+        seen.append([candidate.worker for candidate in candidates])
+        return candidates[0]
+
+    scene = Scene(watch, workers=2 * CANDIDATES_MAX, cpus=1)
+    for name in ("w9", "w20"):
+        worker = scene.workers.by_name[name]
+        worker.offer(msgspec.structs.replace(worker.capacity, speed=2.0))
+    scene.submit(1, 2, 3)
+    scene.run()
+    assert [worker for _, worker in scene.placed[:2]] == ["w9", "w20"]
+    assert [len(names) for names in seen] == [CANDIDATES_MAX] * 3
+    assert seen[2][0] not in {"w9", "w20"}
+
+
+def test_candidates_tell_whose_turn_it_was() -> None:
+    """And how many attempts each has."""
+    seen: list[dict[str, tuple[int, int]]] = []
+
+    def watch(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+        seen.append({each.worker: (each.attempts, each.turn) for each in candidates})
+        return min(candidates, key=lambda each: each.turn)
+
+    scene = Scene(watch, workers=2)
+    scene.submit(1, 2, 3)
+    scene.run()
+    assert seen == [
+        {"w0": (0, 0), "w1": (0, 0)},
+        {"w0": (1, 1), "w1": (0, 0)},
+        {"w0": (1, 1), "w1": (1, 2)},
+    ]
+
+
+def test_a_policy_that_fails_again_and_again_rests_longer() -> None:
+    """Up to a bound; after a while of good answers it begins anew. What it raised is kept for people."""
+    scene = Scene(break_down, workers=1, cpus=100)
+    at, rests = 0.0, []
+    for number in range(1, 10):
+        scene.submit(number)
+        scene.run(at)
+        rests.append(scene.placer.notes[-1].fields["rests_s"])
+        assert scene.placer.rests(at)
+        at += rests[-1]
+        assert not scene.placer.rests(at)
+    assert rests == [min(POLICY_RESTS_S * 2**n, POLICY_RESTS_S_MAX) for n in range(9)]
+    scene.submit(10)
+    scene.run(at + POLICY_RESTS_S_MAX)
+    assert scene.placer.notes[-1].fields["rests_s"] == POLICY_RESTS_S
+    trouble = scene.placer.troubles["mine"]
+    assert (trouble.failures, trouble.newest) == (10, "RuntimeError: no idea")
 
 
 def test_a_pass_is_bounded() -> None:
@@ -274,3 +370,55 @@ def test_a_retry_prefers_another_worker() -> None:
         scene.queue.add(make_task(1, failed, failures=1))
         assert scene.run() == 1
         assert scene.placed[0][1] in chosen
+
+
+def test_what_is_preferred_is_taken_first_and_never_waited_for() -> None:
+    """A policy sees only those that carry it, as long as they have room."""
+    seen: list[tuple[int, ...]] = []
+
+    def look(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+        seen.append(tuple(candidate.preferred for candidate in candidates))
+        return candidates[0]
+
+    scene = Scene(look, workers=0)
+    for name, labels in (("w1", ()), ("w2", ("zone=a",)), ("w3", ())):
+        worker = make_worker(name, 1, labels=labels)
+        scene.workers.add(worker)
+        scene.workers.grew(worker)
+    scene.submit(1, 2, 3, prefers=("zone=a",))
+    assert scene.run() == 3
+    assert scene.placed[0] == (1, "w2")
+    assert seen == [(1,), (0, 0), (0,)]
+
+
+def test_counts_are_given_out_once() -> None:
+    """Of two licences two tasks have one each; the third waits, and who needs none passes."""
+    scene = Scene(workers=0)
+    worker = make_worker("w1", 8, counts=counts_of({"licence": 2}))
+    scene.workers.add(worker)
+    scene.workers.grew(worker)
+    scene.submit(1, 2, 3, counts=counts_of({"licence": 1}))
+    scene.submit(4)
+    assert scene.run() == 3
+    assert sorted(number for number, _ in scene.placed) == [1, 2, 4]
+    worker.release(attempt(1))
+    scene.workers.grew(worker)
+    assert scene.run() == 1
+    assert scene.placed[-1] == (3, "w1")
+    assert worker.line().reserved_counts == counts_of({"licence": 2})
+
+
+def test_a_task_that_heeds_loads_waits_for_them_to_fall() -> None:
+    """It does not keep others from being placed meanwhile; a load that falls lets it go."""
+    scene = Scene(workers=1)
+    worker = next(iter(scene.workers))
+    scene.workers.loaded(worker, Load(cpu=0.9))
+    scene.submit(1, measured=True)
+    scene.submit(2)
+    assert scene.run() == 1
+    assert scene.placed == [(2, "w0")]
+    scene.workers.loaded(worker, Load(cpu=0.95))
+    assert scene.run() == 0
+    scene.workers.loaded(worker, Load(cpu=0.5))
+    assert scene.run() == 1
+    assert scene.placed[-1] == (1, "w0")

@@ -6,9 +6,9 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.broker_parts import make_task, request
+from tests.broker_parts import CLAIMED_S, make_task, request
 
-from alb_broker.core.queue import Offered, Queue
+from alb_broker.core.queue import AGE_PER_LEVEL_S, AGED_S, Offered, Queue, key_of
 from alb_broker.core.task import Task
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
@@ -53,11 +53,22 @@ class Cluster:
         self.placed.append(each)
         return Offered.PLACED
 
-    def run(self, waiting: Queue, most: int = 1000) -> list[int]:
+    def run(self, waiting: Queue, most: int = 1000, at: float = CLAIMED_S) -> list[int]:
         """Make a pass; returns the numbers of the tasks placed in it."""
         before = len(self.placed)
-        assert waiting.place(self.share, self.offer, most) == len(self.placed) - before
+        assert waiting.place(self.share, self.offer, most, at) == len(self.placed) - before
         return [int(each.id, 16) for each in self.placed[before:]]
+
+
+def test_a_queue_that_is_empty_says_so() -> None:
+    """Then a turn spares the placement pass; what was placed is waited for no more."""
+    waiting = queue()
+    assert not waiting
+    waiting.add(task(1))
+    assert waiting
+    cluster = Cluster()
+    waiting.place(cluster.share, cluster.offer, 10, at=0.0)
+    assert not waiting
 
 
 def test_the_oldest_of_equals_goes_first() -> None:
@@ -129,7 +140,7 @@ def test_a_shape_that_fits_nowhere_is_not_offered_again_before_it_could_fit() ->
     cluster.run(waiting)
     assert cluster.offered == 2
     cluster.free = 1.0
-    waiting.unblock(lambda shape: shape.cpus <= 1)
+    waiting.unblock(lambda head: head.request.cpus <= 1)
     assert cluster.run(waiting) == [1]
     assert cluster.offered == 3
 
@@ -137,7 +148,7 @@ def test_a_shape_that_fits_nowhere_is_not_offered_again_before_it_could_fit() ->
 def test_a_task_that_the_policy_declined_is_offered_in_the_next_pass() -> None:
     """The policy may think otherwise then, though no room grew."""
     waiting = queue(task(1))
-    assert waiting.place(lambda _: 0.0, lambda _: Offered.DECLINED, 10) == 0
+    assert waiting.place(lambda _: 0.0, lambda _: Offered.DECLINED, 10, CLAIMED_S) == 0
     assert list(waiting.unplaced()) == []
     assert Cluster().run(waiting) == [1]
 
@@ -173,7 +184,7 @@ def test_all_that_fits_is_placed_once_and_in_the_order_of_its_group(
     waiting, cluster = queue(*tasks), Cluster(cpus=0)
     for room in rooms:
         cluster.free += room
-        waiting.unblock(lambda shape: shape.cpus <= cluster.free)
+        waiting.unblock(lambda head: head.request.cpus <= cluster.free)
         cluster.run(waiting)
         left = [each for each in tasks if each.state is TaskState.QUEUED]
         assert not any(each.spec.request.cpus <= cluster.free for each in left)
@@ -185,3 +196,101 @@ def test_all_that_fits_is_placed_once_and_in_the_order_of_its_group(
 
 def _key(each: Task) -> tuple[str, int, float]:
     return each.user, each.spec.priority, each.spec.request.cpus
+
+
+LATER_S = CLAIMED_S + AGE_PER_LEVEL_S
+
+
+def test_who_got_nothing_for_long_rises() -> None:
+    """One level for each span of waiting; then the next has to wait as long."""
+    cluster = Cluster(cpus=100)
+    waiting = queue(task(1, "bob"), task(2, "bob"), *(task(n, priority=1) for n in range(3, 8)))
+    assert cluster.run(waiting, most=1, at=CLAIMED_S) == [3]
+    assert cluster.run(waiting, most=1, at=LATER_S - 200) == [4]
+    assert cluster.run(waiting, most=3, at=LATER_S + 1) == [1, 5, 6]
+
+
+def test_many_shapes_of_one_user_age_together() -> None:
+    """Else a user with a thousand shapes would have a thousand turns before everybody, once they are old."""
+    shapes = [task(n, "bob", cpus=1 + n / 1000) for n in range(1, 10)]
+    others = [task(20, "ann", priority=1), task(21, "ann", priority=1)]
+    for each in others:
+        each.queued_since = LATER_S
+    waiting, cluster = queue(*shapes, *others), Cluster()
+    assert cluster.run(waiting, most=3, at=LATER_S + 30) == [1, 20, 21]
+
+
+def test_a_backlog_that_is_served_does_not_age() -> None:
+    """Who flooded the queue long ago does not go before who comes now."""
+    cluster = Cluster()
+    waiting = queue(*(task(n) for n in range(1, 50)))
+    at = CLAIMED_S
+    while at < LATER_S + 60:
+        cluster.run(waiting, most=1, at=at)
+        at += 60.0
+    fresh = task(100, "bob")
+    fresh.queued_since = at
+    waiting.add(fresh)
+    assert cluster.run(waiting, most=1, at=at) == [100]
+
+
+def test_after_a_day_no_priority_is_too_high() -> None:
+    """Priorities are 32-bit numbers: levels alone would take for ever."""
+    waiting = queue(task(1, "bob", priority=-(2**31)), task(2, "ann", priority=2**31 - 1))
+    waiting.add(task(3, "ann", priority=2**31 - 1))
+    for each in waiting.group(key_of(task(2, "ann", priority=2**31 - 1))).tasks:  # type: ignore[union-attr]
+        each.queued_since = CLAIMED_S + AGED_S
+    assert Cluster().run(waiting, at=CLAIMED_S + AGED_S + 1) == [1, 2, 3]
+
+
+def test_who_may_have_no_more_is_asked_again() -> None:
+    """In each pass, for others of his may have ended; meanwhile nobody takes the leader for stuck."""
+    waiting = queue(task(1))
+    assert waiting.place(lambda _: 0.0, lambda _: Offered.BOUNDED, 10, CLAIMED_S) == 0
+    assert list(waiting.unplaced()) == []
+    assert Cluster().run(waiting) == [1]
+
+
+def starved(waiting: Queue, cluster: Cluster, at: float) -> list[int]:
+    """Return the heads that starve at a moment, by number."""
+    groups = waiting.starved(at - 10.0, cluster.share, at)
+    return [int(group.tasks[0].id, 16) for group in groups]
+
+
+def test_who_is_overtaken_for_long_starves() -> None:
+    """It found no room for long, and something was placed past it; not who merely waits."""
+    cluster = Cluster(cpus=1)
+    waiting = queue(task(1, cpus=4), task(2))
+    assert cluster.run(waiting) == [2]
+    assert starved(waiting, cluster, CLAIMED_S + 5) == []
+    waiting.add(task(3))
+    cluster.free = 1.0
+    waiting.unblock(lambda head: head.request.cpus <= 1)
+    assert cluster.run(waiting, at=CLAIMED_S + 9) == [3]
+    assert starved(waiting, cluster, CLAIMED_S + 10) == [1]
+    assert starved(waiting, cluster, CLAIMED_S + 11) == [1]  # and goes on doing so, until it is placed
+    cluster.free = 4.0
+    waiting.unblock(lambda head: head.request.cpus <= 4)
+    assert cluster.run(waiting, at=CLAIMED_S + 12) == [1]
+    assert starved(waiting, cluster, CLAIMED_S + 30) == []
+
+
+def test_who_has_less_by_right_overtakes_nobody() -> None:
+    """A higher priority, or a user with less, has its turn first: no reservation is due for that."""
+    for other in (task(2, "bob", priority=1), task(2, "bob")):
+        cluster = Cluster(cpus=1)
+        cluster.shares["ann"] = 5
+        waiting = queue(task(1, cpus=4), other)
+        cluster.run(waiting)
+        assert starved(waiting, cluster, CLAIMED_S + 20) == []
+
+
+def test_the_order_of_groups_can_be_told() -> None:
+    """Which groups have their turn before one: for whoever asks why it waits."""
+    cluster = Cluster(cpus=0)
+    waiting = queue(task(1), task(2, "bob", priority=3), task(3, "eve", priority=1), task(4))
+    group = waiting.group(key_of(task(1)))
+    assert group is not None
+    assert [each.key[0] for each in waiting.before(group, cluster.share, CLAIMED_S)] == ["bob", "eve"]
+    assert waiting.waits(key_of(task(1)))
+    assert not waiting.waits(key_of(task(1, "nobody")))

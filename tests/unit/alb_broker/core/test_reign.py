@@ -253,7 +253,13 @@ def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
     scene.begin()
     config, others = scene.held[0], scene.held[1:]
     assert isinstance(config, zk.ReadNodes)
-    assert config.paths == (znodes.POLICY, znodes.DRAINED, znodes.LIMITS)
+    assert config.paths == (
+        znodes.POLICY,
+        znodes.POLICY_HISTORY,
+        znodes.DRAINED,
+        znodes.LIMITS,
+        znodes.SHARES,
+    )
     scene.silent = False
     for request in others:
         scene.handle(scene.reply(request))

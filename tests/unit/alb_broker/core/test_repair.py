@@ -69,7 +69,7 @@ def test_a_task_that_was_deleted_is_gone() -> None:
     assert not scene.state.workers.by_name["w1"].placeable
     scene.worker(ended(1))
     assert scene.state.workers.by_name["w1"].has_room
-    assert scene.state.table.reserved_cpus == {}
+    assert scene.state.shares.users() == []
 
 
 def test_a_task_as_it_was_goes_on() -> None:

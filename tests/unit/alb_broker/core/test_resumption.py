@@ -37,7 +37,7 @@ def place_again(each: Desks) -> list[Action]:
     """Lose the worker of the newest attempt and place the task on another; return what that releases."""
     task = each.task(1)
     worker = each.state.workers.by_name["w1"]
-    each.book.release(task, worker, attempt(1))
+    each.book.release(worker, attempt(1))
     each.book.lose(task, 1, worker, each.state.at)
     each.state.workers.remove("w1")
     each.join("w2", peer=W2)
@@ -152,7 +152,7 @@ def test_an_attempt_that_was_lost_meanwhile_is_not_ordered() -> None:
     each = desks()
     scan = pass_barrier(each, want(each))
     worker = each.state.workers.by_name["w2"]
-    each.book.release(each.task(1), worker, A2)
+    each.book.release(worker, A2)
     each.book.lose(each.task(1), 2, worker, each.state.at)
     assert orders(answer(each, scan, found())) == []
 

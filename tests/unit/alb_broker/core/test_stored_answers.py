@@ -262,7 +262,7 @@ def test_an_attempt_that_did_not_deliver_has_no_known_size() -> None:
     """What there is of it is told, and nothing is called missing."""
     library = _Library(piece(0, b"first")).run()
     worker = library.desks.state.workers.by_name["w1"]
-    library.desks.book.release(library.desks.task(1), worker, attempt(1))
+    library.desks.book.release(worker, attempt(1))
     library.desks.book.lose(library.desks.task(1), 1, worker, 0.0)
     library.desks.turn()
     outcome = Outcome(cause=Cause.EXITED, exit_code=0, stdout=Stream.of(b"x", 9_999))

@@ -15,7 +15,6 @@ from tests.broker_parts import (
     make_worker,
     notes,
     of_type,
-    read,
     record,
     register,
     submit,
@@ -246,15 +245,22 @@ def test_an_interrupted_attempt_runs_again() -> None:
     assert heard[1].attempt == attempt(1, 2)
 
 
+def allow(each: Desks, ahead: int) -> None:
+    """Let w1 hold so many ahead, as its pace at a tick would."""
+    worker = each.state.workers.by_name["w1"]
+    worker.allowance = ahead
+    each.state.workers.grew(worker)
+
+
 def test_a_quick_worker_is_given_work_ahead_and_may_give_it_back() -> None:
     """The assignment is committed and sent as any other; given back, the task waits at the head again."""
     each = desks(1)
-    each.state.workers.by_name["w1"].allowance = 2
+    allow(each, 2)
     each.client(submit(2), submit(3), submit(4))
     orders = [message.attempt for message in to_worker(W1, each.turn()) if isinstance(message, Run)]
     assert orders == [attempt(2), attempt(3)]
     assert each.state.counters["tasks_placed_ahead"] == 2
-    each.state.workers.by_name["w1"].allowance = 0
+    allow(each, 0)
     heard = told(each, ended(3, cause=Cause.GIVEN_BACK), ended(2, cause=Cause.GIVEN_BACK))
     assert [type(message) for message in heard] == [AttemptAck, AttemptAck]
     assert [each.task(number).state for number in (2, 3)] == [TaskState.QUEUED] * 2
@@ -265,7 +271,7 @@ def test_a_quick_worker_is_given_work_ahead_and_may_give_it_back() -> None:
 def test_what_waited_on_a_lost_worker_is_not_to_blame() -> None:
     """Only what may have run counts the loss as a crash."""
     each = desks(1)
-    each.state.workers.by_name["w1"].allowance = 2
+    allow(each, 2)
     each.client(submit(2))
     each.turn()
     lose(each)
@@ -354,7 +360,7 @@ def test_a_worker_that_is_lost_gives_its_tasks_back() -> None:
     each.turn()
     assert each.task(1).state is TaskState.RUNNING
     assert each.task(2).state is TaskState.QUEUED
-    assert each.state.table.reserved_cpus == {"ann": 1.0}
+    assert each.state.shares.line("ann", 0).cpus == 1.0
 
 
 def test_a_task_that_must_not_run_twice_is_lost_with_its_worker() -> None:
@@ -556,20 +562,6 @@ def test_of_two_incarnations_in_the_table_the_later_is_the_worker() -> None:
     assert (states(each, 1), states(each, 2)) == ([LIVE], [LOST])
 
 
-# --- nodes --------------------------------------------------------------------------------------------------
-
-
-def test_workers_are_listed_not_too_often() -> None:
-    """However many come and go, `/workers` is listed at most so often, and its watch is set again."""
-    each = Desks()
-    (asked,) = of_type(zk.ListChildren, each.tick(1.0))
-    assert asked == zk.ListChildren(token=asked.token, path=znodes.WORKERS, watch=True)
-    each.workers.on_children(zk.ChildrenListed(at=1.0, token=asked.token, names=()))
-    each.workers.on_children_changed(znodes.WORKERS)
-    assert of_type(zk.ListChildren, each.tick(1.1)) == []
-    assert len(of_type(zk.ListChildren, each.tick(1.25))) == 1
-
-
 def test_only_new_names_are_read() -> None:
     """A node whose watch is set need not be read again."""
     each = desks()
@@ -578,28 +570,3 @@ def test_only_new_names_are_read() -> None:
     each.workers.on_children(zk.ChildrenListed(at=20.0, token=asked.token, names=("w1", "w2")))
     (reading,) = of_type(zk.ReadNodes, each.tick(20.2))
     assert reading.paths == (znodes.worker_path("w2"),)
-
-
-def test_a_list_and_a_read_without_an_answer_are_asked_again() -> None:
-    """A broken connection is no proof of anything."""
-    each = Desks()
-    (asked,) = of_type(zk.ListChildren, each.tick(1.0))
-    each.workers.on_children(zk.ChildrenListed(at=1.0, token=asked.token, names=None))
-    (again,) = of_type(zk.ListChildren, each.tick(2.0))
-    each.workers.on_children(zk.ChildrenListed(at=2.0, token=again.token, names=("w1",)))
-    (reading,) = of_type(zk.ReadNodes, each.tick(2.1))
-    each.workers.on_nodes(zk.NodesRead(at=2.1, token=reading.token, nodes=None))
-    (reading,) = of_type(zk.ReadNodes, each.tick(2.2))
-    assert reading.paths == (znodes.worker_path("w1"),)
-
-
-def test_a_node_that_cannot_be_read_is_set_aside() -> None:
-    """It is listed for the operator, and nothing else suffers."""
-    each = Desks()
-    each.workers.on_node_changed(znodes.worker_path("w1"))
-    (asked,) = of_type(zk.ReadNodes, each.tick(1.0))
-    node = read(znodes.worker_path("w1"), b"garbage")
-    actions_before = len(each.state.out)
-    each.workers.on_nodes(zk.NodesRead(at=1.0, token=asked.token, nodes=(node,)))
-    assert len(each.state.out) == actions_before + 1
-    assert list(each.state.table.set_aside) == [znodes.worker_path("w1")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import pytest
@@ -12,6 +11,8 @@ from tests.broker_parts import attempt, capacity, make_worker, request
 
 from alb_broker.core.workers import Worker, Workers
 from alb_core import limits
+from alb_core.messages import AttemptUse
+from alb_core.resources import counts_of
 
 
 def workers(*each: Worker) -> Workers:
@@ -218,7 +219,7 @@ def test_a_full_worker_is_looked_at_once() -> None:
     for number, worker in enumerate(known):
         worker.reserve(attempt(number), request())
     assert known.candidates(request(), 16) == []
-    assert known._open == deque()
+    assert not known._openings._pools[request()]
 
 
 def test_a_worker_comes_back_into_the_searches_when_its_room_grows() -> None:
@@ -374,3 +375,37 @@ def test_what_no_worker_could_ever_run_is_told_why(fields: dict[str, Any], says:
     )
     why = workers.why_never(request(**fields))
     assert (says in why, bool(why)) == (True, bool(says))
+
+
+def test_a_count_that_nobody_has_is_said() -> None:
+    """By name where no worker has any, in numbers where none has so many."""
+    known = workers(make_worker("w1", counts=counts_of({"licence": 2})))
+    both = request(counts=counts_of({"dongle": 1, "licence": 1}))
+    assert "no worker has the resource dongle" in known.why_never(both)
+    assert "3 licence" in known.why_never(request(counts=counts_of({"licence": 3})))
+    assert known.why_never(request(counts=counts_of({"licence": 2}))) == ""
+    assert "the label zone=a" in known.why_never(request(labels=("zone=a",)))
+    assert known.why_never(request(labels=("zone!=a",))) == ""
+
+
+def test_counts_taken_before_a_worker_registers_are_settled_when_it_does() -> None:
+    """After a takeover attempts are known first; what the worker then offers is short of what they have."""
+    worker = Worker("w1", "w1-1", 0.0)
+    worker.reserve(attempt(1), request(counts=counts_of({"gpus": 2})))
+    worker.offer(capacity(4, counts=counts_of({"gpus": 3})))
+    assert worker.line().reserved_counts == counts_of({"gpus": 2})
+    assert not worker.fits(request(counts=counts_of({"gpus": 2})))
+    assert worker.fits(request(counts=counts_of({"gpus": 1})))
+    worker.release(attempt(1))
+    assert worker.line().reserved_counts == counts_of({"gpus": 0})
+
+
+def test_what_attempts_use_is_known_as_long_as_they_run() -> None:
+    """Of others a worker may say what it wants."""
+    worker = make_worker("w1")
+    worker.reserve(attempt(1), request())
+    use = AttemptUse(attempt=attempt(1), cpus=0.5)
+    worker.note_uses((use, AttemptUse(attempt=attempt(7))))
+    assert worker.uses == {attempt(1): use}
+    worker.release(attempt(1))
+    assert worker.uses == {}

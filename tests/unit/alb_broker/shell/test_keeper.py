@@ -15,7 +15,7 @@ from alb_broker.store.events import StoreEvent, StoreFenced, StoreScanned, Store
 from alb_core.errors import ConfigError
 from alb_core.rows import LoadSample, Span
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Place:

@@ -32,7 +32,7 @@ def test_slow_code_is_interrupted(alarm: Alarm) -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError, match="too slow"):
         alarm.call(0.02, spin)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert alarm.left_s == 0.0
 
 

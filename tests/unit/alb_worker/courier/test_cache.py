@@ -32,7 +32,7 @@ class Source:
     def load(self, content: Content, descriptor: int) -> None:
         """Bring a file, or fail."""
         self.loads.append(content.sha256)
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         if self.stops_first and len(self.loads) == 1:
             raise TransferStopped
         if self.error is not None:

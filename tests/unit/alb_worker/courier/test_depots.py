@@ -40,7 +40,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     monkeypatch.setattr(transfer, "fetch", made.fetch)
     monkeypatch.setattr(module, "RETRY_S", 0.01)
     monkeypatch.setattr(module, "MISSING_S", 0.2)
-    monkeypatch.setattr(module, "UNREACHABLE_S", 0.4)
+    monkeypatch.setattr(module, "UNREACHABLE_S", 40.0)
     return made
 
 
@@ -91,7 +91,7 @@ def test_what_no_depot_has_is_given_up_soon(network: Network, tmp_path: Path) ->
     began = time.monotonic()
     with pytest.raises(NotMoved, match=r"cannot be had, after .* there is no file"):
         fetch(tmp_path)
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 20
 
 
 def test_while_none_answers_it_waits_longer(
@@ -99,6 +99,7 @@ def test_while_none_answers_it_waits_longer(
 ) -> None:
     """And says so in the log; but not for ever."""
     monkeypatch.setattr(module, "REMIND_S", 0.1)
+    monkeypatch.setattr(module, "UNREACHABLE_S", 0.4)
     network.answers = {ONE: silent, TWO: silent}
     notes: list[Note] = []
     known = Depots(notes.append)
@@ -112,8 +113,11 @@ def test_while_none_answers_it_waits_longer(
     assert {note.event for note in notes} == {"files_awaited"}
 
 
-def test_a_worker_that_knows_no_depot_says_so(network: Network, tmp_path: Path) -> None:
+def test_a_worker_that_knows_no_depot_says_so(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The brokers are older, or none has registered the worker yet."""
+    monkeypatch.setattr(module, "UNREACHABLE_S", 0.4)
     known = Depots(lambda _: None)
     descriptor = os.open(tmp_path / "part", os.O_RDWR | os.O_CREAT)
     with pytest.raises(NotMoved, match="no broker has told this worker of a depot"):

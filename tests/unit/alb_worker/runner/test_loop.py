@@ -67,13 +67,13 @@ def link(tmp_path: Path) -> Iterator[FrameLink[FromRunner]]:
     link: FrameLink[FromRunner] = FrameLink(ours, FromRunner)
     yield link
     link.close()
-    assert process.wait(20) == 0, "the runner ends when its agent does"
+    assert process.wait(60) == 0, "the runner ends when its agent does"
 
 
 def listen(link: FrameLink[FromRunner], until: Callable[[list[FromRunner]], bool]) -> list[FromRunner]:
     """Receive until a condition on all that was heard holds."""
     heard: list[FromRunner] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not until(heard):
         assert time.monotonic() < deadline
         select.select([link], [], [], 0.1)

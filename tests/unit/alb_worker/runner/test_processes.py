@@ -17,7 +17,7 @@ from alb_worker.runner import processes
 
 def wait_until(condition: Callable[[], object]) -> None:
     """Wait for a condition with a deadline."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -178,3 +178,24 @@ def test_a_tree_that_grows_faster_than_it_is_moved_stays(
     assert attempt.group is None
     assert attempt.half_group is not None
     assert attempt.ungrouped
+
+
+def test_what_an_attempt_uses_is_told_now_and_then(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processor time as a rate since it was told last, and its memory; not with every look."""
+    clock = time.monotonic()
+    attempt = bench.attempt(NO_BOUNDS)
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    bench.total = census.Sum(1, MIB, 3.0)
+    clock = attempt.started + watch.TELL_S - 0.1
+    bench.watch.measure(attempt, [])
+    assert bench.watch.take_uses() == ()
+    clock = attempt.started + 2 * watch.TELL_S
+    bench.watch.measure(attempt, [])
+    bench.watch.measure(attempt, [])
+    (first,) = bench.watch.take_uses()
+    assert (first.attempt, first.cpus, first.memory_bytes, first.cpu_s) == (attempt.id, 0.75, MIB, 3.0)
+    assert bench.watch.take_uses() == ()
+    bench.total = census.Sum(1, MIB, 5.0)
+    clock += watch.TELL_S
+    bench.watch.measure(attempt, [])
+    assert [use.cpus for use in bench.watch.take_uses()] == [1.0]

@@ -6,13 +6,16 @@ import os
 import platform
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from alb_core.config import WorkerConfig
 from alb_core.errors import ConfigError
+from alb_core.resources import counts_of
 from alb_worker.shell.capacity import Machine, default_interface, examine, link_speed_bps, offer
 from alb_worker.shell.cgroup import Cgroup
+from alb_worker.shell.gpus import NoGpus
 
 MACHINE = Machine(cpus=4.0, memory_bytes=8000, interface="eth0", link_bps=1_000_000_000)
 
@@ -145,3 +148,48 @@ def test_no_route_is_no_interface(tmp_path: Path) -> None:
     """And an interface that does not exist has no speed."""
     assert default_interface(tmp_path) == ""
     assert link_speed_bps("no-such-0") == 0
+
+
+def test_named_counts_and_gpus_are_offered_as_told() -> None:
+    """GPUs that nobody found may be offered, with a warning: the operator knows better, or tests."""
+    capacity, notes = offer(config(resources=("licence=5",), gpus_count=2), MACHINE)
+    assert capacity.counts == counts_of({"licence": 5, "gpus": 2})
+    assert [(note.event, note.fields) for note in notes] == [("gpus_unverified", {"offered": 2, "found": 0})]
+
+
+def test_gpus_that_are_found_are_offered_with_their_models() -> None:
+    """All, or the first of them; none where the operator wants none."""
+    machine = msgspec.structs.replace(MACHINE, gpus=("A100", "T4"))
+    capacity, notes = offer(config(), machine)
+    assert (capacity.gpus, capacity.labels, notes) == (2, ("gpu-model=A100", "gpu-model=T4"), [])
+    assert offer(config(gpus_count=1), machine)[0].labels == ("gpu-model=A100",)
+    assert offer(config(gpus_count=0), machine)[0].counts == ()
+
+
+def test_the_machine_tells_its_gpus() -> None:
+    """By way of whoever can see them."""
+
+    class Two(NoGpus):
+        def models(self) -> tuple[str, ...]:
+            return ("a", "b")
+
+    assert examine(gpus=Two()).gpus == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"resources": ("licence",)}, "NAME=COUNT"),
+        ({"resources": ("licence=0",)}, "licence=0 is no count"),
+        ({"resources": ("licence=1", "licence=2")}, "twice"),
+        ({"resources": ("cpus=2",)}, "option of their own"),
+        ({"resources": tuple(f"r{n}=1" for n in range(17))}, "more than 16"),
+        ({"gpus_count": -1}, "0 or more"),
+        ({"gpus_count": 5000}, "1024"),
+        ({"gpus_count": 1, "resources": ("gpus=2",)}, "given once"),
+    ],
+)
+def test_counts_that_are_none_are_refused(fields: dict[str, object], words: str) -> None:
+    """Before anything is registered."""
+    with pytest.raises(ConfigError, match=words):
+        config(**fields).validate()

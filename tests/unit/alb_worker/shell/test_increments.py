@@ -160,7 +160,7 @@ def test_a_flood_is_over_soon(files: IncrementFiles) -> None:
     append(channel(files), b"y\n" * (FILE_BYTES_MAX // 2))
     begin = time.monotonic()
     assert len(files.finish(A1)) == module.FILE_LINES_MAX + 1
-    assert time.monotonic() - begin < 10.0
+    assert time.monotonic() - begin < 30.0
 
 
 # --- what is no file ----------------------------------------------------------------------------------------

@@ -313,5 +313,5 @@ def test_a_slow_kind_is_interrupted(alarm: Alarm, tmp_path: Path, monkeypatch: p
     began = time.monotonic()
     with pytest.raises(KindFailed, match=r"failed on w1: KindTooSlow: it took more than 0\.02 s"):
         desk.prepare(launched(), "")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert left_of(tmp_path) == []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from alb_core.resources import Capacity, Load
 from alb_worker.shell.capacity import Machine
 from alb_worker.shell.cgroup import Cgroup
+from alb_worker.shell.gpus import NoGpus
 from alb_worker.shell.load import Counters, LoadMeter, machine_counters
 
 CAPACITY = Capacity(cpus=2.0, memory_bytes=1000, net_bps=8000)
@@ -108,3 +109,16 @@ def test_a_free_worker_counts_the_machines() -> None:
         assert 0 < before.cpu_s <= after.cpu_s < 1e12
         assert before.memory_bytes > 1_000_000
         assert before.received_bytes <= after.received_bytes
+
+
+def test_gpus_that_are_offered_are_measured() -> None:
+    """Their mean, and that of no others; where none is offered nobody asks."""
+
+    class Busy(NoGpus):
+        def busy(self) -> tuple[float, ...]:
+            return (0.5, 1.0, 0.0)
+
+    machine = Machine(cpus=1, memory_bytes=1)
+    assert machine_counters(machine, gpus=Busy(), offered_gpus=2)().gpu == 0.75
+    assert machine_counters(machine, gpus=Busy())().gpu == 0.0
+    assert machine_counters(machine, gpus=NoGpus(), offered_gpus=2)().gpu == 0.0

@@ -28,7 +28,7 @@ def link(tmp_path: Path) -> Iterator[RunnerLink]:
 
 def listen(link: RunnerLink, kind: type[Received]) -> list[Received]:
     """Receive until a message of a kind has come."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     heard: list[Received] = []
     while not any(isinstance(message, kind) for message in heard):
         assert time.monotonic() < deadline
@@ -127,7 +127,7 @@ def test_what_the_runner_does_not_take_waits(link: RunnerLink) -> None:
     assert not link.flush()
     assert link.wants_write
     os.kill(link.pid, signal.SIGCONT)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not link.flush():
         assert time.monotonic() < deadline
         select.select([], [link], [], 0.1)

@@ -1,0 +1,111 @@
+"""What each installed policy makes of one workload, in virtual time, on the real core.
+
+Twelve workers of three speeds and 2,000 tasks whose run times nobody knows: all at once for the makespan,
+against a bound that no scheduler can beat, and as a Poisson stream at 80 % load for the slowdown. Beside them
+a plain list scheduler.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from alb.simulate.core.figures import Figures as Found
+from alb.simulate.core.figures import figures
+from alb.simulate.core.trace import Trace, with_load
+from alb.simulate.runs import Policies
+from alb_core.resources import Capacity, Request
+from alb_core.traces import Job, Machine
+from ground import Ground, say
+from list_scheduler import run_list
+from script import Figures, Size, run
+
+SEED: Final = 1
+TASKS: Final = 2000
+SPEEDS: Final = (1.0,) * 4 + (2.0,) * 4 + (4.0,) * 4
+CPUS: Final = 4.0
+GIB: Final = 1024**3
+MEDIAN_S: Final = 20.0
+SIGMA: Final = 1.2
+LOAD: Final = 0.8
+SPAN_S: Final = 1000.0
+#: Of the Poisson stream before it is stretched to its load.
+
+
+def make_machines() -> list[Machine]:
+    """Return the workers."""
+    return [
+        Machine(name=f"w{number:02}", capacity=Capacity(cpus=CPUS, memory_bytes=8 * GIB, speed=speed))
+        for number, speed in enumerate(SPEEDS, start=1)
+    ]
+
+
+def make_jobs(tasks: int, seed: int) -> list[Job]:
+    """Return tasks that come at random times."""
+    draws = random.Random(seed)  # noqa: S311 (the same workload every time)
+    jobs = [
+        Job(
+            submitted=draws.uniform(0.0, SPAN_S),
+            run_s=draws.lognormvariate(math.log(MEDIAN_S), SIGMA),
+            request=Request(
+                float(draws.choices((1, 2, 4), (70, 20, 10))[0]), int(draws.uniform(0.5, 4.0) * GIB)
+            ),
+        )
+        for _ in range(tasks)
+    ]
+    return sorted(jobs, key=lambda job: job.submitted)
+
+
+def bound_s(jobs: Sequence[Job], machines: Sequence[Machine]) -> float:
+    """Return a time in which no scheduler ends all jobs, if they come at once.
+
+    All processors are busy at their speed, or the longest job has the fastest worker from the beginning.
+    """
+    work = math.fsum(job.request.cpus * job.run_s for job in jobs)
+    power = math.fsum(machine.capacity.cpus * machine.speed for machine in machines)
+    fastest = max(machine.speed for machine in machines)
+    return max(work / power, max(job.run_s for job in jobs) / fastest)
+
+
+def measure(_ground: Ground, size: Size) -> Figures:
+    """Run every policy, and the list scheduler, over both arrivals."""
+    machines = make_machines()
+    stream = with_load(Trace(source="", jobs=make_jobs(size.tasks, SEED)), machines, LOAD).jobs
+    at_once = [msgspec.structs.replace(job, submitted=0.0) for job in stream]
+    bound = bound_s(at_once, machines)
+    policies = Policies()
+
+    def by_policy(name: str) -> Callable[[list[Job]], Found]:
+        def replay(jobs: list[Job]) -> Found:
+            trace = Trace(source="", jobs=jobs)
+            (found,) = policies.replay(trace, machines, [name], seed=SEED)
+            return found
+
+        return replay
+
+    def by_list(jobs: list[Job]) -> Found:
+        return figures("list", jobs, machines, run_list(jobs, machines))
+
+    def both(name: str, replay: Callable[[list[Job]], Found]) -> dict[str, float]:
+        found = {
+            "makespan_ratio": replay(at_once).makespan_s / bound,
+            "slowdown": replay(stream).slowdown.mean,
+        }
+        say(f"{name}: {found}")
+        return found
+
+    return {
+        "default": policies.default,
+        "policies": {name: both(name, by_policy(name)) for name in policies.names},
+        "list_scheduler": both("list scheduler", by_list),
+        "bound_s": bound,
+        "tasks": size.tasks,
+    }
+
+
+if __name__ == "__main__":
+    run("policies", measure, repeats=1, tasks=TASKS)

@@ -1,0 +1,45 @@
+"""What was known when an attempt was placed, for ``alb explain``: the newest placements of this reign.
+
+The table keeps a few bytes of each decision with the attempt (policy, number of candidates, part of
+reservations); the candidates with their room and load would be more than all the rest of a small task's node.
+So they are kept here, bounded, and are gone with the leader.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from alb_broker.policies import Candidate
+    from alb_core.messages import AttemptId
+
+DECISIONS_MAX: Final = 4096
+#: Kept, some kilobyte each.
+
+
+class Decided(msgspec.Struct, frozen=True, gc=False):
+    """One placement, as its moment saw it."""
+
+    seen: tuple[Candidate, ...]
+    waited_s: float
+    share: float
+    #: Of the cluster, that the user had before.
+
+
+class Decisions:
+    """The newest placements, by attempt."""
+
+    def __init__(self) -> None:
+        self._kept: dict[AttemptId, Decided] = {}
+
+    def keep(self, attempt: AttemptId, decided: Decided) -> None:
+        """Remember one more, and forget the oldest."""
+        self._kept[attempt] = decided
+        if len(self._kept) > DECISIONS_MAX:
+            del self._kept[next(iter(self._kept))]
+
+    def get(self, attempt: AttemptId) -> Decided | None:
+        """Return what is known of an attempt's placement."""
+        return self._kept.get(attempt)

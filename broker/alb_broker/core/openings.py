@@ -1,0 +1,204 @@
+"""Where there may be room: the index behind every search for a worker.
+
+Each request that is searched for has a *pool* of the workers that may have room for it. A worker joins the
+pools when its room grew, and is dropped where a search meets it without room: so each is looked at in vain
+once for each time that its room grew, and placing costs the same however many workers are full, or have room
+that is too small. Who has room but does not admit the task is passed over and stays: that may depend on the
+task's user, and whoever looks next may be let in.
+
+A pool stands in rows, of which the one with the highest rank is searched first; without ranks there is one.
+Where a request prefers something, who has more of it stands before the others, and a search that found
+somebody looks at no lesser ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from alb_core.resources import Request
+
+if TYPE_CHECKING:
+    from alb_broker.core.workers import Worker
+
+POOLS_MAX: Final = 256
+#: Requests that differ, each with its pool, those that were searched for last: whoever's room grows is held
+#: against each. Beyond, a search begins with a look at all open workers.
+
+BARRED_MAX: Final = 64
+#: Workers with room that do not admit a task, passed over once somebody is found. While nobody is, all are
+#: looked at: a search that finds none is not repeated before some worker's room grows that admits the task.
+
+Rank: TypeAlias = Callable[["Worker"], float]
+Gate: TypeAlias = Callable[["Worker"], bool]
+#: Tells whether a worker admits the task that is searched for.
+
+
+def unranked(_worker: Worker) -> float:
+    """Rank all workers alike."""
+    return 0.0
+
+
+class Pool:
+    """The workers that may have room for one request.
+
+    Args:
+        request: What is asked for.
+        rank: Whom a search looks at first.
+    """
+
+    __slots__ = ("_members", "_rank", "_request", "_rows")
+
+    def __init__(self, request: Request, rank: Rank) -> None:
+        self._request = request
+        self._rank = rank
+        self._members: set[Worker] = set()
+        self._rows: dict[tuple[int, float], deque[Worker]] = {}
+        #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
+        #: turns it.
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
+
+    @property
+    def heeds_load(self) -> bool:
+        """Whether measured loads decide who may join."""
+        return self._request.measured
+
+    def offer(self, worker: Worker) -> None:
+        """Let a placeable worker join, if it has room."""
+        if worker not in self._members and worker.fits(self._request):
+            self._members.add(worker)
+            self._stand(worker)
+
+    def _stand(self, worker: Worker) -> None:
+        self._rows.setdefault(self._place(worker), deque()).append(worker)
+
+    def _place(self, worker: Worker) -> tuple[int, float]:
+        preferred = self._request.preferred(worker.capacity) if self._request.prefers else 0
+        return preferred, self._rank(worker)
+
+    def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room that admit the task, at most so many, and drop those without room."""
+        found: list[Worker] = []
+        misplaced: list[Worker] = []
+        preferred = 0
+        for place in sorted(self._rows, reverse=True):
+            if found and place[0] < preferred:
+                break
+            preferred = place[0]
+            self._search_row(place, most, found, misplaced, gate)
+            if not self._rows[place]:
+                del self._rows[place]
+            if len(found) == most:
+                break
+        for worker in misplaced:
+            self._stand(worker)  # not before: in its own row this search would miss or double it
+        return found
+
+    def _search_row(
+        self,
+        place: tuple[int, float],
+        most: int,
+        found: list[Worker],
+        misplaced: list[Worker],
+        gate: Gate | None,
+    ) -> None:
+        row, request = self._rows[place], self._request
+        (preferred, rank), rank_of = place, self._rank
+        barred = 0
+        for _ in range(len(row)):
+            worker = row[0]
+            if not (worker.placeable and worker.fits(request)):
+                self._members.discard(row.popleft())
+                continue
+            if rank_of(worker) == rank and (
+                not request.prefers or request.preferred(worker.capacity) == preferred
+            ):
+                row.rotate(-1)
+            else:
+                misplaced.append(row.popleft())
+            if gate is not None and not gate(worker):
+                barred += 1
+                if found and barred > BARRED_MAX:
+                    return
+                continue
+            found.append(worker)
+            if len(found) == most:
+                return
+
+
+class Openings:
+    """The pools of all requests, and the workers that have any room at all."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Worker] = {}  #: By name: had room when it grew; the others join no pool.
+        self._grown: dict[str, Worker] = {}  #: Of these, those that the pools were not offered since.
+        self._pools: dict[Request, Pool] = {}  #: Searched for longest ago first.
+        self._rank: Rank = unranked
+        self.heeds_load = False  #: Some request that was searched for heeds measured loads.
+
+    def rank_by(self, rank: Rank) -> None:
+        """Let searches look at workers of a higher rank first, from now on."""
+        if rank is not self._rank:
+            self._rank = rank
+            self._pools.clear()
+
+    def grew(self, worker: Worker) -> None:
+        """A worker with room has more of it, or became placeable."""
+        self._open[worker.name] = worker
+        self._grown[worker.name] = worker
+
+    def eased(self, worker: Worker) -> None:
+        """The load of a worker with room fell: whoever heeds it may have room there now."""
+        for pool in self._pools.values():
+            if pool.heeds_load:
+                pool.offer(worker)
+
+    def remove(self, name: str) -> None:
+        """Forget a worker; where it stands in a pool, it is not placeable any more."""
+        self._open.pop(name, None)
+        self._grown.pop(name, None)
+
+    def search(self, request: Request, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room for the request, at most so many; the next search begins behind them.
+
+        Args:
+            request: What is asked for.
+            most: Bound of what is found.
+            gate: Tells which workers admit the task; None: all do.
+        """
+        self._settle()
+        pool = self._pools.pop(request, None)
+        if pool is None:
+            self.heeds_load |= request.measured
+            pool = Pool(request, self._rank)
+            self._fill(pool, self._open.values())
+            if len(self._pools) >= POOLS_MAX:
+                del self._pools[next(iter(self._pools))]
+        self._pools[request] = pool
+        return pool.search(most, gate)
+
+    def may_fit(self, request: Request) -> bool | None:
+        """Tell whether some worker may have room for a request: None where nobody knows without a search."""
+        self._settle()
+        pool = self._pools.get(request)
+        return None if pool is None else bool(pool)
+
+    def _settle(self) -> None:
+        """Let those that grew join the pools."""
+        if self._grown:
+            for pool in self._pools.values():
+                self._fill(pool, self._grown.values())
+            self._grown.clear()
+
+    def _fill(self, pool: Pool, workers: Iterable[Worker]) -> None:
+        full: list[str] = []
+        for worker in workers:
+            if not worker.has_room:
+                full.append(worker.name)
+            else:
+                pool.offer(worker)
+        for name in full:
+            self.remove(name)

@@ -1,0 +1,72 @@
+"""What the tasks felt of a choice of policy: how long they waited and how much slower that made them.
+
+Two tallies, of the choice in force and of the one before it, since this leader began: enough to compare. A
+task counts for the choice under which the attempt was placed that brought its result.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alb_core.messages import TallyLine
+
+SHORT_S: Final = 10.0
+#: A task that runs shorter counts as so long: else a wait of a second makes a thousandfold of a millisecond
+#: (bounded slowdown; Feitelson and Rudolph, 1998).
+
+
+class _Tally:
+    """Sums over the tasks of one choice."""
+
+    __slots__ = ("ended", "placed", "slowdown", "waited_s")
+
+    def __init__(self) -> None:
+        self.placed = 0
+        self.waited_s = 0.0
+        self.ended = 0
+        self.slowdown = 0.0
+
+    def line(self) -> TallyLine:
+        """Return the means."""
+        return TallyLine(
+            placed=self.placed,
+            waited_s=self.waited_s / self.placed if self.placed else 0.0,
+            ended=self.ended,
+            slowdown=self.slowdown / self.ended if self.ended else 0.0,
+        )
+
+
+class PolicyFigures:
+    """The tallies of one reign."""
+
+    def __init__(self) -> None:
+        self._now = _Tally()
+        self._before = _Tally()
+        self._since = float("-inf")  #: Cluster time, since when the present choice is in force.
+
+    def begin(self, at: float) -> None:
+        """Another choice is in force."""
+        self._before, self._now = self._now, _Tally()
+        self._since = at
+
+    def on_placed(self, waited_s: float) -> None:
+        """A task was placed after it had waited for room so long."""
+        self._now.placed += 1
+        self._now.waited_s += max(waited_s, 0.0)
+
+    def on_ended(self, placed: float, waiting_since: float, finished: float) -> None:
+        """A task has its result.
+
+        Args:
+            placed: Cluster time, when the attempt was placed that brought it.
+            waiting_since: From when its time counts.
+            finished: Cluster time of the result.
+        """
+        tally = self._now if placed >= self._since else self._before
+        ran_s = max(finished - placed, SHORT_S)
+        tally.ended += 1
+        tally.slowdown += max((finished - waiting_since) / ran_s, 1.0)
+
+    def lines(self) -> tuple[TallyLine, TallyLine]:
+        """Return the means of the choice in force, and of the one before."""
+        return self._now.line(), self._before.line()

@@ -1,0 +1,164 @@
+"""What users may have of the cluster: what operators ask, and what ``/config/shares`` says.
+
+Weights and bounds hold from the moment that the leader hears of them, for what is placed and accepted from
+then on. A request is answered when it is in the table, where every later leader reads it before it places
+anything. The desk also has reservations looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from alb_broker.core.clients import Client
+from alb_broker.core.ledger import Lane
+from alb_broker.core.reservations import FOREVER, sure_end
+from alb_broker.core.state import State
+from alb_core import zk, znodes
+from alb_core.messages import AttemptId, Done, Error, Message, QueryShares, SetShare, SharesPage
+from alb_core.notes import Level
+from alb_core.shares import NO_SHARES, SharesNode, check_share, check_shares, check_user
+
+NODE_BYTES_MAX: Final = 256 * 1024
+#: Of ``/config/shares``: a batch has to hold it.
+USERS_SHOWN: Final = 200
+#: In one answer.
+
+
+class SharesDesk:
+    """Handles shares.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self._known = False  #: What is in the table was read.
+        self._absent = False  #: There is no node: it has to be created.
+        self._readable = True  #: The table holds what is in force.
+
+    def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
+        """Return which message is answered by what."""
+        return {QueryShares: self._on_query, SetShare: self._on_set}
+
+    # --- what operators ask ---------------------------------------------------------------------------------
+
+    def _on_query(self, client: Client, query: QueryShares) -> None:
+        """Tell what users may have and have."""
+        state = self._state
+        users = {*state.table.users(), *state.shares.users()}
+        first = sorted(users, key=lambda user: (-state.shares.share(user), user))[:USERS_SHOWN]
+        lines = tuple(state.shares.line(user, state.table.pending_of(user)) for user in first)
+        state.tell(client.peer, SharesPage(seq=query.seq, shares=state.shares.node, users=lines))
+
+    def _on_set(self, client: Client, request: SetShare) -> None:
+        """Let a user have more or less."""
+        state, before = self._state, self._state.shares.node
+        wrong = check_user(request.user) if request.user else ""
+        wrong = wrong or (check_share(request.share) if request.share is not None else "")
+        after = before.changed(request.user, request.share)
+        if not wrong and len(znodes.encode(after)) > NODE_BYTES_MAX:
+            wrong = (
+                f"{len(after.users)} users do not fit into {znodes.SHARES}; alb share unset takes some away"
+            )
+        if wrong:
+            state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
+            return
+        done = state.client(client.peer, Done(seq=request.seq))
+        if after == before and self._readable:  # said again
+            state.ledger.say(done)
+            return
+        data = znodes.encode(after)
+        operation = zk.Create(znodes.SHARES, data) if self._absent else zk.SetData(znodes.SHARES, data)
+        self._absent, self._readable = False, True
+        state.table.set_aside.pop(znodes.SHARES, None)
+        state.ledger.write(Lane.RESULTS, znodes.SHARES, (operation,), (done,))
+        self._adopt(after, client.user)
+
+    # --- what the table says --------------------------------------------------------------------------------
+
+    def on_node(self, node: zk.NodeRead | None) -> bool:
+        """Take what ``/config/shares`` holds; without the node all users are alike and nobody is bounded.
+
+        What cannot be read changes nothing: what is in force stays so, and the operator is told.
+
+        Returns:
+            Whether it was taken; while an own change is on its way to the node, it is not.
+        """
+        state = self._state
+        if state.ledger.holds(znodes.SHARES):
+            return False
+        self._absent = node is None
+        try:
+            found = NO_SHARES if node is None else _read(node)
+        except znodes.UnreadableNode as error:
+            self._readable = False
+            kept = (
+                f"{len(state.shares.node.users)} users' shares of before hold"
+                if self._known
+                else "all are alike"
+            )
+            state.set_aside(error.path, f"{error.why}; until it is written again (alb share set …) {kept}")
+            return True
+        self._readable = True
+        state.table.set_aside.pop(znodes.SHARES, None)
+        if self._known:
+            self._adopt(found, "zkCli")
+        else:
+            state.shares.use(found)
+        self._known = True
+        return True
+
+    def _adopt(self, after: SharesNode, by: str) -> None:
+        state, before = self._state, self._state.shares.node
+        if after == before:
+            return
+        names = {*after.users, *before.users}
+        changed = [name for name in sorted(names) if after.users.get(name) != before.users.get(name)]
+        if after.default != before.default:
+            changed.insert(0, "the default")
+        state.note("shares_changed", Level.INFO, of=", ".join(changed[:10]), users=len(changed), by=by)
+        state.shares.use(after)
+
+    # --- reservations ---------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Set workers aside for who is starved, and give up what nobody needs."""
+        state = self._state
+        reservations = state.placer.reservations
+        reservations.look(
+            state.queue,
+            state.workers,
+            state.shares.share,
+            self._ends_of,
+            state.now(),
+            admits=state.would_admit,
+        )
+        if reservations.notes:
+            state.out.extend(reservations.notes)
+            reservations.notes.clear()
+
+    def _ends_of(self, attempt_id: AttemptId) -> float:
+        task = self._state.table.live.get(attempt_id.task)
+        attempt = task.attempt(attempt_id.n) if task is not None else None
+        if task is None or attempt is None:
+            return FOREVER
+        return sure_end(task, attempt.placed, self._state.limits.time_limit_s)
+
+
+def why_full(state: State, user: str) -> str:
+    """Return why a user may submit nothing more now, as a sentence; empty: he may."""
+    if state.shares.node.of(user).tasks_max is None:
+        return ""
+    arrays = sum(array.user == user for array in state.arrays.going.values())
+    return state.shares.why_full(user, state.table.pending_of(user) + arrays)
+
+
+def _read(node: zk.NodeRead) -> SharesNode:
+    """Return what a node holds; raises UnreadableNode for what makes no sense."""
+    found = znodes.decode(SharesNode, node.path, node.data)
+    wrong = check_shares(found)
+    if wrong:
+        raise znodes.UnreadableNode(node.path, wrong)
+    return found

@@ -1,0 +1,1 @@
+"""What a trace says and what a replay showed: pure."""

@@ -1,0 +1,94 @@
+"""Runs replays: the one place of the client that reaches into the broker, whose core decides there, too."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from alb.simulate.core.figures import Figures, figures
+from alb.simulate.core.trace import Trace
+from alb_broker.policies import Policy
+from alb_broker.replay.replay import Ran, Replay
+from alb_broker.shell.plugins import load_policies
+from alb_core.choices import DEFAULT_POLICY
+from alb_core.errors import ConfigError
+from alb_core.traces import Machine
+
+GC_THRESHOLDS: Final = (50_000, 50, 50)
+#: As in the broker: the core makes values without cycles by the hundred thousand.
+
+Tell = Callable[[str, int], None]
+#: Is told which policy is at how many ended jobs.
+
+
+class Policies:
+    """The installed policies."""
+
+    def __init__(self) -> None:
+        self._found: Final[Mapping[str, Policy]] = load_policies()
+        self.default: Final = DEFAULT_POLICY
+
+    @property
+    def names(self) -> list[str]:
+        """All names, the default first."""
+        return sorted(self._found, key=lambda name: (name != self.default, name))
+
+    def chosen(self, text: str) -> list[str]:
+        """Return the policies that somebody asks for.
+
+        Args:
+            text: Names with commas between; ``all``: every one.
+
+        Raises:
+            ConfigError: One is not installed here.
+        """
+        if text == "all":
+            return self.names
+        names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        for name in names:
+            if name not in self._found:
+                raise ConfigError(
+                    f"--policy: {name[:80]!r} is not installed here; there are {', '.join(self.names)}"
+                )
+        return names or [self.default]
+
+    def replay(
+        self,
+        trace: Trace,
+        machines: Sequence[Machine],
+        names: Sequence[str],
+        *,
+        seed: int = 0,
+        tell: Tell = lambda _policy, _ended: None,
+    ) -> Iterator[Figures]:
+        """Replay a trace under each of these policies, one after the other.
+
+        Raises:
+            ReplayBroken: A replay cannot go on.
+        """
+        for name in names:
+            ran = self.run(trace, machines, name, seed=seed, tell=partial(tell, name))
+            yield figures(name, trace.jobs, machines, ran, default=name == self.default)
+
+    def run(
+        self,
+        trace: Trace,
+        machines: Sequence[Machine],
+        name: str,
+        *,
+        seed: int = 0,
+        tell: Callable[[int], None] = lambda _ended: None,
+    ) -> Ran:
+        """Replay a trace under one policy.
+
+        Raises:
+            ReplayBroken: The replay cannot go on.
+        """
+        before = gc.get_threshold()
+        gc.set_threshold(*GC_THRESHOLDS)
+        try:
+            return Replay(trace.jobs, machines, self._found, name, seed=seed, tell=tell).run()
+        finally:
+            gc.set_threshold(*before)

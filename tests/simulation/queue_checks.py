@@ -1,0 +1,89 @@
+"""Invariants of the queue, looked for in a leader's books right after it placed something.
+
+Nobody has more than he may, and nothing is put before a task for which a worker is set aside.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.simulation.violations import demand
+
+if TYPE_CHECKING:
+    from alb_broker.core.state import State
+    from alb_broker.core.workers import Worker
+    from alb_core.messages import AttemptId
+    from alb_core.resources import Request
+
+EPSILON: Final = 1e-6
+
+
+class QueueChecks:
+    """Watches placements."""
+
+    def __init__(self) -> None:
+        self.reservations = 0  #: Workers that were seen to be set aside.
+
+    def after_turn(self, broker: str, state: State) -> None:
+        """A leader's turn is over."""
+        if state.placed_at != state.now():
+            return
+        self._check_bounds(broker, state)
+        for worker in state.workers:
+            if worker.booked is not None:
+                self.reservations += 1
+                _check_reservation(broker, state, worker)
+
+    def _check_bounds(self, broker: str, state: State) -> None:
+        """Who was given something now has no more than he may; who has, from of old, is given nothing."""
+        held: dict[str, float] = defaultdict(float)
+        given: set[str] = set()
+        for worker in state.workers:
+            for attempt_id, request in _present(worker):
+                task = state.table.live.get(attempt_id.task)
+                if task is not None:
+                    held[task.user] += request.cpus
+                    given |= {task.user} if _placed(state, attempt_id) == state.now() else set()
+        for user in sorted(given):
+            most = state.shares.node.of(user).cpus_max
+            demand(
+                most is None or held[user] <= most + EPSILON,
+                "nobody_has_more_than_he_may",
+                f"{broker} lets {user} have {held[user]} cpus, of at most {most}",
+            )
+
+
+def _check_reservation(broker: str, state: State, worker: Worker) -> None:
+    """What was placed since beside the large task leaves it room, or surely ends before."""
+    booked: Any = worker.booked
+    stays = 0.0
+    for attempt_id, request in _present(worker):
+        task = state.table.live.get(attempt_id.task)
+        placed = _placed(state, attempt_id)
+        if task is None or placed <= booked.made:
+            continue
+        limit_s = task.spec.time_limit_s
+        if (
+            limit_s is None
+            or placed + limit_s + task.spec.grace_s > booked.moment
+            or booked.moment == float("inf")
+        ):
+            stays += request.cpus
+    wanted, whole = booked.key[2].cpus, worker.capacity.cpus
+    demand(
+        stays + wanted <= whole + EPSILON,
+        "a_reservation_is_honoured",
+        f"{broker} placed {stays} cpus on {worker.name}, since that is set aside for {wanted} of {whole}",
+    )
+
+
+def _present(worker: Worker) -> list[tuple[AttemptId, Request]]:
+    return [*worker.reserved.items(), *worker.ahead.items()]
+
+
+def _placed(state: State, attempt_id: AttemptId) -> float:
+    """Return when an attempt was placed in this reign; 0: it was not."""
+    task = state.table.live.get(attempt_id.task)
+    attempt = task.attempt(attempt_id.n) if task is not None else None
+    return attempt.placed if attempt is not None and attempt.epoch == state.epoch else 0.0

@@ -1,0 +1,122 @@
+"""`alb explain`: what a person reads at night, and what a program gets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from tests.broker_parts import make_attempt, record
+from tests.unit.alb.fake_broker import FakeBroker
+
+from alb.cli.main import run
+from alb_core.explanations import Considered, Explanation, Placement, Reason
+from alb_core.messages import Error, Message, QueryArray, QueryTask, TaskPage
+
+ZK = ("--zk", "zk:2181", "--user", "u")
+ID = record(1).id
+WAITING = TaskPage(
+    seq=0,
+    task=record(1),
+    explanation=Explanation(
+        user="ann",
+        level=1,
+        waits_s=754.0,
+        reasons=(
+            Reason("turn", "its priority is 0; ann holds 10.0% of the cluster; it is the next"),
+            Reason("room", "of 1 workers: 1 busy (w1: 0 of 4 cpus and 100 of 900 MiB free)"),
+        ),
+    ),
+)
+PLACED = TaskPage(
+    seq=0,
+    task=record(1, make_attempt(2)),
+    explanation=Explanation(
+        user="ann",
+        placements=(
+            Placement(
+                n=1, worker="w2", placed=1.7e9, ahead=True, candidates=1, ended_as="lost", forgotten="gone"
+            ),
+            Placement(
+                n=2,
+                worker="w1",
+                placed=1.7e9,
+                policy="least-loaded",
+                candidates=2,
+                part="backfilled",
+                considered=(
+                    Considered(worker="w1", cpus=2.0, memory_bytes=1 << 30, cpu_load=0.25),
+                    Considered(worker="w2", cpus=1.0, net_bps=10**9),
+                ),
+                waited_s=12.0,
+                share=0.125,
+            ),
+        ),
+    ),
+)
+
+
+def answers(broker: FakeBroker, page: TaskPage | None) -> None:
+    """Let the leader answer with this page; None: it knows no such task."""
+
+    def answer(message: Message) -> Sequence[Message]:
+        match message:
+            case QueryTask(seq=seq, explain=True) if page is not None:
+                return (TaskPage(seq=seq, task=page.task, explanation=page.explanation),)
+            case QueryTask(seq=seq) | QueryArray(seq=seq):
+                return (Error(seq=seq, code="gone", why="the table does not hold it"),)
+        return ()
+
+    broker.answer = answer
+
+
+def test_why_a_task_waits_stands_in_order(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """What must change first, first."""
+    answers(broker, WAITING)
+    assert run(["explain", ID, *ZK]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines == [
+        f"task      {ID}, QUEUED, of ann",
+        "waits     for a worker, since 12m34s",
+        "because   its priority is 0; ann holds 10.0% of the cluster; it is the next",
+        "and       of 1 workers: 1 busy (w1: 0 of 4 cpus and 100 of 900 MiB free)",
+    ]
+
+
+def test_why_an_attempt_went_there(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """Policy, candidates as they were, and the part of reservations; or that nobody knows any more."""
+    answers(broker, PLACED)
+    assert run(["explain", ID, *ZK]) == 0
+    text = capfd.readouterr().out
+    assert "attempt   1 went to w2 at" in text
+    assert "(lost)" in text
+    assert "ahead of its room" in text
+    assert "not known any more: gone" in text
+    assert "chosen by policy least-loaded of 2 with room" in text
+    assert "set aside for another task that this one does not delay" in text
+    assert "after 12 s in the queue; its user held 12.5% of the cluster" in text
+    assert "-> w1: 2 cpus, 1.0 GiB free; load cpu 25% mem 0% net 0%" in text
+    assert "   w2: 1 cpus, 0 B, 1000 Mbit/s free" in text
+    assert text.rstrip().endswith("runs      on w1")
+
+
+def test_programs_get_codes(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """The same as JSON."""
+    answers(broker, WAITING)
+    assert run(["explain", ID, "--json", *ZK]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert (told["id"], told["state"], [each["code"] for each in told["reasons"]]) == (
+        ID,
+        "QUEUED",
+        ["turn", "room"],
+    )
+
+
+def test_what_nobody_knows_is_said(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """No such task, and a leader of before that explains nothing."""
+    answers(broker, None)
+    assert run(["explain", ID, *ZK]) == 125
+    assert "no longer, hold it" in capfd.readouterr().err
+    answers(broker, TaskPage(seq=0, task=record(1)))
+    assert run(["explain", ID, *ZK]) == 2
+    assert "of an earlier version" in capfd.readouterr().err

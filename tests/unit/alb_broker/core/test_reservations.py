@@ -1,0 +1,327 @@
+"""Reservations and backfill: no mix of small tasks starves a large one; nothing delays who has a worker."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.broker_parts import CLAIMED_S, POLICIES, make_task, make_worker, request
+
+from alb_broker.core.placement import Decision, Placer
+from alb_broker.core.queue import Queue
+from alb_broker.core.reservations import (
+    BACKFILLED,
+    FOREVER,
+    LOOK_EVERY_S,
+    RESERVATIONS_MAX,
+    RESERVE_AFTER_S,
+    RESERVED,
+    SLACK_S,
+    WORKERS_EACH,
+    sure_end,
+)
+from alb_broker.core.shares import Shares
+from alb_broker.core.task import Task
+from alb_broker.core.workers import Worker, Workers
+from alb_core.files import FileRef
+from alb_core.messages import AttemptId
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskState
+
+TURN_S = 0.25
+#: Between two placement passes.
+
+
+class Cluster:
+    """A queue, workers and a placer in virtual time. Whatever runs ends when its time is over."""
+
+    def __init__(self, *cpus: float) -> None:
+        self.placer = Placer(POLICIES, seed=1)
+        self.queue, self.workers, self.shares = Queue(), Workers(), Shares()
+        self.now = CLAIMED_S
+        self.runs_s: dict[str, float] = {}  #: How long each task runs, by id.
+        self.ends: list[tuple[float, str, str]] = []  #: A heap: when, task, worker.
+        self.tasks: dict[str, Task] = {}
+        self.parts: dict[str, str] = {}  #: What reservations had to do with a placement, by task.
+        self.started: dict[str, float] = {}
+        self._numbers: Iterator[int] = count(1)
+        for number, each in enumerate(cpus):
+            worker = make_worker(f"w{number}", each)
+            self.workers.add(worker)
+            self.shares.resize(make_worker("none", 0.0, memory_bytes=0).capacity, worker.capacity)
+            self.workers.grew(worker)
+
+    def submit(
+        self,
+        runs_s: float,
+        cpus: float = 1.0,
+        limit_s: float | None = None,
+        user: str = "ann",
+        priority: int = 0,
+    ) -> Task:
+        """Let a task wait that will run for so long."""
+        number = next(self._numbers)
+        spec = TaskSpec(
+            command="x", request=request(cpus), time_limit_s=limit_s, priority=priority, grace_s=0.0
+        )
+        task = make_task(number, spec=spec, user=user, submitted=self.now)
+        self.tasks[task.id], self.runs_s[task.id] = task, runs_s
+        self.queue.add(task)
+        return task
+
+    def turn(self) -> None:
+        """End what is over, look at reservations, make a pass."""
+        while self.ends and self.ends[0][0] <= self.now:
+            _, task_id, name = heapq.heappop(self.ends)
+            worker = self.workers.by_name[name]
+            worker.release(AttemptId(task_id, 1))
+            self.shares.give_back(AttemptId(task_id, 1))
+            self.workers.grew(worker)
+        reservations = self.placer.reservations
+        reservations.look(self.queue, self.workers, self.shares.share, self._ends_of, self.now)
+        self.placer.run(self.queue, self.workers, self.shares, self._commit, self.now)
+        self._check()
+        self.now += TURN_S
+
+    def _ends_of(self, of: AttemptId) -> float:
+        return sure_end(self.tasks[of.task], self.started[of.task], None)
+
+    def _commit(self, task: Task, worker: Worker, decision: Decision) -> None:
+        worker.reserve(AttemptId(task.id, 1), task.request)
+        self.shares.take(AttemptId(task.id, 1), task.user, task.request)
+        task.state = TaskState.RUNNING
+        self.started[task.id] = self.now
+        self.parts[task.id] = decision.part
+        heapq.heappush(self.ends, (self.now + self.runs_s[task.id], task.id, worker.name))
+
+    def _check(self) -> None:
+        """Workers and reservations tell the same story, and no more is promised than there is."""
+        reservations = self.placer.reservations.by_key.values()
+        assert all(each.worker.booked is each for each in reservations)
+        known = len(self.workers.by_name)
+        assert len(reservations) <= max(1, min(RESERVATIONS_MAX, known // WORKERS_EACH))
+        for reservation in reservations:
+            if reservation.key[2].cpus > reservation.worker.capacity.cpus:
+                continue  # until the next look
+            passing = sum(
+                wants.cpus
+                for each, wants in reservation.worker.reserved.items()
+                if each.task not in reservation.passing
+            )
+            assert passing + reservation.key[2].cpus <= reservation.worker.capacity.cpus + 1e-9
+
+    def until(self, at: float) -> None:
+        """Let time pass."""
+        while self.now < at:
+            self.turn()
+
+
+def flooded(cluster: Cluster, at: float, runs_s: float = 3.0, **fields: float) -> None:
+    """Let time pass while there are always more small tasks than room."""
+    while cluster.now < at:
+        waiting = sum(task.state is TaskState.QUEUED for task in cluster.tasks.values())
+        for number in range(10 - waiting):
+            cluster.submit(runs_s + number % 3, **fields)
+        cluster.turn()
+
+
+def test_a_large_task_starts_between_endless_small_ones() -> None:
+    """After a bounded wait one worker runs dry for it: when those have ended that ran there, it starts."""
+    cluster = Cluster(4, 4)
+    flooded(cluster, cluster.now + 20)
+    large = cluster.submit(1.0, cpus=4.0)
+    began = cluster.now
+    flooded(cluster, began + RESERVE_AFTER_S - LOOK_EVERY_S)
+    assert large.state is TaskState.QUEUED
+    assert not cluster.placer.reservations.by_key
+    flooded(cluster, began + RESERVE_AFTER_S + LOOK_EVERY_S + 5.0 + 2 * TURN_S)
+    assert cluster.parts[large.id] == RESERVED
+    assert not cluster.placer.reservations.by_key
+    assert [note.event for note in cluster.placer.reservations.notes] == ["worker_reserved"]
+
+
+def test_without_others_that_pass_nothing_is_set_aside() -> None:
+    """A cluster that is merely busy starves nobody: who waits is next anyway."""
+    cluster = Cluster(4)
+    cluster.submit(100.0, cpus=4.0)
+    cluster.turn()
+    cluster.submit(1.0, cpus=4.0)
+    cluster.until(cluster.now + 3 * RESERVE_AFTER_S)
+    assert cluster.placer.reservations.made == 0
+
+
+def test_what_goes_first_by_right_starves_nobody() -> None:
+    """A higher priority takes the room: a reservation would turn the order round. In time, age decides."""
+    cluster = Cluster(4)
+    flooded(cluster, cluster.now + 5, priority=5)
+    cluster.submit(1.0, cpus=4.0)
+    flooded(cluster, cluster.now + 3 * RESERVE_AFTER_S, priority=5)
+    assert cluster.placer.reservations.made == 0
+
+
+def test_the_worker_that_is_free_soonest_is_set_aside() -> None:
+    """By the time limits of what runs there; what has none ends nobody knows when."""
+    cluster = Cluster(2, 2, 2, 2)
+    for limit_s in (60.0, None, 30.0, 90.0):
+        cluster.submit(50.0, cpus=1.5, limit_s=limit_s)
+        cluster.turn()
+    where = {task_id: name for _, task_id, name in cluster.ends}
+    cluster.submit(1.0, cpus=2.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S, runs_s=0.25, cpus=0.5, limit_s=1.0)
+    (reservation,) = cluster.placer.reservations.by_key.values()
+    assert reservation.worker.name == where[make_task(3).id]
+
+
+def test_backfill_ends_before_or_leaves_room() -> None:
+    """On the worker that is set aside: short ones by their time limit, and small ones beside it."""
+    cluster = Cluster(4)
+    runs = cluster.submit(55.0, cpus=2.0, limit_s=60.0)
+    cluster.turn()
+    large = cluster.submit(1.0, cpus=3.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S, runs_s=1.0)
+    (reservation,) = cluster.placer.reservations.by_key.values()
+    moment = cluster.started[runs.id] + 60.0 + SLACK_S
+    assert reservation.moment == moment
+    cluster.until(cluster.now + 25)
+    left = moment - cluster.now - SLACK_S
+    short = cluster.submit(5.0, limit_s=left - 5.0, user="zoe")
+    long = cluster.submit(5.0, limit_s=left + 5.0, user="bob")
+    unknown = cluster.submit(5.0, cpus=0.9, user="eve")
+    for _ in range(3):
+        cluster.turn()
+    placed = {task.id for task in (short, long, unknown) if task.state is TaskState.RUNNING}
+    assert short.id in placed
+    assert cluster.parts[short.id] == BACKFILLED
+    assert len(placed) == 2  # one processor is to spare for whoever stays
+    assert large.state is TaskState.QUEUED
+    cluster.until(cluster.started[runs.id] + 56.0)
+    assert cluster.parts[large.id] == RESERVED
+
+
+def test_short_tasks_do_not_put_off_a_moment_that_nobody_knows() -> None:
+    """Where what runs has no time limit, a limit of a second is no end before: they could go on for ever."""
+    cluster = Cluster(2)
+    cluster.submit(30.0, cpus=1.0)
+    cluster.turn()
+    large = cluster.submit(1.0, cpus=2.0)
+    flooded(cluster, cluster.now + 29.0 - 2 * TURN_S, runs_s=0.25, limit_s=1.0)
+    (reservation,) = cluster.placer.reservations.by_key.values()
+    assert reservation.moment == FOREVER
+    flooded(cluster, cluster.now + 2.0, runs_s=0.25, limit_s=1.0)
+    assert large.state is TaskState.RUNNING
+
+
+def test_nothing_is_held_ahead_where_the_room_is_set_aside() -> None:
+    """What waits on a worker takes the next room by itself."""
+    worker = make_worker("w1", 2.0)
+    worker.allowance = 10
+    worker.turned = request(2.0)
+    assert worker.fits_ahead(request(1.0))
+    cluster = Cluster(4)
+    flooded(cluster, cluster.now + 5)
+    cluster.submit(1.0, cpus=4.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2)
+    worker.booked = next(iter(cluster.placer.reservations.by_key.values()))
+    assert not worker.fits_ahead(request(1.0))
+
+
+def test_who_leaves_gives_the_worker_back() -> None:
+    """The head was cancelled: what is set aside for nobody is anybody's, and those who waited are offered."""
+    cluster = Cluster(4)
+    flooded(cluster, cluster.now + 5)
+    large = cluster.submit(1.0, cpus=4.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2)
+    assert cluster.placer.reservations.by_key
+    large.state = TaskState.CANCELLED
+    cluster.until(cluster.now + 8)
+    assert not cluster.placer.reservations.by_key
+    assert not any(task.state is TaskState.QUEUED for task in cluster.tasks.values())
+
+
+@pytest.mark.parametrize("fault", ["lost", "silent", "smaller"])
+def test_a_worker_that_fails_is_replaced_by_another(fault: str) -> None:
+    """At the next look: the head has waited long enough already."""
+    cluster = Cluster(4, 4, 4)
+    flooded(cluster, cluster.now + 5)
+    large = cluster.submit(1.0, cpus=4.0)
+    while not cluster.placer.reservations.by_key:
+        flooded(cluster, cluster.now + TURN_S)
+    first = next(iter(cluster.placer.reservations.by_key.values())).worker
+    if fault == "lost":
+        cluster.workers.remove(first.name)
+        cluster.ends = [each for each in cluster.ends if each[2] != first.name]
+        heapq.heapify(cluster.ends)
+    elif fault == "silent":
+        first.link = False
+    else:
+        first.offer(make_worker("w", 2.0).capacity)
+    flooded(cluster, cluster.now + LOOK_EVERY_S + 6.0)
+    assert large.state is TaskState.RUNNING
+    assert first.booked is None
+
+
+def test_what_no_worker_could_ever_run_takes_no_reservation_from_others() -> None:
+    """It waits for a worker that fits; the next one in line gets the reservation."""
+    cluster = Cluster(4, 4)
+    flooded(cluster, cluster.now + 5)
+    cluster.submit(1.0, cpus=64.0)
+    large = cluster.submit(1.0, cpus=4.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + LOOK_EVERY_S + 6.0)
+    assert large.state is TaskState.RUNNING
+
+
+def test_files_make_an_end_uncertain() -> None:
+    """Time does not count before they are there; nor does a task without a limit end in time."""
+    plain = TaskSpec(command="x", time_limit_s=5.0, grace_s=1.0)
+    assert sure_end(make_task(1, spec=plain), 100.0, None) == 106.0 + SLACK_S
+    assert sure_end(make_task(1, spec=TaskSpec(command="x", grace_s=1.0)), 100.0, 5.0) == 106.0 + SLACK_S
+    assert sure_end(make_task(1, spec=TaskSpec(command="x")), 100.0, None) == FOREVER
+    carries = TaskSpec(
+        command="x", time_limit_s=5.0, files=(FileRef(name="f", sha256="0" * 64, size_bytes=1),)
+    )
+    assert sure_end(make_task(1, spec=carries), 100.0, None) == FOREVER
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.sampled_from([2.0, 4.0, 8.0]), min_size=1, max_size=6),
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.5, 1.0, 1.5]),
+            st.floats(0.1, 6.0),
+            st.sampled_from([None, 1.0]),
+            st.sampled_from("abc"),
+        ),
+        min_size=3,
+        max_size=10,
+    ),
+)
+def test_a_large_task_starts_within_the_bound_whatever_else_comes(
+    sizes: list[float], small: list[tuple[float, float, float | None, str]]
+) -> None:
+    """The wait, a look, and the longest of what runs; however many small ones of others there are, for ever.
+
+    What counts is when it is the first of those that starve, as here.
+    """
+    cluster = Cluster(*sizes)
+    longest_s = max(runs_s for _, runs_s, _, _ in small)
+    kinds = list(small)
+
+    def flood(at: float) -> None:
+        while cluster.now < at:
+            waiting = sum(task.state is TaskState.QUEUED for task in cluster.tasks.values())
+            for number in range(max(0, 20 - waiting)):
+                cpus, runs_s, slack_s, user = kinds[(number + len(cluster.tasks)) % len(kinds)]
+                limit_s = None if slack_s is None else runs_s + slack_s
+                cluster.submit(runs_s, cpus, limit_s, user)
+            cluster.turn()
+
+    flood(cluster.now + 10)
+    large = cluster.submit(1.0, cpus=max(sizes), user="large")
+    bound_s = RESERVE_AFTER_S + LOOK_EVERY_S + 2 * (longest_s + 1.0 + SLACK_S) + 4 * TURN_S
+    flood(cluster.now + bound_s)
+    assert large.state is not TaskState.QUEUED

@@ -1,0 +1,43 @@
+"""The benchmarks in virtual time, at the smallest size, and the yardstick that stands beside policies."""
+
+from __future__ import annotations
+
+import pytest
+
+import bench_policies
+import bench_simulate
+from alb.simulate.core.trace import pool
+from alb_core.resources import Request
+from alb_core.traces import Job
+from list_scheduler import run_list
+
+
+def job(submitted: float, run_s: float, cpus: float) -> Job:
+    """Return a job."""
+    return Job(submitted=submitted, run_s=run_s, request=Request(cpus))
+
+
+def test_the_list_scheduler_by_hand() -> None:
+    """The first goes to the faster worker; a wide one waits for two slots of one, a narrow one does not."""
+    jobs = [job(0.0, 8.0, 1.0), job(0.0, 10.0, 2.0), job(1.0, 6.0, 2.0), job(2.0, 2.0, 1.0)]
+    ran = run_list(jobs, pool(2, 2.0, 0, (1.0, 2.0)))
+    assert list(ran.started) == [0.0, 0.0, 4.0, 2.0]
+    assert list(ran.ended) == [4.0, 10.0, 7.0, 3.0]
+
+
+def test_the_bound_is_one() -> None:
+    """The work of all at the speed of all, or the longest on the fastest."""
+    machines = bench_policies.make_machines()
+    assert bench_policies.bound_s([job(0.0, 112.0, 4.0)] * 7, machines) == pytest.approx(28.0)
+    assert bench_policies.bound_s([job(0.0, 112.0, 1.0)] * 8, machines) == pytest.approx(28.0)
+    jobs = bench_policies.make_jobs(300, seed=1)
+    ran = run_list([job(0.0, each.run_s, each.request.cpus) for each in jobs], machines)
+    assert max(ran.ended) >= bench_policies.bound_s(jobs, machines)
+
+
+def test_the_same_workload_every_time() -> None:
+    """The generators draw from a seed; their shapes are those that were asked for."""
+    assert bench_policies.make_jobs(50, seed=1) == bench_policies.make_jobs(50, seed=1)
+    jobs = bench_simulate.make_jobs(500)
+    assert jobs == bench_simulate.make_jobs(500)
+    assert {each.request for each in jobs} == set(bench_simulate.SHAPES)

@@ -124,8 +124,9 @@ def draw_knobs(draws: random.Random) -> Knobs:
     )
     if knobs.arrays:  # what an array makes has no time limit here
         return knobs
-    loops = draws.choice((0, 3, 9, 18))  # they stay in the table: as much as without them is for the others
-    return msgspec.structs.replace(knobs, loops=loops, pending_max=knobs.pending_max + loops)
+    loops = draws.choice((0, 3, 9, 18))
+    # They stay in the table, of whose room a user may have half: as much as else is left for the others.
+    return msgspec.structs.replace(knobs, loops=loops, pending_max=knobs.pending_max + 2 * loops)
 
 
 _original_bucket = ids.bucket

@@ -29,6 +29,9 @@ TASKS: Final = 2000
 SPEEDS: Final = (1.0,) * 4 + (2.0,) * 4 + (4.0,) * 4
 CPUS: Final = 4.0
 GIB: Final = 1024**3
+MEMORY_STEP: Final = 64 * 1024**2
+#: From 0.5 to 4 GiB in steps, as people ask: else each task would be of a shape of its own, and the queue,
+#: which groups tasks by their shape, the longest that there can be.
 MEDIAN_S: Final = 20.0
 SIGMA: Final = 1.2
 LOAD: Final = 0.8
@@ -52,7 +55,7 @@ def make_jobs(tasks: int, seed: int) -> list[Job]:
             submitted=draws.uniform(0.0, SPAN_S),
             run_s=draws.lognormvariate(math.log(MEDIAN_S), SIGMA),
             request=Request(
-                float(draws.choices((1, 2, 4), (70, 20, 10))[0]), int(draws.uniform(0.5, 4.0) * GIB)
+                float(draws.choices((1, 2, 4), (70, 20, 10))[0]), draws.randint(8, 64) * MEMORY_STEP
             ),
         )
         for _ in range(tasks)

@@ -1,4 +1,4 @@
-"""Installs an example plug-in where a cluster of tests finds it: no index, and our own tree untouched."""
+"""Installs an example plug-in where a cluster of tests finds it, without asking any index."""
 
 from __future__ import annotations
 

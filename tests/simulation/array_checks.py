@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.simulation.ensemble import WALL_ZERO_S
 from tests.simulation.violations import Told, demand
 
 from alb_core import ids, limits, messages, zk, znodes
@@ -142,7 +143,7 @@ class ArrayChecks:
         if record.finished:
             over = record.whole and counts.over == record.total
             demand(over, "an_array_finishes_once", "{} too early", name)
-            seen.finished_at = seen.finished_at or self._cluster.timeline.now
+            seen.finished_at = record.finished - WALL_ZERO_S  # as recorded: its commit may have taken long
         if array_id in self._inputs:
             kept = sum(self._inputs[array_id].values())
             demand(record.total <= kept, "inputs_are_kept_before_they_count", "{}: {} are there", name, kept)

@@ -79,7 +79,9 @@ def draw_knobs(draws: random.Random) -> Knobs:
     latency_s = draws.choice((0.0005, 0.002, 0.01, 0.04))
     done_kept = draws.choice((0, 5, 10_000))
     # Results that nobody fetches take room beyond `done_kept`: a small table must not be full of them.
-    pending_max = draws.choice((8, 25, 200_000) if done_kept > 1000 else (200_000,))
+    pending_max = draws.choice((8, 25, 200_000, 200_000) if done_kept > 1000 else (200_000,))
+    done_kept_s = draws.choice((1.0, 10.0, 3600.0))
+    keeps_long = min(done_kept, done_kept_s, pending_max) > 1000
     knobs = Knobs(
         brokers=3,
         workers=draws.randint(3, 6),
@@ -104,8 +106,8 @@ def draw_knobs(draws: random.Random) -> Knobs:
         ahead_s=draws.choice((0.1, 1.0, 10.0)),
         ahead_kept_s=draws.choice((0.3, 1.0, 5.0)),
         # So long tasks wait for others that were forgotten: a small table must not be full of them.
-        holding_s=draws.choice((45.0, 60.0, 600.0) if pending_max > 1000 else (45.0, 60.0)),
-        done_kept_s=draws.choice((1.0, 10.0, 3600.0)),
+        holding_s=600.0 if keeps_long else draws.choice((45.0, 60.0)),
+        done_kept_s=done_kept_s,
         done_kept=done_kept,
         pending_max=pending_max,
         crash_limit=draws.choice((2, 5)),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from alb_broker.core.workers import Worker
     from alb_core.messages import AttemptId
     from alb_core.resources import Request
+    from alb_core.shares import SharesNode
 
 EPSILON: Final = 1e-6
 
@@ -24,12 +25,16 @@ class QueueChecks:
 
     def __init__(self) -> None:
         self.reservations = 0  #: Workers that were seen to be set aside.
+        self._in_force: dict[str, SharesNode] = {}  #: By broker, when its turn before was over.
 
     def after_turn(self, broker: str, state: State) -> None:
         """A leader's turn is over."""
+        same = self._in_force.get(broker) is state.shares.node
+        self._in_force[broker] = state.shares.node
         if state.placed_at != state.now():
             return
-        self._check_bounds(broker, state)
+        if same:  # else something may have been given at this same moment under other bounds
+            self._check_bounds(broker, state)
         for worker in state.workers:
             if worker.booked is not None:
                 self.reservations += 1

@@ -47,7 +47,9 @@ class StartChecks:
             "no_more_retries_than_asked",
             f"{before.id} failed {before.failures} times of {retry.times}",
         )
-        own = result.attempt and result.state in FAILED and not before.cancel
+        array = self._cluster.invariants.arrays.known(ids.array_of(before.id))
+        ended = before.id in self._cluster.cancels or (array is not None and array.record.cancel)
+        own = result.attempt and result.state in FAILED and not (before.cancel or ended)
         wanted = not retry.exit_codes or result.exit_code in retry.exit_codes
         full = "no worker has more" in result.why
         demand(

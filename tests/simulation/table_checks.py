@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tests.simulation.commands import script_of
+from tests.simulation.ensemble import WALL_ZERO_S
 from tests.simulation.start_checks import StartChecks
 from tests.simulation.violations import Violation, demand
 
@@ -42,7 +43,6 @@ class TableChecks:
         self.live: dict[str, TaskRecord] = {}
         self.done: dict[str, TaskRecord] = {}
         self.created_at: dict[str, float] = {}  #: True time, of every task that ever was.
-        self.ended_at: dict[str, float] = {}
         self.removed_at: dict[str, float] = {}
         self.results: dict[str, Result] = {}  #: The first that was recorded, of every task that ever was.
         self.assigned: dict[tuple[str, int], Attempt] = {}  #: Every attempt that ever was in the table.
@@ -169,7 +169,8 @@ class TableChecks:
             "no_accepted_task_vanishes",
             f"{task_id} was removed in state {record.state}",
         )
-        since = max(self.ended_at.get(task_id, 0.0), self.claimed_at)
+        ended = record.result.finished - WALL_ZERO_S  # as recorded: its commit may have taken long
+        since = max(ended, self.claimed_at)
         held_long = now - since >= self._cluster.knobs.holding_s - SLACK_S
         # Nobody submits a task of an array: it may go at once, unless a follower waits for its result.
         acknowledged = task_id in self._cluster.invariants.clients.acknowledged or ids.array_of(task_id)
@@ -306,7 +307,6 @@ class TableChecks:
         task_id = before.id
         demand(result.state.terminal, "a_result_has_its_state", f"{task_id}: {result}")
         self.results[task_id] = result
-        self.ended_at[task_id] = self._cluster.timeline.now
         self.counts["results"] += 1
         self.starts.on_result(before, result)
         if result.attempt == 0:

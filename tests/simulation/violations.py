@@ -68,6 +68,8 @@ INVARIANTS: Final = {
     "no_second_start_with_on_lost_fail": "5 a task that must not run twice is started once",
     "no_worker_runs_more_than_its_capacity": "4 what runs on a worker fits into what it offers",
     "no_two_attempts_share_a_gpu": "4 the GPUs of what runs on a worker are distinct, as many as asked for",
+    "a_reservation_is_honoured": "- what is placed beside a head leaves it room, or surely ends before",
+    "nobody_has_more_than_he_may": "- who is given something has no more than the bounds in force say",
     "reserved_capacity_returns_exactly_once": "4 free and reserved make the whole, at any time",
     "all_capacity_is_free_at_rest": "4 when nothing runs, everything is free",
     "what_is_given_back_never_starts": "5 what a worker gave back it does not start",

@@ -31,6 +31,7 @@ LONGEST_S: Final = 12.0
 TRIED_AGAIN_S: Final = 2.0
 #: So long a command runs at most, and one that may be tried again: a seed waits until everything is over.
 NEVER: Final = Retry()
+LONGEST_SEED_S: Final = 300.0
 LEAVING_ASKED: Final = 0.5
 #: Part of the tasks that leave the results store of which somebody wants to know just then.
 
@@ -176,7 +177,7 @@ class Workload:
     def _keeps_long(self) -> bool:
         """Whether the table surely still knows an id that comes again after its result was acknowledged."""
         knobs = self._cluster.knobs
-        return knobs.done_kept_s > 1000 and knobs.done_kept > 1000
+        return knobs.holding_s > LONGEST_SEED_S and knobs.done_kept_s > 1000 and knobs.done_kept > 1000
 
     def _detach(self, client: ClientHost, task: UserTask) -> None:
         if self._accepted(task):

@@ -106,17 +106,20 @@ class Inputs:
         self.asked.discard(first)
         self._loaded.setdefault(first, lines)
 
-    def drop_before(self, position: int, *, growing: bool) -> None:
+    def drop_before(self, position: int, *, written: int, growing: bool) -> None:
         """Forget what is not needed any more, or not yet.
 
         Args:
             position: The cursor.
+            written: How many inputs are in the table: nodes with later ones could not be read again yet.
             growing: The last node is needed to append to it.
         """
         if not self.firsts:
             return
         here = max(0, bisect_right(self.firsts, position) - 1)
         kept = {*self.firsts[here : here + 2], *(self.firsts[-1:] if growing else ())}
+        if written < self.total:
+            kept.update(self.firsts[max(0, bisect_right(self.firsts, written) - 1) :])
         for first in [each for each in self._loaded if each not in kept]:
             del self._loaded[first]
 

@@ -96,7 +96,8 @@ class Expansion:
         if position == record.cursor:
             return False
         self._book.make(array, made, Expanded(position, tuple(skipped)))
-        array.inputs.drop_before(position, growing=not record.whole)
+        written = array.written.record.total
+        array.inputs.drop_before(position, written=written, growing=not record.whole)
         for task in made if array.expected else ():
             self._meet_expected(array, task)
         self._state.arrays.finish_if_over(array)

@@ -41,7 +41,7 @@ RESERVED: Final = "reserved"  #: The worker was set aside for it.
 BACKFILLED: Final = "backfilled"  #: It was set aside for somebody whom the task does not delay.
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """How a worker would come to have room: when, and by which ends."""
 
     moment: float
@@ -61,7 +61,7 @@ class Reservation:
 
     __slots__ = ("key", "made", "moment", "passing", "spare", "worker")
 
-    def __init__(self, key: Key, plan: _Plan, made: float) -> None:
+    def __init__(self, key: Key, plan: Plan, made: float) -> None:
         self.key: Final = key
         self.worker: Final = plan.worker
         self.made: Final = made
@@ -94,6 +94,7 @@ class Reservation:
         if self._ends_before(ends):
             self.passing.add(task.id)
         else:
+            self.passing.discard(task.id)  # an earlier attempt of it may have been in the way
             self.spare.take(task.request)
 
 
@@ -214,7 +215,7 @@ class Reservations:
         self.notes.append(Note("worker_reserved", fields))
 
 
-def _plan(worker: Worker, request: Request, ends_of: Callable[[AttemptId], float], at: float) -> _Plan:
+def _plan(worker: Worker, request: Request, ends_of: Callable[[AttemptId], float], at: float) -> Plan:
     """Return how a worker, which could run the request if it were empty, would come to have room for it."""
     present = {**worker.reserved, **worker.ahead}
     # What ends soonest goes first; of what nobody knows, what frees most: the fewest ends are the likeliest.
@@ -229,7 +230,7 @@ def _plan(worker: Worker, request: Request, ends_of: Callable[[AttemptId], float
         room.give_back(present[attempt])
         passing.add(attempt.task)
         moment = max(moment, ends)
-    return _Plan(moment, len(passing), worker, passing)
+    return Plan(moment, len(passing), worker, passing)
 
 
 def _stands(

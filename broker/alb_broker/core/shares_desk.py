@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from alb_broker.core.clients import Client
-from alb_broker.core.ledger import Lane
 from alb_broker.core.reservations import FOREVER, sure_end
+from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
 from alb_core.messages import AttemptId, Done, Error, Message, QueryShares, SetShare, SharesPage
@@ -34,9 +34,7 @@ class SharesDesk:
 
     def __init__(self, state: State) -> None:
         self._state: Final = state
-        self._known = False  #: What is in the table was read.
-        self._absent = False  #: There is no node: it has to be created.
-        self._readable = True  #: The table holds what is in force.
+        self._setting: Final = Setting(state, znodes.SHARES)
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
         """Return which message is answered by what."""
@@ -66,14 +64,10 @@ class SharesDesk:
             state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
             return
         done = state.client(client.peer, Done(seq=request.seq))
-        if after == before and self._readable:  # said again
+        if after == before and self._setting.readable:  # said again
             state.ledger.say(done)
             return
-        data = znodes.encode(after)
-        operation = zk.Create(znodes.SHARES, data) if self._absent else zk.SetData(znodes.SHARES, data)
-        self._absent, self._readable = False, True
-        state.table.set_aside.pop(znodes.SHARES, None)
-        state.ledger.write(Lane.RESULTS, znodes.SHARES, (operation,), (done,))
+        self._setting.write(after, (done,))
         self._adopt(after, client.user)
 
     # --- what the table says --------------------------------------------------------------------------------
@@ -87,27 +81,23 @@ class SharesDesk:
             Whether it was taken; while an own change is on its way to the node, it is not.
         """
         state = self._state
-        if state.ledger.holds(znodes.SHARES):
+        if not self._setting.meets(node):
             return False
-        self._absent = node is None
         try:
             found = NO_SHARES if node is None else _read(node)
         except znodes.UnreadableNode as error:
-            self._readable = False
             kept = (
                 f"{len(state.shares.node.users)} users' shares of before hold"
-                if self._known
+                if self._setting.known
                 else "all are alike"
             )
-            state.set_aside(error.path, f"{error.why}; until it is written again (alb share set …) {kept}")
+            why = f"{error.why}; until it is written again (alb share set …) {kept}"
+            self._setting.not_understood(why)
             return True
-        self._readable = True
-        state.table.set_aside.pop(znodes.SHARES, None)
-        if self._known:
-            self._adopt(found, "zkCli")
-        else:
+        if self._setting.understood():
             state.shares.use(found)
-        self._known = True
+        else:
+            self._adopt(found, "zkCli")
         return True
 
     def _adopt(self, after: SharesNode, by: str) -> None:

@@ -63,14 +63,24 @@ def test_only_what_is_needed_soon_stays_in_memory() -> None:
     """The node at the cursor, the next one, and the last one while it grows."""
     inputs = Inputs(ID)
     inputs.add([str(number) for number in range(5500)])
-    inputs.drop_before(1500, growing=True)
+    inputs.drop_before(1500, written=5500, growing=True)
     assert [inputs.at(position) for position in (0, 1000, 2999, 3000, 5200)] == [
         None, "1000", "2999", None, "5200"
     ]  # fmt: skip
-    inputs.drop_before(1500, growing=False)
+    inputs.drop_before(1500, written=5500, growing=False)
     assert inputs.at(5200) is None
     inputs.load(3000, [str(number) for number in range(3000, 4000)])
     assert inputs.at(3999) == "3999"
+
+
+def test_what_is_not_in_the_table_yet_stays_in_memory() -> None:
+    """Read again before its write is answered it would be taken for lost."""
+    inputs = Inputs(ID)
+    inputs.add([str(number) for number in range(5500)])
+    inputs.drop_before(0, written=4100, growing=False)
+    assert [inputs.at(position) for position in (2999, 3999, 4099, 5200)] == [None, None, "4099", "5200"]
+    inputs.drop_before(0, written=5500, growing=False)
+    assert inputs.at(5200) is None
 
 
 def test_the_nodes_of_a_range_are_those_that_hold_some_of_it() -> None:

@@ -24,7 +24,7 @@ from tests.broker_parts import (
 from alb_broker.core.demotions import program_of
 from alb_broker.core.explaining import explain
 from alb_broker.core.queue import key_of
-from alb_broker.core.reservations import Reservation, _Plan
+from alb_broker.core.reservations import Plan, Reservation
 from alb_core import zk, znodes
 from alb_core.bounds import LimitsNode
 from alb_core.messages import AttemptDemoted, AttemptId, AttemptStarted, Beat, Demote, Run, SetLimits
@@ -274,7 +274,7 @@ def test_nobody_gives_way_on_a_worker_that_is_set_aside_for_others() -> None:
     stage.submit(2, SHORT, C2)
     worker, by_key = stage.state.workers.by_name["w1"], stage.state.placer.reservations.by_key
     other = key_of(make_task(3, spec=SHORT, user="eve"))
-    plan = _Plan(float("inf"), 1, worker, set())
+    plan = Plan(float("inf"), 1, worker, set())
     by_key[other] = worker.booked = Reservation(other, plan, 0.0)
     assert told(stage.pass_time(OVER_S)) == []
     by_key.clear()

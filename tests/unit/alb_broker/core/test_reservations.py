@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.broker_parts import CLAIMED_S, POLICIES, make_task, make_worker, request
+from tests.broker_parts import CLAIMED_S, POLICIES, attempt, make_task, make_worker, request
 
 from alb_broker.core.placement import Decision, Placer
 from alb_broker.core.queue import Queue
@@ -22,6 +22,8 @@ from alb_broker.core.reservations import (
     RESERVED,
     SLACK_S,
     WORKERS_EACH,
+    Plan,
+    Reservation,
     sure_end,
 )
 from alb_broker.core.shares import Shares
@@ -200,6 +202,21 @@ def test_backfill_ends_before_or_leaves_room() -> None:
     assert large.state is TaskState.QUEUED
     cluster.until(cluster.started[runs.id] + 56.0)
     assert cluster.parts[large.id] == RESERVED
+
+
+def test_a_retry_beside_the_head_is_not_what_was_in_its_way() -> None:
+    """The attempt before it was, and ended; this one stays, and takes of what is to spare."""
+    worker, small, task = make_worker("w1", 2.0), request(0.5), make_task(1)
+    worker.reserve(attempt(1), small)
+    key = ("ann", 0, request(1.5))
+    reservation = Reservation(key, Plan(FOREVER, 1, worker, {task.id}), 0.0)
+    reservation.review(lambda _: FOREVER, 0.0)
+    assert reservation.admits(small, FOREVER)
+    worker.release(attempt(1))
+    worker.reserve(attempt(1, 2), small)
+    reservation.take(task, FOREVER)
+    reservation.review(lambda _: FOREVER, 1.0)
+    assert not reservation.admits(small, FOREVER)
 
 
 def test_short_tasks_do_not_put_off_a_moment_that_nobody_knows() -> None:

@@ -83,7 +83,7 @@ def test_a_large_task_is_not_starved_by_small_ones(cluster: LocalCluster) -> Non
         assert large.result(timeout=PATIENCE_S).exit_code == 0
         assert not all(map(TaskFuture.done, small))
     told = alb_json(cluster, "explain", large.id)
-    (choice,) = told["choices"]
+    (choice,) = told["placements"]
     assert (told["state"], choice["part"], choice["policy"]) == ("SUCCEEDED", "reserved", "least-loaded")
     assert choice["waited_s"] > 9.0
     assert choice["considered"]

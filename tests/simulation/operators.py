@@ -25,6 +25,7 @@ DRAINS_MAX: Final = 3
 POLICIES_CHOSEN_MAX: Final = 3
 LATEST: Final = 0.9
 #: Part of the safety phase within which they act.
+AGAIN_S: Final = 6.0
 TIDY_AFTER_S: Final = 5.0
 #: In the liveness phase: by then no request of before is on its way any more.
 
@@ -105,3 +106,4 @@ class Operators:
         nobody, alike = znodes.encode(znodes.DrainedNode()), znodes.encode(NO_SHARES)
         self._cluster.ensemble.operate((zk.SetData(znodes.DRAINED, nobody),))
         self._cluster.ensemble.operate((zk.SetData(znodes.SHARES, alike),))  # refused where there is no node
+        self._cluster.timeline.after(AGAIN_S, self._undo_all)  # a write of before may have been on its way

@@ -83,7 +83,7 @@ def test_one_that_fails_is_replaced_and_seen(plugged: LocalCluster, policy: str,
         assert (page.in_force.policy, error in page.why) == (policy, True), page.why
         (line,) = [line for line in page.policies if line.name == policy]
         assert 1 <= line.failures <= line.calls
-        assert line.us_per_call > 0
+        assert line.us_per_call >= 0  # microseconds: one call that raises at once may take none
     assert error in alb(plugged, "policy", "show").stdout
     status = alb(plugged, "status").stdout
     assert f"policy   {policy}\n         {policy} failed" in status

@@ -29,7 +29,7 @@ from tests.simulation.violations import Violation, demand
 from tests.simulation.workers import WorkerHost
 from tests.simulation.workload import Workload
 
-LIVENESS_S: Final = 150.0
+LIVENESS_S: Final = 240.0
 #: Bound of the second phase.
 LOOK_EVERY_S: Final = 0.5
 REST_S: Final = 4.0

@@ -98,8 +98,9 @@ def draw_knobs(draws: random.Random) -> Knobs:
         turn_events=draws.choice((1, 5, 100)),
         broker_session_s=draws.choice((2.0, 3.0, 4.0)),
         worker_session_s=draws.choice((2.0, 5.0, 8.0)),
-        batch_operations=draws.choice((1, 3, 20, 500)),
-        batch_bytes=draws.choice((600, 5_000, 512 * 1024)),
+        # One write a commit over slow paths never catches up with what impatient users ask again and again.
+        batch_operations=max(draws.choice((1, 3, 20, 500)), 3 if latency_s > 0.01 else 1),
+        batch_bytes=max(draws.choice((600, 5_000, 512 * 1024)), 5_000 if latency_s > 0.01 else 600),
         lost_with_session_s=draws.choice((6.0, 10.0)),
         ahead_s=draws.choice((0.1, 1.0, 10.0)),
         ahead_kept_s=draws.choice((0.3, 1.0, 5.0)),

@@ -25,15 +25,18 @@ class QueueChecks:
 
     def __init__(self) -> None:
         self.reservations = 0  #: Workers that were seen to be set aside.
-        self._in_force: dict[str, SharesNode] = {}  #: By broker, when its turn before was over.
+        self._in_force: dict[str, tuple[SharesNode, float]] = {}
+        #: By broker, when its turn before was over, and when that was first seen.
 
     def after_turn(self, broker: str, state: State) -> None:
         """A leader's turn is over."""
-        same = self._in_force.get(broker) is state.shares.node
-        self._in_force[broker] = state.shares.node
+        node, since = self._in_force.get(broker, (None, 0.0))
+        if node is not state.shares.node:
+            since = state.now()
+            self._in_force[broker] = state.shares.node, since
         if state.placed_at != state.now():
             return
-        if same:  # else something may have been given at this same moment under other bounds
+        if state.placed_at > since:  # else something may have been given at this moment under other bounds
             self._check_bounds(broker, state)
         for worker in state.workers:
             if worker.booked is not None:

@@ -23,6 +23,8 @@ from alb_broker.core import events
 from alb_broker.core.actions import Action, SendToWorker
 from alb_broker.core.broker import Broker
 from alb_broker.core.events import BrokerEvent
+from alb_broker.replay.replay import EPOCH_S
+from alb_broker.replay.tree import Tree
 from alb_broker.shell.plugins import load_policies
 from alb_broker.shell.process import GC_THRESHOLDS
 from alb_core import codec, zk, znodes
@@ -43,7 +45,6 @@ from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 from alb_core.znodes import BrokerNode, WorkerNode
 from ground import BenchmarkFailed, Ground, say
-from instant_tree import InstantTree
 from script import Figures, Size, run
 
 WORKERS: Final = (10, 100, 1_000, 10_000)
@@ -76,7 +77,7 @@ class Leader:
             worker_output="tcp://b1:4",
         )
         self.core = Broker(config, node, load_policies())
-        self.tree = InstantTree()
+        self.tree = Tree(znodes.first_nodes("bench"), EPOCH_S)
         self.at = 0.0
         self.measured = False  #: Its time counts now.
         self.seconds = 0.0  #: Processor time of the core, while it counted.
@@ -126,7 +127,7 @@ class Leader:
         for action in actions:
             match action:
                 case zk.Multi() | zk.ReadNodes() | zk.ListChildren():
-                    yield self.tree.answer(action, self.at)
+                    yield self.tree.apply(action, self.at)
                 case SendToWorker(peer=peer, message=Run(attempt=attempt)):
                     self.placed += 1
                     self.running.append((peer, attempt))

@@ -12,6 +12,7 @@ from tests.source_tree import ROOT
 
 from alb import Client
 from alb.local.cluster import LocalCluster, Plan
+from alb_core.messages import PolicyLine
 
 EXAMPLE = ROOT / "examples/policies/sticky"
 MISBEHAVING = """
@@ -71,6 +72,12 @@ def test_a_policy_of_somebody_elses(plugged: LocalCluster) -> None:
     assert (refused.returncode, "by is name or command" in refused.stderr) == (2, True), refused.stderr
 
 
+def line_of(client: Client, policy: str) -> PolicyLine:
+    """Return how one policy stands."""
+    (line,) = [line for line in client.policies().policies if line.name == policy]
+    return line
+
+
 @pytest.mark.parametrize(
     ("policy", "error"), [("rude", "KeyError: 'no idea'"), ("endless", "PolicyTooSlow: it took more than")]
 )
@@ -81,9 +88,11 @@ def test_one_that_fails_is_replaced_and_seen(plugged: LocalCluster, policy: str,
         assert [chosen_by(client)[0] for _ in range(3)] == ["least-loaded"] * 3
         page = client.policies()
         assert (page.in_force.policy, error in page.why) == (policy, True), page.why
-        (line,) = [line for line in page.policies if line.name == policy]
+        line = line_of(client, policy)
         assert 1 <= line.failures <= line.calls
-        assert line.us_per_call >= 0  # microseconds: one call that raises at once may take none
+        wait_for(
+            lambda: line_of(client, policy).us_per_call > 0, "what a call takes, which is told each tick"
+        )
     assert error in alb(plugged, "policy", "show").stdout
     status = alb(plugged, "status").stdout
     assert f"policy   {policy}\n         {policy} failed" in status

@@ -7,7 +7,7 @@ that starts or ends. They share no code with the cores that they judge.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -21,7 +21,6 @@ from tests.simulation.violations import demand
 
 from alb_broker.core.actions import SendToClient, SendToWorker
 from alb_core import messages, zk, znodes
-from alb_core.resources import Request
 from alb_worker.core import events as worker_events
 from alb_worker.core.actions import SendToLeader
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from tests.simulation.workers import WorkerHost
 
     from alb_broker.core.reservations import Reservations
+    from alb_broker.core.workers import Worker
 
 EPSILON: Final = 1e-6
 GAP_S: Final = 4.0
@@ -158,18 +158,12 @@ class Invariants:
             for request in worker.reserved.values():
                 cpus += request.cpus
                 memory += request.memory_bytes
-            counts = _counted(worker.reserved.values())
-            exact = (
-                abs(cpus - capacity.cpus) < EPSILON
-                and memory == capacity.memory_bytes
-                and all(room.counts[each.name] + counts[each.name] == each.amount for each in capacity.counts)
-            )
+            exact = abs(cpus - capacity.cpus) < EPSILON and memory == capacity.memory_bytes
             registered = capacity.cpus > 0
-            within = not registered or (
-                room.cpus >= -EPSILON
-                and room.memory_bytes >= 0
-                and all(free >= 0 for free in room.counts.values())
-            )
+            within = not registered or (room.cpus >= -EPSILON and room.memory_bytes >= 0)
+            if capacity.counts:
+                exact = exact and _counts_add_up(worker)
+                within = within and (not registered or all(free >= 0 for free in room.counts.values()))
             demand(
                 exact and within,
                 "reserved_capacity_returns_exactly_once",
@@ -275,9 +269,9 @@ class Invariants:
             )
 
 
-def _counted(requests: Iterable[Request]) -> Counter[str]:
-    """Add up what is reserved in whole units."""
-    counts = Counter[str]()
-    for request in requests:
+def _counts_add_up(worker: Worker) -> bool:
+    """Tell whether what is free and what is reserved of every named count are all there is of it."""
+    counts = Counter(worker.room.counts)
+    for request in worker.reserved.values():
         counts.update({count.name: count.amount for count in request.counts})
-    return counts
+    return all(counts[each.name] == each.amount for each in worker.capacity.counts)

@@ -95,7 +95,7 @@ class Pool:
         (preferred, rank), rank_of = place, self._rank
         for _ in range(len(row)):
             worker = row[0]
-            if not (worker.placeable and worker.fits(request)):
+            if not (worker.fits(request) and worker.placeable):
                 self._members.discard(row.popleft())
                 continue
             if rank_of(worker) == rank and (
@@ -148,7 +148,8 @@ class Openings:
         if pool is None:
             self.heeds_load |= request.measured
             pool = Pool(request, self._rank)
-            self._fill(pool, self._open.values())
+            for worker in self._with_room(self._open.values()):
+                pool.offer(worker)
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]
         self._pools[request] = pool
@@ -163,16 +164,21 @@ class Openings:
     def _settle(self) -> None:
         """Let those that grew join the pools."""
         if self._grown:
+            workers = self._with_room(self._grown.values())
             for pool in self._pools.values():
-                self._fill(pool, self._grown.values())
+                for worker in workers:
+                    pool.offer(worker)
             self._grown.clear()
 
-    def _fill(self, pool: Pool, workers: Iterable[Worker]) -> None:
+    def _with_room(self, workers: Iterable[Worker]) -> list[Worker]:
+        """Return those that have room still, and close the others."""
+        found: list[Worker] = []
         full: list[str] = []
         for worker in workers:
-            if not worker.has_room:
-                full.append(worker.name)
+            if worker.has_room:
+                found.append(worker)
             else:
-                pool.offer(worker)
+                full.append(worker.name)
         for name in full:
             self.remove(name)
+        return found

@@ -67,6 +67,7 @@ class Task:
         "postponed",
         "queued_since",
         "released",
+        "request",
         "result",
         "resume",
         "size_bytes",
@@ -95,6 +96,8 @@ class Task:
             retries.with_memory(record.spec, record.memory_bytes) if record.memory_bytes else record.spec
         )
         #: Its specification with the memory that its next attempt is given.
+        self.request: Request = self.effective.request
+        #: What its next attempt reserves, and the one that lives has.
         self.not_before = record.not_before
         self.held_by = record.held_by
         self.released = record.released
@@ -116,11 +119,6 @@ class Task:
         """The specification as it goes to a worker."""
         wire = b"" if self.memory_bytes else self._spec_wire
         return msgspec.Raw(wire or codec.encode_spec(self.effective))
-
-    @property
-    def request(self) -> Request:
-        """What its next attempt reserves, and the one that lives has."""
-        return self.effective.request
 
     @property
     def waits_for_room(self) -> bool:
@@ -213,18 +211,22 @@ class Task:
         """Give attempt `n` another state, with the time and the manner of its end."""
         told = {"state": state, "ended": ended, "ended_as": ended_as, "exit_code": exit_code}
         self.attempts = tuple(
-            msgspec.structs.replace(attempt, **told) if attempt.n == n else attempt
-            for attempt in self.attempts
+            [
+                msgspec.structs.replace(attempt, **told) if attempt.n == n else attempt
+                for attempt in self.attempts
+            ]
         )
 
     def close_attempts(self) -> None:
         """Nothing that an attempt reports from now on changes the task."""
-        if any(attempt.state is not AttemptState.OVER for attempt in self.attempts):
+        if [attempt for attempt in self.attempts if attempt.state is not AttemptState.OVER]:
             self.attempts = tuple(
-                attempt
-                if attempt.state is AttemptState.OVER
-                else msgspec.structs.replace(attempt, state=AttemptState.OVER)
-                for attempt in self.attempts
+                [
+                    attempt
+                    if attempt.state is AttemptState.OVER
+                    else msgspec.structs.replace(attempt, state=AttemptState.OVER)
+                    for attempt in self.attempts
+                ]
             )
 
     def finish(self, result: Result) -> None:
@@ -274,6 +276,7 @@ class Task:
         """Its next attempt reserves, and may use, so much."""
         self.memory_bytes = memory_bytes
         self.effective = retries.with_memory(self.spec, memory_bytes)
+        self.request = self.effective.request
 
 
 def consistent(record: TaskRecord) -> bool:

@@ -346,7 +346,7 @@ class Workers:
         """Tell whether the request is worth a search after the room of these workers grew."""
         may_fit = self._openings.may_fit(request)
         if may_fit is None:
-            may_fit = any(worker.placeable and worker.fits(request) for worker in grown)
+            may_fit = any(worker.fits(request) and worker.placeable for worker in grown)
         return may_fit or any(
             worker.may_get_ahead and worker.placeable and worker.fits_ahead(request) for worker in grown
         )

@@ -26,7 +26,7 @@ CANDIDATES_MAX: Final = 16
 #: For those that want the best of more.
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A worker that has room for the task now."""
 
     worker: str

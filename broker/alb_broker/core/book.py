@@ -291,9 +291,11 @@ class Book:
         if task.incremental and self._resumption.awaited(task):
             return None
         readers = tuple(
-            Reader(reader=peer, window=watcher.window)
-            for peer, watcher in task.watchers.items()
-            if watcher.window
+            [
+                Reader(reader=peer, window=watcher.window)
+                for peer, watcher in task.watchers.items()
+                if watcher.window
+            ]
         )
         resume = self._resumption.given(task) if task.incremental else None
         defaults, spec = self._state.limits, task.effective
@@ -401,10 +403,13 @@ class Book:
     def _settles(self, task: Task) -> tuple[Action, ...]:
         """Return what lets others go on that wait for the task, once its step is in the table."""
         holds = self._state.holds
-        names = (task.id, task.array) if task.array and holds.is_awaited(task.array) else (task.id,)
-        return tuple(TaskSettled(name) for name in names if holds.concerns(name))
+        if task.array and holds.is_awaited(task.array):
+            return tuple(TaskSettled(name) for name in (task.id, task.array) if holds.concerns(name))
+        return (TaskSettled(task.id),) if holds.concerns(task.id) else ()
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
+        if not task.watchers:
+            return ()  # nearly always: this is asked at each step of each task
         curious = [peer for peer, watcher in task.watchers.items() if watcher.moves]
         if not curious:
             return ()

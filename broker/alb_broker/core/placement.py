@@ -147,7 +147,7 @@ class Placer:
         context, booked = Context(at, self._draws, self._parameters), self.reservations
         workers.rank_by(_speed if self._wishes.fastest_first else unranked)
         grown = workers.take_grown()
-        if grown:
+        if grown.workers:
             queue.unblock(lambda request: workers.could_take(request, grown))
 
         # Room only shrinks until the pass ends.
@@ -156,8 +156,10 @@ class Placer:
 
         def offer(task: Task) -> Offered:
             request = task.request
+            if not shares.allows(task.user, request):
+                return Offered.BOUNDED
             ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
-            favoured = booked.favour(task, ends)
+            favoured = bool(booked.by_key) and booked.favour(task, ends)
             if nowhere.cover(request) and not favoured:
                 return Offered.NO_ROOM
             tried = full.cover(request) and not favoured
@@ -187,10 +189,7 @@ class Placer:
             booked.on_placed(task, worker, workers, ends)
             return Offered.PLACED
 
-        def offer_allowed(task: Task) -> Offered:
-            return offer(task) if shares.allows(task.user, task.request) else Offered.BOUNDED
-
-        return queue.place(shares.share, offer_allowed, PASS_MAX, at)
+        return queue.place(shares.share, offer, PASS_MAX, at)
 
     def _with_room(self, task: Task, workers: Workers, ends: float) -> list[Worker]:
         """Return some workers with room that is not set aside for others."""

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from alb_broker.core.task import Task
 from alb_broker.core.turns import Rank, Turns
 from alb_core.resources import Request
+from alb_core.tasks import TaskState
 
 Key: TypeAlias = tuple[str, int, Request]
 
@@ -68,7 +69,7 @@ class WaitingGroup:
         """Return the oldest task that still waits."""
         while self.tasks:
             task = self.tasks[0]
-            if task.waits_for_room:
+            if task.state is TaskState.QUEUED and not task.postponed:  # `waits_for_room`, without a call
                 return task
             self.tasks.popleft()
         return None
@@ -228,9 +229,9 @@ class Queue:
         turns = Turns((group for group in self._groups.values() if not group.blocked), share, at)
         placed = 0
         while placed < most and (group := turns.first()) is not None:
-            rank = turns.rank
             if group.offer_head(offer, at):
                 placed += 1
+                rank = turns.rank
                 self._worst = rank if self._worst is None else max(self._worst, rank)
                 turns.serve()
             else:

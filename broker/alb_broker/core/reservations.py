@@ -112,7 +112,7 @@ class Reservations:
 
     def favour(self, task: Task, ends: float) -> bool:
         """Tell whether a task may find room where others of its size do not."""
-        return bool(self.by_key) and (ends < FOREVER or key_of(task) in self.by_key)
+        return ends < FOREVER or key_of(task) in self.by_key
 
     def allowed(self, found: list[Worker], task: Task, ends: float) -> list[Worker]:
         """Return those of some workers on which a task may be placed.

@@ -55,22 +55,26 @@ class Turns:
                 self._band(group, head).groups.append((head.submitted, group.number, group))
         for band in self._bands.values():
             band.groups.sort()
-        self._order = [self._entry(band) for band in self._bands.values()]
+        self._order: list[tuple[Rank, Standing, _Band]] = [self._entry(band) for band in self._bands.values()]
         #: A heap. Each band with groups is in it with its true age, and no later than is its turn.
         heapq.heapify(self._order)
 
     def first(self) -> WaitingGroup | None:
         """Return the group whose turn it is; None: there is no other."""
         while self._order:
-            rank, submitted, number, band = self._order[0]
-            if not band.groups or band.groups[0][:2] != (submitted, number):
+            rank, standing, band = self._order[0]
+            if not band.groups or band.groups[0] is not standing:
                 heapq.heappop(self._order)  # another entry tells where the band stands
             elif rank[1] != self._shares[band.user]:
                 heapq.heapreplace(self._order, self._entry(band))
             else:
-                group = band.groups[0][2]
+                submitted, _, group = standing
                 head = group.head()
-                if head is not None and head.submitted == submitted and self._is_level(group, head, band):
+                if (
+                    head is not None
+                    and head.submitted == submitted
+                    and (band.level == group.key[1] or band.level == group.level(head, self._at))
+                ):  # else it left meanwhile, or had risen by waiting, and another of its line was placed
                     return group
                 self.move()
         return None
@@ -82,7 +86,7 @@ class Turns:
 
     def drop(self) -> None:
         """The group whose turn it is gets none any more."""
-        band = self._order[0][3]
+        band = self._order[0][2]
         heapq.heappop(band.groups)
         if band.groups:
             heapq.heapreplace(self._order, self._entry(band))
@@ -91,7 +95,7 @@ class Turns:
 
     def move(self) -> None:
         """The group whose turn it is has another head, or a head of another level."""
-        group = self._order[0][3].groups[0][2]
+        group = self._order[0][2].groups[0][2]
         self.drop()
         head = group.head()
         if head is not None:
@@ -102,7 +106,7 @@ class Turns:
 
     def serve(self) -> None:
         """The head whose turn it was is placed: its user has more, and its group another head."""
-        user = self._order[0][3].user
+        user = self._order[0][2].user
         self._shares[user] = self._share(user)
         self.move()
 
@@ -116,11 +120,6 @@ class Turns:
                 self._shares[user] = self._share(user)
         return band
 
-    def _entry(self, band: _Band) -> tuple[Rank, float, int, _Band]:
+    def _entry(self, band: _Band) -> tuple[Rank, Standing, _Band]:
         """Return where a band with groups stands among the others."""
-        submitted, number, _ = band.groups[0]
-        return (-band.level, self._shares[band.user]), submitted, number, band
-
-    def _is_level(self, group: WaitingGroup, head: Task, band: _Band) -> bool:
-        """Tell whether a head still has the level of its band: who rose by waiting falls once served."""
-        return band.level == group.key[1] or band.level == group.level(head, self._at)
+        return (-band.level, self._shares[band.user]), band.groups[0], band

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from alb_broker.core.openings import Openings, Rank
 from alb_core import limits
@@ -108,7 +108,8 @@ class Worker:
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
         return (
-            not self.ahead
+            request.cpus <= self.room.cpus + EPSILON  # most that does not fit lacks these
+            and not self.ahead
             and self.room.holds(request)
             and request.suits(self.capacity)
             and (not request.measured or self.load.leaves(request, self.capacity))
@@ -239,6 +240,14 @@ class Worker:
         )
 
 
+class Grown(NamedTuple):
+    """Workers whose room grew, as a placement pass begins."""
+
+    workers: list[Worker]
+    ahead: list[Worker]
+    #: Of these, those that may hold something ahead.
+
+
 class Workers:
     """All workers, by name: one incarnation each.
 
@@ -328,11 +337,11 @@ class Workers:
             self._grown[worker.name] = worker
             self._openings.eased(worker)
 
-    def take_grown(self) -> list[Worker]:
+    def take_grown(self) -> Grown:
         """Return, and forget, the workers whose room grew since the last call."""
         grown = list(self._grown.values())
         self._grown.clear()
-        return grown
+        return Grown(grown, [worker for worker in grown if worker.may_get_ahead and worker.placeable])
 
     def rank_by(self, rank: Rank) -> None:
         """Let searches for candidates look at workers of a higher rank first, from now on."""
@@ -342,14 +351,12 @@ class Workers:
         """Return workers with room for the request, at most `most`, beginning where the last search ended."""
         return self._openings.search(request, most)
 
-    def could_take(self, request: Request, grown: list[Worker]) -> bool:
+    def could_take(self, request: Request, grown: Grown) -> bool:
         """Tell whether the request is worth a search after the room of these workers grew."""
         may_fit = self._openings.may_fit(request)
         if may_fit is None:
-            may_fit = any(worker.fits(request) and worker.placeable for worker in grown)
-        return may_fit or any(
-            worker.may_get_ahead and worker.placeable and worker.fits_ahead(request) for worker in grown
-        )
+            may_fit = any(worker.fits(request) and worker.placeable for worker in grown.workers)
+        return may_fit or any(worker.fits_ahead(request) for worker in grown.ahead)
 
     def soonest(self, request: Request, most: int, spared: Callable[[Worker], bool]) -> Worker | None:
         """Return the worker that would start the request soonest of at most `most` that may get it ahead.

@@ -4,6 +4,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON_IN_VENV := .venv/bin/python
 READY := .venv/prepared
 PYTEST := $(PYTHON_IN_VENV) -m pytest
+# Tests and benchmarks start processes by the hundred: each would compile all modules again, half of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 SEEDS ?= 1000
 

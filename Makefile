@@ -8,7 +8,6 @@ PYTEST := $(PYTHON_IN_VENV) -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 SEEDS ?= 1000
-SUITES := tests/unit tests/scenarios tests/integration
 
 # $(call suites,FOLDER...): stops where a folder holds no tests, so that an empty suite cannot pass.
 suites = @for folder in $(1); do \
@@ -16,7 +15,7 @@ suites = @for folder in $(1); do \
 	{ echo "make: there are no tests in $$folder" >&2; exit 1; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stores chaos compose lint types sim sim-mutants lock up down clean
+.PHONY: help demo test units integration stores chaos compose lint types sim sim-mutants lock up down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +29,15 @@ $(READY): pyproject.toml deploy/prepare.sh
 demo: $(READY) ## a local cluster whose leader is killed in mid-command; ends with one JSON line
 	@$(PYTHON_IN_VENV) -m alb.local.demo
 
-test: $(READY) ## the fast suites: units, scenarios, integration with a real ZooKeeper
-	$(call suites,$(SUITES))
-	@$(PYTEST) $(SUITES)
+test: units integration ## the fast suites, both of them
+
+units: $(READY) ## units and scenarios
+	$(call suites,tests/unit tests/scenarios)
+	@$(PYTEST) tests/unit tests/scenarios
+
+integration: $(READY) ## the parts together, with a real ZooKeeper
+	$(call suites,tests/integration)
+	@$(PYTEST) tests/integration --numprocesses 3 --dist loadfile
 
 stores: $(READY) ## the results store against real PostgreSQL, MariaDB and Redis servers
 	@sh tests/stores/prepare.sh

@@ -33,7 +33,7 @@ def test_a_whole_day(tmp_path: Path) -> None:
     Day().write(store)
     store.close()
     report = tmp_path / "report.html"
-    ran = analyze("--store", url, "--since", "0", "--html", str(report), "--json")
+    ran = analyze("--store", url, "--since", "0", "--html", str(report), "--json", "--replay", "500")
     assert ran.returncode == 0, ran.stderr
     figures = json.loads(ran.stdout)
     assert figures["all"]["tasks"] == DAY_TASKS

@@ -58,15 +58,23 @@ def test_binary_output_through_a_pipe(cluster: LocalCluster) -> None:
     assert ran.stdout == b"\xff" * 300_000
 
 
-def test_the_life_of_a_detached_task(cluster: LocalCluster) -> None:
+def test_the_life_of_a_detached_task(cluster: LocalCluster, tmp_path: Path) -> None:
     """Detach prints the id; status, logs and wait find the task by it, or by its first digits."""
-    ran = alb(cluster, "submit", "--detach", "echo started; sleep 2; echo ended; exit 4")
+    tmp_path.chmod(0o777)
+    end = tmp_path / "end"
+    command = f"echo started; until [ -e {end} ]; do sleep 0.1; done; echo ended; exit 4"
+    ran = alb(cluster, "submit", "--detach", command)
     assert ran.returncode == 0
     task = ran.stdout.strip()
     assert re.fullmatch(r"[0-9a-f]{32}", task)
     assert task in alb(cluster, "tasks").stdout
-    followed = alb(cluster, "logs", "-f", task)
-    assert followed.stdout == "started\nended\n"
+    with subprocess.Popen(
+        [*alb_command(), "logs", "-f", task], env=environ_of(cluster), stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "started\n"
+        end.touch()
+        assert following.stdout.read() == "ended\n"
     assert alb(cluster, "wait", task).returncode == 4
     assert "FAILED" in alb(cluster, "status", task[:28]).stdout
     assert alb(cluster, "logs", task).stdout == "started\nended\n"

@@ -84,7 +84,7 @@ resource.setrlimit(10, (5, 5))
 if not os.fork():
     os.setsid()
     if not os.fork():
-        os.execve("/bin/sleep", ["sleep", "600"], {})
+        os.execve("/bin/sleep", ["sleep", "NAP"], {})
     os._exit(0)
 os.wait()
 time.sleep(0.2)
@@ -247,10 +247,10 @@ def test_a_process_that_shed_every_mark_dies_with_its_group(
         agent.listen(lambda: bool(agent.find(Ready)))
         if not getattr(agent.find(Ready)[0], "cgroup", ""):
             pytest.skip("there are no control groups here")
-        neighbour = agent.start(TaskSpec(command="sleep 600"))
-        before = set(processes.all_processes())
-        agent.run((sys.executable, "-c", WASHED), bounds=Bounds(processes=50))
-        sleepers = [pid for pid in set(processes.all_processes()) - before if _name(pid) == "sleep"]
+        nap = f"600.{os.getpid():07d}"  # other tests' commands sleep on this machine too
+        neighbour = agent.start(TaskSpec(command=["sleep", nap]))
+        agent.run((sys.executable, "-c", WASHED.replace("NAP", nap)), bounds=Bounds(processes=50))
+        sleepers = [pid for pid in processes.all_processes() if _arguments(pid) == ["sleep", nap]]
         assert len(sleepers) == 1, "the neighbour's, and no other"
         assert not agent.find(Ended, neighbour)
     finally:
@@ -268,8 +268,8 @@ def _outcome(agent: Agent, attempt: AttemptId) -> Outcome:
     return agent.wait(attempt).outcome
 
 
-def _name(pid: int) -> str:
+def _arguments(pid: int) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
     except OSError:
-        return ""
+        return []

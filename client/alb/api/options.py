@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from alb.api.starting import retry_of, start_of
 from alb_core.bounds import NO_BOUNDS, Bounds
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from alb.api.stdin import Input
 
 Command = str | Sequence[str]
+T = TypeVar("T")
+E = TypeVar("E")
 
 _BOUNDS: Final = {
     "cpu_limit": "cpu_s",
@@ -200,3 +202,30 @@ def _texts(name: str, texts: Sequence[str], what: str) -> tuple[str, ...]:
     if isinstance(texts, str):
         raise InvalidTask("", f"{name} is one text; give a list of {what}")
     return tuple(texts)
+
+
+def encoded(value: T, encode: Callable[[T], E], check: Callable[[T, Any], str | None]) -> E:
+    """Return a value as it travels.
+
+    It is encoded here, in the caller's own thread: what cannot be is told to him, and harms nobody else.
+
+    Args:
+        value: A specification, or a request.
+        encode: Does it.
+        check: Tells what is wrong with it, as a sentence, or None; is given the value and what `encode` said.
+
+    Raises:
+        InvalidTask: It cannot travel, or something is wrong with it.
+    """
+    try:
+        wire = encode(value)
+        why = check(value, wire)
+    except TypeError as error:
+        raise InvalidTask("", f"the command or an option has the wrong type: {error}") from error
+    except UnicodeEncodeError as error:
+        raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
+    except OverflowError as error:
+        raise InvalidTask("", "an option is a number beyond all bounds") from error
+    if why is not None:
+        raise InvalidTask("", why)
+    return wire

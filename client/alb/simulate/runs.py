@@ -52,6 +52,8 @@ class Policies:
                 raise ConfigError(
                     f"--policy: {name[:80]!r} is not installed here; there are {', '.join(self.names)}"
                 )
+        if not names and text:
+            raise ConfigError(f"--policy: {text[:80]!r} names no policy; there are {', '.join(self.names)}")
         return names or [self.default]
 
     def replay(

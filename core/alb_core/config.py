@@ -14,7 +14,7 @@ import msgspec
 
 from alb_core import ids, limits, znodes
 from alb_core.errors import ConfigError
-from alb_core.resources import GPUS, Count, check_counts, counts_of, parse_counts
+from alb_core.resources import CPUS_MAX, GPUS, Count, check_counts, check_labels, counts_of, parse_counts
 from alb_core.spec import is_login
 
 PORTS: Final = 4
@@ -162,8 +162,13 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
         super().validate()
         _check_name("worker", self.name)
         _check_session(self.session_timeout_s)
-        if not math.isfinite(self.cpus) or self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
-            raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
+        if not 0 <= self.cpus < CPUS_MAX or self.memory_bytes < 0 or self.net_bps < 0:
+            raise ConfigError(
+                f"cpus ({self.cpus:g}), memory and bandwidth cannot be negative, nor more than machines have"
+            )
+        wrong = check_labels(self.labels)
+        if wrong is not None or any("!=" in label for label in self.labels):
+            raise ConfigError(f"--labels: {wrong or 'KEY!=VALUE is what tasks say; workers have KEY=VALUE'}")
         self.counts()
         if not 0 < self.speed <= limits.SPEED_MAX:
             raise ConfigError(

@@ -32,6 +32,7 @@ COUNT_DIGITS_MAX: Final = 18
 BUILT_IN: Final = frozenset(("arch", "host", "kernel"))
 #: Labels that every worker has without being told: fields of its `Capacity`.
 
+_LABEL: Final = re.compile(r"[^ =!][^ ]*\Z")
 _COUNT_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}\Z")
 
 
@@ -239,7 +240,7 @@ def check_request(request: Request) -> str | None:
         A sentence that says what is wrong and what to do, or None.
     """
     if not 0 < request.cpus <= CPUS_MAX:
-        return f"{request.cpus} cpus cannot be reserved; ask for more than 0"
+        return f"{request.cpus:g} cpus cannot be reserved; ask for more than 0, and at most {CPUS_MAX:,.0f}"
     if not 0 <= request.memory_bytes < BYTES_MAX or not 0 <= request.net_bps < BYTES_MAX:
         return "memory and bandwidth cannot be negative or absurdly large"
     if request.labels or request.prefers:
@@ -266,7 +267,7 @@ def check_labels(labels: tuple[str, ...]) -> str | None:
     if len(labels) > limits.LABELS_MAX:
         return f"it names {len(labels)} labels of a worker, more than {limits.LABELS_MAX}"
     for label in labels:
-        if not label.isprintable() or not 0 < len(label) <= limits.NAME_LENGTH_MAX or " " in label:
+        if not label.isprintable() or len(label) > limits.NAME_LENGTH_MAX or not _LABEL.match(label):
             return (
                 f"{label[:40]!r} is no label: KEY, KEY=VALUE or KEY!=VALUE, without spaces, "
                 f"at most {limits.NAME_LENGTH_MAX} characters"

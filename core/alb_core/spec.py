@@ -192,7 +192,7 @@ def _check_words(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a r
 
 def _check_numbers(spec: TaskSpec) -> str | None:
     if spec.time_limit_s is not None and not 0 < spec.time_limit_s <= limits.TIME_LIMIT_S_MAX:
-        return f"the time limit of {spec.time_limit_s} s is not between 0 and a year"
+        return f"a time limit of {spec.time_limit_s:g} s cannot be: it is more than 0, and a year at most"
     if not 0 <= spec.grace_s <= limits.GRACE_S_MAX:
         return f"the grace of {spec.grace_s} s is not between 0 and {limits.GRACE_S_MAX:.0f}"
     if not 0 <= spec.steps <= limits.STEPS_MAX:
@@ -207,8 +207,8 @@ def _check_retry(retry: Retry) -> str | None:  # noqa: PLR0911 (one return a rul
         return None
     if not 0 <= retry.times <= limits.RETRIES_MAX:
         return f"{retry.times} retries are not between 0 and {limits.RETRIES_MAX}"
-    if any(not 0 <= code <= 255 for code in retry.exit_codes) or len(retry.exit_codes) > 256:
-        return "an exit code to retry on is not between 0 and 255"
+    if any(not 1 <= code <= 255 for code in retry.exit_codes) or len(retry.exit_codes) > 256:
+        return "an exit code to retry on is not between 1 and 255"
     if not 0 <= retry.delay_s <= retry.delay_s_max <= limits.RETRY_DELAY_S_MAX:
         return (
             f"a retry waits for 0 to {limits.RETRY_DELAY_S_MAX:.0f} s, the first one no longer than the "

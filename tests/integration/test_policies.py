@@ -128,6 +128,7 @@ def test_a_choice_is_tried_kept_and_taken_back(plugged: LocalCluster) -> None:
         (("list", "all"), "one word too many"),
         (("show", "fanciful"), "known: best-fit, endless, fastest, least-loaded"),
         (("try", "uniform", "--for", "9d"), "a week"),
+        (("try", "uniform", "--for", "0"), "a try ends by itself"),
         (("set", "fanciful"), "there is no policy 'fanciful'"),
     ],
 )

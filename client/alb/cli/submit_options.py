@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from alb.cli.values import BANDWIDTH, BINARY, COUNT, DURATION, FILE, SETTING, SIZE, UMASK
+from alb.cli.values import BANDWIDTH, BINARY, COUNT, DURATION, FILE, SETTING, SIZE, UMASK, Number
 from alb.cli.workflow import BEGIN, DELAYS, DEPENDENCIES, EXIT_CODES, FACTOR
 from alb_core import limits
 from alb_core.kinds import COMMAND_KIND
@@ -95,7 +95,7 @@ resource_options: Group[Any] = _group(
     click.option(
         "-c",
         "--cpus",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         default=1.0,
         help="Processors; may be a fraction.",
     ),

@@ -15,7 +15,7 @@ from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
 from alb_core.bounds import NO_LIMITS, LimitsNode, check_limits
-from alb_core.messages import Done, Error, Message, SetLimits
+from alb_core.messages import Message, SetLimits
 
 
 class LimitsDesk:
@@ -37,14 +37,9 @@ class LimitsDesk:
         state = self._state
         wrong = check_limits(request.limits)
         if wrong is not None:
-            state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
-            return
-        done = state.client(client.peer, Done(seq=request.seq))
-        if request.limits == state.limits and self._setting.readable:  # said again
-            state.ledger.say(done)
-            return
-        self._setting.write(request.limits, (done,))
-        self._adopt(request.limits, client.user)
+            self._setting.refuse(client, request.seq, wrong)
+        elif self._setting.grant(client, request.seq, state.limits, request.limits):
+            self._adopt(request.limits, client.user)
 
     def on_node(self, node: zk.NodeRead | None) -> bool:
         """Take what ``/config/limits`` holds; without the node nothing is limited.

@@ -27,7 +27,7 @@ from alb_core.choices import (
     check_choice,
     check_try,
 )
-from alb_core.messages import Done, Error, Message, PoliciesPage, PolicyLine, QueryPolicies, SetPolicy
+from alb_core.messages import Done, Message, PoliciesPage, PolicyLine, QueryPolicies, SetPolicy
 from alb_core.notes import Level
 
 BY_HAND: Final = "zkCli"
@@ -62,7 +62,7 @@ class PolicyDesk:
         if wrong is None and (refused := state.placer.refusal(wish)) is not None:
             wrong = f"{refused} (on broker {state.node.broker})"
         if wrong is not None:
-            state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
+            self._setting.refuse(client, request.seq, wrong)
             return
         done = state.client(client.peer, Done(seq=request.seq))
         how = "rollback" if request.rollback else "try" if request.try_s else "set"

@@ -2,7 +2,8 @@
 
 It owns the steps that all such nodes share: what is read while an own change is on its way is older than that
 and is read again; a node that is missing is created with the next change; what cannot be read is kept out of
-the way, and said where people look, until it can be read again. What a node means is its desk's.
+the way, and said where people look, until it can be read again; a wish is answered when it is in the table.
+What a node means, and what can be wished, is its desk's.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Final
 import msgspec
 
 from alb_broker.core.actions import Action
+from alb_broker.core.clients import Client
 from alb_broker.core.ledger import Lane
 from alb_broker.core.state import State
 from alb_core import zk, znodes
+from alb_core.messages import Done, Error
 
 
 class Setting:
@@ -50,6 +53,26 @@ class Setting:
         """What was read makes no sense, or cannot be followed; `alb status` lists it."""
         self.readable = False
         self._state.set_aside(self.path, why)
+
+    def refuse(self, client: Client, seq: int, why: str) -> None:
+        """Answer a wish that cannot be: nothing changes."""
+        self._state.tell(client.peer, Error(code="invalid", why=why, seq=seq))
+
+    def grant(self, client: Client, seq: int, before: msgspec.Struct, after: msgspec.Struct) -> bool:
+        """Write what somebody wishes, and answer once it is in the table; returns whether it is new.
+
+        Args:
+            client: Who wishes it.
+            seq: Of the request.
+            before: What is in force.
+            after: What is to be.
+        """
+        done = self._state.client(client.peer, Done(seq=seq))
+        if after == before and self.readable:  # said again
+            self._state.ledger.say(done)
+            return False
+        self.write(after, (done,))
+        return True
 
     def operation(self, form: msgspec.Struct) -> zk.Operation:
         """Return the write that puts this into the table."""

@@ -15,7 +15,7 @@ from alb_broker.core.reservations import FOREVER, sure_end
 from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
-from alb_core.messages import AttemptId, Done, Error, Message, QueryShares, SetShare, SharesPage
+from alb_core.messages import AttemptId, Message, QueryShares, SetShare, SharesPage
 from alb_core.notes import Level
 from alb_core.shares import NO_SHARES, SharesNode, check_share, check_shares, check_user
 
@@ -52,7 +52,7 @@ class SharesDesk:
 
     def _on_set(self, client: Client, request: SetShare) -> None:
         """Let a user have more or less."""
-        state, before = self._state, self._state.shares.node
+        before = self._state.shares.node
         wrong = check_user(request.user) if request.user else ""
         wrong = wrong or (check_share(request.share) if request.share is not None else "")
         after = before.changed(request.user, request.share)
@@ -61,14 +61,9 @@ class SharesDesk:
                 f"{len(after.users)} users do not fit into {znodes.SHARES}; alb share unset takes some away"
             )
         if wrong:
-            state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
-            return
-        done = state.client(client.peer, Done(seq=request.seq))
-        if after == before and self._setting.readable:  # said again
-            state.ledger.say(done)
-            return
-        self._setting.write(after, (done,))
-        self._adopt(after, client.user)
+            self._setting.refuse(client, request.seq, wrong)
+        elif self._setting.grant(client, request.seq, before, after):
+            self._adopt(after, client.user)
 
     # --- what the table says --------------------------------------------------------------------------------
 

@@ -107,7 +107,8 @@ def _turn(state: State, task: Task, group: WaitingGroup) -> str:
         f"{user} ({state.shares.share(user):.1%}{_weighed(state, user)})" for user in users[:USERS_NAMED]
     )
     more = f" and {len(users) - USERS_NAMED} users more" if len(users) > USERS_NAMED else ""
-    return f"{text}; the turn of {len(before)} other kinds of tasks is before, of {named_users}{more}"
+    groups = "another group" if len(before) == 1 else f"{len(before)} other groups"
+    return f"{text}; the turn of {groups} of tasks is before, of {named_users}{more}"
 
 
 def _weighed(state: State, user: str) -> str:

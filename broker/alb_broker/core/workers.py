@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from alb_broker.core.openings import Openings, Rank
 from alb_core import limits
+from alb_core.amounts import listed, size
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, AttemptUse, WorkerLine
 from alb_core.quarantines import Quarantine
@@ -419,12 +420,17 @@ class Workers:
     def _why_too_large(self, request: Request) -> str:
         cpus = max(worker.capacity.cpus for worker in self.by_name.values())
         memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
-        counts = "".join(f"{count.amount} {count.name}, " for count in request.counts)
+        asked = [
+            f"{request.cpus:g} cpus",
+            *([f"{size(request.memory_bytes)} of memory"] if request.memory_bytes else ()),
+            *([f"{request.net_bps / 1e6:g} Mbit/s"] if request.net_bps else ()),
+            *(f"{count.amount} {count.name}" for count in request.counts),
+            *(f"the label {label}" for label in request.labels),
+            *([f"the architecture {' or '.join(request.archs)}"] if request.archs else ()),
+        ]
         return (
-            f"no worker could ever run it: it asks {request.cpus:g} cpus, {request.memory_bytes} bytes, "
-            f"{request.net_bps} bit/s, {counts}labels [{', '.join(request.labels)}] and architectures "
-            f"[{', '.join(request.archs)}] of one worker; the largest has {cpus:g} cpus, the one with most "
-            f"memory {memory} bytes; it waits for one that fits"
+            f"no worker could ever run it: it asks {listed(asked)} of one worker; the largest has {cpus:g} "
+            f"cpus, the one with most memory {size(memory)}; it waits for one that fits"
         )
 
     def largest_memory(self, request: Request) -> int:

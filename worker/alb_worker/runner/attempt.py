@@ -7,6 +7,7 @@ import resource
 import signal
 from typing import Final
 
+from alb_core.amounts import size
 from alb_core.messages import AttemptId, StreamName
 from alb_core.tasks import Cause, Outcome
 from alb_worker.runner.command import Spawned
@@ -242,7 +243,8 @@ class RunningAttempt:
         if cause is None and code >= 0:
             cause = Cause.EXITED
         elif cause is None and self.out_of_memory:
-            cause, why = Cause.OUT_OF_MEMORY, "the kernel killed it because memory ran out"
+            cause = Cause.OUT_OF_MEMORY
+            why = f"the kernel killed it because memory ran out: its peak was {size(self.peak_bytes)}"
         elif cause is None:
             cause, why = Cause.SIGNALLED, signal.strsignal(-code) or ""
         return Outcome(

@@ -90,7 +90,7 @@ def test_there_is_no_more_than_the_largest_worker_has() -> None:
     """Whoever had all of that already is told so."""
     end = outcome(None, Cause.OUT_OF_MEMORY)
     more = retries.more_memory(spec(Request(1.0, 100), memory_factor=2), 0, end, 100)
-    assert more.why_not == "it ran out of 100 bytes of memory, and no worker has more than 100"
+    assert more.why_not == "it ran out of 100 bytes of memory, and no worker has more than 100 bytes"
 
 
 def test_a_bound_grows_with_what_is_reserved() -> None:

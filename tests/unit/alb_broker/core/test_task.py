@@ -396,7 +396,7 @@ def test_an_attempt_that_ran_out_of_memory_is_followed_by_one_with_more() -> Non
     task.take(Ended(1.0, n=3, outcome=oom, crash_limit=2, memory_max=250))
     assert task.result is not None
     assert task.state is TaskState.OOM
-    assert task.result.why == "it ran out of 250 bytes of memory, and no worker has more than 250"
+    assert task.result.why == "it ran out of 250 bytes of memory, and no worker has more than 250 bytes"
 
 
 def test_a_held_task_takes_back_nothing() -> None:

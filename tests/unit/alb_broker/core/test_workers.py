@@ -362,9 +362,13 @@ def test_a_program_goes_to_the_machines_that_it_is_for() -> None:
         ),
         (
             {"archs": ("aarch64",), "labels": ("gpu",)},
-            "[gpu] and architectures [aarch64] of one worker",
+            "1 cpus, the label gpu and the architecture aarch64 of one worker",
         ),
-        ({"cpus": 9.0}, "it asks 9 cpus"),
+        ({"cpus": 9.0}, "it asks 9 cpus of one worker; the largest has 8 cpus"),
+        (
+            {"memory_bytes": 3 << 40, "net_bps": 10**9},
+            "it asks 1 cpus, 3072 GiB of memory and 1000 Mbit/s of one worker",
+        ),
         ({"archs": ("x86_64",)}, ""),
     ],
 )

@@ -55,11 +55,11 @@ def explain(place: Place, id: str, *, as_json: bool) -> int:  # noqa: A002 (clic
 
 def _explain_array(client: Client, array: str, *, as_json: bool) -> int:
     """Tell what keeps an array; its tasks are explained one by one."""
-    from alb.cli.array_views import find_array  # noqa: PLC0415
+    from alb.cli.array_views import find_array, why_absent  # noqa: PLC0415
 
     page = find_array(client, array)
     if page is None:
-        raise TaskGone(array, "the table does not, or no longer, hold it")
+        raise TaskGone(array, why_absent(client, array) or "the table does not, or no longer, hold it")
     line = page.array
     if as_json:
         out.emit_json({"id": array, "state": line.state.value, "why": line.why})

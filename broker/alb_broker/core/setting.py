@@ -8,7 +8,8 @@ What a node means, and what can be wished, is its desk's.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -18,6 +19,8 @@ from alb_broker.core.ledger import Lane
 from alb_broker.core.state import State
 from alb_core import zk, znodes
 from alb_core.messages import Done, Error
+
+F = TypeVar("F", bound=msgspec.Struct)
 
 
 class Setting:
@@ -41,6 +44,27 @@ class Setting:
             return False
         self._absent = node is None
         return True
+
+    def read(
+        self,
+        node: zk.NodeRead | None,
+        form: type[F],
+        check: Callable[[F], str | None],
+        kept: Callable[[], str],
+    ) -> F | None:
+        """Return what a node holds; None: it makes no sense, which the operator is told.
+
+        Args:
+            node: As it was read; None: there is none, and nothing is said.
+            form: Of the node.
+            check: Tells what is wrong with it, as a sentence.
+            kept: Tells until when what goes on, where it makes no sense.
+        """
+        try:
+            return read_form(node, form, check)
+        except znodes.UnreadableNode as error:
+            self.not_understood(f"{error.why}; {kept()}")
+            return None
 
     def understood(self) -> bool:
         """What was read made sense; returns whether it is the first time in this reign."""
@@ -91,3 +115,14 @@ class Setting:
         operation = self.operation(form)
         self.understood()
         self._state.ledger.write(Lane.RESULTS, self.path, (operation, *others), releases)
+
+
+def read_form(node: zk.NodeRead | None, form: type[F], check: Callable[[F], str | None]) -> F:
+    """Return what a node holds, or what no node says; raises UnreadableNode for what makes no sense."""
+    if node is None:
+        return form()
+    found = znodes.decode(form, node.path, node.data)
+    wrong = check(found)
+    if wrong:
+        raise znodes.UnreadableNode(node.path, wrong)
+    return found

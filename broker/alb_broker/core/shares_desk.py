@@ -17,7 +17,7 @@ from alb_broker.core.state import State
 from alb_core import zk, znodes
 from alb_core.messages import AttemptId, Message, QueryShares, SetShare, SharesPage
 from alb_core.notes import Level
-from alb_core.shares import NO_SHARES, SharesNode, check_share, check_shares, check_user
+from alb_core.shares import SharesNode, check_share, check_shares, check_user
 
 NODE_BYTES_MAX: Final = 256 * 1024
 #: Of ``/config/shares``: a batch has to hold it.
@@ -78,22 +78,19 @@ class SharesDesk:
         state = self._state
         if not self._setting.meets(node):
             return False
-        try:
-            found = NO_SHARES if node is None else _read(node)
-        except znodes.UnreadableNode as error:
-            kept = (
-                f"{len(state.shares.node.users)} users' shares of before hold"
-                if self._setting.known
-                else "all are alike"
-            )
-            why = f"{error.why}; until it is written again (alb share set …) {kept}"
-            self._setting.not_understood(why)
+        found = self._setting.read(node, SharesNode, check_shares, self._kept)
+        if found is None:
             return True
         if self._setting.understood():
             state.shares.use(found)
         else:
             self._adopt(found, "zkCli")
         return True
+
+    def _kept(self) -> str:
+        known, users = self._setting.known, self._state.shares.node.users
+        kept = f"{len(users)} users' shares of before hold" if known else "all are alike"
+        return f"until it is written again (alb share set …) {kept}"
 
     def _adopt(self, after: SharesNode, by: str) -> None:
         state, before = self._state, self._state.shares.node
@@ -131,12 +128,3 @@ def why_full(state: State, user: str) -> str:
         return ""
     arrays = sum(array.user == user for array in state.arrays.going.values())
     return state.shares.why_full(user, state.table.pending_of(user) + arrays)
-
-
-def _read(node: zk.NodeRead) -> SharesNode:
-    """Return what a node holds; raises UnreadableNode for what makes no sense."""
-    found = znodes.decode(SharesNode, node.path, node.data)
-    wrong = check_shares(found)
-    if wrong:
-        raise znodes.UnreadableNode(node.path, wrong)
-    return found

@@ -6,7 +6,7 @@ from tests.broker_parts import C1, Desks, make_state, read, to_client
 
 from alb_broker.core.setting import Setting
 from alb_core import zk, znodes
-from alb_core.bounds import LimitsNode
+from alb_core.bounds import LimitsNode, check_limits
 from alb_core.messages import Done, Error
 
 
@@ -40,6 +40,19 @@ def test_what_is_not_understood_is_listed_until_it_is() -> None:
     assert setting.understood()
     assert (state.table.set_aside, setting.readable, setting.known) == ({}, True, True)
     assert not setting.understood()
+
+
+def test_what_makes_no_sense_is_told_with_what_goes_on() -> None:
+    """Bytes that are no node, and a node that cannot be; where there is none, nothing is said."""
+    state = make_state()
+    setting = Setting(state, znodes.LIMITS)
+    assert setting.read(None, LimitsNode, check_limits, str) == LimitsNode()
+    wished = LimitsNode(processes=5)
+    assert setting.read(read(znodes.LIMITS, wished), LimitsNode, check_limits, str) == wished
+    cannot_be = read(znodes.LIMITS, LimitsNode(processes=0))
+    assert setting.read(cannot_be, LimitsNode, check_limits, lambda: "5 holds") is None
+    assert state.table.set_aside[znodes.LIMITS].endswith("; 5 holds")
+    assert not setting.readable
 
 
 def test_a_wish_is_answered_when_it_is_in_the_table() -> None:

@@ -19,6 +19,7 @@ from alb_broker.core.array_retention import ArrayRetention
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.demotions import Demotions
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.expansion import Expansion
 from alb_broker.core.fates import Fates
@@ -239,6 +240,7 @@ class Desks:
         self.workers = WorkerDesk(self.state, self.book, self.resumption, self.inflow)
         self.drains = DrainDesk(self.state, self.workers)
         self.limits = LimitsDesk(self.state)
+        self.demotions = Demotions(self.state, self.book)
         self.policies = PolicyDesk(self.state)
         self.shares = SharesDesk(self.state)
         self.works = Works(self.state)
@@ -315,6 +317,7 @@ class Desks:
         self.works.tick()
         self.starts.tick()
         self.workers.tick()
+        self.demotions.tick()
         self.drains.tick()
         self.retention.tick()
         self.array_pages.tick()
@@ -334,6 +337,7 @@ class Desks:
             state.shares,
             lambda task, worker, decision: self.book.place(task, worker, decision, state.at),
             state.now(),
+            admits=state.admits if state.workers.crowded else None,
         )
 
     def commit(self) -> list[Action]:

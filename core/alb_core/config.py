@@ -99,6 +99,10 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
     crash_limit: int = limits.CRASH_LIMIT
     stuck_s: float = 30.0
     #: A leader resigns when a task that fits stays unplaced so many seconds.
+    quantum_s: float = limits.QUANTUM_S
+    #: Who ran so many seconds gives its processors to those who wait, and runs on with the rest; 0: nobody.
+    max_demoted: int = limits.DEMOTED_PER_CPU_MAX
+    #: Such attempts on one worker, for each processor that it has; 0: none.
 
     def validate(self) -> None:
         """Check the relations between fields; raises ConfigError."""
@@ -111,6 +115,10 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
             raise ConfigError("depot_port is a TCP port (0: any), and depot_bytes_max cannot be negative")
         if self.pending_max < 1 or self.done_kept_max < 0 or self.crash_limit < 0:
             raise ConfigError("pending_max, done_kept_max and crash_limit cannot be negative (or 0)")
+        if not 0 <= self.quantum_s < math.inf or not 0 <= self.max_demoted <= limits.MAX_DEMOTED_MAX:
+            raise ConfigError(
+                f"--quantum is a time, 0 for none, and --max-demoted between 0 and {limits.MAX_DEMOTED_MAX}"
+            )
         if not math.isfinite(self.store_keep_s) or self.store_keep_s < 0:
             raise ConfigError("--store-keep is how long history stays, 30d for example; 0: for ever")
         if self.store_bytes and self.store_bytes < limits.STORE_BYTES_MIN:

@@ -13,7 +13,7 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
 
     code: str
     #: For programs: ``held``, ``postponed``, ``store``, ``bounded``, ``unfit``, ``turn``, ``reserved``,
-    #: ``set-aside``, ``declined`` or ``room``.
+    #: ``set-aside``, ``declined``, ``barred`` or ``room``.
     text: str
     #: A sentence for people.
 

@@ -116,6 +116,12 @@ AHEAD_KEPT_S: Final = 0.3
 
 SPEED_MAX: Final = 1000.0
 #: Of a worker: no machine does the work of a thousand others of the same time.
+# --- demotion ---------------------------------------------------------------------------------------------
+QUANTUM_S: Final = 5.0
+#: An attempt that ran so long gives its processors to those who wait: most commands are over by then.
+DEMOTED_PER_CPU_MAX: Final = 2
+#: Demoted attempts of a worker, for each of its processors: each keeps its memory, and a little of the rest.
+MAX_DEMOTED_MAX: Final = 100
 
 # --- worker -----------------------------------------------------------------------------------------------
 SPOOL_KEPT_S: Final = 3600.0

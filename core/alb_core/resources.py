@@ -73,6 +73,10 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             not self.archs or capacity.arch in self.archs
         )
 
+    def without_cpus(self) -> Request:
+        """Return what an attempt reserves whose processors are others' now."""
+        return msgspec.structs.replace(self, cpus=0.0)
+
     def preferred(self, capacity: Capacity) -> int:
         """Return how much of what it prefers a worker has."""
         return sum(map(capacity.carries, self.prefers))

@@ -69,6 +69,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     #: Workers that it could choose from.
     ahead: bool = False
     #: It was given to the worker before there was room for it.
+    demoted: float = 0.0
+    #: When its processors became others', and it runs on with the rest; 0: they did not.
     part: str = ""
     #: Of a reservation: ``reserved``, the worker was set aside for it; ``backfilled``, for another.
     ended: float = 0.0

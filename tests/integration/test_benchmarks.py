@@ -16,6 +16,7 @@ import bench_dispatch
 import bench_failover
 import bench_latency
 import bench_placement
+import bench_progress
 import bench_recovery
 import bench_store
 import bench_throughput
@@ -114,6 +115,15 @@ def test_recovery_takes_over_a_table_and_adopts_what_runs(bare_cluster: LocalClu
     assert record_rate(bare_cluster.zk, 100, TASKS) > 0
     assert (takeover.adopted, takeover.rerun) == (bench_recovery.RUNNING, 0)
     assert repeat.floor > 0
+
+
+def test_progress_is_measured_beside_loops(tmp_path: Path) -> None:
+    """All short commands end, all loops live until they are cancelled, and some were demoted."""
+    plan = Plan(brokers=2, workers=1, environ={"ALB_QUANTUM_S": "0.5"})
+    with LocalCluster(tmp_path / "cluster", plan) as crowded:
+        figures = bench_progress.fare(crowded, workers=1, loops=4, tasks=3)
+    assert (figures["finished"], figures["killed"]) == (3, 0)
+    assert figures["demoted_max"] > 0
 
 
 def test_a_placement_is_measured_on_a_core_alone() -> None:

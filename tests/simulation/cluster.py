@@ -20,6 +20,7 @@ from tests.simulation.holders import Holders
 from tests.simulation.hosts import Host
 from tests.simulation.invariants import Invariants
 from tests.simulation.knobs import draw_knobs, patched_limits
+from tests.simulation.loops import END_S, Loops
 from tests.simulation.network import Network
 from tests.simulation.operators import Operators
 from tests.simulation.store_model import StoreModel
@@ -74,6 +75,8 @@ class Cluster:
             self.faults.plan()
             self.workload = Workload(self)
             self.workload.plan()
+            self.loops = Loops(self)
+            self.loops.plan()
             for user in self.array_users:
                 user.plan()
             self.holders = Holders(self)
@@ -85,6 +88,8 @@ class Cluster:
             self.timeline.run(self.knobs.safety_s)
             self._heal_a_core()
             self._await_the_end()
+            self._end_loops()
+            self.invariants.check_rest()
         for counted, kind in COUNTED_BY_ENSEMBLE.items():
             self.fault_counts[kind] += self.ensemble.counts[counted]
         self.fault_counts["late frames of a former leader"] += self.network.counts["strayed"] > 0
@@ -164,7 +169,16 @@ class Cluster:
         return not (self.network.passes(here, there) and self.network.passes(there, here))
 
     def _await_the_end(self) -> None:
-        deadline = self.knobs.safety_s + LIVENESS_S
+        self._rest(self.knobs.safety_s + LIVENESS_S + self.loops.bound_s)
+
+    def _end_loops(self) -> None:
+        """Until now nobody waited for them; now they end, too."""
+        if self.loops.tasks:
+            self.loops.end()
+            self.loops.tasks = {}
+            self._rest(self.timeline.now + END_S)
+
+    def _rest(self, deadline: float) -> None:
         resting = False
         while not resting:
             while missing := self.invariants.missing():
@@ -172,7 +186,6 @@ class Cluster:
                 self.timeline.run(self.timeline.now + LOOK_EVERY_S)
             self.timeline.run(self.timeline.now + REST_S)
             resting = not self.invariants.missing()  # else a task that could have waited longer has begun
-        self.invariants.check_rest()
 
 
 def run_seed(seed: int, *, printing: bool = False, hashing: bool = False) -> tuple[Cluster, Violation | None]:

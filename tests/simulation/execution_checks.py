@@ -37,6 +37,7 @@ class ExecutionChecks:
         self._starts: dict[str, list[int]] = defaultdict(list)  #: The attempts of a task that started.
         self._ended: dict[tuple[str, int], Outcome | None] = {}  #: None: died with its worker or runner.
         self._given_back: set[tuple[str, int]] = set()  #: Attempts that their worker said it never started.
+        self._demoted: set[AttemptId] = set()  #: Their processors are others'.
         self._gpus: dict[str, dict[AttemptId, tuple[int, ...]]] = defaultdict(dict)  #: By incarnation.
         self.count = 0
 
@@ -69,6 +70,14 @@ class ExecutionChecks:
         if outcome.cause in (Cause.GIVEN_BACK, Cause.EVICTED) and key not in self._started:
             self._given_back.add(key)
 
+    def on_demoted(self, attempts: tuple[AttemptId, ...]) -> None:
+        """A worker hears that attempts are demoted."""
+        for attempt in attempts:
+            record = self._cluster.invariants.table.live.get(attempt.task)
+            marked = record is None or any(each.demoted for each in record.attempts if each.n == attempt.n)
+            demand(marked, "nobody_gives_way_before_the_table_says_so", f"{attempt} of {record}")
+            self._demoted.add(attempt)
+
     def on_start(
         self, attempt: AttemptId, spec: TaskSpec, worker: str, incarnation: str, capacity: Capacity
     ) -> None:
@@ -93,7 +102,7 @@ class ExecutionChecks:
         self.count += 1
         running = self.running[incarnation]
         running[attempt] = spec.request
-        cpus = sum(request.cpus for request in running.values())
+        cpus = sum(request.cpus for each, request in running.items() if each not in self._demoted)
         memory = sum(request.memory_bytes for request in running.values())
         counts = Counter[str]()
         for request in running.values():

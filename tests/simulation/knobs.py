@@ -65,6 +65,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     #: There is a results store.
     store_keep_s: float
     store_bytes: int
+    loops: int
+    #: Commands that never end.
     chunk_bytes: int
     #: The most that one message carries of output: several follow each other, and the first may be lost.
     reserve_after_s: float
@@ -80,7 +82,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
     pending_max = draws.choice((8, 25, 200_000, 200_000) if done_kept > 1000 else (200_000,))
     done_kept_s = draws.choice((1.0, 10.0, 3600.0))
     keeps_long = min(done_kept, done_kept_s, pending_max) > 1000
-    return Knobs(
+    knobs = Knobs(
         brokers=3,
         workers=draws.randint(3, 6),
         clients=draws.randint(1, 3),
@@ -118,10 +120,16 @@ def draw_knobs(draws: random.Random) -> Knobs:
         store=draws.random() < 0.5,
         store_keep_s=draws.choice((0.0, 5.0, 60.0)),
         store_bytes=draws.choice((0, 5_000)),
+        loops=0,
         chunk_bytes=draws.choice((2048, 2048, 256 * 1024)),
         reserve_after_s=draws.choice((0.0, 1.0, 10.0)),
         large_every=draws.choice((5, 8, 1000)),
     )
+    if knobs.arrays:  # what an array makes has no time limit here
+        return knobs
+    loops = draws.choice((0, 3, 9, 18))
+    # They stay in the table, of whose room a user may have half: as much as else is left for the others.
+    return msgspec.structs.replace(knobs, loops=loops, pending_max=knobs.pending_max + 2 * loops)
 
 
 _original_bucket = ids.bucket

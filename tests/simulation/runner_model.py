@@ -5,6 +5,7 @@ It lives beside the worker's process: a frozen worker's commands run on, a dead 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.simulation.commands import Script, outcome_of, script_of
@@ -82,6 +83,12 @@ class RunnerModel:
         wait = self._host.draws.uniform(0.0, DIE_S)
         wait += 0.0 if process.script.obedient or process.began < 0 else grace_s
         self._timeline.after(wait, self._end, process, Cause.KILLED)
+
+    def demote(self, attempt: AttemptId) -> None:
+        """Give a command the lowest weight, which changes nothing here: no machine is slow."""
+        if attempt in self.processes:
+            told = partial(events.RunnerDemoted, attempt=attempt, mechanism="cpu.weight")
+            self._host.post(Source.SELF, told)
 
     def die(self) -> None:
         """The worker's process is gone: kill everything."""

@@ -271,6 +271,7 @@ class TableChecks:
             ended=after.ended,
             ended_as=after.ended_as,
             exit_code=after.exit_code,
+            demoted=before.demoted or after.demoted,
         )
         demand(moved == after, "an_attempt_keeps_its_worker", "{}: {} became {}", name, before, after)
         if before.state is after.state:

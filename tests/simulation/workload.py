@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FILES: Final = tuple(FileRef(name=f"file {n}", sha256=f"{n:064x}", size_bytes=n) for n in range(2))
 #: That tasks take along.
+LIMIT_S: Final = 60.0
+#: Of tasks that would have none beside endless commands: longer than any runs.
 COUNTS: Final[tuple[dict[str, int], ...]] = ({}, {}, {}, {"gpus": 1}, {"gpus": 2}, {"licence": 1})
 #: That one task asks for, of what every worker has.
 LATEST: Final = 0.9
@@ -133,6 +135,9 @@ class Workload:
             large = max(1.0, large - 0.5 * (number % 2))  # half of them leave room for others
             cpus = large if number % knobs.large_every == knobs.large_every - 1 else None
             task = draw_task(draws, number, client.user, earlier[client.name], cpus)
+            if knobs.loops and task.spec.time_limit_s is None:
+                spec = msgspec.structs.replace(task.spec, time_limit_s=LIMIT_S)
+                task = msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec))
             self.tasks[task.id] = task
             earlier[client.name].append(task.id)
             self._later(when, client.submit, task)

@@ -27,6 +27,7 @@ from alb_broker.core.retries import wants_more_memory
 from alb_broker.core.state import State
 from alb_broker.core.steps import (
     CancelAsked,
+    Demoted,
     DependenciesMet,
     Doomed,
     Ended,
@@ -49,6 +50,7 @@ from alb_core.messages import (
     AttemptAck,
     AttemptId,
     CancelNoted,
+    Demote,
     Finished,
     Kill,
     Reader,
@@ -187,6 +189,18 @@ class Book:
         state.counters["attempts_lost"] += 1
         self._settle(task, reason, ())
 
+    def demote(self, task: Task, worker: Worker, attempt: AttemptId, waiting: Task, at: float) -> None:
+        """An attempt gives its processors to a task that waits; its worker hears it when that is durable."""
+        state = self._state
+        self._step(task, Demoted(state.clock.time(at), n=attempt.n, waiting=waiting.id))
+        worker.demote(attempt, task.user)
+        worker.demoting[attempt] = at
+        state.workers.crowded[worker.name] = worker
+        state.workers.grew(worker)
+        state.counters["attempts_demoted"] += 1
+        state.note("attempt_demoted", task=task.id, attempt=attempt.n, worker=worker.name, waiting=waiting.id)
+        self._save(task, (state.worker(worker.peer, Demote(attempts=(attempt,))),))
+
     def readopt(self, task: Task, n: int, worker: Worker, at: float) -> None:
         """A worker thought lost is back with its attempt, and nobody else has the task."""
         self._step(task, Returned(self._state.clock.time(at), n=n))
@@ -254,8 +268,17 @@ class Book:
         """Set aside what the attempt needs, on the worker and for the user."""
         if worker.holds(attempt):
             return
-        worker.reserve(attempt, task.request)
-        self._state.shares.take(attempt, task.user, task.request)
+        known = task.attempt(attempt.n)
+        if known is None or not known.demoted:
+            worker.reserve(attempt, task.request)
+        else:
+            worker.reserve(attempt, task.request.without_cpus())
+            worker.burden.add(attempt, task.user, task.request.cpus)
+            worker.demoting[attempt] = float("-inf")
+            self._state.workers.crowded[worker.name] = worker
+        self._state.shares.take(
+            attempt, task.user, task.request
+        )  # of one that is demoted, too: see `Demotions`
 
     def exit(self, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, and its report follows."""

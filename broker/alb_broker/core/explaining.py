@@ -17,7 +17,7 @@ from alb_broker.core.workers import Worker
 from alb_core.drains import named
 from alb_core.explanations import Considered, Explanation, Placement, Reason
 from alb_core.messages import AttemptId
-from alb_core.resources import Request, fits
+from alb_core.resources import fits
 from alb_core.tasks import Attempt, TaskRecord, TaskState
 
 USERS_NAMED: Final = 3
@@ -81,7 +81,10 @@ def _reasons(state: State, task: Task, group: WaitingGroup | None, why: str) -> 
             )
             yield Reason("declined", text)
     if not unfit:
-        yield Reason("room", _room(state, task.request))
+        barred = state.why_barred(task)
+        if barred:
+            yield Reason("barred", barred)
+        yield Reason("room", _room(state, task))
 
 
 def _turn(state: State, task: Task, group: WaitingGroup) -> str:
@@ -148,11 +151,11 @@ def _awaited(state: State, reservation: Reservation) -> str:
     return f"it starts when {ends} tasks there have ended, in {left:.0f} s at the latest by their time limits"
 
 
-def _room(state: State, request: Request) -> str:
-    """Return what keeps each worker from having room for a request, as counts and some names."""
+def _room(state: State, task: Task) -> str:
+    """Return what keeps each worker from having room for a task, as counts and some names."""
     kinds: dict[str, list[Worker]] = {}
     for worker in state.workers:
-        kinds.setdefault(_lack(worker, request), []).append(worker)
+        kinds.setdefault(_lack(state, worker, task), []).append(worker)
     free = kinds.pop("", [])
     parts = [f"{len(workers)} {lack} ({_examples(lack, workers)})" for lack, workers in sorted(kinds.items())]
     if free:
@@ -161,14 +164,16 @@ def _room(state: State, request: Request) -> str:
     return f"of {len(state.workers.by_name)} workers: {'; '.join(parts)}"
 
 
-def _lack(worker: Worker, request: Request) -> str:
-    """Return what a worker lacks for a request; empty: nothing."""
+def _lack(state: State, worker: Worker, task: Task) -> str:
+    """Return what a worker lacks for a task; empty: nothing."""
+    request = task.request
     lacks = {
         "not heard, or without a session": not (worker.session and worker.link),
         "drained, in quarantine or about to stop": not worker.placeable,
         "without the labels or the architecture": not request.suits(worker.capacity),
         "too small, even when empty": not fits(request, worker.capacity),
         "set aside for others": worker.booked is not None,
+        "with as many commands without a time limit as it takes": not state.admits(task, worker),
         BUSY: not worker.fits(request),
     }
     return next((lack for lack, is_lacking in lacks.items() if is_lacking), "")

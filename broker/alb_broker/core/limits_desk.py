@@ -73,6 +73,8 @@ class LimitsDesk:
         if after != state.limits:
             state.note("limits_changed", limits=_words(after), before=_words(state.limits), by=by)
             state.limits = after
+            for worker in state.workers:  # what may run for ever may now have an end, and room
+                state.workers.grew(worker)
 
 
 def _read(node: zk.NodeRead) -> LimitsNode:

@@ -3,9 +3,12 @@
 Each request that is searched for has a *pool* of the workers that may have room for it. A worker joins the
 pools when its room grew, and is dropped where a search meets it without room: so each is looked at in vain
 once for each time that its room grew, and placing costs the same however many workers are full, or have room
-that is too small. A pool stands in rows, of which the one with the highest rank is searched first; without
-ranks there is one. Where a request prefers something, who has more of it stands before the others, and a
-search that found somebody looks at no lesser ones.
+that is too small. Who has room but does not admit the task is passed over and stays: that may depend on the
+task's user, and whoever looks next may be let in.
+
+A pool stands in rows, of which the one with the highest rank is searched first; without ranks there is one.
+Where a request prefers something, who has more of it stands before the others, and a search that found
+somebody looks at no lesser ones.
 """
 
 from __future__ import annotations
@@ -23,7 +26,13 @@ POOLS_MAX: Final = 256
 #: Requests that differ, each with its pool, those that were searched for last: whoever's room grows is held
 #: against each. Beyond, a search begins with a look at all open workers.
 
+BARRED_MAX: Final = 64
+#: Workers with room that do not admit a task, passed over once somebody is found. While nobody is, all are
+#: looked at: a search that finds none is not repeated before some worker's room grows that admits the task.
+
 Rank: TypeAlias = Callable[["Worker"], float]
+Gate: TypeAlias = Callable[["Worker"], bool]
+#: Tells whether a worker admits the task that is searched for.
 
 
 def unranked(_worker: Worker) -> float:
@@ -70,8 +79,8 @@ class Pool:
         preferred = self._request.preferred(worker.capacity) if self._request.prefers else 0
         return preferred, self._rank(worker)
 
-    def search(self, most: int) -> list[Worker]:
-        """Return workers with room, at most so many, and drop those that have none."""
+    def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room that admit the task, at most so many, and drop those without room."""
         found: list[Worker] = []
         misplaced: list[Worker] = []
         preferred = 0
@@ -79,7 +88,7 @@ class Pool:
             if found and place[0] < preferred:
                 break
             preferred = place[0]
-            self._search_row(place, most, found, misplaced)
+            self._search_row(place, most, found, misplaced, gate)
             if not self._rows[place]:
                 del self._rows[place]
             if len(found) == most:
@@ -89,10 +98,16 @@ class Pool:
         return found
 
     def _search_row(
-        self, place: tuple[int, float], most: int, found: list[Worker], misplaced: list[Worker]
+        self,
+        place: tuple[int, float],
+        most: int,
+        found: list[Worker],
+        misplaced: list[Worker],
+        gate: Gate | None,
     ) -> None:
         row, request = self._rows[place], self._request
         (preferred, rank), rank_of = place, self._rank
+        barred = 0
         for _ in range(len(row)):
             worker = row[0]
             if not (worker.placeable and worker.fits(request)):
@@ -104,6 +119,11 @@ class Pool:
                 row.rotate(-1)
             else:
                 misplaced.append(row.popleft())
+            if gate is not None and not gate(worker):
+                barred += 1
+                if found and barred > BARRED_MAX:
+                    return
+                continue
             found.append(worker)
             if len(found) == most:
                 return
@@ -141,8 +161,14 @@ class Openings:
         self._open.pop(name, None)
         self._grown.pop(name, None)
 
-    def search(self, request: Request, most: int) -> list[Worker]:
-        """Return workers with room for the request, at most so many; the next search begins behind them."""
+    def search(self, request: Request, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room for the request, at most so many; the next search begins behind them.
+
+        Args:
+            request: What is asked for.
+            most: Bound of what is found.
+            gate: Tells which workers admit the task; None: all do.
+        """
         self._settle()
         pool = self._pools.pop(request, None)
         if pool is None:
@@ -152,7 +178,7 @@ class Openings:
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]
         self._pools[request] = pool
-        return pool.search(most)
+        return pool.search(most, gate)
 
     def may_fit(self, request: Request) -> bool | None:
         """Tell whether some worker may have room for a request: None where nobody knows without a search."""

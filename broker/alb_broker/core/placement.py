@@ -6,11 +6,12 @@ nothing: it says ``(task, worker)`` to its caller, which does both.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
-from alb_broker.core.openings import unranked
+from alb_broker.core.openings import Gate, unranked
 from alb_broker.core.queue import Offered, Queue
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
 from alb_broker.core.shares import Shares
@@ -40,6 +41,9 @@ POLICY_RESTS_S: Final = 1.0
 #: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
 POLICY_RESTS_S_MAX: Final = 64.0
 #: Each time that it fails again soon after, it rests twice as long, up to this.
+
+Admission: TypeAlias = Callable[[Task, Worker], bool]
+#: Tells whether a task that may run for ever may go to a worker.
 
 
 class Decision(NamedTuple):
@@ -130,6 +134,8 @@ class Placer:
         commit: Callable[[Task, Worker, Decision], None],
         at: float,
         time_limit_s: float | None = None,
+        *,
+        admits: Admission | None = None,
     ) -> int:
         """Place what fits.
 
@@ -140,28 +146,28 @@ class Placer:
             commit: Reserves and records one placement, with how it was decided.
             at: Cluster time.
             time_limit_s: Of tasks that name none; None: there is none.
+            admits: Tells of a task that may run for ever which workers may get it; None: all may.
 
         Returns:
             How many tasks were placed.
         """
         context, booked = Context(at, self._draws, self._parameters), self.reservations
-        workers.rank_by(_speed if self._wishes.fastest_first else unranked)
-        grown = workers.take_grown()
-        if grown:
-            queue.unblock(lambda request: workers.could_take(request, grown))
-
+        self._begin(queue, workers, admits)
         # Room only shrinks until the pass ends.
-        full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
+        failures = defaultdict[str, tuple[_Failures, _Failures]](lambda: (_Failures(), _Failures()))
+        # what found no free room; what found none ahead either: users apart where workers do not admit all
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
 
         def offer(task: Task) -> Offered:
             request = task.request
             ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
             favoured = booked.favour(task, ends)
+            gate = _gate(task, admits)
+            full, nowhere = failures["" if gate is None else task.user]
             if nowhere.cover(request) and not favoured:
                 return Offered.NO_ROOM
             tried = full.cover(request) and not favoured
-            found = [] if tried else self._with_room(task, workers, ends)
+            found = [] if tried else self._with_room(task, workers, ends, gate)
             ahead = not found
             if ahead:
                 full.add(request)
@@ -169,7 +175,7 @@ class Placer:
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
                     return Offered.NO_ROOM
-                soonest = workers.soonest(request, SOONEST_OF, lambda worker: _is_spared(worker, entitled))
+                soonest = _soonest(request, workers, entitled, gate)
                 if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM
@@ -181,8 +187,7 @@ class Placer:
                 return Offered.DECLINED
             self._turn += 1
             worker.turn = self._turn
-            part = booked.part(task, worker)
-            share = shares.share(task.user)
+            part, share = booked.part(task, worker), shares.share(task.user)
             commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
             booked.on_placed(task, worker, workers, ends)
             return Offered.PLACED
@@ -192,15 +197,22 @@ class Placer:
 
         return queue.place(shares.share, offer_allowed, PASS_MAX, at)
 
-    def _with_room(self, task: Task, workers: Workers, ends: float) -> list[Worker]:
-        """Return some workers with room that is not set aside for others."""
+    def _begin(self, queue: Queue, workers: Workers, admits: Admission | None) -> None:
+        """Let searches go by the policy's wishes, and have offered again what may fit where room grew."""
+        workers.rank_by(_speed if self._wishes.fastest_first else unranked)
+        grown = workers.take_grown()
+        if grown:
+            queue.unblock(lambda head: workers.could_take(head.request, grown, _gate(head, admits)))
+
+    def _with_room(self, task: Task, workers: Workers, ends: float, gate: Gate | None) -> list[Worker]:
+        """Return some workers that admit a task and have room that is not set aside for others."""
         booked, most = self.reservations, self._wishes.candidates
-        found = workers.candidates(task.request, most + len(booked.by_key))
+        found = workers.candidates(task.request, most + len(booked.by_key), gate)
         return booked.allowed(found, task, ends)[:most]
 
-    def has_room(self, task: Task, workers: Workers, at: float) -> bool:
-        """Tell whether a task could be placed at once, if the policy wanted it."""
-        return bool(self._with_room(task, workers, sure_end(task, at, None)))
+    def has_room(self, task: Task, workers: Workers, at: float, admits: Admission | None = None) -> bool:
+        """Tell whether a task could be placed at once, if the policy wanted it; arguments as for `run`."""
+        return bool(self._with_room(task, workers, sure_end(task, at, None), _gate(task, admits)))
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
@@ -234,6 +246,11 @@ class Placer:
         self.troubles[self.name] = Trouble(1 if known is None else known.failures + 1, told, at)
         fields = {"policy": self.name, "error": told, "rests_s": self._rests_s, "stands_in": DEFAULT_POLICY}
         self.notes.append(Note("policy_failed", fields, Level.WARNING))
+
+
+def _gate(task: Task, admits: Admission | None) -> Gate | None:
+    """Return what tells which workers admit a task; None: all do."""
+    return None if admits is None or task.spec.time_limit_s is not None else partial(admits, task)
 
 
 def _candidate(worker: Worker, request: Request) -> Candidate:
@@ -292,6 +309,15 @@ def _asks_for_more(request: Request, other: Request) -> bool:
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
         and (request.measured or not other.measured)
+    )
+
+
+def _soonest(request: Request, workers: Workers, entitled: list[Request], gate: Gate | None) -> Worker | None:
+    """Return a worker that admits a task and may be given it ahead of its room."""
+    return workers.soonest(
+        request,
+        SOONEST_OF,
+        lambda worker: _is_spared(worker, entitled) or (gate is not None and not gate(worker)),
     )
 
 

@@ -17,7 +17,8 @@ from typing import Final, TypeAlias
 from alb_broker.core.task import Task
 from alb_core.resources import Request
 
-Key: TypeAlias = tuple[str, int, Request]
+Key: TypeAlias = tuple[str, int, Request, bool]
+#: User, priority, shape, and whether its time is limited: what is not may be barred where there is room.
 Rank: TypeAlias = tuple[int, float]
 #: The level, negated, and the share of the user: less goes first.
 
@@ -146,10 +147,10 @@ class Queue:
         group = self._groups[key] = WaitingGroup(key, line)
         return group
 
-    def unblock(self, could_fit: Callable[[Request], bool]) -> None:
-        """Room grew: shapes that could fit there are offered again."""
+    def unblock(self, could_fit: Callable[[Task], bool]) -> None:
+        """Room grew: groups whose heads could fit there are offered again."""
         for group in self._groups.values():
-            if group.blocked and could_fit(group.key[2]):
+            if group.blocked and (head := group.head()) is not None and could_fit(head):
                 group.blocked = False
 
     def unplaced(self) -> Iterator[Task]:
@@ -157,6 +158,12 @@ class Queue:
         for group in self._groups.values():
             head = group.head()
             if head is not None and not group.declined and not group.bounded:
+                yield head
+
+    def roomless(self) -> Iterator[Task]:
+        """Yield the head of each group that found no room when it was last offered."""
+        for group in self._groups.values():
+            if group.blocked and (head := group.head()) is not None:
                 yield head
 
     def waits(self, key: Key) -> bool:
@@ -264,4 +271,4 @@ class Queue:
 
 def key_of(task: Task) -> Key:
     """Return the group that a waiting task belongs to."""
-    return task.user, task.spec.priority, task.request
+    return task.user, task.spec.priority, task.request, task.spec.time_limit_s is not None

@@ -32,6 +32,7 @@ from alb_broker.core.array_office import ArrayOffice
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.demotions import Demotions
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
@@ -105,6 +106,7 @@ class Reign:
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
+        self._demotions: Final = Demotions(state, self._book)
         self._policies: Final = PolicyDesk(state)
         self._shares: Final = SharesDesk(state)
         self._works: Final = Works(state)
@@ -310,6 +312,7 @@ class Reign:
             lambda task, worker, decision: self._book.place(task, worker, decision, at),
             state.now(),
             state.limits.time_limit_s,
+            admits=state.gate,
         )
         if state.placer.notes:
             state.out.extend(state.placer.notes)
@@ -340,6 +343,7 @@ class Reign:
             self._starts.tick()
             self._book.ward.tick()
             self._workers.tick()
+            self._demotions.tick()
             self._retention.tick()
             self._repair.tick()
             self._read_config()
@@ -379,7 +383,7 @@ class Reign:
         self._progress_at = state.at
         placed = state.counters["tasks_placed"]
         if not any(
-            state.placer.has_room(task, state.workers, state.now())
+            state.placer.has_room(task, state.workers, state.now(), state.gate)
             for task in islice(state.queue.unplaced(), HEADS_MAX)
         ):
             self._stuck = None

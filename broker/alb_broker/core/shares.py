@@ -127,6 +127,11 @@ class Shares:
         total = self._counted.get(name, 0)
         return amount / total if total else 0.0
 
+    def cpus(self, user: str) -> float:
+        """Return the processors that a user's attempts reserve."""
+        held = self._held.get(user)
+        return 0.0 if held is None else held.cpus
+
     def weight(self, user: str) -> float:
         """Return the weight in force."""
         return self.node.of(user).weight or 1.0

@@ -117,7 +117,14 @@ class SharesDesk:
         """Set workers aside for who is starved, and give up what nobody needs."""
         state = self._state
         reservations = state.placer.reservations
-        reservations.look(state.queue, state.workers, state.shares.share, self._ends_of, state.now())
+        reservations.look(
+            state.queue,
+            state.workers,
+            state.shares.share,
+            self._ends_of,
+            state.now(),
+            admits=state.would_admit,
+        )
         if reservations.notes:
             state.out.extend(reservations.notes)
             reservations.notes.clear()

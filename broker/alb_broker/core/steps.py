@@ -35,6 +35,14 @@ class Ended(Step, frozen=True):
     #: What the largest worker that suits the task has, where it may be given more; 0: nobody knows.
 
 
+class Demoted(Step, frozen=True):
+    """A live attempt gives its processors to others, and runs on with the rest."""
+
+    n: int
+    waiting: str
+    #: The task that they are for.
+
+
 class WorkerLost(Step, frozen=True):
     """The worker of a live attempt is thought lost."""
 

@@ -15,6 +15,7 @@ from alb_broker.core import retries
 from alb_broker.core.outcomes import result_of
 from alb_broker.core.steps import (
     CancelAsked,
+    Demoted,
     DependenciesMet,
     Doomed,
     Ended,
@@ -337,6 +338,14 @@ def _end(task: Task, step: Ended) -> str | None:
     return f"attempt {step.n} on {attempt.worker} {outcome.cause.value}"
 
 
+def _demote(task: Task, step: Demoted) -> str:
+    task.attempts = tuple(
+        msgspec.structs.replace(attempt, demoted=step.at) if attempt.n == step.n else attempt
+        for attempt in task.attempts
+    )
+    return f"it gave its processors to {step.waiting}, and runs on with the rest"
+
+
 def _end_lost(task: Task, step: Ended) -> str | None:
     """Its loss was counted, and the task waits already: a report of no result changes nothing more."""
     if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, Cause.EVICTED):
@@ -410,6 +419,7 @@ TASK_STEPS: Final[Mapping[tuple[TaskState, type[Step]], tuple[Callable[[Task, An
     (TaskState.QUEUED, Returned): (_return, "its lost worker came back with it"),
     (TaskState.QUEUED, CancelAsked): (_cancel_queued, "cancelled in the queue"),
     (TaskState.RUNNING, Ended): (_end, "its attempt ended"),
+    (TaskState.RUNNING, Demoted): (_demote, "others waited for its processors"),
     (TaskState.RUNNING, WorkerLost): (_lose, "its worker was lost"),
     (TaskState.RUNNING, CancelAsked): (_cancel_running, "cancelled while it ran"),
     **{(state, CancelAsked): (_nothing, "it had ended already") for state in TaskState if state.terminal},

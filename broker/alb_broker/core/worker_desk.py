@@ -6,6 +6,7 @@ which worker a message speaks for, and which reports still count.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from alb_broker.core.book import Book, deliverable
@@ -18,11 +19,13 @@ from alb_broker.core.workers import Worker
 from alb_core import ids, limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
+    AttemptDemoted,
     AttemptEnded,
     AttemptExited,
     AttemptId,
     AttemptStarted,
     Beat,
+    Demote,
     Error,
     Goodbye,
     Increments,
@@ -74,7 +77,7 @@ class WorkerDesk:
 
     # --- messages -------------------------------------------------------------------------------------------
 
-    def receive(self, peer: bytes, message: WorkerMessage) -> None:
+    def receive(self, peer: bytes, message: WorkerMessage) -> None:  # noqa: C901 (a flat table)
         """Handle one message of one worker."""
         if isinstance(message, Register):
             self._on_register(peer, message)
@@ -92,6 +95,8 @@ class WorkerDesk:
                 worker.note_uses(uses)
             case AttemptStarted(attempt=attempt):
                 worker.unconfirmed.pop(attempt, None)
+            case AttemptDemoted(attempt=attempt):
+                worker.demoting.pop(attempt, None)
             case AttemptEnded():
                 self._on_ended(worker, message)
             case AttemptExited():
@@ -254,7 +259,7 @@ class WorkerDesk:
             why = "its session lives but its link is gone" if worker.session else "neither session nor link"
             self._lose(worker, why)
         for worker in state.workers:
-            if worker.link and (worker.unconfirmed or worker.killing):
+            if worker.link and (worker.unconfirmed or worker.killing or worker.demoting):
                 self.repeat_orders(worker)
         self._look()
 
@@ -276,6 +281,11 @@ class WorkerDesk:
         for attempt_id in [a for a, sent in worker.killing.items() if sent <= due][:RESEND_MAX]:
             worker.killing[attempt_id] = state.at
             state.ledger.say(state.worker(worker.peer, self._kill_message(worker, attempt_id)))
+
+        late = tuple(islice((a for a, sent in worker.demoting.items() if sent <= due), RESEND_MAX))
+        if late:
+            worker.demoting.update(dict.fromkeys(late, state.at))
+            state.ledger.say(state.worker(worker.peer, Demote(attempts=late)))
 
     def send_resumed(self) -> None:
         """Send the orders to run that waited for what earlier attempts reported."""

@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from alb_broker.core.openings import Openings, Rank
+from alb_broker.core.burden import Burden
+from alb_broker.core.openings import Gate, Openings, Rank
 from alb_core import limits
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, AttemptUse, WorkerLine
@@ -33,7 +34,9 @@ class Worker:
         "ahead",
         "allowance",
         "booked",
+        "burden",
         "capacity",
+        "demoting",
         "drain",
         "ended",
         "exited",
@@ -82,6 +85,8 @@ class Worker:
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
         self.turn = 0  #: The number of the newest placement on it.
         self.turned = Request()  #: What the newest of them had reserved.
+        self.burden: Final = Burden()  #: Attempts of `reserved` that are demoted.
+        self.demoting: dict[AttemptId, float] = {}  #: Demote was sent then (own clock), and not answered.
         self.foreign: set[AttemptId] = set()
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
@@ -148,6 +153,30 @@ class Worker:
             self.reserved[attempt] = request
             self.room.take(request)
 
+    def demote(self, attempt: AttemptId, user: str) -> None:
+        """Let an attempt that has room run on without its processors: they are free."""
+        request = self.reserved[attempt]
+        rest = request.without_cpus()
+        self.reserved[attempt] = rest
+        self.room.give_back(request)
+        self.room.take(rest)
+        self.burden.add(attempt, user, request.cpus)
+        self._advance()
+
+    def admits(self, user: str, request: Request, per_cpu: float, *, has_room: bool = True) -> bool:
+        """Tell whether a user's command that may run for ever could be demoted here later.
+
+        Args:
+            user: Whose it is.
+            request: What it reserves.
+            per_cpu: ``max_demoted``.
+            has_room: Else it comes once it fits, whatever else is there then.
+        """
+        reserved = self.capacity.cpus - (self.room.cpus if has_room else request.cpus)
+        return self.burden.admits(
+            user, request.cpus, reserved=reserved, capacity=self.capacity.cpus, per_cpu=per_cpu
+        )
+
     def order_end(self, attempt: AttemptId, at: float = float("-inf")) -> None:
         """Note that the attempt is to be killed.
 
@@ -166,6 +195,8 @@ class Worker:
         """
         self.unconfirmed.pop(attempt, None)
         self.killing.pop(attempt, None)
+        self.demoting.pop(attempt, None)
+        demoted = bool(self.burden) and self.burden.remove(attempt)
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)
         if attempt in self.exited:
@@ -175,8 +206,9 @@ class Worker:
         if request is not None:
             self.uses.pop(attempt, None)
             self.room.give_back(request)
-            self.ended += 1
-            self.turned = request
+            if not demoted:
+                self.ended += 1
+                self.turned = request
         elif self.ahead.pop(attempt, None) is None:
             return foreign
         self._advance()
@@ -234,6 +266,7 @@ class Worker:
             ahead=len(self.ahead),
             foreign=len(self.foreign),
             storing=len(self.exited),
+            demoted=len(self.burden),
             drain=self.drain,
             quarantine=self.quarantine,
         )
@@ -254,6 +287,7 @@ class Workers:
         self._openings: Final = Openings()  #: May have room.
         self._quick: deque[Worker] = deque()
         #: May hold something ahead; a search begins at the left and turns it.
+        self.crowded: dict[str, Worker] = {}  #: On which something is demoted, or was a tick ago.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
     def __iter__(self) -> Iterator[Worker]:
@@ -282,6 +316,7 @@ class Workers:
         worker.known = False
         self._openings.remove(name)
         self._grown.pop(name, None)
+        self.crowded.pop(name, None)
         return worker
 
     def drain(self, drains: dict[str, Drain]) -> None:
@@ -334,17 +369,33 @@ class Workers:
         self._grown.clear()
         return grown
 
+    def forget_crowds(self) -> None:
+        """Forget on which workers nothing is demoted any more."""
+        for name in [name for name, worker in self.crowded.items() if not worker.burden]:
+            del self.crowded[name]
+
     def rank_by(self, rank: Rank) -> None:
         """Let searches for candidates look at workers of a higher rank first, from now on."""
         self._openings.rank_by(rank)
 
-    def candidates(self, request: Request, most: int) -> list[Worker]:
-        """Return workers with room for the request, at most `most`, beginning where the last search ended."""
-        return self._openings.search(request, most)
+    def candidates(self, request: Request, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room for the request, at most `most`, beginning where the last search ended.
 
-    def could_take(self, request: Request, grown: list[Worker]) -> bool:
-        """Tell whether the request is worth a search after the room of these workers grew."""
-        may_fit = self._openings.may_fit(request)
+        Args:
+            request: What is asked for.
+            most: Bound of the search.
+            gate: Tells which workers admit the task, where room does not decide alone.
+        """
+        return self._openings.search(request, most, gate)
+
+    def could_take(self, request: Request, grown: list[Worker], gate: Gate | None = None) -> bool:
+        """Tell whether the request is worth a search after the room of these workers grew.
+
+        With a gate only those that admit the task count: the others have room that is no use to it.
+        """
+        if gate is not None:
+            grown = [worker for worker in grown if gate(worker)]
+        may_fit = self._openings.may_fit(request) if gate is None else None
         if may_fit is None:
             may_fit = any(worker.placeable and worker.fits(request) for worker in grown)
         return may_fit or any(

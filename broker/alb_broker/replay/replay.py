@@ -66,6 +66,13 @@ TELL_EVERY: Final = 200
 #: Ended jobs, until the caller is told again how many there are.
 BOUNDLESS: Final = 1 << 40
 #: A trace is held in memory anyway: the leader of a replay turns nobody away.
+CONFIG: Final = BrokerConfig(
+    zk="replay:2181",
+    name="replay",
+    pending_max=BOUNDLESS,
+    pending_bytes_max=BOUNDLESS,
+    quantum_s=0.0,  # nobody is demoted: how little is left over for who is, no trace tells
+)
 CONFIRMATIONS: Final = frozenset({Ack, AttemptStarted})
 #: After these nothing new can be placed.
 
@@ -145,7 +152,7 @@ class Replay:
         self._by_peer: Final = {each.peer: each for each in self._machines.values()}
         self._tree: Final = Tree(_first_nodes(machines, policy), EPOCH_S + seed)
         self._broker: Final = Broker(
-            BrokerConfig(zk="replay:2181", name="replay", pending_max=BOUNDLESS, pending_bytes_max=BOUNDLESS),
+            CONFIG,
             BrokerNode(
                 broker="replay",
                 incarnation="replay",

@@ -37,6 +37,8 @@ HELP: Final[Mapping[str, str]] = {
     "holding_s": "A result that nobody acknowledged stays at least so long.",
     "crash_limit": "Attempts lost to the infrastructure before a task ends LOST.",
     "stuck_s": "A leader resigns when a task that fits stays unplaced so long.",
+    "quantum_s": "Who ran so long gives its processors to who waits, and runs on with the rest; 0: nobody.",
+    "max_demoted": "Such attempts on one worker, for each of its processors; 0: none.",
     "cpus": "Processors offered; 0: what machine and cgroup allow.",
     "memory_bytes": "Memory offered; 0: what machine and cgroup allow.",
     "net_bps": "Bandwidth offered; 0: the link's speed where it is known.",

@@ -214,6 +214,8 @@ def _show_task(record: TaskRecord, why: str, *, stored: bool) -> None:
         end = f" ({attempt.ended_as}{code})" if attempt.ended_as else ""
         text = f"{attempt.n} on {attempt.worker}, {attempt.state.value}{end}, placed {_clock(attempt.placed)}"
         out.echo(f"attempt   {text}, epoch {attempt.epoch}")
+        if attempt.demoted:
+            out.echo(f"          demoted {_clock(attempt.demoted)}: it runs with what nobody else wants")
     if record.result is not None:
         from alb.cli.endings import show_ending  # noqa: PLC0415
 
@@ -261,7 +263,8 @@ def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
 
     COUNTS is what some have in whole units (GPUs, licences), reserved of offered. LOAD is measured. TASKS is
     how many have room there, and after a plus how many wait there for it: short commands are handed over
-    ahead.
+    ahead. Demoted are those that ran for a quantum while others waited: their processors are the others' now,
+    and they run on with what is left over.
     """
     with place.client() as client:
         page = client.workers_page(names)
@@ -327,7 +330,7 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
     return (
         line.worker,
         state,
-        f"{line.running}+{line.ahead}" if line.ahead else str(line.running),
+        _tasks_of(line),
         f"{line.reserved_cpus:g}/{offered.cpus:g}" + (f" x{offered.speed:g}" if offered.speed != 1 else ""),
         f"{format_size(line.reserved_memory_bytes)}/{format_size(offered.memory_bytes)}",
         f"{line.reserved_net_bps / 1e6:g}/{offered.net_bps / 1e6:g} Mbit/s" if offered.net_bps else "-",
@@ -336,6 +339,11 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         + (f" gpu {load.gpu:.0%}" if offered.gpus else ""),
         ",".join(offered.labels),
     )
+
+
+def _tasks_of(line: WorkerLine) -> str:
+    ahead = f"+{line.ahead}" if line.ahead else ""
+    return f"{line.running}{ahead}" + (f", {line.demoted} demoted" if line.demoted else "")
 
 
 def _without(

@@ -45,6 +45,7 @@ from alb_core.messages.from_client import (
     UndrainWorkers,
 )
 from alb_core.messages.from_worker import (
+    AttemptDemoted,
     AttemptEnded,
     AttemptExited,
     AttemptStarted,
@@ -92,7 +93,7 @@ from alb_core.messages.to_client import (
     WorkersPage,
     WorksPage,
 )
-from alb_core.messages.to_worker import AttemptAck, Kill, Reader, Registered, Run, Stored, ToWorker
+from alb_core.messages.to_worker import AttemptAck, Demote, Kill, Reader, Registered, Run, Stored, ToWorker
 
 __all__ = [
     "Accepted",
@@ -104,6 +105,7 @@ __all__ = [
     "Attach",
     "AttachArray",
     "AttemptAck",
+    "AttemptDemoted",
     "AttemptEnded",
     "AttemptExited",
     "AttemptId",
@@ -116,6 +118,7 @@ __all__ = [
     "Chunk",
     "ClientMessage",
     "ClusterPage",
+    "Demote",
     "Done",
     "DrainWorkers",
     "DumpPage",

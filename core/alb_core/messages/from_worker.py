@@ -51,6 +51,14 @@ class AttemptExited(Message, frozen=True, kw_only=True):
     attempt: AttemptId
 
 
+class AttemptDemoted(Message, frozen=True, kw_only=True):
+    """The attempt has the lowest weight from now on: the answer to Demote."""
+
+    attempt: AttemptId
+    mechanism: str = ""
+    #: What gives it: ``cpu.weight``, ``cpu.shares``, ``autogroup`` or ``nice``; empty: it does not run here.
+
+
 class Increments(Message, frozen=True, kw_only=True):
     """What a command reported. Sent again until Stored."""
 
@@ -65,5 +73,13 @@ class Leaving(Message, frozen=True, kw_only=True):
 
 
 WorkerMessage: TypeAlias = (
-    Register | Beat | AttemptStarted | AttemptExited | AttemptEnded | Increments | Leaving | Goodbye
+    Register
+    | Beat
+    | AttemptStarted
+    | AttemptDemoted
+    | AttemptExited
+    | AttemptEnded
+    | Increments
+    | Leaving
+    | Goodbye
 )

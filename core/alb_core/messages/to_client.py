@@ -214,6 +214,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Attempts that wait on the worker for room.
     foreign: int = 0
     #: Attempts that it holds, that are nobody's any more, and that it is told to end.
+    demoted: int = 0
+    #: Of those that run, how many gave their processors to others.
     storing: int = 0
     #: Attempts that are over, and whose output the results store does not have yet.
     drain: Drain | None = None

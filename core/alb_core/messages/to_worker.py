@@ -59,6 +59,15 @@ class Kill(Message, frozen=True, kw_only=True):
     #: say something else: the attempt ends all the same.
 
 
+class Demote(Message, frozen=True, kw_only=True):
+    """Let these attempts run on with what nobody else wants of the processors: theirs are others' now.
+
+    Sent again until AttemptDemoted or AttemptEnded.
+    """
+
+    attempts: tuple[AttemptId, ...]
+
+
 class AttemptAck(Message, frozen=True, kw_only=True):
     """The attempt's report is in the table, or is not wanted: forget it."""
 
@@ -76,4 +85,4 @@ class Stored(Message, frozen=True, kw_only=True):
     #: What was sent beyond was dropped, for want of room: send it again.
 
 
-ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | AttemptAck | Stored | Heartbeat | Error
+ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | Demote | AttemptAck | Stored | Heartbeat | Error

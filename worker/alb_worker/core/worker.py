@@ -20,6 +20,7 @@ from alb_core.messages import (
     AttemptEnded,
     AttemptExited,
     Beat,
+    Demote,
     Error,
     Goodbye,
     Heartbeat,
@@ -36,16 +37,7 @@ from alb_core.notes import Level, Note
 from alb_core.resources import Load
 from alb_core.tasks import Cause
 from alb_worker.core.actions import Exit, SendToLeader, UseDepots, WorkerAction
-from alb_worker.core.attempts import (
-    LIVE,
-    STOP_GRACE_S,
-    UNENDED,
-    Actions,
-    Attempts,
-    Phase,
-    WorkerStops,
-    evicts,
-)
+from alb_worker.core.attempts import STOP_GRACE_S, Actions, Attempts, evicts
 from alb_worker.core.departure import (
     EXIT_REPLACED,
     EXIT_STOPPED,
@@ -63,6 +55,7 @@ from alb_worker.core.events import (
     LoadMeasured,
     OutputGrew,
     Reported,
+    RunnerDemoted,
     RunnerEnded,
     RunnerLost,
     SpoolDropped,
@@ -73,7 +66,9 @@ from alb_worker.core.events import (
 )
 from alb_worker.core.keeping import Keeping
 from alb_worker.core.link import LeaderLink
+from alb_worker.core.record import LIVE, UNENDED, Phase
 from alb_worker.core.registration import Registration, Standing
+from alb_worker.core.stimuli import WorkerStops
 from alb_worker.core.streams import Streams
 from alb_worker.core.uses import Uses
 
@@ -108,6 +103,7 @@ class WorkerCore:
         self._handlers: dict[type, Callable[[Any], Actions]] = {
             LeaderSaid: self._on_leader_said,
             AttemptLaunched: self._on_runner,
+            RunnerDemoted: self._on_runner,
             RunnerEnded: self._on_runner_ended,
             OutputGrew: self._on_grew,
             Reported: self._on_reported,
@@ -130,6 +126,7 @@ class WorkerCore:
         self._orders: dict[type, Callable[[LeaderSaid, Any], Actions]] = {
             Run: self._on_run,
             Kill: self._on_kill,
+            Demote: self._on_demote,
             AttemptAck: self._on_ack,
             Stored: self._on_stored,
             Registered: self._on_registered,
@@ -235,6 +232,9 @@ class WorkerCore:
             self.keeping.waive(message.attempt)
         return self._settle(self.attempts.on_kill(event.at, message))
 
+    def _on_demote(self, event: LeaderSaid, message: Demote) -> Actions:
+        return self._settle(self.attempts.on_demote(event.at, message))
+
     def _on_stored(self, event: LeaderSaid, message: Stored) -> Actions:
         owed = self.keeping.owes(message.attempt)
         actions = self.keeping.on_stored(event.at, message)
@@ -297,7 +297,7 @@ class WorkerCore:
 
     # --- the runner, the spool, and the readers -----------------------------------------------------------
 
-    def _on_runner(self, event: AttemptLaunched) -> Actions:
+    def _on_runner(self, event: AttemptLaunched | RunnerDemoted) -> Actions:
         return self._settle(self.attempts.on_runner(event))
 
     def _on_runner_ended(self, event: RunnerEnded) -> Actions:

@@ -74,6 +74,7 @@ class RunningAttempt:
         "cpu_before_s",
         "cpu_s",
         "cpu_seen_s",
+        "demoted",
         "directory",
         "drain_until",
         "dye",
@@ -176,6 +177,8 @@ class RunningAttempt:
         #: Processor time when it was last looked at, and when it was moved to its group.
         self.resident_bytes = 0
         #: The most that its processes had together, what they share counted for each.
+        self.demoted = False
+        #: It runs on with what nobody else wants.
 
     @property
     def pipes(self) -> tuple[OutputPipe, OutputPipe]:

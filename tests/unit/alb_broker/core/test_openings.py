@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.broker_parts import attempt, make_worker, request
 
-from alb_broker.core.openings import POOLS_MAX, Openings
+from alb_broker.core.openings import BARRED_MAX, POOLS_MAX, Openings
 from alb_broker.core.workers import Worker
 from alb_core.resources import Load, Request
 
@@ -168,3 +168,22 @@ def test_a_fallen_load_opens_a_worker_to_those_who_heed_it() -> None:
     assert index.search(heeding, 4) == []
     index.eased(worker)
     assert names(index.search(heeding, 4)) == ["w1"]
+
+
+def test_who_does_not_admit_a_task_is_passed_over_and_stays() -> None:
+    """To the last one while nobody is found; then past a bounded number; another gate finds all of them."""
+    each = [make_worker(f"w{number}") for number in range(3 * BARRED_MAX)]
+    index, asked = openings(*each), list[str]()
+
+    def only_last(worker: Worker) -> bool:
+        asked.append(worker.name)
+        return worker is each[-1]
+
+    assert index.search(request(), 4, lambda _worker: False) == []
+    assert names(index.search(request(), 4, only_last)) == [each[-1].name]
+    assert len(asked) == len(each)
+    asked.clear()
+    index.search(request(), 1, lambda worker: worker is each[-2])  # the next search begins behind it
+    assert names(index.search(request(), 4, only_last)) == [each[-1].name]
+    assert len(asked) == 1 + BARRED_MAX + 1
+    assert len(index.search(request(), len(each))) == len(each)

@@ -179,7 +179,7 @@ def test_what_asks_for_more_than_what_fitted_nowhere_is_not_searched_for() -> No
     searched: list[float] = []
     search = scene.workers.candidates
 
-    def candidates(shape: Request, most: int) -> list[Worker]:
+    def candidates(shape: Request, most: int, _admits: object = None) -> list[Worker]:
         searched.append(shape.cpus)
         return search(shape, most)
 

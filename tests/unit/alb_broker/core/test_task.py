@@ -9,6 +9,7 @@ from tests.broker_parts import make_attempt, make_task, outcome, record
 
 from alb_broker.core.steps import (
     CancelAsked,
+    Demoted,
     DependenciesMet,
     Doomed,
     Ended,
@@ -29,6 +30,7 @@ from alb_core.tasks import AttemptState, Cause, Result, TaskState
 LIVE, LOST, OVER = AttemptState.LIVE, AttemptState.LOST, AttemptState.OVER
 PLACED = Placed(1.0, worker="w2", incarnation="w2-1", epoch=3)
 CANCEL = CancelAsked(1.0)
+DEMOTED = Demoted(1.0, n=1, waiting="t2")
 HOLD = HoldAsked(1.0, by="ann")
 RELEASE = ReleaseAsked(1.0)
 MET = DependenciesMet(1.0, met=(0,))
@@ -93,6 +95,7 @@ WALKS: list[tuple[Callable[[], Task], Step, TaskState]] = [
     (held, CANCEL, TaskState.CANCELLED),
     (running, ended(), TaskState.SUCCEEDED),
     (running, lost(), TaskState.QUEUED),
+    (running, DEMOTED, TaskState.RUNNING),
     (running, CANCEL, TaskState.RUNNING),
     *((lambda state=state: finished(state), CANCEL, state) for state in TaskState if state.terminal),  # type: ignore[misc]
 ]
@@ -115,7 +118,9 @@ def test_every_edge_is_walked() -> None:
 
 
 @pytest.mark.parametrize("state", list(TaskState))
-@pytest.mark.parametrize("step", [PLACED, ended(), lost(), Returned(1.0, n=1), CANCEL, HOLD, FREED, DOOMED])
+@pytest.mark.parametrize(
+    "step", [PLACED, ended(), lost(), DEMOTED, Returned(1.0, n=1), CANCEL, HOLD, FREED, DOOMED]
+)
 def test_every_other_step_is_refused_with_the_story(state: TaskState, step: Step) -> None:
     """A step that the state does not allow changes nothing, and its error tells what happened before."""
     if (state, type(step)) in TASK_STEPS:

@@ -1,0 +1,205 @@
+"""Demotion: who has run for a quantum gives its processors to those who wait, and runs on with the rest.
+
+Nothing is killed, and nothing happens while nobody waits. The heads of the queue that find no room are looked
+at with each tick; for each, on one worker, the fewest attempts give way that let it fit: those of the user
+with the largest share first, then those that have run longest. An attempt gives way to users with a smaller
+share, and to its own user's other work; never to its like (its array, or the same program of its user), which
+would gain nothing by it: of a batch of long commands the first would stand still for the last.
+
+What a user has demoted counts for his place in the queue as before: else it would be his own next command
+that gets the processor, again and again. Who gives way is decided by the processors that he holds, over his
+weight, whatever else he has: they are what changes hands, and the memory of what is demoted must not be what
+keeps its user's next command from them.
+
+The mark of demotion is in the table before its worker hears of it, like everything that placement relies
+on. It stays until the attempt is over: where nobody else wants the processors, the lowest weight gets all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, NamedTuple
+
+from alb_broker.core.book import Book
+from alb_broker.core.queue import key_of
+from alb_broker.core.state import State
+from alb_broker.core.task import Task
+from alb_broker.core.workers import Worker
+from alb_core.messages import AttemptId
+from alb_core.resources import EPSILON, fits
+from alb_core.spec import TaskSpec
+from alb_core.tasks import AttemptState, TaskState
+
+HEADS_MAX: Final = 16
+WORKERS_MAX: Final = 200
+ATTEMPTS_MAX: Final = 4000
+#: Looked at in one tick, in turns: the search must not cost what it gives.
+FEASIBLE_MAX: Final = 16
+#: Workers on which a task could have room made, compared before one is taken.
+SHELLS: Final = frozenset(("sh", "bash", "dash", "ksh", "zsh"))
+
+
+class _Old(NamedTuple):
+    """An attempt that has run for a quantum."""
+
+    share: float
+    #: Of its user, negated: the largest goes first.
+    placed: float
+    id: AttemptId
+    task: Task
+
+
+class Demotions:
+    """Looks for those who may have to give way.
+
+    Args:
+        state: The reign's parts.
+        book: Carries demotions out.
+    """
+
+    def __init__(self, state: State, book: Book) -> None:
+        self._state: Final = state
+        self._book: Final = book
+        self._demoted: dict[str, float] = {}  #: Processors that each user gave to others.
+        self._head = 0
+        self._worker = 0
+        #: Where the next looks begin.
+
+    @property
+    def _is_on(self) -> bool:
+        config = self._state.config
+        return config.quantum_s > 0 and config.max_demoted > 0
+
+    def tick(self) -> None:
+        """Make room for those who wait, if somebody has had its quantum."""
+        state = self._state
+        state.workers.forget_crowds()
+        heads = self._heads() if self._is_on else []
+        if not heads:
+            return
+        self._demoted = self._demoted_by_user()
+        old = {worker: there for worker in self._workers() if (there := list(self._old(worker)))}
+        for head in heads:
+            if not old:
+                return
+            found = self._choose(head, old)
+            if found is not None:
+                worker, giving_way = found
+                for each in giving_way:
+                    self._book.demote(each.task, worker, each.id, head, state.at)
+                del old[worker]  # what is free there now is the head's
+
+    # --- who waits, and who has run long --------------------------------------------------------------------
+
+    def _heads(self) -> list[Task]:
+        shares = self._state.shares
+        heads = list(islice(self._state.queue.roomless(), self._head, self._head + HEADS_MAX))
+        self._head = self._head + HEADS_MAX if len(heads) == HEADS_MAX else 0
+        return [head for head in heads if shares.allows(head.user, head.request)]
+
+    def _workers(self) -> list[Worker]:
+        workers = list(self._state.workers)
+        start = self._worker if self._worker < len(workers) else 0
+        self._worker = start + WORKERS_MAX
+        return workers[start : start + WORKERS_MAX]
+
+    def _old(self, worker: Worker) -> Iterator[_Old]:
+        """Yield the attempts of a worker that have run for a quantum and hold processors."""
+        state = self._state
+        if not worker.placeable or worker.ahead:
+            return
+        due = state.now() - state.config.quantum_s
+        for attempt_id, request in islice(worker.reserved.items(), ATTEMPTS_MAX // WORKERS_MAX):
+            task = state.table.live.get(attempt_id.task)
+            attempt = task.attempt(attempt_id.n) if task is not None else None
+            if task is None or attempt is None or task.state is not TaskState.RUNNING:
+                continue
+            runs = attempt.state is AttemptState.LIVE and attempt_id not in worker.unconfirmed
+            if runs and attempt.placed <= due and request.cpus > EPSILON and attempt_id not in worker.killing:
+                yield _Old(-self._held(task.user), attempt.placed, attempt_id, task)
+
+    # --- who gives way --------------------------------------------------------------------------------------
+
+    def _choose(self, head: Task, old: dict[Worker, list[_Old]]) -> tuple[Worker, list[_Old]] | None:
+        """Choose the worker, and what gives way there."""
+        feasible = (
+            (found, worker) for worker, there in old.items() if (found := self._enough(head, worker, there))
+        )
+        best = min(islice(feasible, FEASIBLE_MAX), key=lambda pair: pair[0][0][:2], default=None)
+        return None if best is None else (best[1], best[0])
+
+    def _enough(self, head: Task, worker: Worker, there: list[_Old]) -> list[_Old]:
+        """Return what would have to give way on a worker so that a task fits; empty: nothing can help."""
+        state, request = self._state, head.request
+        if not (fits(request, worker.capacity) and worker.room.holds(request.without_cpus())):
+            return []
+        if not state.admits(head, worker) or not _is_open_to(worker, head):
+            return []
+        missing = request.cpus - worker.room.cpus
+        chosen: list[_Old] = []
+        given = 0.0
+        for each in sorted(there, key=lambda each: each[:2]):
+            if missing <= EPSILON:
+                break
+            if self._gives_way(each.task, head) and self._is_borne(each.task, worker, given):
+                chosen.append(each)
+                given += each.task.request.cpus
+                missing -= each.task.request.cpus
+        return chosen if missing <= EPSILON else []
+
+    def _gives_way(self, running: Task, waiting: Task) -> bool:
+        if running.user == waiting.user:
+            return kin_of(running) != kin_of(waiting)
+        given = running.request.cpus / self._state.shares.weight(running.user)
+        return self._held(running.user) - given >= self._held(waiting.user) - EPSILON
+
+    def _held(self, user: str) -> float:
+        """Return the processors that a user has and did not give to others, over his weight."""
+        shares = self._state.shares
+        return (shares.cpus(user) - self._demoted.get(user, 0.0)) / shares.weight(user)
+
+    def _demoted_by_user(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for worker in self._state.workers.crowded.values():
+            for user, cpus in worker.burden.of_users():
+                found[user] = found.get(user, 0.0) + cpus
+        return found
+
+    def _is_borne(self, task: Task, worker: Worker, given: float) -> bool:
+        """Tell whether a worker bears one more that is demoted, beside others that are about to be."""
+        state = self._state
+        return worker.burden.bears(
+            task.request.cpus + given,
+            endless=state.is_endless(task),
+            reserved=worker.capacity.cpus - worker.room.cpus,
+            capacity=worker.capacity.cpus,
+            per_cpu=state.config.max_demoted,
+        )
+
+
+def _is_open_to(worker: Worker, head: Task) -> bool:
+    """Tell whether what comes free on a worker may be a task's: it is not set aside for others, nor measured.
+
+    What is demoted runs on and is measured as before: who heeds that finds no more room than it had.
+    """
+    booked = worker.booked is None or worker.booked.key == key_of(head)
+    return booked and (not head.request.measured or worker.load.leaves(head.request, worker.capacity))
+
+
+def kin_of(task: Task) -> str:
+    """Return what is alike among the tasks of one user: the array, or the program."""
+    return task.array or program_of(task.spec)
+
+
+def program_of(spec: TaskSpec) -> str:
+    """Return the program of a command; of a shell's, the first word of what the shell is to do."""
+    command = spec.command
+    if not isinstance(command, str):
+        words = list(command)
+        shell = len(words) > 2 and words[0].rpartition("/")[2] in SHELLS and words[1].startswith("-")
+        if not shell:
+            return words[0] if words else ""
+        command = words[2]
+    words = command.split(None, 1)
+    return words[0] if words else ""

@@ -43,6 +43,9 @@ from alb_core.zk import (
     Unknown,
 )
 
+CONFIG = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS, znodes.SHARES)
+#: All nodes below /config.
+
 
 @pytest.fixture(params=["model", "real"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
@@ -112,16 +115,10 @@ def test_two_sets_in_one_transaction(connect: Connect) -> None:
         ((Check("/epoch", 1), Create("/nowhere/a", b"")), 0, "BadVersion"),
         (
             (
-                *(
-                    Delete(path)
-                    for path in (
-                        *("/config/policy", "/config/policy-history", "/config/drained", "/config/limits"),
-                        "/config",
-                    )
-                ),
+                *map(Delete, (*CONFIG, znodes.CONFIG)),
                 Check("/config", 0),
             ),
-            5,
+            len(CONFIG) + 1,
             "NoNode",
         ),
         (

@@ -25,6 +25,7 @@ from alb_core.errors import CoordinationError, ZooKeeperUnreachable
 from alb_core.io.multi_read import MultiRead
 from alb_core.io.zookeeper import Session, bootstrap, read_cluster
 from alb_core.resources import Capacity
+from alb_core.shares import NO_SHARES
 from alb_core.zk import (
     Applied,
     Create,
@@ -327,11 +328,12 @@ def test_bootstrap_mends_and_overwrites_nothing(cluster: ZooKeeperAt) -> None:
     """What somebody deleted comes back; what is there stays as it is."""
     peer = RealPeer(cluster)
     table = bootstrap(cluster.hosts, cluster.chroot).table
-    config = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS)
+    config = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS, znodes.SHARES)
     deleted = map(Delete, ("/tasks/7f", *config, znodes.CONFIG))
     applied(peer, *deleted, SetData("/epoch", b"9"))
     assert bootstrap(cluster.hosts, cluster.chroot).table == table
-    nodes = map(znodes.encode, (PolicyNode(), HistoryNode(), znodes.DrainedNode(), SHIPPED))
+    forms = (PolicyNode(), HistoryNode(), znodes.DrainedNode(), SHIPPED, NO_SHARES)
+    nodes = map(znodes.encode, forms)
     assert data(peer, "/tasks/7f", *config, "/epoch") == [b"", *nodes, b"9"]
     peer.end()
 

@@ -62,6 +62,7 @@ class Cluster:
         self.workers: list[WorkerHost] = []
         self.clients: list[ClientHost] = []
         self.array_users: list[ArrayUser] = []
+        self._healed: set[str] = set()  #: Hosts that are well in the second phase, and stay so.
 
     def run(self) -> None:
         """Live both phases.
@@ -128,7 +129,11 @@ class Cluster:
     def on_exit(self, host: Host) -> None:
         """A process ended by itself; its supervisor starts it again."""
         self.trace.fault(f"{host.name} exited")
-        self.faults.heal_later(self.draws.uniform(0.5, 3.0), host.start)
+        again_s = self.draws.uniform(0.5, 3.0)
+        if host.name in self._healed:  # it was asked to before all that, and took its time
+            self.timeline.after(again_s, host.start)
+        else:
+            self.faults.heal_later(again_s, host.start)
 
     # --- liveness -------------------------------------------------------------------------------------------
 
@@ -148,6 +153,7 @@ class Cluster:
         worker = max(self.workers, key=lambda worker: worker.capacity.cpus)
         core: list[Host] = [broker, worker, *(client for client in self.clients if client.alive)]
         core += self.array_users
+        self._healed = {host.name for host in core}
         self.trace.fault(f"heal {[host.name for host in core]}")
         for host in core:
             host.start()
@@ -175,7 +181,6 @@ class Cluster:
         """Until now nobody waited for them; now they end, too."""
         if self.loops.tasks:
             self.loops.end()
-            self.loops.tasks = {}
             self._rest(self.timeline.now + END_S)
 
     def _rest(self, deadline: float) -> None:

@@ -24,6 +24,7 @@ QUANTUM_S: Final = 2.0
 ENDLESS_S: Final = 1e6
 END_S: Final = 60.0
 #: All are cancelled, and over, within so much.
+CANCEL_EVERY_S: Final = 5.0
 
 
 class Loops:
@@ -36,7 +37,8 @@ class Loops:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._draws = random.Random(f"{cluster.seed}/loops")
-        self.tasks: dict[str, UserTask] = {}
+        self.tasks: dict[str, UserTask] = {}  #: That nobody waits for.
+        self._left: dict[str, UserTask] = {}  #: That are to end.
 
     def plan(self) -> None:
         """Let users submit them in the first half of the first phase."""
@@ -66,11 +68,15 @@ class Loops:
         return len(self.tasks) * (QUANTUM_S + 1.0)
 
     def end(self) -> None:
-        """Have them all cancelled, by somebody who lives."""
-        clients = self._cluster.clients
-        if self.tasks and not any(client.working for client in clients):
+        """Have them cancelled by whoever lives, until they are gone: who was away may submit them again."""
+        clients, live = self._cluster.clients, self._cluster.invariants.table.live
+        self._left = {**self.tasks, **self._left}
+        self.tasks = {}
+        if not any(client.working for client in clients):
             clients[0].start()
         for client in clients:
-            for task in self.tasks.values():
-                if client.working:
+            for task in self._left.values():
+                if client.working and task.id in live:
                     client.cancel(task)
+        if any(task_id in live for task_id in self._left):
+            self._cluster.timeline.after(CANCEL_EVERY_S, self.end)

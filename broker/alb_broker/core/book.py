@@ -195,6 +195,7 @@ class Book:
         self._step(task, Demoted(state.clock.time(at), n=attempt.n, waiting=waiting.id))
         worker.demote(attempt, task.user)
         worker.demoting[attempt] = at
+        state.shares.demote(attempt)
         state.workers.crowded[worker.name] = worker
         state.workers.grew(worker)
         state.counters["attempts_demoted"] += 1
@@ -269,6 +270,7 @@ class Book:
         if worker.holds(attempt):
             return
         known = task.attempt(attempt.n)
+        self._state.shares.take(attempt, task.user, task.request, endless=task.spec.time_limit_s is None)
         if known is None or not known.demoted:
             worker.reserve(attempt, task.request)
         else:
@@ -276,9 +278,7 @@ class Book:
             worker.burden.add(attempt, task.user, task.request.cpus)
             worker.demoting[attempt] = float("-inf")
             self._state.workers.crowded[worker.name] = worker
-        self._state.shares.take(
-            attempt, task.user, task.request
-        )  # of one that is demoted, too: see `Demotions`
+            self._state.shares.demote(attempt)
 
     def exit(self, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, and its report follows."""

@@ -4,12 +4,14 @@ Nothing is killed, and nothing happens while nobody waits. The heads of the queu
 at with each tick; for each, on one worker, the fewest attempts give way that let it fit: those of the user
 with the largest share first, then those that have run longest. An attempt gives way to users with a smaller
 share, and to its own user's other work; never to its like (its array, or the same program of its user), which
-would gain nothing by it: of a batch of long commands the first would stand still for the last.
+would gain nothing by it: of a batch of long commands the first would stand still for the last. On a worker
+that is set aside for a task every other user gives way to it, for it was overtaken for long.
 
 What a user has demoted counts for his place in the queue as before: else it would be his own next command
 that gets the processor, again and again. Who gives way is decided by the processors that he holds, over his
 weight, whatever else he has: they are what changes hands, and the memory of what is demoted must not be what
-keeps its user's next command from them.
+keeps its user's next command from them. Nor must his own endless commands elsewhere, where what waits may not
+fit: for a task with a time limit only what ends by itself counts against its user.
 
 The mark of demotion is in the table before its worker hears of it, like everything that placement relies
 on. It stays until the attempt is over: where nobody else wants the processors, the lowest weight gets all.
@@ -34,7 +36,7 @@ from alb_core.tasks import AttemptState, TaskState
 HEADS_MAX: Final = 16
 WORKERS_MAX: Final = 200
 ATTEMPTS_MAX: Final = 4000
-#: Looked at in one tick, in turns: the search must not cost what it gives.
+#: Looked at in one tick, in turns, and one worker at least: the search must not cost what it gives.
 FEASIBLE_MAX: Final = 16
 #: Workers on which a task could have room made, compared before one is taken.
 SHELLS: Final = frozenset(("sh", "bash", "dash", "ksh", "zsh"))
@@ -45,7 +47,8 @@ class _Old(NamedTuple):
 
     share: float
     #: Of its user, negated: the largest goes first.
-    placed: float
+    since: float
+    #: Cluster time.
     id: AttemptId
     task: Task
 
@@ -61,7 +64,6 @@ class Demotions:
     def __init__(self, state: State, book: Book) -> None:
         self._state: Final = state
         self._book: Final = book
-        self._demoted: dict[str, float] = {}  #: Processors that each user gave to others.
         self._head = 0
         self._worker = 0
         #: Where the next looks begin.
@@ -78,8 +80,7 @@ class Demotions:
         heads = self._heads() if self._is_on else []
         if not heads:
             return
-        self._demoted = self._demoted_by_user()
-        old = {worker: there for worker in self._workers() if (there := list(self._old(worker)))}
+        old = self._looked_at()
         for head in heads:
             if not old:
                 return
@@ -98,11 +99,22 @@ class Demotions:
         self._head = self._head + HEADS_MAX if len(heads) == HEADS_MAX else 0
         return [head for head in heads if shares.allows(head.user, head.request)]
 
-    def _workers(self) -> list[Worker]:
+    def _looked_at(self) -> dict[Worker, list[_Old]]:
+        """Return what has run for a quantum on the workers whose turn it is to be looked at."""
         workers = list(self._state.workers)
         start = self._worker if self._worker < len(workers) else 0
-        self._worker = start + WORKERS_MAX
-        return workers[start : start + WORKERS_MAX]
+        found: dict[Worker, list[_Old]] = {}
+        looked = 0
+        self._worker = start
+        for worker in workers[start : start + WORKERS_MAX]:
+            if looked >= ATTEMPTS_MAX:
+                break
+            self._worker += 1
+            looked += len(worker.reserved)
+            there = list(self._old(worker))
+            if there:
+                found[worker] = there
+        return found
 
     def _old(self, worker: Worker) -> Iterator[_Old]:
         """Yield the attempts of a worker that have run for a quantum and hold processors."""
@@ -110,14 +122,18 @@ class Demotions:
         if not worker.placeable or worker.ahead:
             return
         due = state.now() - state.config.quantum_s
-        for attempt_id, request in islice(worker.reserved.items(), ATTEMPTS_MAX // WORKERS_MAX):
+        for attempt_id, request in worker.reserved.items():
+            if request.cpus <= EPSILON or attempt_id in worker.killing or attempt_id in worker.unconfirmed:
+                continue
             task = state.table.live.get(attempt_id.task)
             attempt = task.attempt(attempt_id.n) if task is not None else None
             if task is None or attempt is None or task.state is not TaskState.RUNNING:
                 continue
-            runs = attempt.state is AttemptState.LIVE and attempt_id not in worker.unconfirmed
-            if runs and attempt.placed <= due and request.cpus > EPSILON and attempt_id not in worker.killing:
-                yield _Old(-self._held(task.user), attempt.placed, attempt_id, task)
+            since = attempt.placed
+            if attempt_id in worker.begun:  # it waited there for its room
+                since = state.clock.time(worker.begun[attempt_id])
+            if attempt.state is AttemptState.LIVE and since <= due:
+                yield _Old(-state.shares.cpus(task.user), since, attempt_id, task)
 
     # --- who gives way --------------------------------------------------------------------------------------
 
@@ -138,33 +154,27 @@ class Demotions:
             return []
         missing = request.cpus - worker.room.cpus
         chosen: list[_Old] = []
-        given = 0.0
-        for each in sorted(there, key=lambda each: each[:2]):
+        given = dict.fromkeys((each.task.user for each in there), 0.0)
+        waiting, is_his_own = self._counts_against(head), worker.booked is not None
+        for each in sorted(there, key=lambda each: (each.share, each.task.user != head.user, each.since)):
             if missing <= EPSILON:
                 break
-            if self._gives_way(each.task, head) and self._is_borne(each.task, worker, given):
+            user, cpus = each.task.user, each.task.request.cpus
+            if user == head.user:
+                gives_way = kin_of(each.task) != kin_of(head)
+            else:
+                left = -each.share - (given[user] + cpus) / state.shares.weight(user)
+                gives_way = is_his_own or left >= waiting - EPSILON
+            if gives_way and self._is_borne(each.task, worker, sum(given.values())):
                 chosen.append(each)
-                given += each.task.request.cpus
-                missing -= each.task.request.cpus
+                given[user] += cpus
+                missing -= cpus
         return chosen if missing <= EPSILON else []
 
-    def _gives_way(self, running: Task, waiting: Task) -> bool:
-        if running.user == waiting.user:
-            return kin_of(running) != kin_of(waiting)
-        given = running.request.cpus / self._state.shares.weight(running.user)
-        return self._held(running.user) - given >= self._held(waiting.user) - EPSILON
-
-    def _held(self, user: str) -> float:
-        """Return the processors that a user has and did not give to others, over his weight."""
-        shares = self._state.shares
-        return (shares.cpus(user) - self._demoted.get(user, 0.0)) / shares.weight(user)
-
-    def _demoted_by_user(self) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for worker in self._state.workers.crowded.values():
-            for user, cpus in worker.burden.of_users():
-                found[user] = found.get(user, 0.0) + cpus
-        return found
+    def _counts_against(self, head: Task) -> float:
+        """Return the processors, over his weight, that keep a head's user from pressing others."""
+        endless = self._state.is_endless(head) or self._state.limits.time_limit_s is not None
+        return self._state.shares.cpus(head.user, endless=endless)
 
     def _is_borne(self, task: Task, worker: Worker, given: float) -> bool:
         """Tell whether a worker bears one more that is demoted, beside others that are about to be."""

@@ -33,6 +33,7 @@ class Worker:
     __slots__ = (
         "ahead",
         "allowance",
+        "begun",
         "booked",
         "burden",
         "capacity",
@@ -81,6 +82,8 @@ class Worker:
         self.uses: dict[AttemptId, AttemptUse] = {}  #: What they were seen to use last.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
         self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
+        self.begun: dict[AttemptId, float] = {}
+        #: Own clock, when what had waited ahead got its room: it has run since then, not since its placement.
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
         self.turn = 0  #: The number of the newest placement on it.
@@ -141,9 +144,9 @@ class Worker:
         if self.holds(attempt):
             return
         self.ahead[attempt] = request
-        self._advance()
+        self._advance(waited=False)
 
-    def _advance(self) -> None:
+    def _advance(self, *, waited: bool = True) -> None:
         """Give room to what waits, in order, as the worker does."""
         while self.ahead:
             attempt, request = next(iter(self.ahead.items()))
@@ -152,6 +155,8 @@ class Worker:
             del self.ahead[attempt]
             self.reserved[attempt] = request
             self.room.take(request)
+            if waited:
+                self.begun[attempt] = self.heard
 
     def demote(self, attempt: AttemptId, user: str) -> None:
         """Let an attempt that has room run on without its processors: they are free."""
@@ -196,6 +201,7 @@ class Worker:
         self.unconfirmed.pop(attempt, None)
         self.killing.pop(attempt, None)
         self.demoting.pop(attempt, None)
+        self.begun.pop(attempt, None)
         demoted = bool(self.burden) and self.burden.remove(attempt)
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)
@@ -243,7 +249,7 @@ class Worker:
         """Take over what the worker says it offers, keeping what is reserved."""
         self.room.resize(self.capacity, capacity)
         self.capacity = capacity
-        self._advance()
+        self._advance(waited=False)  # at a takeover all that it holds passes here
 
     def emptied(self) -> Room:
         """Return the room that it would have if nothing ran on it."""

@@ -35,11 +35,12 @@ def _pins(file: Path) -> dict[str, tuple[str, int]]:
 
 
 def test_local_servers_have_the_settings_of_zoo_cfg(tmp_path: Path) -> None:
-    """What `alb up` writes differs from ``deploy/zookeeper/zoo.cfg`` only in where the server lives."""
+    """What `alb up` writes differs from ``deploy/zookeeper/zoo.cfg`` only in place, and for a few clients."""
     Ensemble(tmp_path)
     (file,) = tmp_path.rglob("zoo.cfg")
     written, normal = _settings(file.read_text()), _settings((DEPLOY / "zookeeper/zoo.cfg").read_text())
     assert normal["forceSync"] == "yes"
+    assert written.pop("nio.numWorkerThreads") == "0"
     assert {name: value for name, value in written.items() if name not in PLACES} == {
         name: value for name, value in normal.items() if name not in PLACES and not name.startswith("server.")
     }

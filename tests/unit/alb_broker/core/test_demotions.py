@@ -10,6 +10,7 @@ from tests.broker_parts import (
     C2,
     CLAIMED_S,
     W1,
+    W2,
     Desks,
     attempt,
     ended,
@@ -283,6 +284,63 @@ def test_nobody_gives_way_on_a_worker_that_is_set_aside_for_others() -> None:
     assert len(told(stage.pass_time(OVER_S + 0.3))) == 1
 
 
+def test_everybody_gives_way_to_whom_the_worker_is_set_aside_for() -> None:
+    """Bob has more than ann, by what ends by itself; his large task was overtaken, and fits nowhere else."""
+    stage = Stage(cpus=4.0)
+    stage.submit(1)
+    for number in (2, 3, 4):
+        stage.submit(number, SHORT, C2)
+    stage.submit(5, TaskSpec(command="x", time_limit_s=9.0, request=Request(cpus=4.0)), C2)
+    assert told(stage.pass_time(OVER_S)) == []
+    worker, key = stage.state.workers.by_name["w1"], key_of(stage.task(5))
+    plan = Plan(float("inf"), 4, worker, set())
+    stage.state.placer.reservations.by_key[key] = worker.booked = Reservation(key, plan, 0.0)
+    assert len(told(stage.pass_time(OVER_S + 0.3))) == 4
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_own_endless_commands_elsewhere_keep_nothing_from_coming(*, limited: bool) -> None:
+    """Bob holds more than ann, where his task does not fit; hers would not end, and his need not for that."""
+    stage = Stage(cpus=2.0)
+    for number in (1, 2):
+        stage.submit(number)
+    stage.join("w2", cpus=1.0, peer=W2)
+    for number in (3, 4, 5):
+        stage.state.shares.take(attempt(number), "bob", Request(cpus=1.0), endless=True)
+    spec = TaskSpec(command="x", request=Request(cpus=2.0), time_limit_s=9.0 if limited else None)
+    stage.submit(6, spec, C2)
+    assert len(told(stage.pass_time(OVER_S))) == (2 if limited else 0)
+
+
+def test_what_is_demoted_hides_nobody_from_the_search() -> None:
+    """However many there are on a worker, whoever holds processors is looked at."""
+    stage = Stage(cpus=1.0, max_demoted=100)
+    small = TaskSpec(command=LOOP.command, request=Request(cpus=0.01))
+    for number in range(1, 101):
+        stage.submit(number, small)
+    stage.submit(200, SHORT, C2)
+    stage.pass_time(OVER_S)
+    assert stage.runs(200)
+    assert stage.demoted() == 100
+
+
+def test_what_waited_on_its_worker_has_its_quantum_from_its_start() -> None:
+    """It was placed long before the room came free."""
+    stage = Stage()
+    stage.submit(1, SHORT)
+    worker = stage.state.workers.by_name["w1"]
+    worker.turned, worker.allowance = SHORT.request, 1
+    stage.state.workers.grew(worker)
+    stage.submit(2)
+    assert list(worker.ahead) == [attempt(2)]
+    worker.allowance = 0
+    stage.at(4.0).worker(Beat(load=Load()))
+    stage.at(4.0).finish(1)
+    stage.submit(3, SHORT, C2)
+    assert told(stage.pass_time(4.0 + QUANTUM_S - 0.1)) == []
+    assert told(stage.pass_time(4.0 + OVER_S)) == [Demote(attempts=(attempt(2),))]
+
+
 def test_nobody_gives_way_to_who_has_all_that_he_may_have() -> None:
     """His bound keeps him, and no processor would help."""
     stage = Stage()
@@ -363,9 +421,10 @@ def test_a_new_leader_knows_who_is_demoted() -> None:
     heir.join("w1", attempt(1), attempt(2))
     worker = heir.state.workers.by_name["w1"]
     assert (worker.room.cpus, len(worker.burden), list(worker.reserved)) == (0.0, 1, [attempt(1), attempt(2)])
-    assert {user: heir.state.shares.cpus(user) for user in heir.state.shares.users()} == {
-        "ann": 1.0,
-        "bob": 1.0,
+    shares = heir.state.shares
+    assert {user: (shares.line(user, 0).cpus, shares.cpus(user)) for user in shares.users()} == {
+        "ann": (1.0, 0.0),
+        "bob": (1.0, 1.0),
     }
     assert told(heir.tick(1.0) + heir.commit()) == [Demote(attempts=(attempt(1),))]
     heir.worker(ended(1), ended(2))

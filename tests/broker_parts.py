@@ -27,6 +27,7 @@ from alb_broker.core.inflow import Inflow
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.policy_desk import PolicyDesk
+from alb_broker.core.preemptions import Preemptions
 from alb_broker.core.relay import Relay
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
@@ -241,6 +242,7 @@ class Desks:
         self.drains = DrainDesk(self.state, self.workers)
         self.limits = LimitsDesk(self.state)
         self.demotions = Demotions(self.state, self.book)
+        self.preemptions = Preemptions(self.state)
         self.policies = PolicyDesk(self.state)
         self.shares = SharesDesk(self.state)
         self.works = Works(self.state)
@@ -317,6 +319,7 @@ class Desks:
         self.works.tick()
         self.starts.tick()
         self.workers.tick()
+        self.preemptions.tick()
         self.demotions.tick()
         self.drains.tick()
         self.retention.tick()

@@ -22,11 +22,13 @@ from alb_core.messages import (
     Ack,
     Attach,
     AttemptAck,
+    AttemptDemoted,
     AttemptEnded,
     AttemptId,
     AttemptStarted,
     Beat,
     Busy,
+    Demote,
     Finished,
     Follow,
     Hello,
@@ -53,6 +55,9 @@ WORKER_SESSION_S: Final = 5.0
 TABLE: Final = "staged"
 EMPTY_COMMIT: Final = 2
 #: Operations of a batch that writes nothing but the chain.
+
+ENDS_AS = {"evicted": Cause.EVICTED, "preempted": Cause.PREEMPTED}
+#: Why the leader ends an attempt that is to run again, and how its worker says that it ended.
 
 
 class Peer:
@@ -298,7 +303,10 @@ class StagedWorker(Peer):
             case Run(attempt=attempt):
                 self._run(attempt)
             case Kill(attempt=attempt, why=why):
-                self.end(attempt, outcome(cause=Cause.EVICTED if why == "evicted" else Cause.KILLED))
+                self.end(attempt, outcome(cause=ENDS_AS.get(why, Cause.KILLED)))
+            case Demote(attempts=attempts):
+                for attempt in attempts:
+                    self.say(AttemptDemoted(attempt=attempt))
             case AttemptAck(attempt=attempt):
                 self.reports.pop(attempt, None)
 

@@ -42,9 +42,9 @@ class Yard:
         """What waited too long for room is given back."""
         return self._checked(self.attempts.give_back_overdue(at))
 
-    def kill(self, of: AttemptId, at: float = 0.0) -> list[WorkerAction]:
+    def kill(self, of: AttemptId, at: float = 0.0, why: str = "cancelled") -> list[WorkerAction]:
         """The leader orders its end."""
-        return self._checked(self.attempts.on_kill(at, kill(of)))
+        return self._checked(self.attempts.on_kill(at, kill(of, why)))
 
     def evict(self, of: AttemptId) -> list[WorkerAction]:
         """The leader wants it to run elsewhere."""

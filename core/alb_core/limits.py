@@ -123,6 +123,10 @@ DEMOTED_PER_CPU_MAX: Final = 2
 #: Demoted attempts of a worker, for each of its processors: each keeps its memory, and a little of the rest.
 MAX_DEMOTED_MAX: Final = 100
 
+# --- preemption -------------------------------------------------------------------------------------------
+PREEMPTIONS_MAX: Final = 5
+#: Of one task: then it keeps what it has until it ends. So what is thrown away is bounded.
+
 # --- worker -----------------------------------------------------------------------------------------------
 SPOOL_KEPT_S: Final = 3600.0
 SPOOL_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024

@@ -99,6 +99,8 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     priority: int = 0
     #: Higher first.
     on_lost: OnLost = OnLost.RERUN
+    preemptible: bool = False
+    #: It may be ended, to run again later, where others need its memory.
     name: str = ""
     steps: int = 0
     #: Run the command once for each step from 1 to this; 0: it is no task of steps.
@@ -199,6 +201,8 @@ def _check_numbers(spec: TaskSpec) -> str | None:
         return f"{spec.steps} steps are not between 0 and {limits.STEPS_MAX}"
     if not -(2**31) <= spec.priority < 2**31:
         return f"the priority {spec.priority} is not a 32-bit number"
+    if spec.preemptible and spec.on_lost is OnLost.FAIL:
+        return "what is preemptible runs again: it cannot be --on-lost fail, which forbids that"
     return None
 
 

@@ -154,6 +154,7 @@ class Cause(enum.Enum):
     NOT_STARTED = "not_started"  #: The worker could not start it: exit code 125; ``why`` says the reason.
     GIVEN_BACK = "given_back"  #: It never started: the worker had no room for it in time, or stops.
     EVICTED = "evicted"  #: Killed because the leader wants it to run elsewhere: no crash.
+    PREEMPTED = "preempted"  #: Killed because others need its memory: it runs again later, and no crash.
     INTERRUPTED = (
         "interrupted"  #: The worker was stopped or its runner died, and the command with it: a crash.
     )
@@ -281,6 +282,8 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Attempts that the infrastructure lost.
     failures: int = 0
     #: Attempts that failed by themselves, and after which it was tried again.
+    preemptions: int = 0
+    #: Attempts that ended because others needed their memory.
     memory_bytes: int = 0
     #: What it reserves and may use since it ran out of memory; 0: what its specification says.
     not_before: float = 0.0

@@ -22,6 +22,7 @@ APART: Final = frozenset(
         "time_limit_s",
         "grace_s",
         "on_lost",
+        "preemptible",
         "request",
         "bounds",
         "retry",

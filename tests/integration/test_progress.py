@@ -31,7 +31,7 @@ def test_short_commands_pass_endless_ones(crowded: LocalCluster, tmp_path: Path)
     with Client(zk=crowded.zk, user="ann") as ann, Client(zk=crowded.zk, user="bob") as bob:
         loops = [ann.submit(LOOP) for _ in range(4)]
         wait_for(lambda: bob.workers()[0].running == 2, "every slot to be held")
-        for number in range(6):
+        for number in range(3):
             file = tmp_path / str(number)
             result = bob.submit(f"echo done >{file}", time_limit=30).result(timeout=PATIENCE_S)
             assert (result.state, file.read_text()) == (TaskState.SUCCEEDED, "done\n")
@@ -43,6 +43,22 @@ def test_short_commands_pass_endless_ones(crowded: LocalCluster, tmp_path: Path)
         assert "demoted" in str(told)
         assert "demoted" in alb(crowded, "workers").stdout
         _end(loops)
+
+
+def test_what_is_preemptible_gives_its_memory(crowded: LocalCluster) -> None:
+    """To a higher priority, and runs again after it: not failed, and everybody can see what happened."""
+    with Client(zk=crowded.zk, user="ann") as ann, Client(zk=crowded.zk, user="bob") as bob:
+        memory = bob.workers()[0].capacity.memory_bytes
+        patient = ann.submit("sleep 600", memory=memory, preemptible=True)
+        wait_for(lambda: ann.task(patient.id).state is TaskState.RUNNING, "it to run")
+        urgent = bob.submit("true", memory=memory, priority=1)
+        assert urgent.result(timeout=PATIENCE_S).exit_status == 0
+        wait_for(lambda: len(ann.task(patient.id).attempts) == 2, "it to run again")
+        record = ann.task(patient.id)
+        assert (record.preemptions, record.crashes, record.failures) == (1, 0, 0)
+        assert "(preempted)" in alb(crowded, "status", patient.id).stdout
+        assert "(preempted)" in alb(crowded, "explain", patient.id).stdout
+        _end([patient])
 
 
 def test_a_new_leader_goes_on_with_what_is_demoted(crowded: LocalCluster) -> None:

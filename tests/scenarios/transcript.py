@@ -33,6 +33,7 @@ from alb_core.messages import (
     Busy,
     Cancel,
     CancelNoted,
+    Demote,
     Done,
     DrainWorkers,
     Error,
@@ -105,7 +106,11 @@ def _attempt(message: Run | Kill | AttemptAck) -> str:
 
 
 def _killed(message: Kill) -> str:
-    return _attempt(message) + ("" if message.why != "evicted" else ": evicted")
+    return _attempt(message) + (f": {message.why}" if message.why in {"evicted", "preempted"} else "")
+
+
+def _demoted(message: Demote) -> str:
+    return "Demote " + ", ".join(f"{each.task} attempt {each.n}" for each in message.attempts)
 
 
 def _place(message: Accepted | TaskMoved) -> str:
@@ -119,6 +124,7 @@ def _place(message: Accepted | TaskMoved) -> str:
 SAYINGS: dict[type[Message], Callable[[Any], str]] = {
     Run: _attempt,
     Kill: _killed,
+    Demote: _demoted,
     AttemptAck: _attempt,
     Accepted: lambda told: f"Accepted {told.id}{_place(told)}",
     TaskMoved: lambda told: f"TaskMoved {told.id}{_place(told)}",
@@ -241,7 +247,9 @@ class Transcript:
         spec = TaskSpec(
             command=names[1],
             on_lost=OnLost(options.get("on_lost", "rerun")),
-            request=Request(cpus=float(options.get("cpus", 1))),
+            request=Request(float(options.get("cpus", 1)), int(options.get("memory", 0))),
+            time_limit_s=float(options["limit"]) if "limit" in options else None,
+            preemptible="preemptible" in options,
             priority=int(options.get("priority", 0)),
             retry=Retry(times=int(options.get("retries", 0)), delay_s=float(options.get("delay", 1))),
             start=_start(options),

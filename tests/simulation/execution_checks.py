@@ -22,6 +22,9 @@ ENDED_AS: Final = {
     Cause.OUT_OF_MEMORY: TaskState.OOM,
 }
 
+UNSTARTED: Final = (Cause.GIVEN_BACK, Cause.EVICTED, Cause.PREEMPTED)
+#: As what an attempt may end that was never started, and whose task runs again.
+
 
 class ExecutionChecks:
     """Watches every start and end.
@@ -67,7 +70,7 @@ class ExecutionChecks:
         key = (attempt.task, attempt.n)
         if outcome.cause is Cause.GIVEN_BACK:
             demand(key not in self._started, "what_is_given_back_never_starts", f"{attempt} has started")
-        if outcome.cause in (Cause.GIVEN_BACK, Cause.EVICTED) and key not in self._started:
+        if outcome.cause in UNSTARTED and key not in self._started:
             self._given_back.add(key)
 
     def on_demoted(self, attempts: tuple[AttemptId, ...]) -> None:

@@ -47,6 +47,7 @@ COUNTERS: Final = {
     "attempts_given_back": "given back",
     "attempts_evicted": "evicted",
     "attempts_demoted": "demoted",
+    "attempts_preempted": "preempted",
     "tasks_archived": "archived",
     "increments_stored": "increments",
     "output_bytes_stored": "bytes stored",

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from tests.simulation import demotion_mutants, queue_mutants, start_mutants
+from tests.simulation import demotion_mutants, preemption_mutants, queue_mutants, start_mutants
 from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
@@ -382,6 +382,7 @@ MUTANTS: Final = (
     Mutant("a hold that is not recorded", start_mutants.hold_unrecorded),
     Mutant("nobody is ever demoted", demotion_mutants.nobody_is_demoted),
     Mutant("demotion before its commit", demotion_mutants.demote_before_commit),
+    Mutant("preempts what may not run twice", preemption_mutants.whoever_runs_is_ended),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
     Mutant("an array whose tasks are made before it starts", start_mutants.array_start_ignored),

@@ -63,6 +63,7 @@ INVARIANTS: Final = {
     "no_older_epoch_is_obeyed": "6 a worker obeys no epoch below the highest that it heard of",
     # What runs.
     "nothing_starts_that_is_not_in_the_table": "3 a process belongs to an assignment in the table",
+    "only_who_agreed_is_preempted": "5 an attempt ends for others if its task agreed, and may run again",
     "nobody_gives_way_before_the_table_says_so": "3 a worker demotes what the table says is demoted",
     "no_attempt_starts_twice": "5 an attempt is started once",
     "no_second_start_with_on_lost_fail": "5 a task that must not run twice is started once",

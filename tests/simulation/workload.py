@@ -32,6 +32,8 @@ TRIED_AGAIN_S: Final = 2.0
 #: So long a command runs at most, and one that may be tried again: a seed waits until everything is over.
 NEVER: Final = Retry()
 LONGEST_SEED_S: Final = 300.0
+PREEMPTIBLE: Final = 0.4
+#: Part of the tasks that may run twice, and that agree to be ended for others.
 LEAVING_ASKED: Final = 0.5
 #: Part of the tasks that leave the results store of which somebody wants to know just then.
 
@@ -120,6 +122,7 @@ class Workload:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._draws = random.Random(f"{cluster.seed}/workload")
+        self._agreements = random.Random(f"{cluster.seed}/preemptible")
         self.tasks: dict[str, UserTask] = {}
 
     def plan(self) -> None:
@@ -136,8 +139,9 @@ class Workload:
             cpus = large if number % knobs.large_every == knobs.large_every - 1 else None
             task = draw_task(draws, number, client.user, earlier[client.name], cpus)
             if knobs.loops and task.spec.time_limit_s is None:
-                spec = msgspec.structs.replace(task.spec, time_limit_s=LIMIT_S)
-                task = msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec))
+                task = _changed(task, time_limit_s=LIMIT_S)
+            if task.spec.on_lost is OnLost.RERUN and self._agreements.random() < PREEMPTIBLE:
+                task = _changed(task, preemptible=True)
             self.tasks[task.id] = task
             earlier[client.name].append(task.id)
             self._later(when, client.submit, task)
@@ -195,5 +199,10 @@ class Workload:
 
     def _submit_conflict(self, client: ClientHost, task: UserTask) -> None:
         if self._keeps_long and self._accepted(task):
-            spec = msgspec.structs.replace(task.spec, name="another")
-            client.submit(msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec), twin=True))
+            client.submit(msgspec.structs.replace(_changed(task, name="another"), twin=True))
+
+
+def _changed(task: UserTask, **fields: object) -> UserTask:
+    """Return a task with another specification."""
+    spec = msgspec.structs.replace(task.spec, **fields)
+    return msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec))

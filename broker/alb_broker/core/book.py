@@ -60,7 +60,11 @@ from alb_core.messages import (
 from alb_core.notes import Level
 from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskState
 
-RETURNED: Final = {Cause.GIVEN_BACK: "attempts_given_back", Cause.EVICTED: "attempts_evicted"}
+RETURNED: Final = {
+    Cause.GIVEN_BACK: "attempts_given_back",
+    Cause.EVICTED: "attempts_evicted",
+    Cause.PREEMPTED: "attempts_preempted",
+}
 #: Ends of attempts that are neither a result nor a crash, and what counts them.
 
 
@@ -271,6 +275,9 @@ class Book:
             return
         known = task.attempt(attempt.n)
         self._state.shares.take(attempt, task.user, task.request, endless=task.spec.time_limit_s is None)
+        if task.spec.preemptible:
+            worker.preemptible.add(attempt)
+            self._state.workers.yielding[worker.name] = worker
         if known is None or not known.demoted:
             worker.reserve(attempt, task.request)
         else:

@@ -24,6 +24,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from alb_broker.core.book import Book
+from alb_broker.core.heads import Heads
 from alb_broker.core.queue import key_of
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
@@ -33,7 +34,6 @@ from alb_core.resources import EPSILON, fits
 from alb_core.spec import TaskSpec
 from alb_core.tasks import AttemptState, TaskState
 
-HEADS_MAX: Final = 16
 WORKERS_MAX: Final = 200
 ATTEMPTS_MAX: Final = 4000
 #: Looked at in one tick, in turns, and one worker at least: the search must not cost what it gives.
@@ -64,9 +64,8 @@ class Demotions:
     def __init__(self, state: State, book: Book) -> None:
         self._state: Final = state
         self._book: Final = book
-        self._head = 0
-        self._worker = 0
-        #: Where the next looks begin.
+        self._heads: Final = Heads(state)
+        self._worker = 0  #: Where the next look begins.
 
     @property
     def _is_on(self) -> bool:
@@ -77,7 +76,7 @@ class Demotions:
         """Make room for those who wait, if somebody has had its quantum."""
         state = self._state
         state.workers.forget_crowds()
-        heads = self._heads() if self._is_on else []
+        heads = self._heads.take() if self._is_on else []
         if not heads:
             return
         old = self._looked_at()
@@ -92,12 +91,6 @@ class Demotions:
                 del old[worker]  # what is free there now is the head's
 
     # --- who waits, and who has run long --------------------------------------------------------------------
-
-    def _heads(self) -> list[Task]:
-        shares = self._state.shares
-        heads = list(islice(self._state.queue.roomless(), self._head, self._head + HEADS_MAX))
-        self._head = self._head + HEADS_MAX if len(heads) == HEADS_MAX else 0
-        return [head for head in heads if shares.allows(head.user, head.request)]
 
     def _looked_at(self) -> dict[Worker, list[_Old]]:
         """Return what has run for a quantum on the workers whose turn it is to be looked at."""

@@ -143,8 +143,11 @@ def _set_aside(state: State, task: Task, group: WaitingGroup) -> Iterator[Reason
 
 def _awaited(state: State, reservation: Reservation) -> str:
     """Return when there will be room on a worker that is set aside."""
-    there = {attempt.task for attempt in reservation.worker.attempts()}
+    worker = reservation.worker
+    there = {attempt.task for attempt in worker.attempts()}
     ends = len(there & reservation.passing)
+    if worker.preempted:
+        return f"it starts when {ends} tasks there have ended, and {len(worker.preempted)} are ended for it"
     if reservation.moment == FOREVER:
         return f"it starts when {ends} tasks there have ended, nobody knows when, for some have no time limit"
     left = max(0.0, reservation.moment - state.now())

@@ -43,6 +43,7 @@ from alb_broker.core.ledger import Failure, Flight, Lane
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.policy_desk import PolicyDesk
+from alb_broker.core.preemptions import Preemptions
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
@@ -107,6 +108,7 @@ class Reign:
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
         self._demotions: Final = Demotions(state, self._book)
+        self._preemptions: Final = Preemptions(state)
         self._policies: Final = PolicyDesk(state)
         self._shares: Final = SharesDesk(state)
         self._works: Final = Works(state)
@@ -343,6 +345,7 @@ class Reign:
             self._starts.tick()
             self._book.ward.tick()
             self._workers.tick()
+            self._preemptions.tick()
             self._demotions.tick()
             self._retention.tick()
             self._repair.tick()

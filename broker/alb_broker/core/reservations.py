@@ -148,6 +148,22 @@ class Reservations:
             worker.booked.take(task, ends)
             self.backfilled += 1
 
+    def book(self, head: Task, plan: Plan, workers: Workers, at: float) -> bool:
+        """Set aside for a head a worker on which tasks are ended for it, in place of what both had.
+
+        Returns:
+            Whether it is: there are as many as may be.
+        """
+        key, worker = key_of(head), plan.worker
+        before = {old.key: old for old in (self.by_key.get(key), worker.booked) if old is not None}
+        if len(self.by_key) - len(before) >= RESERVATIONS_MAX:
+            return False
+        for old in before.values():
+            self._drop(old, workers)
+        self.by_key[key] = worker.booked = Reservation(key, plan, at)
+        self.made += 1
+        return True
+
     def _drop(self, reservation: Reservation, workers: Workers) -> None:
         del self.by_key[reservation.key]
         reservation.worker.booked = None

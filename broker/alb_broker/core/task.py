@@ -36,6 +36,8 @@ from alb_core.spec import OnLost, TaskSpec, delay_before_retry
 from alb_core.tasks import Attempt, AttemptState, Cause, Result, TaskRecord, TaskState
 
 STORY_LENGTH: Final = 12
+WILLED: Final = (Cause.EVICTED, Cause.PREEMPTED)
+#: Ends of attempts by the leader's own will: the task runs again, and nothing failed.
 ATTEMPTS_KEPT: Final = 16
 #: Attempts that are over beyond these are dropped from the record; their numbers are never reused.
 
@@ -66,6 +68,7 @@ class Task:
         "met",
         "not_before",
         "postponed",
+        "preemptions",
         "queued_since",
         "released",
         "result",
@@ -91,6 +94,7 @@ class Task:
         self.attempts: tuple[Attempt, ...] = record.attempts
         self.crashes = record.crashes
         self.failures = record.failures
+        self.preemptions = record.preemptions
         self.memory_bytes = record.memory_bytes
         self.effective = (
             retries.with_memory(record.spec, record.memory_bytes) if record.memory_bytes else record.spec
@@ -151,6 +155,7 @@ class Task:
             attempts=self.attempts,
             crashes=self.crashes,
             failures=self.failures,
+            preemptions=self.preemptions,
             memory_bytes=self.memory_bytes,
             not_before=self.not_before,
             held_by=self.held_by,
@@ -322,9 +327,10 @@ def _end(task: Task, step: Ended) -> str | None:
     task.replace_attempt(step.n, AttemptState.OVER, step.at, outcome.cause.value, outcome.exit_code)
     if outcome.cause is Cause.GIVEN_BACK:
         return task.wait_again(step.at, outcome.why)
-    if outcome.cause is Cause.EVICTED and task.spec.on_lost is OnLost.RERUN:
+    if outcome.cause in WILLED and task.spec.on_lost is OnLost.RERUN:
+        task.preemptions += outcome.cause is Cause.PREEMPTED
         return task.wait_again(step.at, outcome.why)
-    crashed = outcome.cause in (Cause.INTERRUPTED, Cause.EVICTED)
+    crashed = outcome.cause is Cause.INTERRUPTED or outcome.cause in WILLED
     if crashed or (outcome.cause is Cause.KILLED and not task.cancel):
         return task.crash(step.at, step.crash_limit, outcome.why or f"worker {attempt.worker} interrupted it")
     if not task.cancel and retries.is_tried_again(task.spec, task.failures, outcome):
@@ -348,7 +354,7 @@ def _demote(task: Task, step: Demoted) -> str:
 
 def _end_lost(task: Task, step: Ended) -> str | None:
     """Its loss was counted, and the task waits already: a report of no result changes nothing more."""
-    if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, Cause.EVICTED):
+    if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, *WILLED):
         task.replace_attempt(step.n, AttemptState.OVER, step.at, step.outcome.cause.value)
         return f"lost attempt {step.n} is over without a result"
     return _end(task, step)

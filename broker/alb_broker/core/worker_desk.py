@@ -305,7 +305,9 @@ class WorkerDesk:
         task = self._state.table.live.get(attempt_id.task)
         if task is None or deliverable(task, attempt_id.n, worker.incarnation) is None:
             return Kill(attempt=attempt_id, why="superseded")
-        return Kill(attempt=attempt_id, why="cancelled" if task.cancel else "evicted")
+        if task.cancel:
+            return Kill(attempt=attempt_id, why="cancelled")
+        return Kill(attempt=attempt_id, why="preempted" if attempt_id in worker.preempted else "evicted")
 
     # --- loss -----------------------------------------------------------------------------------------------
 

@@ -51,6 +51,8 @@ class Worker:
         "load",
         "name",
         "peer",
+        "preempted",
+        "preemptible",
         "quarantine",
         "quick",
         "reserved",
@@ -90,6 +92,8 @@ class Worker:
         self.turned = Request()  #: What the newest of them had reserved.
         self.burden: Final = Burden()  #: Attempts of `reserved` that are demoted.
         self.demoting: dict[AttemptId, float] = {}  #: Demote was sent then (own clock), and not answered.
+        self.preemptible: set[AttemptId] = set()  #: Of what it holds, what may be ended for others' memory.
+        self.preempted: set[AttemptId] = set()  #: Of `killing`, what ends for that.
         self.foreign: set[AttemptId] = set()
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
@@ -202,6 +206,8 @@ class Worker:
         self.killing.pop(attempt, None)
         self.demoting.pop(attempt, None)
         self.begun.pop(attempt, None)
+        self.preemptible.discard(attempt)
+        self.preempted.discard(attempt)
         demoted = bool(self.burden) and self.burden.remove(attempt)
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)
@@ -294,6 +300,7 @@ class Workers:
         self._quick: deque[Worker] = deque()
         #: May hold something ahead; a search begins at the left and turns it.
         self.crowded: dict[str, Worker] = {}  #: On which something is demoted, or was a tick ago.
+        self.yielding: dict[str, Worker] = {}  #: That hold, or held, what is preemptible.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
     def __iter__(self) -> Iterator[Worker]:
@@ -323,6 +330,7 @@ class Workers:
         self._openings.remove(name)
         self._grown.pop(name, None)
         self.crowded.pop(name, None)
+        self.yielding.pop(name, None)
         return worker
 
     def drain(self, drains: dict[str, Drain]) -> None:

@@ -17,7 +17,10 @@ from alb_core.tasks import Cause, Outcome
 from alb_core.traces import Machine
 
 KILLED: Final = Outcome(cause=Cause.KILLED)
-EVICTED: Final = Outcome(cause=Cause.EVICTED)
+GOES_ON: Final = {
+    "evicted": Outcome(cause=Cause.EVICTED),
+    "preempted": Outcome(cause=Cause.PREEMPTED),
+}
 GIVEN_BACK: Final = Outcome(cause=Cause.GIVEN_BACK, why="there was no room for it in time")
 
 
@@ -79,7 +82,7 @@ class ReplayedMachine:
         if isinstance(message, Run):
             self._take(message.attempt, at)
         elif isinstance(message, Kill):
-            self._kill(message.attempt, EVICTED if message.why == "evicted" else KILLED, at)
+            self._kill(message.attempt, GOES_ON.get(message.why, KILLED), at)
 
     def _take(self, attempt: AttemptId, at: float) -> None:
         if attempt in self.running or attempt in self.waiting:

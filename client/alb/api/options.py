@@ -86,6 +86,8 @@ class TaskOptions(TypedDict, total=False):
     #: Higher first.
     on_lost: str | OnLost
     #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
+    preemptible: bool
+    #: It may be ended, to run again later, where a task that comes first needs its memory.
     retries: int
     #: How often it is tried again after a failure of its own.
     retry_on: Sequence[int]
@@ -158,6 +160,7 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         request=request,
         priority=options.get("priority", 0),
         on_lost=on_lost,
+        preemptible=options.get("preemptible", False),
         retry=retry_of(options),
         start=start_of(options),
         name=options.get("name", ""),

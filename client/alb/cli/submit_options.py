@@ -194,6 +194,11 @@ failure_options: Group[Any] = _group(
     click.option(
         "--on-lost", type=click.Choice(["rerun", "fail"]), default="rerun", help="If its worker is lost."
     ),
+    click.option(
+        "--preemptible",
+        is_flag=True,
+        help="May be ended where others need its memory, at most five times; it runs again later.",
+    ),
 )
 
 #: How often it is tried again when it fails by itself.

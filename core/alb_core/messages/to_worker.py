@@ -55,8 +55,8 @@ class Kill(Message, frozen=True, kw_only=True):
 
     attempt: AttemptId
     why: str
-    #: ``cancelled``, ``superseded`` or ``evicted``: what is evicted runs again elsewhere. A later version may
-    #: say something else: the attempt ends all the same.
+    #: ``cancelled``, ``superseded``, ``evicted`` (it runs again elsewhere) or ``preempted`` (later). Another
+    #: version may say something else: the attempt ends all the same.
 
 
 class Demote(Message, frozen=True, kw_only=True):

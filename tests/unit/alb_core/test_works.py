@@ -23,6 +23,7 @@ OTHERS: dict[str, Any] = {
     "request": Request(cpus=8.0, memory_bytes=1 << 30, net_bps=1000),
     "priority": 7,
     "on_lost": OnLost.FAIL,
+    "preemptible": True,
     "name": "tuesday",
     "files": (FileRef(name="in", sha256="0" * 64, size_bytes=1),),
     "returns": ("*.pdf",),

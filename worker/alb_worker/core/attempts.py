@@ -56,7 +56,10 @@ _EVICTED: Final = Outcome(cause=Cause.GIVEN_BACK, why="it was evicted before it 
 _WHY_ENDED: Final = {
     Cause.INTERRUPTED: "the worker was stopped",
     Cause.EVICTED: "its worker is drained, and the deadline has come",
+    Cause.PREEMPTED: "others needed its memory, and it is preemptible",
 }
+_GOES_ON: Final = {"evicted": Cause.EVICTED, "preempted": Cause.PREEMPTED}
+#: Why the leader ends an attempt whose task is to run again, and how the attempt is said to have ended.
 
 Stimulus: TypeAlias = (
     Run
@@ -158,7 +161,7 @@ class Attempts:
         record = self.records.get(message.attempt)
         if record is not None:
             return self._step(at, record, message)
-        cause = Cause.EVICTED if evicts(message) else Cause.KILLED
+        cause = ends_as(message)
         why = f"{message.why} before it reached the worker, or long ended"
         return self._add_ended(at, message.attempt, Outcome(cause=cause, why=why))
 
@@ -373,12 +376,12 @@ class Attempts:
 
     def _kill(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
         """Tell the runner once: the leader repeats it until the end, which must not start the grace anew."""
-        record.ends_as = Cause.EVICTED if evicts(stimulus) else Cause.KILLED
+        record.ends_as = ends_as(stimulus)
         if record.killed:
             return []
         record.killed = True
         assert record.spec is not None
-        resumes = record.ends_as is Cause.EVICTED
+        resumes = record.ends_as is not Cause.KILLED
         return [KillAttempt(attempt=record.attempt, grace_s=record.spec.grace_s, resumes=resumes)]
 
     def _stop(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
@@ -408,9 +411,10 @@ class Attempts:
     def _end_unstarted(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         if isinstance(stimulus, WorkerStops):
             return self._end(at, record, _STOPPED)
-        if evicts(stimulus):
+        cause = ends_as(stimulus)
+        if cause is Cause.EVICTED:
             return self._end(at, record, _EVICTED)
-        return self._end(at, record, Outcome(cause=Cause.KILLED, why="ended before it was started"))
+        return self._end(at, record, Outcome(cause=cause, why="ended before it was started"))
 
     def _give_back(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
         why = "its worker had no room for it in time"
@@ -481,6 +485,6 @@ class Attempts:
         assert len(self._newest) <= NEWEST_KEPT_MAX
 
 
-def evicts(stimulus: Stimulus) -> bool:
-    """Tell whether the leader ends an attempt so that its task runs elsewhere."""
-    return isinstance(stimulus, Kill) and stimulus.why == "evicted"
+def ends_as(stimulus: Stimulus) -> Cause:
+    """Return how an attempt ends that is killed for this: for good, or so that its task runs again."""
+    return _GOES_ON.get(stimulus.why, Cause.KILLED) if isinstance(stimulus, Kill) else Cause.KILLED

@@ -37,7 +37,7 @@ from alb_core.notes import Level, Note
 from alb_core.resources import Load
 from alb_core.tasks import Cause
 from alb_worker.core.actions import Exit, SendToLeader, UseDepots, WorkerAction
-from alb_worker.core.attempts import STOP_GRACE_S, Actions, Attempts, evicts
+from alb_worker.core.attempts import STOP_GRACE_S, Actions, Attempts, ends_as
 from alb_worker.core.departure import (
     EXIT_REPLACED,
     EXIT_STOPPED,
@@ -228,7 +228,7 @@ class WorkerCore:
 
     def _on_kill(self, event: LeaderSaid, message: Kill) -> Actions:
         """End an attempt; where its report only waits for the store, and nobody wants it, it need not."""
-        if self.attempts.ended(message.attempt) and not evicts(message):
+        if self.attempts.ended(message.attempt) and ends_as(message) is Cause.KILLED:
             self.keeping.waive(message.attempt)
         return self._settle(self.attempts.on_kill(event.at, message))
 

@@ -132,6 +132,7 @@ def test_a_rejection_raises_its_typed_error(client: alb.Client, broker: FakeBrok
         ("x", {"cwd": "relative"}, "absolute"),
         ("x", {"time_limit": -1}, "time limit"),
         ("x", {"on_lost": "shrug"}, "rerun"),
+        ("x", {"on_lost": "fail", "preemptible": True}, "preemptible"),
         ("x", {"colour": "red"}, "colour"),
         ("x", {"id": "7"}, "hex digits"),
         ("x" * 70_000, {}, "bytes"),

@@ -87,6 +87,7 @@ def test_submit_understands_its_options(broker: FakeBroker) -> None:
     assert (spec.command, spec.cwd, spec.name, spec.priority) == ("echo | wc", "/srv", "job", 5)
     assert (spec.time_limit_s, spec.grace_s, spec.on_lost.value) == (5400, 2, "fail")
     assert spec.request.memory_bytes == 4 << 30
+    assert not spec.preemptible
     assert (spec.request.cpus, spec.request.net_bps) == (0.5, 10**8)
     assert spec.request.labels == ("gpu", "zone=a")
     assert spec.env == {"A": "1", "HOME": os.environ["HOME"]}

@@ -35,6 +35,7 @@ def test_every_failure_of_its_own_is_tried_again(cause: Cause) -> None:
         (Cause.INTERRUPTED, 1),
         (Cause.GIVEN_BACK, 1),
         (Cause.EVICTED, 1),
+        (Cause.PREEMPTED, 1),
     ],
 )
 def test_successes_and_losses_are_no_failures(cause: Cause, code: int) -> None:

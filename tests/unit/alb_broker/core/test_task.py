@@ -21,7 +21,7 @@ from alb_broker.core.steps import (
     Step,
     WorkerLost,
 )
-from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, Task, consistent
+from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, WILLED, Task, consistent
 from alb_core.errors import InvalidTransition
 from alb_core.resources import Request
 from alb_core.spec import OnLost, Retry, TaskSpec
@@ -206,7 +206,7 @@ def test_an_interrupted_attempt_is_a_crash(cause: Cause) -> None:
     assert states(task) == [OVER]
 
 
-@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, Cause.EVICTED])
+@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, *WILLED])
 def test_the_end_of_a_lost_attempt_is_not_a_second_crash(cause: Cause) -> None:
     """Its loss was counted already; the report of no result leaves the task waiting."""
     task = waiting_again()
@@ -215,14 +215,14 @@ def test_the_end_of_a_lost_attempt_is_not_a_second_crash(cause: Cause) -> None:
     assert states(task) == [OVER]
 
 
-@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, Cause.EVICTED])
+@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, *WILLED])
 def test_an_attempt_that_is_given_back_is_no_crash(cause: Cause) -> None:
     """It never started, or was to end: the task waits again, as old as it was."""
     task = running()
     since = task.queued_since
     task.take(ended(cause=cause))
     assert (task.state, task.crashes, task.queued_since) == (TaskState.QUEUED, 0, since)
-    assert states(task) == [OVER]
+    assert (states(task), task.preemptions) == ([OVER], cause is Cause.PREEMPTED)
 
 
 def test_an_attempt_that_waited_on_a_lost_worker_is_no_crash() -> None:
@@ -232,14 +232,15 @@ def test_an_attempt_that_waited_on_a_lost_worker_is_no_crash() -> None:
     assert (task.state, task.crashes, states(task)) == (TaskState.QUEUED, 0, [LOST])
 
 
-def test_an_eviction_of_what_must_not_run_twice_is_a_loss() -> None:
+@pytest.mark.parametrize("cause", WILLED)
+def test_an_eviction_of_what_must_not_run_twice_is_a_loss(cause: Cause) -> None:
     """The leader asks for none; whatever a worker says, the command does not run again."""
     task = make_task(1, make_attempt(), spec=MUST_NOT_RERUN)
-    task.take(ended(cause=Cause.EVICTED))
+    task.take(ended(cause=cause))
     assert task.state is TaskState.LOST
 
 
-@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, Cause.EVICTED])
+@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, *WILLED])
 def test_a_cancelled_attempt_that_is_given_back_ends_the_task(cause: Cause) -> None:
     """There is nothing left to kill."""
     task = running()

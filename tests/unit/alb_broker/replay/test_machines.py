@@ -82,7 +82,10 @@ def test_what_waits_too_long_is_given_back() -> None:
     assert stand.runs == []
 
 
-@pytest.mark.parametrize(("why", "cause"), [("cancelled", Cause.KILLED), ("evicted", Cause.EVICTED)])
+@pytest.mark.parametrize(
+    ("why", "cause"),
+    [("cancelled", Cause.KILLED), ("evicted", Cause.EVICTED), ("preempted", Cause.PREEMPTED)],
+)
 def test_what_is_killed_makes_room_and_is_waste(why: str, cause: Cause) -> None:
     """Its own end, which was due later, means nothing any more."""
     stand = Stand()

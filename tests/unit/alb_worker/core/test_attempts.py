@@ -415,6 +415,18 @@ def test_an_evicted_command_is_ended_in_order_and_reported_as_such() -> None:
     assert yard.cause(A1) is Cause.EVICTED
 
 
+def test_what_is_preempted_says_so_whether_it_had_started_or_not() -> None:
+    """It goes on later, so it saves at its end; and the leader counts how often a task was ended so."""
+    yard = Yard()
+    (order,) = of_kind(KillAttempt, yard.kill(yard.running(), why="preempted"))
+    assert order.resumes
+    yard.ended(ended(A1, cause=Cause.KILLED))
+    assert yard.cause(A1) is Cause.PREEMPTED
+    yard = Yard()
+    yard.kill(yard.crowded(), why="preempted")
+    assert yard.cause(A1) is Cause.PREEMPTED
+
+
 def test_a_command_that_ends_by_itself_while_it_is_evicted_has_its_result() -> None:
     """The eviction came too late."""
     yard = Yard()

@@ -56,8 +56,6 @@ TABLE: Final = "staged"
 EMPTY_COMMIT: Final = 2
 #: Operations of a batch that writes nothing but the chain.
 
-ENDS_AS = {"evicted": Cause.EVICTED, "preempted": Cause.PREEMPTED}
-#: Why the leader ends an attempt that is to run again, and how its worker says that it ended.
 
 
 class Peer:
@@ -303,7 +301,8 @@ class StagedWorker(Peer):
             case Run(attempt=attempt):
                 self._run(attempt)
             case Kill(attempt=attempt, why=why):
-                self.end(attempt, outcome(cause=ENDS_AS.get(why, Cause.KILLED)))
+                cause = Cause(why) if why in {"evicted", "preempted"} else Cause.KILLED
+                self.end(attempt, outcome(cause=cause))
             case Demote(attempts=attempts):
                 for attempt in attempts:
                     self.say(AttemptDemoted(attempt=attempt))

@@ -57,7 +57,6 @@ EMPTY_COMMIT: Final = 2
 #: Operations of a batch that writes nothing but the chain.
 
 
-
 class Peer:
     """What brokers, workers and clients on the stage have in common: a name, a life, a session."""
 
@@ -301,11 +300,10 @@ class StagedWorker(Peer):
             case Run(attempt=attempt):
                 self._run(attempt)
             case Kill(attempt=attempt, why=why):
-                cause = Cause(why) if why in {"evicted", "preempted"} else Cause.KILLED
-                self.end(attempt, outcome(cause=cause))
-            case Demote(attempts=attempts):
-                for attempt in attempts:
-                    self.say(AttemptDemoted(attempt=attempt))
+                again = why in {"evicted", "preempted"}
+                self.end(attempt, outcome(cause=Cause(why) if again else Cause.KILLED))
+            case Demote(attempts=(attempt,)):
+                self.say(AttemptDemoted(attempt=attempt))
             case AttemptAck(attempt=attempt):
                 self.reports.pop(attempt, None)
 

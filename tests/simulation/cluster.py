@@ -89,7 +89,6 @@ class Cluster:
             self.timeline.run(self.knobs.safety_s)
             self._heal_a_core()
             self._await_the_end()
-            self._end_loops()
             self.invariants.check_rest()
         for counted, kind in COUNTED_BY_ENSEMBLE.items():
             self.fault_counts[kind] += self.ensemble.counts[counted]
@@ -175,20 +174,23 @@ class Cluster:
         return not (self.network.passes(here, there) and self.network.passes(there, here))
 
     def _await_the_end(self) -> None:
-        self._rest(self.knobs.safety_s + LIVENESS_S + self.loops.bound_s)
-
-    def _end_loops(self) -> None:
-        """Until now nobody waited for them; now they end, too."""
+        """Until all but endless commands are over; then those end, too."""
+        deadline = self.knobs.safety_s + LIVENESS_S
         if self.loops.tasks:
+            self._await_rest(deadline + self.loops.bound_s)
             self.loops.end()
-            self._rest(self.timeline.now + END_S)
+            deadline = self.timeline.now + END_S
+        self._rest(deadline)
+
+    def _await_rest(self, deadline: float) -> None:
+        while missing := self.invariants.missing():
+            demand(self.timeline.now < deadline, "every_task_ends_in_bounded_time", missing)
+            self.timeline.run(self.timeline.now + LOOK_EVERY_S)
 
     def _rest(self, deadline: float) -> None:
         resting = False
         while not resting:
-            while missing := self.invariants.missing():
-                demand(self.timeline.now < deadline, "every_task_ends_in_bounded_time", missing)
-                self.timeline.run(self.timeline.now + LOOK_EVERY_S)
+            self._await_rest(deadline)
             self.timeline.run(self.timeline.now + REST_S)
             resting = not self.invariants.missing()  # else a task that could have waited longer has begun
 

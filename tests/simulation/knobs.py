@@ -127,7 +127,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
     )
     if knobs.arrays:  # what an array makes has no time limit here
         return knobs
-    loops = draws.choice((0, 3, 9, 18))
+    loops = draws.choice((0, 0, 3, 15))
     # They stay in the table, of whose room a user may have half: as much as else is left for the others.
     return msgspec.structs.replace(knobs, loops=loops, pending_max=knobs.pending_max + 2 * loops)
 

@@ -32,7 +32,7 @@ TRIED_AGAIN_S: Final = 2.0
 #: So long a command runs at most, and one that may be tried again: a seed waits until everything is over.
 NEVER: Final = Retry()
 LONGEST_SEED_S: Final = 300.0
-PREEMPTIBLE: Final = 0.4
+PREEMPTIBLE: Final = 0.25
 #: Part of the tasks that may run twice, and that agree to be ended for others.
 LEAVING_ASKED: Final = 0.5
 #: Part of the tasks that leave the results store of which somebody wants to know just then.

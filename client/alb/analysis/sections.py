@@ -235,7 +235,8 @@ def _workers(figures: Figures) -> Section:
     table = Table(columns=columns, rows=rows, sides="lrrrrrrrr")
     title = f"Workers: measured and reserved, on average{_more(len(figures.workers), 0, WORKERS_SHOWN)}"
     note = (
-        "BROKEN OFF: attempts that ended with the worker's loss or stop, or by eviction; how long each ran."
+        "BROKEN OFF: attempts that ended with the worker's loss or stop, evicted or preempted; "
+        "how long each ran."
     )
     return Section(title=title, tables=(table,), notes=(note,), plot="workers")
 

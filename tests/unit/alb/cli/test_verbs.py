@@ -97,7 +97,9 @@ def test_submit_understands_its_options(broker: FakeBroker) -> None:
 def test_submit_asks_for_more_than_processors(broker: FakeBroker) -> None:
     """GPUs and named counts, labels that are required and preferred, each in pieces or with commas."""
     flags = "--gpus 2 --resource licence=2 --resource dongle=1 --require arch=x86_64,ssd --label zone!=b"
-    assert run(["submit", *ZK, *flags.split(), "--prefer", "zone=a", "--measured", "-q", "x"]) == 0
+    words = [*flags.split(), "--prefer", "zone=a", "--measured", "--preemptible"]
+    assert run(["submit", *ZK, *words, "-q", "x"]) == 0
+    assert spec_of(broker).preemptible
     request = spec_of(broker).request
     assert request.counts == counts_of({"gpus": 2, "licence": 2, "dongle": 1})
     assert request.labels == ("arch=x86_64", "ssd", "zone!=b")

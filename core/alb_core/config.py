@@ -141,8 +141,8 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     resources: tuple[str, ...] = ()
     #: What else is offered in whole units, each ``name=count``: licences, for example.
     labels: tuple[str, ...] = ()
-    speed: float = 1.0
-    #: How fast the machine is, compared with the cluster's others.
+    speed: float = 0.0
+    #: How fast the machine is, compared with the cluster's others; 0: it is measured, once.
     work_dir: str = ""
     #: Spool and fresh directories of tasks; empty: ``/var/tmp/alb-<uid>/<name>``.
     session_timeout_s: float = 5.0
@@ -165,10 +165,10 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
         if not math.isfinite(self.cpus) or self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
             raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
         self.counts()
-        if not 0 < self.speed <= limits.SPEED_MAX:
+        if not 0 <= self.speed <= limits.SPEED_MAX:
             raise ConfigError(
-                f"--speed {self.speed:g}: how fast this machine is, 1 like an ordinary one; more than 0, "
-                f"at most {limits.SPEED_MAX:g}"
+                f"--speed {self.speed:g}: how fast this machine is, 1 like an ordinary one, at most "
+                f"{limits.SPEED_MAX:g}; 0, or nothing: that is measured"
             )
         if self.cache_bytes_max < 0:
             raise ConfigError("cache_bytes_max cannot be negative")

@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 
 from alb_core import limits
+from alb_core.speeds import Speeds, Strain, check_speed, check_speeds
+from alb_core.vectors import Vector, check_vector
 
 EPSILON: Final = 1e-9
 #: Sums of fractional cpus are exact only so far.
@@ -61,6 +63,10 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: Labels like `labels` that a worker had better carry: one with room that does is taken first.
     measured: bool = False
     #: A worker has room only if what is measured there leaves it, too.
+    strain: Strain | None = None
+    #: What it mostly strains, and so which of a worker's speeds counts; None: their mean.
+    optimize: Vector | None = None
+    #: What counts when a worker is chosen for it; None: the policy decides.
 
     @property
     def gpus(self) -> int:
@@ -100,7 +106,10 @@ class Capacity(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     labels: tuple[str, ...] = ()
     version: str = ""
     speed: float = 1.0
-    #: How fast it is, as its operator says: twice as much does the same work in half the time.
+    #: How fast it is, as its operator says, else the mean of what was measured: twice as much does the same
+    #: work in half the time.
+    speeds: Speeds | None = None
+    #: What was measured; None: nothing, its operator knows better, or it failed.
     counts: tuple[Count, ...] = ()
     #: What it has of what is counted in whole units, each name once.
 
@@ -108,6 +117,10 @@ class Capacity(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     def gpus(self) -> int:
         """How many GPUs it offers; their indexes are those below this number."""
         return amount_of(self.counts, GPUS)
+
+    def speed_in(self, strain: Strain | None) -> float:
+        """Return how fast it is in one kind of work; None: in general."""
+        return self.speed if strain is None or self.speeds is None else self.speeds.of(strain)
 
     def carries(self, label: str) -> bool:
         """Tell whether it meets a label that a request names: ``key``, ``key=value`` or ``key!=value``."""
@@ -246,6 +259,8 @@ def check_request(request: Request) -> str | None:
         why = check_labels(request.labels) or check_labels(request.prefers)
         if why is not None:
             return why
+    if request.optimize is not None and (why := check_vector(request.optimize)) is not None:
+        return why
     return check_counts(request.counts) if request.counts else None
 
 
@@ -254,8 +269,9 @@ def check_capacity(capacity: Capacity) -> str | None:
     amounts = f"{capacity.cpus} cpus, {capacity.memory_bytes} bytes, {capacity.net_bps} bit/s"
     if not 0 <= capacity.cpus < CPUS_MAX or capacity.memory_bytes < 0 or capacity.net_bps < 0:
         return f"the worker offers {amounts}"
-    if not 0 < capacity.speed <= limits.SPEED_MAX:
-        return f"the worker's speed of {capacity.speed} is not between 0 and {limits.SPEED_MAX:g}"
+    wrong = check_speed(capacity.speed) or check_speeds(capacity.speeds)
+    if wrong is not None:
+        return wrong
     if len(capacity.labels) > limits.LABELS_MAX:
         return f"the worker has {len(capacity.labels)} labels, more than {limits.LABELS_MAX}"
     return check_counts(capacity.counts)

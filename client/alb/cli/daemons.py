@@ -43,7 +43,7 @@ HELP: Final[Mapping[str, str]] = {
     "net_interface": "Interface whose load is measured. Else that of the default route.",
     "gpus_count": "GPUs offered. Else those that NVIDIA's library finds.",
     "resources": "What else it has in whole units, licence=5,dongle=1.",
-    "speed": "How fast the machine is; 2: twice as fast as an ordinary one. Policies may heed it.",
+    "speed": "How fast the machine is; 2: twice as fast as an ordinary one. Else that is measured, once.",
     "labels": "Labels that tasks can ask for, key=value,key2.",
     "work_dir": "For spool and task directories. Else /var/tmp/alb-UID/NAME.",
     "spool_kept_s": "How long output of finished tasks is kept.",

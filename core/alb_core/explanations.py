@@ -30,6 +30,8 @@ class Considered(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: As fractions of what it offers.
     memory_load: float = 0.0
     net_load: float = 0.0
+    speed: float = 1.0
+    #: In what the task strains.
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

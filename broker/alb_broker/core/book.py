@@ -24,6 +24,7 @@ from alb_broker.core.ledger import Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retries import wants_more_memory
+from alb_broker.core.speed_desk import SpeedDesk
 from alb_broker.core.state import State
 from alb_broker.core.steps import (
     CancelAsked,
@@ -74,6 +75,7 @@ class Book:
         self._state: Final = state
         self._resumption: Final = resumption
         self.ward: Final = WardDesk(state)  #: Watches where attempts fail.
+        self.speeds: Final = SpeedDesk(state)  #: And how long they run.
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -159,6 +161,7 @@ class Book:
         attempt_id = AttemptId(task.id, attempt.n)
         self.release(worker, attempt_id)
         self.ward.on_end(task, worker, outcome)
+        self.speeds.on_end(task, worker, outcome)
         if outcome.cause in RETURNED:
             state.counters[RETURNED[outcome.cause]] += 1
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))

@@ -216,6 +216,7 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
                 cpu_load=each.load.cpu,
                 memory_load=each.load.memory,
                 net_load=each.load.net,
+                speed=each.speed,
             )
             for each in decided.seen
         )

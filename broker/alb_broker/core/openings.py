@@ -3,16 +3,19 @@
 Each request that is searched for has a *pool* of the workers that may have room for it. A worker joins the
 pools when its room grew, and is dropped where a search meets it without room: so each is looked at in vain
 once for each time that its room grew, and placing costs the same however many workers are full, or have room
-that is too small. A pool stands in rows, of which the one with the highest rank is searched first; without
-ranks there is one. Where a request prefers something, who has more of it stands before the others, and a
-search that found somebody looks at no lesser ones.
+that is too small.
+
+A pool stands in rows, of which the one with the highest rank is searched first; without ranks there is one. A
+search begins behind the last one, so that all workers get their turn, unless the order is steady: then the
+first ones are found again, and fill up before others get anything. Where a request prefers something, who has
+more of it stands before the others, and a search that found somebody looks at no lesser ones.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from alb_core.resources import Request
 
@@ -26,9 +29,26 @@ POOLS_MAX: Final = 256
 Rank: TypeAlias = Callable[["Worker"], float]
 
 
+class Order(NamedTuple):
+    """In which order a search looks at workers."""
+
+    rank: Rank
+    #: Whom first: the highest.
+    steady: bool = False
+    #: Of those with one rank the same ones each time; else others each time.
+
+
 def unranked(_worker: Worker) -> float:
     """Rank all workers alike."""
     return 0.0
+
+
+UNORDERED: Final = Order(unranked)
+
+
+def unordered(_request: Request) -> Order:
+    """Let all workers be alike to every request."""
+    return UNORDERED
 
 
 class Pool:
@@ -36,18 +56,18 @@ class Pool:
 
     Args:
         request: What is asked for.
-        rank: Whom a search looks at first.
+        order: Whom a search looks at first.
     """
 
-    __slots__ = ("_members", "_rank", "_request", "_rows")
+    __slots__ = ("_members", "_rank", "_request", "_rows", "_steady")
 
-    def __init__(self, request: Request, rank: Rank) -> None:
+    def __init__(self, request: Request, order: Order) -> None:
         self._request = request
-        self._rank = rank
+        self._rank, self._steady = order
         self._members: set[Worker] = set()
         self._rows: dict[tuple[int, float], deque[Worker]] = {}
         #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
-        #: turns it.
+        #: turns it; in a steady order it turns it back.
 
     def __bool__(self) -> bool:
         return bool(self._members)
@@ -79,7 +99,9 @@ class Pool:
             if found and place[0] < preferred:
                 break
             preferred = place[0]
-            self._search_row(place, most, found, misplaced)
+            turned = self._search_row(place, most, found, misplaced)
+            if self._steady:
+                self._rows[place].rotate(turned)
             if not self._rows[place]:
                 del self._rows[place]
             if len(found) == most:
@@ -90,9 +112,11 @@ class Pool:
 
     def _search_row(
         self, place: tuple[int, float], most: int, found: list[Worker], misplaced: list[Worker]
-    ) -> None:
+    ) -> int:
+        """Search one row; returns by how many places it was turned."""
         row, request = self._rows[place], self._request
         (preferred, rank), rank_of = place, self._rank
+        turned = 0
         for _ in range(len(row)):
             worker = row[0]
             if not (worker.placeable and worker.fits(request)):
@@ -102,11 +126,13 @@ class Pool:
                 not request.prefers or request.preferred(worker.capacity) == preferred
             ):
                 row.rotate(-1)
+                turned += 1
             else:
                 misplaced.append(row.popleft())
             found.append(worker)
             if len(found) == most:
-                return
+                break
+        return turned
 
 
 class Openings:
@@ -116,14 +142,18 @@ class Openings:
         self._open: dict[str, Worker] = {}  #: By name: had room when it grew; the others join no pool.
         self._grown: dict[str, Worker] = {}  #: Of these, those that the pools were not offered since.
         self._pools: dict[Request, Pool] = {}  #: Searched for longest ago first.
-        self._rank: Rank = unranked
+        self._order_of: Callable[[Request], Order] = unordered
         self.heeds_load = False  #: Some request that was searched for heeds measured loads.
 
-    def rank_by(self, rank: Rank) -> None:
-        """Let searches look at workers of a higher rank first, from now on."""
-        if rank is not self._rank:
-            self._rank = rank
+    def order_by(self, order_of: Callable[[Request], Order]) -> None:
+        """Let searches look at workers in this order of each request, from now on."""
+        if order_of is not self._order_of:
+            self._order_of = order_of
             self._pools.clear()
+
+    def reorder(self) -> None:
+        """Ranks of workers changed that were not looked at: let them all stand anew."""
+        self._pools.clear()
 
     def grew(self, worker: Worker) -> None:
         """A worker with room has more of it, or became placeable."""
@@ -147,7 +177,7 @@ class Openings:
         pool = self._pools.pop(request, None)
         if pool is None:
             self.heeds_load |= request.measured
-            pool = Pool(request, self._rank)
+            pool = Pool(request, self._order_of(request))
             self._fill(pool, self._open.values())
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]

@@ -10,18 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from alb_broker.core.openings import unranked
 from alb_broker.core.queue import Offered, Queue
+from alb_broker.core.ranks import Ranks
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
 from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import (
+    CANDIDATES_MAX,
     Candidate,
     Context,
     Policy,
     Wishes,
     check_parameters,
+    optimize,
     wishes_of,
 )
 from alb_core.choices import DEFAULT_POLICY, Choice, Parameter
@@ -29,6 +31,7 @@ from alb_core.draws import Draws
 from alb_core.notes import Level, Note
 from alb_core.resources import Request, fits
 from alb_core.spec import OnLost
+from alb_core.vectors import OPTIMIZE, Vector
 
 SOONEST_OF: Final = 4
 #: Workers that are compared by when they would start what waits on them.
@@ -85,6 +88,7 @@ class Placer:
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
         self._wishes = Wishes()  #: Of the policy in force.
         self._parameters: Mapping[str, Parameter] = {}  #: Its own, and what was chosen instead.
+        self._ranks = Ranks()  #: Whom it looks at first.
         self._draws: Final = Draws(seed)
         self._turn = 0  #: How many placements there were.
         self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
@@ -96,6 +100,11 @@ class Placer:
     def name(self) -> str:
         """The name of the policy in force."""
         return self.choice.policy
+
+    @property
+    def vector(self) -> Vector | None:
+        """What is optimised for tasks that say nothing; None: the policy in force knows nothing of it."""
+        return optimize.vector_of(self._parameters) if self.name == OPTIMIZE else None
 
     @property
     def failures(self) -> int:
@@ -120,6 +129,7 @@ class Placer:
         self.choice = choice.plain()
         self._wishes = wishes_of(self.policies[choice.policy])
         self._parameters = {**self._wishes.parameters, **choice.parameters}
+        self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self.vector)
         self._rests_s, self._rests_until = 0.0, float("-inf")
 
     def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
@@ -145,7 +155,7 @@ class Placer:
             How many tasks were placed.
         """
         context, booked = Context(at, self._draws, self._parameters), self.reservations
-        workers.rank_by(_speed if self._wishes.fastest_first else unranked)
+        workers.order_by(self._ranks)
         grown = workers.take_grown()
         if grown:
             queue.unblock(lambda request: workers.could_take(request, grown))
@@ -195,6 +205,8 @@ class Placer:
     def _with_room(self, task: Task, workers: Workers, ends: float) -> list[Worker]:
         """Return some workers with room that is not set aside for others."""
         booked, most = self.reservations, self._wishes.candidates
+        if task.request.optimize is not None:
+            most = CANDIDATES_MAX
         found = workers.candidates(task.request, most + len(booked.by_key))
         return booked.allowed(found, task, ends)[:most]
 
@@ -213,6 +225,10 @@ class Placer:
         )
 
     def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
+        if task.request.optimize is not None:  # whoever says what counts for his task goes before the policy
+            self._decided = OPTIMIZE
+            self.calls[OPTIMIZE] += 1
+            return optimize.choose(task.effective, candidates, context)
         if context.at >= self._rests_until:
             self._decided = self.name
             self.calls[self.name] += 1
@@ -249,11 +265,8 @@ def _candidate(worker: Worker, request: Request) -> Candidate:
         len(worker.reserved) + len(worker.ahead),
         worker.turn,
         request.preferred(worker.capacity) if request.prefers else 0,
+        worker.speed_in(request.strain),
     )
-
-
-def _speed(worker: Worker) -> float:
-    return worker.capacity.speed
 
 
 def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | None:

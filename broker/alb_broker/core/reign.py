@@ -339,6 +339,7 @@ class Reign:
             self._works.tick()
             self._starts.tick()
             self._book.ward.tick()
+            self._book.speeds.tick()
             self._workers.tick()
             self._retention.tick()
             self._repair.tick()

@@ -12,15 +12,16 @@ room.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from alb_broker.core.openings import Openings, Rank
+from alb_broker.core.openings import Openings, Order
 from alb_core import limits
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, AttemptUse, WorkerLine
 from alb_core.quarantines import Quarantine
 from alb_core.resources import EPSILON, Capacity, Load, Request, Room, amount_of, fits
+from alb_core.speeds import Strain
 
 if TYPE_CHECKING:
     from alb_broker.core.reservations import Reservation
@@ -34,6 +35,7 @@ class Worker:
         "allowance",
         "booked",
         "capacity",
+        "correction",
         "drain",
         "ended",
         "exited",
@@ -64,6 +66,7 @@ class Worker:
         self.incarnation: Final = incarnation
         self.peer = b""  #: Its address on the workers' link; empty before it registered.
         self.capacity = Capacity(cpus=0, memory_bytes=0)
+        self.correction = 1.0  #: By which it is faster than it says, as run times tell.
         self.load = Load()
         self.session = False  #: Its node was read with this incarnation.
         self.link = False  #: It registered with this leader and is heard.
@@ -213,6 +216,10 @@ class Worker:
         self.capacity = capacity
         self._advance()
 
+    def speed_in(self, strain: Strain | None) -> float:
+        """Return how fast it is in one kind of work, None: in general, as far as anybody knows."""
+        return self.capacity.speed_in(strain) * self.correction
+
     def emptied(self) -> Room:
         """Return the room that it would have if nothing ran on it."""
         return Room(self.capacity)
@@ -236,6 +243,7 @@ class Worker:
             storing=len(self.exited),
             drain=self.drain,
             quarantine=self.quarantine,
+            correction=self.correction,
         )
 
 
@@ -251,6 +259,9 @@ class Workers:
         self.by_peer: dict[bytes, Worker] = {}
         self.drains: dict[str, Drain] = {}  #: Of every drained worker, known now or not, by name.
         self.quarantines: dict[str, Quarantine] = {}  #: By name: a new start does not mend a machine.
+        self.corrections: Mapping[
+            str, float
+        ] = {}  #: Of speeds, by name; who is not in it is as fast as it says.
         self._openings: Final = Openings()  #: May have room.
         self._quick: deque[Worker] = deque()
         #: May hold something ahead; a search begins at the left and turns it.
@@ -271,6 +282,7 @@ class Workers:
         worker.known = True
         worker.drain = self.drains.get(worker.name)
         worker.quarantine = self.quarantines.get(worker.name)
+        worker.correction = self.corrections.get(worker.name, 1.0)
 
     def remove(self, name: str) -> Worker | None:
         """Forget a worker and its link."""
@@ -301,6 +313,13 @@ class Workers:
         if worker is not None:
             worker.quarantine = quarantine
             self.grew(worker)
+
+    def correct(self, corrections: Mapping[str, float]) -> None:
+        """Let these corrections of speeds hold, and no others."""
+        self.corrections = corrections
+        for worker in self.by_name.values():
+            worker.correction = corrections.get(worker.name, 1.0)
+        self._openings.reorder()
 
     def linked(self, worker: Worker, peer: bytes, at: float) -> None:
         """The worker is heard at this address."""
@@ -334,12 +353,12 @@ class Workers:
         self._grown.clear()
         return grown
 
-    def rank_by(self, rank: Rank) -> None:
-        """Let searches for candidates look at workers of a higher rank first, from now on."""
-        self._openings.rank_by(rank)
+    def order_by(self, order_of: Callable[[Request], Order]) -> None:
+        """Let searches for candidates look at workers in this order of each request, from now on."""
+        self._openings.order_by(order_of)
 
     def candidates(self, request: Request, most: int) -> list[Worker]:
-        """Return workers with room for the request, at most `most`, beginning where the last search ended."""
+        """Return workers with room for the request, at most `most`, in the order for it."""
         return self._openings.search(request, most)
 
     def could_take(self, request: Request, grown: list[Worker]) -> bool:

@@ -11,6 +11,8 @@ from alb_core.errors import InvalidTask
 from alb_core.kinds import BUILT_IN, COMMAND_KIND, label_of
 from alb_core.resources import GPUS, Count, Request, counts_of
 from alb_core.spec import OnLost, TaskSpec
+from alb_core.speeds import Strain
+from alb_core.vectors import Vector, parse_vector
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -61,6 +63,11 @@ class TaskOptions(TypedDict, total=False):
     #: Labels that it had better carry: one that does is taken where it has room, else another.
     measured: bool
     #: Only where measured CPU, memory and network leave room for it, not just reservations.
+    work: str | Strain | None
+    #: What it mostly strains, ``integer``, ``memory`` or ``float``: who chooses a fast worker goes by that.
+    optimize: str | Vector | None
+    #: What counts when its worker is chosen: ``time``, ``resources`` or ``time=0.7,resources=0.3``; None: the
+    #: policy decides.
     cpu_limit: float | None
     #: Seconds of processor time, all its processes together. Of this and the next ones, and of `time_limit`:
     #: None: the cluster's default.
@@ -137,6 +144,8 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         counts=_counts(options),
         prefers=_texts("prefer", options.get("prefer", ()), "labels"),
         measured=options.get("measured", False),
+        strain=_strain(options.get("work")),
+        optimize=_vector(options.get("optimize")),
     )
     unknown = options.keys() - TaskOptions.__annotations__.keys()
     if unknown:
@@ -189,6 +198,27 @@ def _counts(options: Mapping[str, Any]) -> tuple[Count, ...]:
     if gpus and amounts.get(GPUS, gpus) != gpus:
         raise InvalidTask("", f"gpus is {gpus}, and resources says {amounts[GPUS]}; give one of them")
     return counts_of({**amounts, GPUS: gpus} if gpus else amounts)
+
+
+def _strain(work: str | Strain | None) -> Strain | None:
+    """Return what a task strains."""
+    try:
+        return None if work is None else Strain(work)
+    except ValueError:
+        words = ", ".join(each.value for each in Strain)
+        raise InvalidTask("", f"work is {work!r:.40}; use one of {words}") from None
+
+
+def _vector(optimize: str | Vector | None) -> Vector | None:
+    """Return what is to be optimised."""
+    if optimize is None or isinstance(optimize, Vector):
+        return optimize
+    if not isinstance(optimize, str):
+        raise InvalidTask("", f"optimize is {optimize!r:.40}; use a text like 'time=0.7,resources=0.3'")
+    try:
+        return parse_vector(optimize)
+    except ValueError as error:
+        raise InvalidTask("", f"optimize: {error}") from None
 
 
 def _bounds(options: Mapping[str, Any]) -> Bounds:

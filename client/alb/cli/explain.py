@@ -118,4 +118,5 @@ def _candidate(each: Considered) -> str:
     net = f", {each.net_bps / 1e6:g} Mbit/s" if each.net_bps else ""
     free = f"{each.cpus:g} cpus, {format_size(max(0, each.memory_bytes))}{net} free"
     load = f"load cpu {each.cpu_load:.0%} mem {each.memory_load:.0%} net {each.net_load:.0%}"
-    return f"{each.worker}: {free}; {load}"
+    speed = f"; speed {each.speed:.3g}" if each.speed != 1 else ""
+    return f"{each.worker}: {free}; {load}{speed}"

@@ -259,6 +259,10 @@ def _quoted(word: str) -> str:
 def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
     """List workers (all, or NAMES), with what they offer, what is reserved, and how busy they are.
 
+    SPEED is how fast a worker is against an ordinary machine, with integers, memory and floating point where
+    that was measured (alb worker --speed says it otherwise), and after x by how much run times of the same
+    commands elsewhere correct it.
+
     COUNTS is what some have in whole units (GPUs, licences), reserved of offered. LOAD is measured. TASKS is
     how many have room there, and after a plus how many wait there for it: short commands are handed over
     ahead.
@@ -275,16 +279,19 @@ def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
             "STATE",
             "TASKS",
             "CPUS",
+            "SPEED",
             "MEMORY",
             "NET",
             "COUNTS",
             "LOAD",
             "LABELS",
         )
-        absent = [(name, "absent, drained", *[""] * 7) for name in sorted(page.absent)]
+        absent = [(name, "absent, drained", *[""] * 8) for name in sorted(page.absent)]
         rows = sorted([*map(_worker_row, page.workers), *absent])
         if not any(line.capacity.counts for line in page.workers):
             columns, rows = _without("COUNTS", columns, rows)
+        if all(_speed_of(line) == "1" for line in page.workers):
+            columns, rows = _without("SPEED", columns, rows)
         empty = "none of them is known" if names else "no worker is registered: start one, `alb worker`"
         out.emit_table(columns, rows, empty=empty)
         for name, drain in sorted(_drains(page).items()):
@@ -328,7 +335,8 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         line.worker,
         state,
         f"{line.running}+{line.ahead}" if line.ahead else str(line.running),
-        f"{line.reserved_cpus:g}/{offered.cpus:g}" + (f" x{offered.speed:g}" if offered.speed != 1 else ""),
+        f"{line.reserved_cpus:g}/{offered.cpus:g}",
+        _speed_of(line),
         f"{format_size(line.reserved_memory_bytes)}/{format_size(offered.memory_bytes)}",
         f"{line.reserved_net_bps / 1e6:g}/{offered.net_bps / 1e6:g} Mbit/s" if offered.net_bps else "-",
         _counted(line),
@@ -336,6 +344,14 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         + (f" gpu {load.gpu:.0%}" if offered.gpus else ""),
         ",".join(offered.labels),
     )
+
+
+def _speed_of(line: WorkerLine) -> str:
+    """Return how fast a worker is: in general, by kind of work where that was measured, and as corrected."""
+    speeds = line.capacity.speeds
+    kinds = "" if speeds is None else f" ({speeds.integer:g}, {speeds.memory:g}, {speeds.floating:g})"
+    corrected = f" x{line.correction:.2g}" if line.correction != 1 else ""
+    return f"{line.capacity.speed:g}{kinds}{corrected}"
 
 
 def _without(

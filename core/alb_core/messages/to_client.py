@@ -222,6 +222,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: It is given nothing for a while.
     reserved_counts: tuple[Count, ...] = ()
     #: Of what it has in whole units.
+    correction: float = 1.0
+    #: By which it is faster than it says, as run times of the same commands elsewhere tell.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):

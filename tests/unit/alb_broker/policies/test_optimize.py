@@ -1,0 +1,118 @@
+"""``optimize``: time against resources, by the vector of a task or of the cluster."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.broker_parts import request
+from tests.policy_parts import GIB, TASK, candidate, chosen
+
+from alb_broker.policies import check_parameters
+from alb_broker.policies.optimize import choose, cost, idleness, lateness
+from alb_core.resources import Load
+from alb_core.spec import TaskSpec
+from alb_core.vectors import Vector, parse_vector, weighed
+
+IDLE_FAST = candidate("idle and fast", speed=4.0)
+HALF_FULL = candidate("half full", free=2, attempts=2)
+NEARLY_FULL = candidate("nearly full", free=1, attempts=3)
+
+machines = st.builds(
+    candidate,
+    st.sampled_from(["w1", "w2", "w3", "w4"]),
+    free=st.sampled_from([1.0, 2.0, 4.0]),
+    memory=st.floats(0, 1),
+    attempts=st.integers(0, 3),
+    speed=st.floats(0.1, 10),
+    load=st.builds(Load, cpu=st.floats(0, 2), memory=st.floats(0, 1)),
+)
+weights = st.floats(0, 1)
+
+
+def task(text: str) -> TaskSpec:
+    """Return a task with this vector."""
+    return TaskSpec(command="x", request=request(1, optimize=parse_vector(text)))
+
+
+def test_time_takes_the_fastest_and_resources_the_fullest() -> None:
+    """A worker that runs nothing is woken by who hurries, and left alone by who saves."""
+    each = (IDLE_FAST, HALF_FULL, NEARLY_FULL)
+    assert chosen(choose, *each, task=task("time")) == "idle and fast"
+    assert chosen(choose, *each, task=task("resources")) == "nearly full"
+
+
+def test_a_tasks_own_vector_goes_before_the_clusters() -> None:
+    """Which decides for who says nothing."""
+    each = (IDLE_FAST, NEARLY_FULL)
+    thrifty = {"time": 0.0, "resources": 1.0}
+    assert chosen(choose, *each, parameters=thrifty) == "nearly full"
+    assert chosen(choose, *each, parameters=thrifty, task=task("time")) == "idle and fast"
+
+
+def test_of_equals_who_hurries_spreads_and_who_saves_packs() -> None:
+    """Neighbours cost time, and a worker that stays empty can be switched off."""
+    full, empty = candidate("full", free=1, attempts=3), candidate("empty", attempts=1)
+    assert chosen(choose, full, empty, task=task("time")) == "empty"
+    assert chosen(choose, full, empty, task=task("resources")) == "full"
+
+
+def test_a_machine_that_does_other_work_is_slow() -> None:
+    """Four processes on a processor each take four times as long; reservations know nothing of them."""
+    busy = candidate("busy", speed=2.0, load=Load(cpu=4.0))
+    assert chosen(choose, busy, candidate("idle"), task=task("time")) == "idle"
+
+
+def test_memory_counts_where_it_is_asked_for() -> None:
+    """Of two workers with as many free processors the one with less free memory is the fuller."""
+    less, more = candidate("less", free=2, memory=0.3, attempts=1), candidate("more", free=2, attempts=1)
+    wants = TaskSpec(command="x", request=request(1, GIB, optimize=parse_vector("resources")))
+    assert chosen(choose, less, more, task=wants) == "less"
+
+
+@given(machines, st.floats(10, 20))
+def test_each_cost_is_between_nothing_and_all(each: object, fastest: float) -> None:
+    """So weights mean the same whatever the machines are."""
+    assert 0 <= lateness(TASK, each, fastest) <= 1  # type: ignore[arg-type]
+    assert 0 <= idleness(TASK, each) <= 1  # type: ignore[arg-type]
+
+
+@given(st.lists(machines, min_size=2, max_size=6, unique_by=lambda each: each.worker), weights, weights)
+def test_more_weight_on_time_is_never_later(each: list, one: float, other: float) -> None:  # type: ignore[type-arg]
+    """And less weight on resources never leaves less idle: the curve is one of trade-offs."""
+    fastest = max(candidate.speed for candidate in each)
+    less, more = sorted((one, other))
+
+    def best(time: float) -> object:
+        vector = weighed(time, 1.0 - time)
+        return min(each, key=lambda candidate: cost(TASK, candidate, fastest, vector))
+
+    hurried, thrifty = best(more), best(less)
+    tolerance = 1e-4 if more - less < 0.01 else 1e-3
+    if more - less > 0.01:
+        assert lateness(TASK, hurried, fastest) <= lateness(TASK, thrifty, fastest) + tolerance  # type: ignore[arg-type]
+        assert idleness(TASK, hurried) >= idleness(TASK, thrifty) - tolerance  # type: ignore[arg-type]
+
+
+@given(st.lists(machines, min_size=1, max_size=6), weights)
+def test_speeds_count_only_as_ratios(each: list, time: float) -> None:  # type: ignore[type-arg]
+    """Another unit of speed chooses the same worker."""
+    spec = TaskSpec(command="x", request=request(1, optimize=weighed(time, 1.0 - time)))
+    doubled = [msgspec.structs.replace(candidate, speed=2 * candidate.speed) for candidate in each]
+    assert chosen(choose, *each, task=spec) == chosen(choose, *doubled, task=spec)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"time": 0.7}, "0.7 for time and 0.5 for resources are no weights"),
+        ({"time": 2.0, "resources": -1.0}, "give both, time=0.7 resources=0.3"),
+    ],
+)
+def test_a_cluster_s_weights_are_weights(parameters: dict[str, float], words: str) -> None:
+    """What one of them alone would mean nobody has to guess."""
+    assert words in str(check_parameters(choose, parameters))
+    assert check_parameters(choose, {"time": 0.7, "resources": 0.3}) is None
+    assert check_parameters(choose, {}) is None
+    assert Vector(time=0.5, resources=0.5) == weighed(1, 1)

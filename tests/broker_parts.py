@@ -37,7 +37,7 @@ from alb_broker.core.task import Task
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker
 from alb_broker.core.works import Works
-from alb_broker.policies import least_loaded, uniform, weighted
+from alb_broker.policies import least_loaded, optimize, uniform, weighted
 from alb_core import codec, ids, zk, znodes
 from alb_core.config import BrokerConfig
 from alb_core.messages import (
@@ -56,7 +56,12 @@ from alb_core.spec import TaskSpec, digest
 from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskRecord, TaskState
 from alb_core.znodes import BrokerNode, WorkerNode
 
-POLICIES = {"least-loaded": least_loaded.choose, "uniform": uniform.choose, "weighted": weighted.choose}
+POLICIES = {
+    "least-loaded": least_loaded.choose,
+    "optimize": optimize.choose,
+    "uniform": uniform.choose,
+    "weighted": weighted.choose,
+}
 TRUE = TaskSpec(command=("/bin/true",))
 C1 = b"client-1"
 C2 = b"client-2"

@@ -3,8 +3,8 @@
 One command a line; words without ``=`` name players, the others are options. The commands:
 
 ``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
-``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1``; ``cancel t1``;
-``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
+``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1 optimize=time``;
+``cancel t1``; ``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
 ``drain w1 deadline=2``; ``undrain w1``;
 ``finish t1 exit=0`` (its command ends, where it runs); ``interrupt t1`` (the worker gives it up);
 ``silence w1``, ``return w1``, ``restart w1`` (a new life under the same name);
@@ -53,6 +53,7 @@ from alb_core.notes import Level, Note
 from alb_core.resources import Request
 from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
 from alb_core.tasks import AttemptState, Cause, TaskState
+from alb_core.vectors import parse_vector
 from alb_core.znodes import UnreadableNode
 
 SILENT_NOTES = {"leader_seen", "leader_ready", "table_loaded", "task_finished", "worker_registered"}
@@ -241,7 +242,10 @@ class Transcript:
         spec = TaskSpec(
             command=names[1],
             on_lost=OnLost(options.get("on_lost", "rerun")),
-            request=Request(cpus=float(options.get("cpus", 1))),
+            request=Request(
+                cpus=float(options.get("cpus", 1)),
+                optimize=parse_vector(options["optimize"]) if "optimize" in options else None,
+            ),
             priority=int(options.get("priority", 0)),
             retry=Retry(times=int(options.get("retries", 0)), delay_s=float(options.get("delay", 1))),
             start=_start(options),

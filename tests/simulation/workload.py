@@ -14,6 +14,7 @@ from alb_core.files import FileRef
 from alb_core.messages import QueryTask
 from alb_core.resources import Request, counts_of
 from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
+from alb_core.vectors import weighed
 
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
@@ -23,6 +24,8 @@ FILES: Final = tuple(FileRef(name=f"file {n}", sha256=f"{n:064x}", size_bytes=n)
 #: That tasks take along.
 COUNTS: Final[tuple[dict[str, int], ...]] = ({}, {}, {}, {"gpus": 1}, {"gpus": 2}, {"licence": 1})
 #: That one task asks for, of what every worker has.
+VECTORS: Final = (None, None, None, weighed(1, 0), weighed(0, 1), weighed(0.5, 0.5))
+#: What counts for one task, by its number.
 LATEST: Final = 0.9
 #: Part of the safety phase within which users act.
 LONGEST_S: Final = 12.0
@@ -96,6 +99,7 @@ def draw_task(
             cpus=draws.choice((0.5, 1.0, 1.0)) if cpus is None else cpus,
             memory_bytes=draws.choice((0, 300, 1000)),
             counts=counts_of(draws.choice(COUNTS)),
+            optimize=VECTORS[number % len(VECTORS)],
         ),
         priority=draws.choice((0, 0, 5)),
         on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),

@@ -1,10 +1,12 @@
 """``optimize``: by the user's vector, which weighs the time of a task against the resources that it takes.
 
 It is asked for every task that has a vector of its own, whatever policy is in force; as the policy in force
-it gives its own to all others. All it does is a sum of two costs, each from 0 to 1, by the vector's weights:
+it gives its own to all others. All it does is a sum of two costs by the vector's weights, both counted in
+runs of the task on the fastest candidate:
 
-* time: how much longer the task runs there than on the fastest candidate, undisturbed;
-* resources: how much of the worker stays idle beside it; a worker that runs nothing would have to be woken.
+* time: how long the task runs there, with what else is there;
+* resources: how much of a worker it takes for how long. A worker that runs nothing would have to be woken, so
+  all of it counts; on a slow one the task holds its part for longer.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ from typing import Any, Final
 
 from alb_broker.policies import CANDIDATES_MAX, Candidate, Context, wishes
 from alb_broker.policies.least_loaded import pressure
-from alb_broker.policies.measures import least, reserved, used
+from alb_broker.policies.measures import least, used
 from alb_core.choices import Parameter
 from alb_core.spec import TaskSpec
 from alb_core.vectors import Vector, check_vector, hurries
 
 SHARING: Final = 0.2
-#: What a full machine costs each of its tasks: caches, memory bandwidth and hyper-threads are shared. A rule
-#: of thumb; without it nobody in a hurry would mind neighbours.
+#: By how much a full machine slows each of its tasks down: caches, memory bandwidth and hyper-threads are
+#: shared. A rule of thumb; without it nobody in a hurry would mind neighbours.
+STAYS_AWAKE: Final = 0.5
+#: How likely a worker that runs something stays awake for the task alone, when the rest has ended.
 DIGITS: Final = 6
 #: Costs that differ by less are alike.
 
@@ -54,22 +58,30 @@ def cost(task: TaskSpec, candidate: Candidate, fastest: float, vector: Vector) -
         fastest: Speed of the fastest candidate.
         vector: The weights.
     """
-    weighed = vector.time * lateness(task, candidate, fastest) + vector.resources * idleness(task, candidate)
+    weighed = vector.time * run_time(task, candidate, fastest) + vector.resources * take(
+        task, candidate, fastest
+    )
     load = pressure(task, candidate)
     return round(weighed, DIGITS), load if hurries(vector) else -load
 
 
-def lateness(task: TaskSpec, candidate: Candidate, fastest: float) -> float:
-    """Return how much longer the task runs there: 0 as short as anywhere, towards 1 for ever."""
+def run_time(task: TaskSpec, candidate: Candidate, fastest: float) -> float:
+    """Return how long the task runs there, beside what is reserved and measured, in runs on the fastest."""
     uses = used(task, candidate)
-    share = 1.0 / max(1.0, uses.cpu)  # who has more to do than processors shares them
-    neighbours = 1.0 - SHARING * min(1.0, max(uses))
-    return 1.0 - candidate.speed / fastest * share * neighbours
+    shares = max(1.0, uses.cpu)  # who has more to do than processors shares them
+    return fastest / candidate.speed * shares * (1.0 + SHARING * min(1.0, max(uses)))
 
 
-def idleness(task: TaskSpec, candidate: Candidate) -> float:
-    """Return how much of the worker stays idle: 0 it is full, 1 it runs nothing else."""
-    if not candidate.attempts:
-        return 1.0
-    uses = reserved(task, candidate)
-    return max(0.0, 1.0 - (uses.cpu + uses.memory) / 2 if task.request.memory_bytes else 1.0 - uses.cpu)
+def take(task: TaskSpec, candidate: Candidate, fastest: float) -> float:
+    """Return how much of a worker the task takes for how long, in whole workers and runs on the fastest."""
+    part = part_of(task, candidate)
+    lonely = STAYS_AWAKE if candidate.attempts else 1.0  # nobody else keeps an idle one awake
+    return fastest / candidate.speed * (part + lonely * (1.0 - part))
+
+
+def part_of(task: TaskSpec, candidate: Candidate) -> float:
+    """Return the part of a worker that the task reserves: of what it takes most of."""
+    request, capacity = task.request, candidate.capacity
+    cpus = request.cpus / capacity.cpus if capacity.cpus else 1.0
+    memory = request.memory_bytes / capacity.memory_bytes if capacity.memory_bytes else 0.0
+    return min(1.0, max(cpus, memory))

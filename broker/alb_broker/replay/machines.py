@@ -49,6 +49,7 @@ class ReplayedMachine:
         say: Takes what it says to the leader.
         wake: Takes a time and the alarm that is due then.
         note_run: Takes a task whose command has ended by itself, when it had begun, and when it ended.
+        sharing: By how much a full machine slows each of its runs down: 0.2 is a fifth.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (its place in the replay)
@@ -60,6 +61,7 @@ class ReplayedMachine:
         say: Callable[[bytes, WorkerMessage], None],
         wake: Callable[[float, Alarm], None],
         note_run: Callable[[str, float, float], None],
+        sharing: float = 0.0,
     ) -> None:
         self.machine: Final = machine
         self.index: Final = index
@@ -72,6 +74,7 @@ class ReplayedMachine:
         self._say: Final = say
         self._wake: Final = wake
         self._note_run: Final = note_run
+        self._sharing: Final = sharing
         self._room: Final = Room(machine.capacity)
 
     def hear(self, message: object, at: float) -> None:
@@ -98,9 +101,16 @@ class ReplayedMachine:
                 return
             del self.waiting[attempt]
             self._room.take(request)
-            run_s = self._run_s_of(attempt.task) / self.machine.speed
+            run_s = self._run_s_of(attempt.task) / self.machine.speed * self._disturbance(request)
             self.running[attempt] = Running(request, at, run_s)
             self._wake(at + run_s, Alarm(self, attempt, ends=True))
+
+    def _disturbance(self, request: Request) -> float:
+        """Return by what factor a run takes longer for its neighbours, as they are when it begins."""
+        if not self._sharing:
+            return 1.0
+        cpus = self.machine.capacity.cpus
+        return 1.0 + self._sharing * max(0.0, cpus - self._room.cpus - request.cpus) / cpus
 
     def _kill(self, attempt: AttemptId, how: Outcome, at: float) -> None:
         running = self.running.get(attempt)

@@ -94,6 +94,7 @@ class Replay:
         policies: The installed policies, by name.
         policy: Which of them places.
         seed: Of the core's draws.
+        sharing: By how much a full machine slows each of its runs down; 0: runs do not disturb each other.
         turn_s: What happens within so long the leader hears in one turn, at its end.
         tell: Is told now and then how many jobs have ended.
     """
@@ -107,6 +108,7 @@ class Replay:
         *,
         seed: int = 0,
         turn_s: float = TURN_S,
+        sharing: float = 0.0,
         tell: Callable[[int], None] = lambda _ended: None,
     ) -> None:
         if any(later.submitted < earlier.submitted for earlier, later in pairwise(jobs)):
@@ -139,6 +141,7 @@ class Replay:
                 self._hear_worker,
                 self._set_alarm,
                 self._note_run,
+                sharing,
             )
             for index, machine in enumerate(machines)
         }

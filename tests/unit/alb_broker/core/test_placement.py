@@ -258,7 +258,7 @@ def test_a_choice_is_refused_with_a_reason() -> None:
     """An unknown policy, a parameter that it does not have, one of another type, one that it refuses."""
     placer = Scene(take_last).placer
     for choice, part in (
-        (Choice(policy="missing"), "known: least-loaded, mine, uniform, weighted"),
+        (Choice(policy="missing"), "known: least-loaded, mine, optimize, uniform, weighted"),
         (Choice(policy="mine", parameters={"x": 1.0}), "no parameter 'x'; it has: none"),
         (Choice(policy="weighted", parameters={"cpus": 1.0}), "it has: cpu, memory, network"),
         (Choice(policy="weighted", parameters={"cpu": "much"}), "cpu is a number, and 'much' is none"),

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from tests.broker_parts import request
 from tests.policy_parts import GIB, TASK, candidate, chosen
 
-from alb_broker.policies import check_parameters
-from alb_broker.policies.optimize import choose, cost, idleness, lateness
+from alb_broker.policies import Candidate, check_parameters
+from alb_broker.policies.optimize import choose, cost, run_time, take
 from alb_core.resources import Load
 from alb_core.spec import TaskSpec
 from alb_core.vectors import Vector, parse_vector, weighed
 
-IDLE_FAST = candidate("idle and fast", speed=4.0)
-HALF_FULL = candidate("half full", free=2, attempts=2)
+IDLE_FAST = candidate("idle and fast", speed=1.4)
 NEARLY_FULL = candidate("nearly full", free=1, attempts=3)
 
 machines = st.builds(
@@ -36,11 +35,21 @@ def task(text: str) -> TaskSpec:
     return TaskSpec(command="x", request=request(1, optimize=parse_vector(text)))
 
 
-def test_time_takes_the_fastest_and_resources_the_fullest() -> None:
+def test_time_takes_the_fastest_and_resources_who_is_busy() -> None:
     """A worker that runs nothing is woken by who hurries, and left alone by who saves."""
-    each = (IDLE_FAST, HALF_FULL, NEARLY_FULL)
+    each = (
+        candidate("idle and fast", speed=4.0),
+        candidate("half full", free=2, attempts=2, speed=3.0),
+        NEARLY_FULL,
+    )
     assert chosen(choose, *each, task=task("time")) == "idle and fast"
-    assert chosen(choose, *each, task=task("resources")) == "nearly full"
+    assert chosen(choose, *each, task=task("resources")) == "half full"
+
+
+def test_a_slow_worker_is_no_saving() -> None:
+    """Where the task holds its part for so long that a fast one is sooner awake and asleep again."""
+    slow = candidate("slow", free=2, attempts=2, speed=0.2)
+    assert chosen(choose, slow, candidate("idle"), task=task("resources")) == "idle"
 
 
 def test_a_tasks_own_vector_goes_before_the_clusters() -> None:
@@ -65,38 +74,39 @@ def test_a_machine_that_does_other_work_is_slow() -> None:
 
 
 def test_memory_counts_where_it_is_asked_for() -> None:
-    """Of two workers with as many free processors the one with less free memory is the fuller."""
-    less, more = candidate("less", free=2, memory=0.3, attempts=1), candidate("more", free=2, attempts=1)
-    wants = TaskSpec(command="x", request=request(1, GIB, optimize=parse_vector("resources")))
-    assert chosen(choose, less, more, task=wants) == "less"
+    """What a task takes of a worker is the part of what it takes most of."""
+    wide = candidate("wide", cpus=16, free=8, attempts=1)
+    wants = TaskSpec(command="x", request=request(1, 4 * GIB, optimize=parse_vector("resources")))
+    assert take(TASK, wide, 1.0) < 0.6
+    assert take(wants, wide, 1.0) == 1.0
 
 
 @given(machines, st.floats(10, 20))
-def test_each_cost_is_between_nothing_and_all(each: object, fastest: float) -> None:
-    """So weights mean the same whatever the machines are."""
-    assert 0 <= lateness(TASK, each, fastest) <= 1  # type: ignore[arg-type]
-    assert 0 <= idleness(TASK, each) <= 1  # type: ignore[arg-type]
+def test_costs_are_counted_in_runs_on_the_fastest(each: Candidate, fastest: float) -> None:
+    """Nobody is sooner done than that, undisturbed; and nobody takes more than a whole worker meanwhile."""
+    assert run_time(TASK, each, fastest) >= fastest / each.speed
+    assert 0 < take(TASK, each, fastest) <= fastest / each.speed
 
 
 @given(st.lists(machines, min_size=2, max_size=6, unique_by=lambda each: each.worker), weights, weights)
-def test_more_weight_on_time_is_never_later(each: list, one: float, other: float) -> None:  # type: ignore[type-arg]
-    """And less weight on resources never leaves less idle: the curve is one of trade-offs."""
+def test_more_weight_on_time_is_never_later(each: list[Candidate], one: float, other: float) -> None:
+    """And less weight on resources never takes less of them: the curve is one of trade-offs."""
     fastest = max(candidate.speed for candidate in each)
     less, more = sorted((one, other))
+    if more - less < 0.01:
+        return
 
-    def best(time: float) -> object:
+    def best(time: float) -> Candidate:
         vector = weighed(time, 1.0 - time)
         return min(each, key=lambda candidate: cost(TASK, candidate, fastest, vector))
 
     hurried, thrifty = best(more), best(less)
-    tolerance = 1e-4 if more - less < 0.01 else 1e-3
-    if more - less > 0.01:
-        assert lateness(TASK, hurried, fastest) <= lateness(TASK, thrifty, fastest) + tolerance  # type: ignore[arg-type]
-        assert idleness(TASK, hurried) >= idleness(TASK, thrifty) - tolerance  # type: ignore[arg-type]
+    assert run_time(TASK, hurried, fastest) <= run_time(TASK, thrifty, fastest) + 1e-3
+    assert take(TASK, hurried, fastest) >= take(TASK, thrifty, fastest) - 1e-3
 
 
 @given(st.lists(machines, min_size=1, max_size=6), weights)
-def test_speeds_count_only_as_ratios(each: list, time: float) -> None:  # type: ignore[type-arg]
+def test_speeds_count_only_as_ratios(each: list[Candidate], time: float) -> None:
     """Another unit of speed chooses the same worker."""
     spec = TaskSpec(command="x", request=request(1, optimize=weighed(time, 1.0 - time)))
     doubled = [msgspec.structs.replace(candidate, speed=2 * candidate.speed) for candidate in each]

@@ -20,7 +20,7 @@ RUN_S = {A.task: 10.0, B.task: 4.0, C.task: 6.0}
 class Stand:
     """A machine of speed 2, two processors and 1,000 bytes; what it says, and the alarms that it set."""
 
-    def __init__(self) -> None:
+    def __init__(self, sharing: float = 0.0) -> None:
         self.said: list[WorkerMessage] = []
         self.alarms: list[tuple[float, Alarm]] = []
         self.runs: list[tuple[str, float, float]] = []
@@ -32,6 +32,7 @@ class Stand:
             lambda _peer, message: self.said.append(message),
             lambda at, alarm: self.alarms.append((at, alarm)),
             lambda task, began, ended: self.runs.append((task, began, ended)),
+            sharing,
         )
 
     def run(self, attempt: AttemptId, at: float = 0.0) -> None:
@@ -57,6 +58,14 @@ def test_a_fast_machine_takes_less_time() -> None:
     stand.ring(0)
     assert stand.ends() == {A: Cause.EXITED}
     assert stand.runs == [(A.task, 1.0, 6.0)]
+
+
+def test_neighbours_slow_a_run_down_where_that_is_wanted() -> None:
+    """By the part of the machine that they have when it begins; alone it takes what it always does."""
+    stand = Stand(sharing=0.5)
+    stand.run(C)
+    stand.run(AttemptId(C.task, 2))
+    assert [at for at, _ in stand.alarms] == [3.0, 3.0 * 1.25]
 
 
 def test_what_waits_starts_in_order_when_there_is_room() -> None:

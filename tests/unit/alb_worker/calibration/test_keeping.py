@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from alb_core.speeds import Speeds
+from alb_core.speeds import Speeds, check_speeds
 from alb_worker.calibration import keeping
 from alb_worker.calibration.keeping import FILE, CalibrationFailed, find_speeds, run_calibration
 from alb_worker.calibration.machine import take_fingerprint
@@ -72,6 +72,12 @@ def test_what_cannot_be_kept_counts_all_the_same(tmp_path: Path) -> None:
     (tmp_path / FILE).with_suffix(".new").mkdir()
     speeds, notes = find_speeds(str(tmp_path), MACHINE, Meter())
     assert (speeds, [note.event for note in notes]) == (SPEEDS, ["calibration_not_kept"])
+
+
+def test_this_machine_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own; it has some speed in each kind of work."""
+    monkeypatch.setattr(keeping, "TIMEOUT_S", 120.0)  # it gives way to everybody, and tests run side by side
+    assert check_speeds(run_calibration()) is None
 
 
 @pytest.mark.parametrize(

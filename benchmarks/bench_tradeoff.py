@@ -1,8 +1,8 @@
 """What a weight on time costs in resources, and the other way round: the trade-off of `--optimize`.
 
-In virtual time: the workload and the workers of `bench-policies`, on the real core, once for each weight of
-time from 0 to 1. All tasks come at once for the makespan, and as a Poisson stream at 30 % load, where there
-is something to choose, for the mean slowdown and for what was used: processor seconds of the tasks, and
+In virtual time: workloads and workers like those of `bench-policies`, on the real core, once for each weight
+of time from 0 to 1. All tasks come at once for the makespan, and as a Poisson stream at 30 % load, where
+there is something to choose, for the mean slowdown and for what was used: processor seconds of the tasks, and
 worker seconds, in which a worker ran anything. A full worker is taken to slow each of its runs down by a
 fifth: where neighbours cost nothing, nobody would have to choose.
 """
@@ -24,7 +24,9 @@ from bench_policies import SEED, SPEEDS, make_jobs, make_machines
 from ground import Ground, say
 from script import Figures, Size, run
 
-TASKS: Final = 2000
+TASKS: Final = 600
+WORKLOADS: Final = 5
+#: From as many seeds: where the longest task lands is luck.
 WEIGHTS: Final = tuple(number / 10 for number in range(11))
 #: Of time; resources have the rest.
 LOAD: Final = 0.3
@@ -74,31 +76,44 @@ def mean_slowdown(jobs: Sequence[Job], ran: Ran) -> float:
     return math.fsum(map(lambda took, least: took / least, taken, alone)) / len(jobs)
 
 
-def sweep(tasks: int, weights: Sequence[float] = WEIGHTS) -> list[Point]:
-    """Return a point for each weight of time."""
-    machines = make_machines()
-    stream = with_load(Trace(source="", jobs=make_jobs(tasks, SEED)), machines, LOAD).jobs
-    at_once = [msgspec.structs.replace(job, submitted=0.0) for job in stream]
+def sweep(tasks: int, seeds: int, weights: Sequence[float] = WEIGHTS) -> list[Point]:
+    """Return a point for each weight of time: the mean of so many workloads."""
     policies = Policies()
+    loads = [_arrivals(tasks, SEED + number) for number in range(seeds)]
+    points = []
+    for time in weights:
+        each = [_point(policies, time, at_once, stream) for at_once, stream in loads]
+        points.append(_mean(each))
+        say(f"{points[-1]}")
+    return points
 
-    def replay(jobs: Sequence[Job], time: float) -> Ran:
-        return policies.run(
-            Trace(source="", jobs=weigh(jobs, time)), machines, OPTIMIZE, seed=SEED, sharing=SHARING
-        )
 
-    def point(time: float) -> Point:
-        ran = replay(stream, time)
-        found = Point(
-            time=time,
-            makespan_s=max(replay(at_once, time).ended),
-            slowdown=mean_slowdown(stream, ran),
-            cpu_s=_cpu_seconds(stream, ran),
-            worker_s=worker_seconds(ran),
-        )
-        say(f"time={time:g}: {found}")
-        return found
+def _arrivals(tasks: int, seed: int) -> tuple[list[Job], list[Job]]:
+    """Return one workload twice: all at once, and as a stream."""
+    stream = with_load(Trace(source="", jobs=make_jobs(tasks, seed)), make_machines(), LOAD).jobs
+    return [msgspec.structs.replace(job, submitted=0.0) for job in stream], stream
 
-    return [point(time) for time in weights]
+
+def _point(policies: Policies, time: float, at_once: Sequence[Job], stream: Sequence[Job]) -> Point:
+    def replay(jobs: Sequence[Job]) -> Ran:
+        trace = Trace(source="", jobs=weigh(jobs, time))
+        return policies.run(trace, make_machines(), OPTIMIZE, seed=SEED, sharing=SHARING)
+
+    ran = replay(stream)
+    return Point(
+        time=time,
+        makespan_s=max(replay(at_once).ended),
+        slowdown=mean_slowdown(stream, ran),
+        cpu_s=_cpu_seconds(stream, ran),
+        worker_s=worker_seconds(ran),
+    )
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    names = Point.__struct_fields__
+    return Point(
+        **{name: math.fsum(getattr(point, name) for point in points) / len(points) for name in names}
+    )
 
 
 def _cpu_seconds(jobs: Sequence[Job], ran: Ran) -> float:
@@ -108,9 +123,14 @@ def _cpu_seconds(jobs: Sequence[Job], ran: Ran) -> float:
 
 def measure(_ground: Ground, size: Size) -> Figures:
     """Sweep the weight."""
-    points = sweep(size.tasks)
-    return {"points": [msgspec.to_builtins(point) for point in points], "load": LOAD, "tasks": size.tasks}
+    points = sweep(size.tasks, size.repeats)
+    return {
+        "points": [msgspec.to_builtins(point) for point in points],
+        "load": LOAD,
+        "tasks": size.tasks,
+        "workloads": size.repeats,
+    }
 
 
 if __name__ == "__main__":
-    run("tradeoff", measure, repeats=1, tasks=TASKS)
+    run("tradeoff", measure, repeats=WORKLOADS, tasks=TASKS)

@@ -243,7 +243,7 @@ class Worker:
             storing=len(self.exited),
             drain=self.drain,
             quarantine=self.quarantine,
-            correction=self.correction,
+            correction=round(self.correction, 3),
         )
 
 

@@ -62,6 +62,6 @@ def test_worker_seconds_count_a_moment_once() -> None:
 
 def test_a_curve_has_two_ends() -> None:
     """Who saves holds fewer worker seconds than who hurries, on a small workload, too."""
-    thrifty, hurried = bench_tradeoff.sweep(60, (0.0, 1.0))
+    thrifty, hurried = bench_tradeoff.sweep(60, 1, (0.0, 1.0))
     assert thrifty.worker_s < hurried.worker_s
     assert thrifty.slowdown >= 1 <= hurried.slowdown

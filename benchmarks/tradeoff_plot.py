@@ -36,4 +36,5 @@ def draw(points: Points) -> Figure:
 
 if __name__ == "__main__":
     found = json.loads(sys.stdin.read())["points"]
-    Path(sys.argv[1]).write_text(as_svg(lambda: draw(found)))
+    lines = as_svg(lambda: draw(found)).splitlines()
+    Path(sys.argv[1]).write_text("".join(f"{line.rstrip()}\n" for line in lines))

@@ -25,12 +25,13 @@ def draw(points: Points) -> Figure:
     told: dict[tuple[float, float], list[float]] = {}
     for point, where in zip(points, zip(hours, slowdowns, strict=True), strict=True):
         told.setdefault(where, []).append(point["time"])
-    for where, weights in told.items():
+    for number, (where, weights) in enumerate(told.items()):
         label = f"{weights[0]:g}" if len(weights) == 1 else f"{weights[0]:g} to {weights[-1]:g}"
-        axes.annotate(label, where, xytext=(5, 5), textcoords="offset points")
+        axes.annotate(label, where, xytext=(0, -16 if number % 2 else 8), textcoords="offset points")
     axes.set_title("Weights of time, from resources alone (0) to time alone (1)")
     axes.set_xlabel("worker hours")
     axes.set_ylabel("mean slowdown")
+    axes.set_ylim(1.0, 1.0 + 1.5 * (max(slowdowns) - 1.0))  # from the least that there is
     return figure
 
 

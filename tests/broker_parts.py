@@ -19,6 +19,8 @@ from alb_broker.core.array_retention import ArrayRetention
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.copies import Copies
+from alb_broker.core.copies_desk import CopiesDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.expansion import Expansion
 from alb_broker.core.fates import Fates
@@ -241,6 +243,8 @@ class Desks:
         self.limits = LimitsDesk(self.state)
         self.policies = PolicyDesk(self.state)
         self.shares = SharesDesk(self.state)
+        self.copies = Copies(self.state, self.book)
+        self.copies_desk = CopiesDesk(self.state, self.copies)
         self.works = Works(self.state)
         self.past = Past(self.state)
         self.fates = Fates(self.state)
@@ -259,6 +263,7 @@ class Desks:
             self.limits,
             self.policies,
             self.shares,
+            self.copies_desk,
             self.past,
             self.works,
             self.starts,
@@ -316,6 +321,7 @@ class Desks:
         self.starts.tick()
         self.workers.tick()
         self.drains.tick()
+        self.copies.tick()
         self.retention.tick()
         self.array_pages.tick()
         self.array_fates.tick()

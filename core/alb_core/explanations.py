@@ -47,6 +47,8 @@ class Placement(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     #: The worker had no room yet.
     part: str = ""
     #: ``reserved``: the worker was set aside for it; ``backfilled``: for another, which it does not delay.
+    copy_of: int = 0
+    #: The attempt beside which it was placed, for that lagged; 0: it is no copy.
     ended_as: str = ""
     considered: tuple[Considered, ...] = ()
     #: These were the candidates; empty: see `forgotten`.

@@ -126,6 +126,9 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     #: What only its kind understands.
     binaries: dict[str, FileRef] = {}
     #: Of the kind ``binary``, the program by architecture; `command` is then its arguments, the name first.
+    speculative: bool | None = None
+    #: It may run twice at once: when it lags, a copy of it is started elsewhere. None: as the cluster's
+    #: default says.
 
     @property
     def luggage(self) -> tuple[FileRef, ...]:
@@ -152,6 +155,7 @@ def check_spec(spec: TaskSpec, encoded_bytes: int) -> str | None:
         return too_large(encoded_bytes)
     return (
         _check_words(spec)
+        or _check_speculative(spec)
         or _check_numbers(spec)
         or check_request(spec.request)
         or check_files(spec.files, spec.returns, spec.checkpoints, spec.cwd)
@@ -187,6 +191,16 @@ def _check_words(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a r
         return f"the directory {spec.cwd[:80]!r} is not an absolute path"
     if len(spec.name) > limits.NAME_LENGTH_MAX or not spec.name.isprintable():
         return f"the name is longer than {limits.NAME_LENGTH_MAX} characters or not printable"
+    return None
+
+
+def _check_speculative(spec: TaskSpec) -> str | None:
+    if not spec.speculative:
+        return None
+    if spec.on_lost is OnLost.FAIL:
+        return "a task that must not run twice (--on-lost fail) cannot be speculative: say one of both"
+    if spec.checkpoints:
+        return "a task with checkpoints cannot be speculative: a copy would save over what the other saved"
     return None
 
 

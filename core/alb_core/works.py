@@ -27,6 +27,7 @@ APART: Final = frozenset(
         "retry",
         "start",
         "nice",
+        "speculative",
     }
 )
 #: Fields of a specification that are no part of its work; of the request, the labels are.

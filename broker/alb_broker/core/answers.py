@@ -250,17 +250,16 @@ def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int)
 def task_line(record: TaskRecord) -> TaskLine:
     """Return a task as lists show it."""
     command = record.spec.command
-    shown = command if isinstance(command, str) else " ".join(command)
-    newest = record.attempts[-1] if record.attempts else None
-    result = record.result
+    words = command if isinstance(command, str) else " ".join(command)
+    result, shown = record.result, record.shown()
     return TaskLine(
         id=record.id,
         state=record.state,
         user=record.user,
         name=record.spec.name,
-        command=shown[:COMMAND_SHOWN],
-        worker=newest.worker if newest is not None else "",
-        attempt=newest.n if newest is not None else 0,
+        command=words[:COMMAND_SHOWN],
+        worker=shown.worker if shown is not None else "",
+        attempt=shown.n if shown is not None else 0,
         submitted=record.submitted,
         finished=result.finished if result is not None else 0.0,
         exit_status=result.exit_status() if result is not None else None,

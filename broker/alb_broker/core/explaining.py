@@ -192,7 +192,9 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
     """Return what is known of why an attempt went to its worker."""
     decided = state.decisions.get(AttemptId(record.id, attempt.n))
     forgotten = ""
-    if decided is None and attempt.epoch != state.epoch:
+    if attempt.copy_of:
+        pass  # no policy chose
+    elif decided is None and attempt.epoch != state.epoch:
         forgotten = (
             f"the leader has changed since: epoch {attempt.epoch} placed it, this is epoch {state.epoch}"
         )
@@ -206,6 +208,7 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
         candidates=attempt.candidates,
         ahead=attempt.ahead,
         part=attempt.part,
+        copy_of=attempt.copy_of,
         ended_as=attempt.ended_as,
         considered=tuple(
             Considered(

@@ -32,6 +32,8 @@ from alb_broker.core.array_office import ArrayOffice
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.copies import Copies
+from alb_broker.core.copies_desk import CopiesDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
@@ -62,7 +64,14 @@ PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 GOOD_BATCH: Final = 250
 #: Groups.
-CONFIG: Final = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS, znodes.SHARES)
+CONFIG: Final = (
+    znodes.POLICY,
+    znodes.POLICY_HISTORY,
+    znodes.DRAINED,
+    znodes.LIMITS,
+    znodes.SHARES,
+    znodes.COPIES,
+)
 #: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
@@ -107,6 +116,8 @@ class Reign:
         self._limits: Final = LimitsDesk(state)
         self._policies: Final = PolicyDesk(state)
         self._shares: Final = SharesDesk(state)
+        self._copies: Final = Copies(state, self._book)
+        self._copies_desk: Final = CopiesDesk(state, self._copies)
         self._works: Final = Works(state)
         self._starts: Final = StartDesk(state, self._book, Fates(state))
         self._arrays: Final = ArrayOffice(state, self._book, self._starts)
@@ -119,6 +130,7 @@ class Reign:
             self._limits,
             self._policies,
             self._shares,
+            self._copies_desk,
             Past(state),
             self._works,
             self._starts,
@@ -346,6 +358,8 @@ class Reign:
             self._drains.tick()
             self._policies.tick()
             self._shares.tick()
+            if self._config_known:
+                self._copies.tick()
             self._archive.tick()
             self._inflow.tick()
             self._resumption.tick()
@@ -514,12 +528,13 @@ class Reign:
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, history, drained, default_limits, shares = event.nodes
+        policy, history, drained, default_limits, shares, copies = event.nodes
         taken = (
             self._policies.on_nodes(policy, history),
             self._drains.on_node(drained),
             self._limits.on_node(default_limits),
             self._shares.on_node(shares),
+            self._copies_desk.on_node(copies),
         )
         self._config_stale = not all(taken) or self._config_stale
         self._config_known = True

@@ -22,6 +22,7 @@ from alb_broker.core.policy_figures import PolicyFigures
 from alb_broker.core.queue import Queue
 from alb_broker.core.shares import Shares
 from alb_broker.core.store_desk import StoreDesk
+from alb_broker.core.stragglers import Stragglers
 from alb_broker.core.table import Table
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Workers
@@ -114,6 +115,7 @@ class State:
         self.queue: Final = Queue(self.store.holds_back)
         self.shares: Final = Shares()
         self.decisions: Final = Decisions()
+        self.stragglers: Final = Stragglers()
         self.holds: Final = Holds()
         self.workers: Final = Workers()
         self.clients: Final = Clients()

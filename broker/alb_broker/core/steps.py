@@ -25,6 +25,17 @@ class Placed(Step, frozen=True):
     part: str = ""
 
 
+class Copied(Step, frozen=True):
+    """A worker was chosen for a copy of an attempt that lags."""
+
+    worker: str
+    incarnation: str
+    epoch: int
+    of: int
+    #: That attempt.
+    candidates: int = 0
+
+
 class Ended(Step, frozen=True):
     """A live (or lost, but not superseded) attempt delivered its outcome."""
 

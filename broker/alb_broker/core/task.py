@@ -12,9 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from alb_broker.core import retries
-from alb_broker.core.outcomes import result_of
+from alb_broker.core.outcomes import result_of, succeeded
 from alb_broker.core.steps import (
     CancelAsked,
+    Copied,
     DependenciesMet,
     Doomed,
     Ended,
@@ -32,9 +33,13 @@ from alb_core.increments import Resume
 from alb_core.messages import AttemptId
 from alb_core.resources import Request
 from alb_core.spec import OnLost, TaskSpec, delay_before_retry
-from alb_core.tasks import Attempt, AttemptState, Cause, Result, TaskRecord, TaskState
+from alb_core.tasks import Attempt, AttemptState, Cause, Result, TaskRecord, TaskState, shown_of
 
 STORY_LENGTH: Final = 12
+OUTRUN: Final = "outrun"
+#: How an attempt ended beside which another one succeeded.
+COPIES_POLICY: Final = "copies"
+#: What is said to have chosen the worker of a copy.
 ATTEMPTS_KEPT: Final = 16
 #: Attempts that are over beyond these are dropped from the record; their numbers are never reused.
 
@@ -179,10 +184,14 @@ class Task:
         """Return the attempt with the highest number."""
         return self.attempts[-1] if self.attempts else None
 
+    def shown(self) -> Attempt | None:
+        """Return the attempt that people hear of."""
+        return shown_of(self.attempts)
+
     def assignment(self) -> tuple[int, str]:
-        """Return the number of the newest attempt and its worker; 0 and nobody before the first."""
-        newest = self.newest()
-        return (newest.n, newest.worker) if newest is not None else (0, "")
+        """Return the number and the worker of the attempt that is shown; 0 and nobody before the first."""
+        shown = self.shown()
+        return (shown.n, shown.worker) if shown is not None else (0, "")
 
     def take(self, step: Step) -> str:
         """Let a step happen.
@@ -217,25 +226,30 @@ class Task:
             for attempt in self.attempts
         )
 
-    def close_attempts(self) -> None:
-        """Nothing that an attempt reports from now on changes the task."""
+    def close_attempts(self, at: float = 0.0, keep: int = 0) -> None:
+        """Nothing that an attempt reports from now on changes the task.
+
+        Args:
+            at: When; what lives was outrun then.
+            keep: But this one.
+        """
         if any(attempt.state is not AttemptState.OVER for attempt in self.attempts):
             self.attempts = tuple(
-                attempt
-                if attempt.state is AttemptState.OVER
-                else msgspec.structs.replace(attempt, state=AttemptState.OVER)
+                attempt if attempt.state is AttemptState.OVER or attempt.n == keep else _closed(attempt, at)
                 for attempt in self.attempts
             )
 
     def finish(self, result: Result) -> None:
         """Give the task its one result."""
-        self.close_attempts()
+        self.close_attempts(result.finished)
         self.result = result
         self.state = result.state
 
     def crash(self, at: float, crash_limit: int, why: str) -> str:
         """The infrastructure lost an attempt: queue again, or end the task."""
         self.crashes += 1
+        if self.live():
+            return f"{why}; another attempt goes on"
         own = self.spec.retry.crash_limit
         crash_limit = crash_limit if own is None else own
         if self.cancel:
@@ -248,16 +262,17 @@ class Task:
             text = f"{why}; {self.crashes} attempts were lost, the limit is {crash_limit}"
             self.finish(Result(state=TaskState.LOST, why=text, finished=at))
             return text
-        if not self.live():
-            self.state = TaskState.QUEUED
-            self.queued_since = at
+        self.state = TaskState.QUEUED
+        self.queued_since = at
         return why
 
     def wait_again(self, at: float, why: str) -> str:
         """An attempt came to nothing by nobody's fault: queue again, as old as before, or end cancelled."""
+        if self.live():
+            return f"{why}; another attempt goes on"
         if self.cancel:
             self.finish(Result(state=TaskState.CANCELLED, why="cancelled", finished=at))
-        elif not self.live():
+        else:
             self.state = TaskState.QUEUED
         return why
 
@@ -281,6 +296,12 @@ def consistent(record: TaskRecord) -> bool:
     runs = bool(record.attempts) and any(attempt.state is AttemptState.LIVE for attempt in record.attempts)
     states = (TaskState.RUNNING,) if runs else (TaskState.QUEUED, TaskState.HELD)
     return record.result is None and record.state in states
+
+
+def _closed(attempt: Attempt, at: float) -> Attempt:
+    if attempt.state is AttemptState.LIVE:
+        return msgspec.structs.replace(attempt, state=AttemptState.OVER, ended=at, ended_as=OUTRUN)
+    return msgspec.structs.replace(attempt, state=AttemptState.OVER)
 
 
 class Watcher(msgspec.Struct):
@@ -314,6 +335,24 @@ def _place(task: Task, step: Placed) -> str:
     return f"a worker had room (attempt {n} on {step.worker})"
 
 
+def _copy(task: Task, step: Copied) -> str:
+    newest = task.newest()
+    assert newest is not None  # noqa: S101 (it runs)
+    attempt = Attempt(
+        n=newest.n + 1,
+        worker=step.worker,
+        incarnation=step.incarnation,
+        epoch=step.epoch,
+        state=AttemptState.LIVE,
+        placed=step.at,
+        policy=COPIES_POLICY,
+        candidates=step.candidates,
+        copy_of=step.of,
+    )
+    task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
+    return f"attempt {step.of} lags (attempt {attempt.n} on {step.worker} is its copy)"
+
+
 def _end(task: Task, step: Ended) -> str | None:
     outcome = step.outcome
     attempt = task.attempt(step.n)
@@ -326,6 +365,8 @@ def _end(task: Task, step: Ended) -> str | None:
     crashed = outcome.cause in (Cause.INTERRUPTED, Cause.EVICTED)
     if crashed or (outcome.cause is Cause.KILLED and not task.cancel):
         return task.crash(step.at, step.crash_limit, outcome.why or f"worker {attempt.worker} interrupted it")
+    if task.live() and not succeeded(outcome):
+        return f"attempt {step.n} on {attempt.worker} {outcome.cause.value}; another attempt goes on"
     if not task.cancel and retries.is_tried_again(task.spec, task.failures, outcome):
         more = retries.more_memory(task.spec, task.memory_bytes, outcome, step.memory_max)
         if not more.why_not:
@@ -347,6 +388,8 @@ def _end_lost(task: Task, step: Ended) -> str | None:
 
 def _lose(task: Task, step: WorkerLost) -> str:
     task.replace_attempt(step.n, AttemptState.LOST, step.at, "lost")
+    if task.live():  # superseded at once: should its worker come back, it ends there
+        task.replace_attempt(step.n, AttemptState.OVER, step.at, "lost")
     if step.ahead and task.spec.on_lost is OnLost.RERUN:
         return task.wait_again(step.at, f"its worker {step.worker} was lost while it waited there")
     return task.crash(step.at, step.crash_limit, f"its worker {step.worker} was lost")
@@ -409,6 +452,7 @@ TASK_STEPS: Final[Mapping[tuple[TaskState, type[Step]], tuple[Callable[[Task, An
     (TaskState.QUEUED, Ended): (_end_lost, "an attempt thought lost delivered"),
     (TaskState.QUEUED, Returned): (_return, "its lost worker came back with it"),
     (TaskState.QUEUED, CancelAsked): (_cancel_queued, "cancelled in the queue"),
+    (TaskState.RUNNING, Copied): (_copy, "it lags"),
     (TaskState.RUNNING, Ended): (_end, "its attempt ended"),
     (TaskState.RUNNING, WorkerLost): (_lose, "its worker was lost"),
     (TaskState.RUNNING, CancelAsked): (_cancel_running, "cancelled while it ran"),

@@ -87,9 +87,10 @@ class WorkerDesk:
             return
         self._heard(worker)
         match message:
-            case Beat(load=load, uses=uses):
+            case Beat(load=load, uses=uses, progress=progress):
                 self._state.workers.loaded(worker, load)
                 worker.note_uses(uses)
+                self._state.stragglers.note_progress(progress, self._state.now())
             case AttemptStarted(attempt=attempt):
                 worker.unconfirmed.pop(attempt, None)
             case AttemptEnded():
@@ -339,6 +340,7 @@ class WorkerDesk:
             attempt_id = AttemptId(task.id, attempt.n)
             self._book.reserve(task, worker, attempt_id)
             worker.unconfirmed[attempt_id] = float("-inf")
+            state.stragglers.watch(task)
 
     # --- nodes ----------------------------------------------------------------------------------------------
 

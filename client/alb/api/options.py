@@ -86,6 +86,9 @@ class TaskOptions(TypedDict, total=False):
     #: Higher first.
     on_lost: str | OnLost
     #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
+    speculative: bool | None
+    #: It may run twice at once: when it lags behind its likes, a copy is started elsewhere, and the first
+    #: success counts. None: as the cluster is set.
     retries: int
     #: How often it is tried again after a failure of its own.
     retry_on: Sequence[int]
@@ -158,6 +161,7 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         request=request,
         priority=options.get("priority", 0),
         on_lost=on_lost,
+        speculative=options.get("speculative"),
         retry=retry_of(options),
         start=start_of(options),
         name=options.get("name", ""),

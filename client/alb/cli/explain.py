@@ -85,7 +85,8 @@ def _show(page: TaskPage, told: Explanation) -> None:
     if record.result is not None and record.result.why:
         out.echo(f"ended     {record.result.why}")
     elif record.state is TaskState.RUNNING and told.placements:
-        out.echo(f"runs      on {told.placements[-1].worker}")
+        names = [each.worker for each in told.placements if not each.ended_as]
+        out.echo(f"runs      on {' and '.join(names)}")
 
 
 def _show_placement(placement: Placement) -> None:
@@ -95,7 +96,9 @@ def _show_placement(placement: Placement) -> None:
     )
     if placement.part:
         out.echo(f"          {PARTS.get(placement.part, placement.part)}")
-    if placement.ahead:
+    if placement.copy_of:
+        out.echo(f"          as a copy of attempt {placement.copy_of}, which lagged: see alb copies")
+    elif placement.ahead:
         out.echo("          ahead of its room: nobody had any, and this worker ends short commands soonest")
     elif placement.candidates == 1:
         out.echo("          the only one with room that was found")

@@ -183,6 +183,10 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     out.echo(f"workers  {usable} of {len(workers)} usable{less}, {load}")
     counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
+    if page.counters.get("copies_made"):
+        wasted = format_duration(page.counters.get("copies_wasted_ms", 0) / 1000)
+        made, won = page.counters["copies_made"], page.counters.get("copies_won", 0)
+        out.echo(f"copies   {made} made of stragglers, {won} succeeded first; {wasted} ran in vain")
     if page.store:
         storing = sum(worker.storing for worker in workers)
         behind = f", the output of {storing} that are over is being stored" if storing else ""
@@ -213,7 +217,8 @@ def _show_task(record: TaskRecord, why: str, *, stored: bool) -> None:
         code = f" {attempt.exit_code}" if attempt.exit_code is not None else ""
         end = f" ({attempt.ended_as}{code})" if attempt.ended_as else ""
         text = f"{attempt.n} on {attempt.worker}, {attempt.state.value}{end}, placed {_clock(attempt.placed)}"
-        out.echo(f"attempt   {text}, epoch {attempt.epoch}")
+        beside = f", a copy of {attempt.copy_of}" if attempt.copy_of else ""
+        out.echo(f"attempt   {text}, epoch {attempt.epoch}{beside}")
     if record.result is not None:
         from alb.cli.endings import show_ending  # noqa: PLC0415
 

@@ -194,6 +194,12 @@ failure_options: Group[Any] = _group(
     click.option(
         "--on-lost", type=click.Choice(["rerun", "fail"]), default="rerun", help="If its worker is lost."
     ),
+    click.option(
+        "--speculative/--no-speculative",
+        default=None,
+        help="It may run twice at once: if it lags far behind its likes, a copy of it is started on another "
+        "worker, and the first success counts. Else as the cluster is set: no (alb copies).",
+    ),
 )
 
 #: How often it is tried again when it fails by itself.

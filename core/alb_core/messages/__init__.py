@@ -7,7 +7,7 @@ type is an error. Every request is sent again until it is answered, and means th
 
 from __future__ import annotations
 
-from alb_core.messages.base import AttemptId, AttemptUse, Message, StreamName
+from alb_core.messages.base import AttemptId, AttemptProgress, AttemptUse, Message, StreamName
 from alb_core.messages.from_client import (
     Ack,
     ArrayInputs,
@@ -24,6 +24,7 @@ from alb_core.messages.from_client import (
     QueryArray,
     QueryArrays,
     QueryCluster,
+    QueryCopies,
     QueryDump,
     QueryHistory,
     QueryIncrements,
@@ -36,6 +37,7 @@ from alb_core.messages.from_client import (
     QueryWorkers,
     QueryWorks,
     ReleaseTasks,
+    SetCopies,
     SetLimits,
     SetPolicy,
     SetShare,
@@ -63,6 +65,7 @@ from alb_core.messages.to_client import (
     Busy,
     CancelNoted,
     ClusterPage,
+    CopiesPage,
     Done,
     DumpPage,
     Error,
@@ -107,6 +110,7 @@ __all__ = [
     "AttemptEnded",
     "AttemptExited",
     "AttemptId",
+    "AttemptProgress",
     "AttemptStarted",
     "AttemptUse",
     "Beat",
@@ -116,6 +120,7 @@ __all__ = [
     "Chunk",
     "ClientMessage",
     "ClusterPage",
+    "CopiesPage",
     "Done",
     "DrainWorkers",
     "DumpPage",
@@ -145,6 +150,7 @@ __all__ = [
     "QueryArray",
     "QueryArrays",
     "QueryCluster",
+    "QueryCopies",
     "QueryDump",
     "QueryHistory",
     "QueryIncrements",
@@ -163,6 +169,7 @@ __all__ = [
     "ReleaseTasks",
     "RowsPage",
     "Run",
+    "SetCopies",
     "SetLimits",
     "SetPolicy",
     "SetShare",

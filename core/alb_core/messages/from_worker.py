@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from alb_core.increments import Line
 from alb_core.limits import PROTOCOL_VERSION
-from alb_core.messages.base import AttemptId, AttemptUse, Message
+from alb_core.messages.base import AttemptId, AttemptProgress, AttemptUse, Message
 from alb_core.messages.from_client import Goodbye
 from alb_core.resources import Capacity, Load
 from alb_core.tasks import Outcome
@@ -30,6 +30,8 @@ class Beat(Message, frozen=True, kw_only=True):
     load: Load
     uses: tuple[AttemptUse, ...] = ()
     #: Of attempts that run, a few at a time: the others' turn comes with the next beats.
+    progress: tuple[AttemptProgress, ...] = ()
+    #: Of attempts that reported increments, likewise.
 
 
 class AttemptStarted(Message, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import msgspec
 from alb_core.arrays import ArrayLine, Stretch
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.choices import Change, Choice, Parameter, PolicyNode
+from alb_core.copies import CopiesNode
 from alb_core.drains import Drain
 from alb_core.explanations import Explanation
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
@@ -292,6 +293,24 @@ class SharesPage(Message, frozen=True, kw_only=True):
     users: tuple[UserLine, ...] = ()
 
 
+class CopiesPage(Message, frozen=True, kw_only=True):
+    """The bounds of copies, and what became of those of this reign."""
+
+    seq: int
+    copies: CopiesNode
+    running: int = 0
+    #: That live now.
+    most: int = 0
+    #: That may at once.
+    made: int = 0
+    won: int = 0
+    #: Of them, those that succeeded before what they were copies of.
+    outrun: int = 0
+    #: Attempts, copies or not, that were killed because another one of their task had succeeded.
+    wasted_s: float = 0.0
+    #: That those ran.
+
+
 class DumpPage(Message, frozen=True, kw_only=True):
     """A piece of the dump. `cursor` is where the next begins, 0 at the end."""
 
@@ -441,6 +460,7 @@ ToClient: TypeAlias = (
     | WorkersPage
     | ClusterPage
     | SharesPage
+    | CopiesPage
     | DumpPage
     | HistoryPage
     | RowsPage

@@ -73,6 +73,7 @@ from alb_worker.core.events import (
 )
 from alb_worker.core.keeping import Keeping
 from alb_worker.core.link import LeaderLink
+from alb_worker.core.progress import Progress
 from alb_worker.core.registration import Registration, Standing
 from alb_worker.core.streams import Streams
 from alb_worker.core.uses import Uses
@@ -97,6 +98,7 @@ class WorkerCore:
         self._node = node
         self._load = Load()
         self._uses = Uses()
+        self._progress = Progress()
         self._departure = Departure()
         self._remind_at: float | None = None
         #: When to log what the worker waits for.
@@ -244,6 +246,7 @@ class WorkerCore:
 
     def _on_ack(self, event: LeaderSaid, message: AttemptAck) -> Actions:
         self.keeping.forget(message.attempt)
+        self._progress.forget(message.attempt)
         return self.attempts.on_ack(event.at, message)
 
     def _on_heartbeat(self, _event: LeaderSaid, _message: Heartbeat) -> Actions:
@@ -311,6 +314,7 @@ class WorkerCore:
         return self.streams.on_grew(event) + self._settle(sent)
 
     def _on_reported(self, event: Reported) -> Actions:
+        self._progress.note(event.attempt, event.lines)
         return self._settle(self.keeping.on_reported(event.at, event.attempt, event.lines))
 
     def _on_runner_lost(self, event: RunnerLost) -> Actions:
@@ -351,7 +355,8 @@ class WorkerCore:
             return actions
         actions += self.link.on_tick(event.at)
         if self.link.beat_due(event.at):
-            actions.append(SendToLeader(message=Beat(load=self._current_load(), uses=self._uses.take())))
+            beat = Beat(load=self._current_load(), uses=self._uses.take(), progress=self._progress.take())
+            actions.append(SendToLeader(message=beat))
         actions += self._settle(self.attempts.give_back_overdue(event.at))
         if self.link.registered:
             actions += self.keeping.tick(event.at)

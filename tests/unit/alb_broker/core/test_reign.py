@@ -259,6 +259,7 @@ def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
         znodes.DRAINED,
         znodes.LIMITS,
         znodes.SHARES,
+        znodes.COPIES,
     )
     scene.silent = False
     for request in others:

@@ -9,6 +9,7 @@ from tests.broker_parts import make_attempt, make_task, outcome, record
 
 from alb_broker.core.steps import (
     CancelAsked,
+    Copied,
     DependenciesMet,
     Doomed,
     Ended,
@@ -28,6 +29,7 @@ from alb_core.tasks import AttemptState, Cause, Result, TaskState
 
 LIVE, LOST, OVER = AttemptState.LIVE, AttemptState.LOST, AttemptState.OVER
 PLACED = Placed(1.0, worker="w2", incarnation="w2-1", epoch=3)
+COPIED = Copied(1.0, worker="w2", incarnation="w2-1", epoch=3, of=1)
 CANCEL = CancelAsked(1.0)
 HOLD = HoldAsked(1.0, by="ann")
 RELEASE = ReleaseAsked(1.0)
@@ -91,6 +93,7 @@ WALKS: list[tuple[Callable[[], Task], Step, TaskState]] = [
     (held, FREED, TaskState.QUEUED),
     (held, DOOMED, TaskState.CANCELLED),
     (held, CANCEL, TaskState.CANCELLED),
+    (running, COPIED, TaskState.RUNNING),
     (running, ended(), TaskState.SUCCEEDED),
     (running, lost(), TaskState.QUEUED),
     (running, CANCEL, TaskState.RUNNING),
@@ -115,7 +118,9 @@ def test_every_edge_is_walked() -> None:
 
 
 @pytest.mark.parametrize("state", list(TaskState))
-@pytest.mark.parametrize("step", [PLACED, ended(), lost(), Returned(1.0, n=1), CANCEL, HOLD, FREED, DOOMED])
+@pytest.mark.parametrize(
+    "step", [PLACED, COPIED, ended(), lost(), Returned(1.0, n=1), CANCEL, HOLD, FREED, DOOMED]
+)
 def test_every_other_step_is_refused_with_the_story(state: TaskState, step: Step) -> None:
     """A step that the state does not allow changes nothing, and its error tells what happened before."""
     if (state, type(step)) in TASK_STEPS:

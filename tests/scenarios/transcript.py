@@ -3,10 +3,11 @@
 One command a line; words without ``=`` name players, the others are options. The commands:
 
 ``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
-``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1``; ``cancel t1``;
+``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1 speculative=1``;
+``cancel t1``;
 ``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
 ``drain w1 deadline=2``; ``undrain w1``;
-``finish t1 exit=0`` (its command ends, where it runs); ``interrupt t1`` (the worker gives it up);
+``finish t1 exit=0 on=w1 took=2`` (its command ends, where it runs); ``interrupt t1`` (the worker gives it up);
 ``silence w1``, ``return w1``, ``restart w1`` (a new life under the same name);
 ``kill b1``, ``boot b1``, ``freeze b1``, ``thaw b1``, ``stop b1``; ``suspect b2`` (client c1 tells a standby);
 ``hold b1``, ``release b1`` (its requests to ZooKeeper wait); ``lose b1 applied`` or ``lose b1 dropped`` (what
@@ -245,6 +246,7 @@ class Transcript:
             priority=int(options.get("priority", 0)),
             retry=Retry(times=int(options.get("retries", 0)), delay_s=float(options.get("delay", 1))),
             start=_start(options),
+            speculative="speculative" in options or None,
         )
         client = self._stage.client(options.get("client", "c1"), options.get("user", "ann"))
         client.submit(submit(_number(names[0]), spec, moves="moves" in options))
@@ -277,7 +279,8 @@ class Transcript:
         self._stage.client(options.get("client", "c1")).say(suspicion, to=names[0])
 
     def _do_finish(self, names: list[str], options: Options) -> None:
-        self._end(names[0], outcome(int(options.get("exit", 0))), options)
+        wall_s = float(options.get("took", 0))
+        self._end(names[0], outcome(int(options.get("exit", 0)), wall_s=wall_s), options)
 
     def _do_interrupt(self, names: list[str], options: Options) -> None:
         self._end(names[0], outcome(cause=Cause.INTERRUPTED), options)

@@ -28,7 +28,7 @@ def ask(each: Desks, message: Message, peer: bytes = C1) -> Message:
 
 
 def test_the_answer_follows_the_commit() -> None:
-    """Bounds are in force at once, and confirmed when they are in the table; the same again writes nothing."""
+    """Bounds hold at once, and are confirmed when they are in the table; the same again writes nothing."""
     each = desks()
     assert to_client(C1, each.client(SetCopies(seq=1, copies=MANY))) == []
     assert each.state.stragglers.node == MANY

@@ -7,7 +7,8 @@ One command a line; words without ``=`` name players, the others are options. Th
 ``cancel t1``;
 ``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
 ``drain w1 deadline=2``; ``undrain w1``;
-``finish t1 exit=0 on=w1 took=2`` (its command ends, where it runs); ``interrupt t1`` (the worker gives it up);
+``finish t1 exit=0 on=w1 took=2`` (its command ends, where it runs);
+``interrupt t1`` (the worker gives it up);
 ``silence w1``, ``return w1``, ``restart w1`` (a new life under the same name);
 ``kill b1``, ``boot b1``, ``freeze b1``, ``thaw b1``, ``stop b1``; ``suspect b2`` (client c1 tells a standby);
 ``hold b1``, ``release b1`` (its requests to ZooKeeper wait); ``lose b1 applied`` or ``lose b1 dropped`` (what

@@ -52,6 +52,8 @@ COUNTERS: Final = {
     "tasks_recalled": "recalled",
     "tasks_retried": "retried",
     "workers_quarantined": "quarantined",
+    "copies_made": "copies",
+    "attempts_outrun": "outrun",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 

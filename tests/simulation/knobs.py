@@ -9,7 +9,16 @@ from typing import Any, Final
 
 import msgspec
 
-from alb_broker.core import array_desk, arrays, clearance, expansion, quarantine, reservations
+from alb_broker.core import (
+    array_desk,
+    arrays,
+    clearance,
+    copies,
+    expansion,
+    quarantine,
+    reservations,
+    siblings,
+)
 from alb_broker.shell.plugins import load_policies
 from alb_core import ids, limits
 
@@ -154,6 +163,9 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (quarantine, "QUARANTINE_S", 8.0),
         (expansion, "STEP_TASKS", 3),
+        (copies, "LOOK_EVERY_S", 0.2),
+        (copies, "AGE_MIN_S", 0.3),
+        (siblings, "SIBLINGS_MIN", 2),
         (clearance, "REST_S", 3.0),
         (clearance, "AGAIN_S", 1.0),
         (clearance, "TASKS_AT_ONCE", 4),

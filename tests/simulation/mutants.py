@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from tests.simulation import queue_mutants, start_mutants
+from tests.simulation import copy_mutants, queue_mutants, start_mutants
 from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
@@ -387,6 +387,10 @@ MUTANTS: Final = (
     Mutant("backfill that ignores reservations", queue_mutants.backfill_ignores_reservations),
     Mutant("backfill before a moment that nobody knows", queue_mutants.backfill_trusts_unknown_ends),
     Mutant("bounds of users ignored", queue_mutants.bounds_ignored),
+    Mutant("a copy of what must not run twice", copy_mutants.everybody_copied),
+    Mutant("the result of a loser accepted as well", copy_mutants.loser_accepted),
+    Mutant("two attempts that report increments at once", copy_mutants.both_report),
+    Mutant("the room of a loser given away before it is gone", copy_mutants.loser_room_given_away),
     Mutant("an array's cursor apart from its tasks", cursor_apart),
     Mutant("an array's counts apart from its tasks", counts_apart),
     Mutant("a task of an array made again", made_again),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.simulation.commands import Script, outcome_of, script_of
+from tests.simulation.commands import Script, lag_of, outcome_of, script_of
 from tests.simulation.hosts import Source
 
 from alb_core.increments import Line, Resume
@@ -109,12 +109,13 @@ class RunnerModel:
         self._witness.on_start(process.attempt, process.spec, host.name, host.incarnation, host.capacity)
         self._witness.on_gpus(process.attempt, process.spec, host.incarnation, process.gpus)
         host.post(Source.SELF, lambda at: events.AttemptLaunched(at=at, attempt=process.attempt, pid=1))
-        limit, duration = process.spec.time_limit_s, process.script.duration_s
+        limit, duration = process.spec.time_limit_s, process.script.duration_s * lag_of(process.attempt)
         if duration > 0.2 and (process.script.stdout_bytes or process.script.stderr_bytes):
             self._timeline.after(duration / 2, self._grow, process)
         left = process.script.increments - process.reported
+        later = 0.5 if process.spec.speculative else 0.0  # it may have a copy before it reports
         for number in range(left):
-            self._timeline.after(duration * number / left, self._report, process)
+            self._timeline.after(duration * (number + later) / left, self._report, process)
         if process.script.memory_bytes > process.spec.request.memory_bytes:
             self._timeline.after(duration / 2, self._end, process, Cause.OUT_OF_MEMORY)
         elif limit is not None and limit < duration:

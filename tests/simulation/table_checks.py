@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tests.simulation.commands import script_of
+from tests.simulation.copy_checks import CopyChecks
 from tests.simulation.ensemble import WALL_ZERO_S
 from tests.simulation.start_checks import StartChecks
 from tests.simulation.violations import Violation, demand
@@ -50,6 +51,7 @@ class TableChecks:
         self.drains: dict[str, Drain] = {}  #: As the table has them, by worker.
         self.counts: Counter[str] = Counter()
         self.starts = StartChecks(cluster, self)
+        self.copies = CopyChecks()
 
     def known(self, task_id: str) -> TaskRecord | None:
         """Return the record that the table holds of a task."""
@@ -215,7 +217,13 @@ class TableChecks:
 
     def _check_record(self, record: TaskRecord, *, is_done: bool) -> None:
         living = [attempt for attempt in record.attempts if attempt.state is AttemptState.LIVE]
-        demand(len(living) <= 1, "one_live_attempt_a_task", "{}: {}", record.id, living)
+        demand(
+            len(living) <= 1 + bool(record.spec.speculative),
+            "one_live_attempt_a_task",
+            "{}: {}",
+            record.id,
+            living,
+        )
         demand(
             is_done == (record.result is not None),
             "done_means_a_result",
@@ -259,6 +267,7 @@ class TableChecks:
             started = execution.starts_of(record.id)
             again = execution.may_start_again(record)
             demand(again, "no_second_start_with_on_lost_fail", f"{name} although it started {started}")
+        self.copies.on_placed(record, attempt)
         self.starts.on_placed(self.known(record.id), record, attempt)
         self.assigned[record.id, attempt.n] = attempt
         self.counts["placed"] += 1
@@ -277,6 +286,8 @@ class TableChecks:
             return
         demand(before.state is not AttemptState.OVER, "an_attempt_that_is_over_stays_over", name)
         if before.state is not AttemptState.LIVE:
+            return
+        if self.copies.was_outrun(record, after):
             return
         result = record.result
         given_up = after.state is AttemptState.LOST or result is None or result.attempt != after.n

@@ -38,6 +38,7 @@ OTHERS: dict[str, Any] = {
     "run_as": "ann",
     "kind": "python",
     "payload": b"f",
+    "speculative": True,
     "binaries": {"x86_64": FileRef(name="prog", sha256="0" * 64, size_bytes=1)},
 }
 

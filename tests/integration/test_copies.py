@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from tests.harness import PATIENCE_S, alb, alb_json, wait_for
 
 from alb import Client
 from alb.local.cluster import LocalCluster
+from alb_core.copies import CopiesNode
+from alb_core.errors import InvalidTask
 
 LAGS = """\
 [ "$ALB_INDEX" = 5 ] && mkdir "{folder}/lags" 2>/dev/null || exit 0
@@ -45,10 +48,10 @@ def test_copies_are_switched_off_and_on(cluster: LocalCluster, client: Client) -
     """By the command line; what makes no sense changes nothing."""
     before = client.copies().copies
     try:
-        assert alb(cluster, "copies", "set", "--share", "0").returncode == 0
-        assert alb_json(cluster, "copies")["copies"]["share"] == 0
-        assert "not between 0" in alb(cluster, "copies", "set", "--share", "7").stderr
+        assert alb_json(cluster, "copies", "set", "--share", "0")["copies"]["share"] == 0
         assert client.copies().copies.share == 0
+        with pytest.raises(InvalidTask, match="not between 0"):
+            client.set_copies(CopiesNode(share=7.0))
     finally:
         client.set_copies(before)
     assert client.copies().copies == before

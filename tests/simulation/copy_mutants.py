@@ -8,6 +8,7 @@ import msgspec
 
 from alb_broker.core import stragglers
 from alb_broker.core.book import Book
+from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Lane
 from alb_broker.core.outcomes import result_of
 from alb_broker.core.worker_desk import WorkerDesk
@@ -60,7 +61,13 @@ def both_report() -> list[tuple[Any, str, Any]]:
 
     def mark(book: Any, task: Any, marked: Any) -> None:
         task.incremental = True
-        task.live = list
         book._save(task, (marked,))
 
-    return [(Book, "mark_incremental", mark)]
+    def on_marked(inflow: Any, action: Any) -> None:
+        name = action.message.attempt
+        inflow._marking.pop(name.task, None)
+        handed = inflow._of(name)
+        if handed is not None:
+            inflow._take(name, handed, action.message)
+
+    return [(Book, "mark_incremental", mark), (Inflow, "on_marked", on_marked)]

@@ -13,6 +13,10 @@ import msgspec
 from alb_core.spec import OnLost, TaskSpec
 
 SHARE_MAX: Final = 1.0
+CHOOSER: Final = "copies"
+#: Stands where else the policy does that chose an attempt's worker.
+OUTRUN: Final = "outrun"
+#: How an attempt ended that ran beside one that counts.
 
 
 class CopiesNode(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):

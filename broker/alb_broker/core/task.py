@@ -28,6 +28,7 @@ from alb_broker.core.steps import (
     WorkerLost,
 )
 from alb_core import codec, ids
+from alb_core.copies import CHOOSER, OUTRUN
 from alb_core.errors import InvalidTransition
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId
@@ -36,10 +37,6 @@ from alb_core.spec import OnLost, TaskSpec, delay_before_retry
 from alb_core.tasks import Attempt, AttemptState, Cause, Result, TaskRecord, TaskState, shown_of
 
 STORY_LENGTH: Final = 12
-OUTRUN: Final = "outrun"
-#: How an attempt ended beside which another one succeeded.
-COPIES_POLICY: Final = "copies"
-#: What is said to have chosen the worker of a copy.
 ATTEMPTS_KEPT: Final = 16
 #: Attempts that are over beyond these are dropped from the record; their numbers are never reused.
 
@@ -345,7 +342,7 @@ def _copy(task: Task, step: Copied) -> str:
         epoch=step.epoch,
         state=AttemptState.LIVE,
         placed=step.at,
-        policy=COPIES_POLICY,
+        policy=CHOOSER,
         candidates=step.candidates,
         copy_of=step.of,
     )

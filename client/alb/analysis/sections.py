@@ -9,6 +9,7 @@ import msgspec
 
 from alb.analysis.core.figures import Figures, Group, Slow
 from alb.analysis.core.words import count, seconds, share, size
+from alb_core.copies import OUTRUN
 
 SHOWN: Final = 12
 #: Lines of a table.
@@ -260,9 +261,13 @@ def _placement(figures: Figures) -> Section:
         f"{count(figures.rerun_tasks, 'task')} lost a worker ({figures.crashes:,} times in all); "
         f"{seconds(figures.lost_s)} of run time was in vain."
     )
-    notes = (f"Attempts ended: {causes}.", reruns)
+    notes = [f"Attempts ended: {causes}.", reruns]
+    outrun = figures.attempt_causes.get(OUTRUN, 0)
+    if outrun:
+        ran = f"{seconds(figures.outrun_s)} of run time was in vain"
+        notes.append(f"{count(outrun, 'attempt')} beside another one of the task, which counted; {ran}.")
     table = Table(columns=columns, rows=rows, sides="lrrrrrrr")
-    return Section(title="Placement, crashes and reruns", tables=(table,), notes=notes)
+    return Section(title="Placement, crashes and reruns", tables=(table,), notes=tuple(notes))
 
 
 def _more(there: int, left_out: int, shown: int = SHOWN) -> str:

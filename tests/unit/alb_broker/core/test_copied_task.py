@@ -8,7 +8,8 @@ import pytest
 from tests.broker_parts import make_attempt, make_task, outcome
 
 from alb_broker.core.steps import CancelAsked, Copied, Ended, Step, WorkerLost
-from alb_broker.core.task import OUTRUN, Task
+from alb_broker.core.task import Task
+from alb_core.copies import OUTRUN
 from alb_core.spec import Retry, TaskSpec
 from alb_core.tasks import AttemptState, Cause, TaskState
 

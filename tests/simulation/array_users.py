@@ -102,7 +102,7 @@ def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> 
         stdout_bytes=draws.choice((0, 10)),
         stderr_bytes=0,
         obedient=True,
-        increments=2 * (number % SPECULATIVE_EVERY == 0 and count % 3 == 0),
+        increments=2 * (number % SPECULATIVE_EVERY == 0 and count % 2 == 0),
     ).words()
     if from_inputs:
         words = (*words[:2], "{}", *words[3:])

@@ -38,10 +38,10 @@ class CopyChecks:
         """Tell whether a live attempt was given up for another one, and hold that to the rules."""
         if attempt.ended_as != "outrun":
             return False
-        self.counts["outrun"] += 1
         result = record.result
         succeeded = result is not None and result.state is TaskState.SUCCEEDED and result.attempt != attempt.n
         living = [each.n for each in record.attempts if each.state is AttemptState.LIVE]
         alone = result is None and record.incremental and len(living) == 1
+        self.counts["outrun" if succeeded else "alone"] += 1
         demand(succeeded or alone, "only_a_success_outruns", "{}: {}", record.id, record)
         return True

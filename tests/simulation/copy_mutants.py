@@ -6,14 +6,13 @@ from typing import Any
 
 import msgspec
 
-from alb_broker.core import stragglers
+from alb_broker.core import stragglers, task
 from alb_broker.core.book import Book
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Lane
 from alb_broker.core.outcomes import result_of
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_core import zk, znodes
-from alb_core.messages import AttemptId
 
 
 def everybody_copied() -> list[tuple[Any, str, Any]]:
@@ -41,27 +40,17 @@ def loser_accepted() -> list[tuple[Any, str, Any]]:
     return [(WorkerDesk, "_on_ended", accept)]
 
 
-def loser_room_given_away() -> list[tuple[Any, str, Any]]:
-    """What a loser had reserved is others' before its processes are gone."""
-    outrun = Book._outrun
-
-    def give_away(book: Any, task: Any, losers: Any, at: float) -> Any:
-        orders = outrun(book, task, losers, at)
-        for attempt in losers:
-            worker = book._state.workers.find(attempt.worker, attempt.incarnation)
-            if worker is not None:
-                book.release(worker, AttemptId(task.id, attempt.n))
-        return orders
-
-    return [(Book, "_outrun", give_away)]
+def failure_outruns() -> list[tuple[Any, str, Any]]:
+    """A failure is the result although another attempt of the task lives."""
+    return [(task, "succeeded", lambda _outcome: True)]
 
 
 def both_report() -> list[tuple[Any, str, Any]]:
     """Two attempts at once report increments, which are numbered within the task."""
 
-    def mark(book: Any, task: Any, marked: Any) -> None:
-        task.incremental = True
-        book._save(task, (marked,))
+    def mark(book: Any, marked_task: Any, marked: Any) -> None:
+        marked_task.incremental = True
+        book._save(marked_task, (marked,))
 
     def on_marked(inflow: Any, action: Any) -> None:
         name = action.message.attempt

@@ -390,7 +390,7 @@ MUTANTS: Final = (
     Mutant("a copy of what must not run twice", copy_mutants.everybody_copied),
     Mutant("the result of a loser accepted as well", copy_mutants.loser_accepted),
     Mutant("two attempts that report increments at once", copy_mutants.both_report),
-    Mutant("the room of a loser given away before it is gone", copy_mutants.loser_room_given_away),
+    Mutant("a failure that ends a task while another attempt lives", copy_mutants.failure_outruns),
     Mutant("an array's cursor apart from its tasks", cursor_apart),
     Mutant("an array's counts apart from its tasks", counts_apart),
     Mutant("a task of an array made again", made_again),

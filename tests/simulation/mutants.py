@@ -223,7 +223,10 @@ def cancel_unrecorded() -> list[Patch]:
 
     def cancel(book: Any, task: Any, peer: bytes, at: float) -> None:
         task.cancel = True
-        book._state.ledger.say(book._state.client(peer, CancelNoted(id=task.id)), *book._kills(task, at))
+        book._state.ledger.say(
+            book._state.client(peer, CancelNoted(id=task.id)),
+            *book._kills(task, task.live(), at, "cancelled"),
+        )
 
     return [(Book, "cancel", cancel)]
 

@@ -62,8 +62,10 @@ class Copies:
         self._learn()
         stragglers = state.stragglers
         stragglers.tidy(state.workers)
+        if not stragglers.watched:
+            return
         room = self.most - self.running
-        if not stragglers.watched or room <= 0:
+        if room <= 0:
             return
         waiting = [head.request for head in islice(state.queue.unplaced(), HEADS_MAX + 1)]
         if len(waiting) > HEADS_MAX or not any(_is_idle(worker, waiting) for worker in state.workers):

@@ -17,6 +17,7 @@ import bench_failover
 import bench_latency
 import bench_placement
 import bench_recovery
+import bench_speculation
 import bench_store
 import bench_throughput
 import bench_transfer
@@ -50,6 +51,14 @@ def test_an_instant_worker_answers_without_running_anything(bare_cluster: LocalC
         wait_for_workers(client, 1)
         results = [future.result(timeout=30) for future in [client.submit("false") for _ in range(TASKS)]]
     assert {(result.worker, result.exit_status) for result in results} == {("instant", 0)}
+
+
+def test_speculation_makes_one_worker_slow(client: Client, tmp_path: Path) -> None:
+    """Each worker reads how long its steps are from its own file, and the last tasks are waited for."""
+    lengths = bench_speculation.Lengths(tmp_path / "lengths")
+    took = bench_speculation.straggle(client, lengths, tasks=4, workers=4, speculative=True, slower=2.0)
+    assert took.makespan_s > took.used_s / 4
+    assert len(list((tmp_path / "lengths").glob("w*"))) == 2
 
 
 def test_dispatch_measures_the_leader(cluster: LocalCluster, client: Client) -> None:

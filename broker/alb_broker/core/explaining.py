@@ -192,13 +192,13 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
     """Return what is known of why an attempt went to its worker."""
     decided = state.decisions.get(AttemptId(record.id, attempt.n))
     forgotten = ""
-    if attempt.copy_of:
-        pass  # no policy chose
-    elif decided is None and attempt.epoch != state.epoch:
+    if decided is not None or attempt.copy_of:
+        pass  # it is known, or no policy was asked
+    elif attempt.epoch != state.epoch:
         forgotten = (
             f"the leader has changed since: epoch {attempt.epoch} placed it, this is epoch {state.epoch}"
         )
-    elif decided is None:
+    else:
         forgotten = "too much has been placed since"
     return Placement(
         n=attempt.n,

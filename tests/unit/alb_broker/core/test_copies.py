@@ -14,13 +14,16 @@ from tests.broker_parts import (
     make_attempt,
     make_task,
     notes,
+    of_type,
     outcome,
     submit,
     to_client,
     to_worker,
 )
 
+from alb_broker.core.actions import SendGrant
 from alb_broker.core.copies import AGE_MIN_S, COPIES_MAX
+from alb_broker.core.explaining import explain
 from alb_core import zk, znodes
 from alb_core.copies import CopiesNode
 from alb_core.increments import Line
@@ -32,9 +35,11 @@ from alb_core.messages import (
     Beat,
     Cancel,
     Finished,
+    Grant,
     Increments,
     Kill,
     Run,
+    StreamName,
 )
 from alb_core.resources import Load, Request
 from alb_core.shares import Share, SharesNode
@@ -356,6 +361,31 @@ def test_a_straggler_that_is_over_but_for_its_report_is_not_copied() -> None:
     each.worker(AttemptExited(attempt=attempt(4)), peer=peer(where(each, 4)))
     each.commit()
     assert look(each) == [1]
+
+
+def test_readers_read_the_older_attempt_and_then_the_one_that_delivered() -> None:
+    """A copy changes nothing of what is streamed; when it wins, its output is the task's."""
+    each = lagging()
+    look(each)
+    each.commit()
+    homes = {n: peer(where(each, 4, n)) for n in (1, 2)}
+    grant = Grant(task=attempt(4).task, stream=StreamName.STDOUT, offset=0, window=100)
+    each.relay.grant(C1, grant)
+    (sent,) = of_type(SendGrant, each.state.take_out())
+    assert (sent.peer, sent.grant.attempt) == (homes[1], 1)
+    each.worker(ended(4, 2), peer=homes[2])
+    each.commit()
+    each.relay.grant(C1, grant)
+    (sent,) = of_type(SendGrant, each.state.take_out())
+    assert (sent.peer, sent.grant.attempt) == (homes[2], 2)
+
+
+def test_a_placement_as_a_copy_is_explained() -> None:
+    """Whose copy it is; that no policy was asked is no loss of memory."""
+    each = lagging()
+    look(each)
+    first, copy = explain(each.state, each.task(4).record(), "").placements
+    assert (first.copy_of, copy.copy_of, copy.policy, copy.forgotten) == (0, 1, "copies", "")
 
 
 def test_users_bounds_hold_for_copies() -> None:

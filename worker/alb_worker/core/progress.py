@@ -41,6 +41,10 @@ class Progress:
             del self._untold[attempt]
         return tuple(self._reported[attempt] for attempt in taken)
 
+    def tell_again(self) -> None:
+        """Another leader listens, who knows nothing of it."""
+        self._untold = dict.fromkeys(self._reported)
+
     def forget(self, attempt: AttemptId) -> None:
         """The leader has the attempt's report."""
         self._reported.pop(attempt, None)

@@ -208,6 +208,7 @@ class WorkerCore:
         another, actions = self.link.on_registered(event, message)
         if another:
             self.streams.forget_readers()
+            self._progress.tell_again()
         if self._departure.stopping:
             actions.append(SendToLeader(message=Leaving()))
         if message.depots:

@@ -32,6 +32,16 @@ def test_a_heartbeat_carries_a_few() -> None:
     assert [each.attempt for each in progress.take()] == [attempts[-1], attempts[0]]
 
 
+def test_another_leader_is_told_again() -> None:
+    """Also what has not moved since: a straggler that stands still is one."""
+    progress = Progress()
+    progress.note(A, [Line("step", "1")])
+    first = progress.take()
+    progress.tell_again()
+    assert progress.take() == first
+    assert progress.take() == ()
+
+
 def test_what_is_over_is_forgotten() -> None:
     """Nothing of it is told or kept."""
     progress = Progress()

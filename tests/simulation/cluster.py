@@ -61,7 +61,7 @@ class Cluster:
         self.workers: list[WorkerHost] = []
         self.clients: list[ClientHost] = []
         self.array_users: list[ArrayUser] = []
-        self.healed: list[Host] = []  #: Those that must live in the second phase.
+        self._healed: set[str] = set()  #: Hosts that are well in the second phase, and stay so.
 
     def run(self) -> None:
         """Live both phases.
@@ -122,13 +122,13 @@ class Cluster:
         return worker.incarnation in self.stopping
 
     def on_exit(self, host: Host) -> None:
-        """A process ended by itself; its supervisor starts it again, in the end only the healed ones."""
+        """A process ended by itself; its supervisor starts it again."""
         self.trace.fault(f"{host.name} exited")
-        wait = self.draws.uniform(0.5, 3.0)
-        if host in self.healed:  # it was asked to stop before
-            self.timeline.after(wait, host.start)
+        again_s = self.draws.uniform(0.5, 3.0)
+        if host.name in self._healed:  # it was asked to before all that, and took its time
+            self.timeline.after(again_s, host.start)
         else:
-            self.faults.heal_later(wait, host.start)
+            self.faults.heal_later(again_s, host.start)
 
     # --- liveness -------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Cluster:
         worker = max(self.workers, key=lambda worker: worker.capacity.cpus)
         core: list[Host] = [broker, worker, *(client for client in self.clients if client.alive)]
         core += self.array_users
-        self.healed = core
+        self._healed = {host.name for host in core}
         self.trace.fault(f"heal {[host.name for host in core]}")
         for host in core:
             host.start()

@@ -19,7 +19,7 @@ from typing import Final
 from alb_broker.core.book import Book
 from alb_broker.core.siblings import percentile
 from alb_broker.core.state import State
-from alb_broker.core.stragglers import Straggler
+from alb_broker.core.stragglers import Straggler, speed_of
 from alb_broker.core.workers import Worker
 from alb_core.resources import EPSILON, Request, fits
 
@@ -148,7 +148,7 @@ class Copies:
 
 def _pace(worker: Worker, paces: Mapping[str, float]) -> float:
     """Return what a worker does a second: as seen of late, else as its speed promises."""
-    return paces.get(worker.name, worker.capacity.speed)
+    return paces.get(worker.name, speed_of(worker))
 
 
 def _is_idle(worker: Worker, waiting: list[Request]) -> bool:

@@ -97,10 +97,10 @@ class Stragglers:
         siblings, wall_s = self._siblings(task.id, task.user, task), outcome.wall_s
         told_s = advance.at - attempt.placed if advance is not None else 0.0
         increments = advance.increments * wall_s / told_s if advance is not None and told_s > 0 else 0.0
-        siblings.end(wall_s, worker.capacity.speed, increments)
+        siblings.end(wall_s, speed_of(worker), increments)
         work = siblings.work()
         if work:
-            before = self._paces.get(worker.name, worker.capacity.speed)
+            before = self._paces.get(worker.name, speed_of(worker))
             self._paces[worker.name] = before + PACE_WEIGHT * (work / wall_s - before)
 
     def learn(self, record: TaskRecord, workers: Workers) -> None:
@@ -110,7 +110,7 @@ class Stragglers:
             return
         if may_run_twice(record.spec, self.node):
             worker = workers.by_name.get(result.worker)
-            speed = worker.capacity.speed if worker is not None else 1.0
+            speed = speed_of(worker) if worker is not None else 1.0
             self._siblings(record.id, record.user, record).end(result.wall_s, speed)
 
     def _siblings(self, task_id: str, user: str, of: Task | TaskRecord) -> Siblings:
@@ -165,7 +165,7 @@ class Stragglers:
             return None  # it waits there, or is over but for its report
         advance, elapsed_s = self._advances.get(name), max(0.0, now - attempt.placed)
         known = siblings if siblings is not None else Siblings()
-        standing = known.standing(task.spec, elapsed_s, worker.capacity.speed, advance, now)
+        standing = known.standing(task.spec, elapsed_s, speed_of(worker), advance, now)
         return None if standing is None or not standing.total_s else _Member(task, attempt, worker, standing)
 
     def _lagging(
@@ -176,14 +176,14 @@ class Stragglers:
         if not work:
             if len(members) < SIBLINGS_MIN:
                 return
-            work = median(each.standing.total_s * each.worker.capacity.speed for each in members)
+            work = median(each.standing.total_s * speed_of(each.worker) for each in members)
         rates = [1 / each.standing.total_s for each in members]
         threshold = percentile(
             rates + list(siblings.rates) if siblings is not None else rates, self.node.slow_tasks
         )
         for member, rate in zip(members, rates, strict=True):
             worker = member.worker
-            pace = paces.get(worker.name, worker.capacity.speed)
+            pace = paces.get(worker.name, speed_of(worker))
             paces[worker.name] = min(pace, work * rate)
             if rate < threshold and len(member.task.live()) == 1:
                 yield Straggler(member.standing.left_s, member.task, member.attempt, work)
@@ -199,3 +199,8 @@ class Stragglers:
         if len(self._paces) > 2 * len(workers.by_name) + SLACK:
             for name in [each for each in self._paces if each not in workers.by_name]:
                 del self._paces[name]
+
+
+def speed_of(worker: Worker) -> float:
+    """Return how fast a worker is said to be."""
+    return worker.capacity.speed

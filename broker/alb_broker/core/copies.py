@@ -12,7 +12,7 @@ runs then is killed. The rules of the choice are those of LATE:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -20,6 +20,7 @@ from alb_broker.core.book import Book
 from alb_broker.core.siblings import percentile
 from alb_broker.core.state import State
 from alb_broker.core.stragglers import Straggler, speed_of
+from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core.resources import EPSILON, Request, fits
 
@@ -64,7 +65,7 @@ class Copies:
         stragglers.tidy(state.workers)
         if not stragglers.watched:
             return
-        room = self.most - self.running
+        room = self.most - self.running(stragglers.watched.values())
         if room <= 0:
             return
         waiting = [head.request for head in islice(state.queue.unplaced(), HEADS_MAX + 1)]
@@ -97,13 +98,10 @@ class Copies:
         cpus = sum(worker.capacity.cpus for worker in self._state.workers if worker.link)
         return max(1, int(node.share * cpus))
 
-    @property
-    def running(self) -> int:
-        """How many copies run."""
+    def running(self, tasks: Iterable[Task]) -> int:
+        """Return how many of these tasks have a copy that runs."""
         return sum(
-            any(attempt.copy_of for attempt in task.live())
-            for task in self._state.stragglers.watched.values()
-            if len(task.attempts) > 1
+            any(attempt.copy_of for attempt in task.live()) for task in tasks if len(task.attempts) > 1
         )
 
     def _may_copy(self, straggler: Straggler) -> bool:

@@ -40,7 +40,7 @@ class CopiesDesk:
         page = CopiesPage(
             seq=query.seq,
             copies=state.stragglers.node,
-            running=self._copies.running,
+            running=self._copies.running(state.table.live.values()),
             most=self._copies.most,
             made=counters["copies_made"],
             won=counters["copies_won"],

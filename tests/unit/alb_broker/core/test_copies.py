@@ -256,7 +256,7 @@ def test_one_copy_at_once_in_a_small_cluster() -> None:
     for number in (1, 2, 3, 6):
         end(each, number)
     look(each)
-    assert each.copies.running == each.copies.most == 1
+    assert each.copies.running(each.state.table.live.values()) == each.copies.most == 1
 
 
 def test_the_fastest_idle_worker_gets_the_copy() -> None:
@@ -311,7 +311,7 @@ def test_a_new_leader_adopts_both() -> None:
     each.state.table.add(make_task(4, make_attempt(1, "w1"), _made(make_attempt(2, "w2")), spec=SPEC))
     each.workers.adopt_table()
     assert [worker.room.cpus for worker in each.state.workers] == [0.0, 0.0, 1.0, 1.0]
-    assert each.copies.running == 1
+    assert each.copies.running(each.state.table.live.values()) == 1
     each.worker(ended(4, 2), peer=peer(2))
     assert Kill(attempt=attempt(4, 1), why="superseded") in to_worker(peer(1), each.commit())
 

@@ -36,6 +36,7 @@ from alb_core.messages import (
     Ping,
     Registered,
     Rejected,
+    Revoke,
     Run,
     Submit,
     Welcome,
@@ -299,6 +300,9 @@ class StagedWorker(Peer):
                 self._run(attempt)
             case Kill(attempt=attempt, why=why):
                 self.end(attempt, outcome(cause=Cause.EVICTED if why == "evicted" else Cause.KILLED))
+            case Revoke(attempts=attempts):  # it begins nothing unless a test says so
+                for attempt in attempts:
+                    self.end(attempt, outcome(cause=Cause.GIVEN_BACK))
             case AttemptAck(attempt=attempt):
                 self.reports.pop(attempt, None)
 

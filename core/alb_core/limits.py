@@ -114,6 +114,10 @@ AHEAD_MAX: Final = 256
 AHEAD_KEPT_S: Final = 0.3
 #: What found no room on the worker by then is given back: another one may have room, or will sooner.
 
+REVOKE_AFTER_S: Final = 0.15
+#: What waits on a worker half as long again as it was reckoned to is asked back as soon as another one has
+#: room: less is not worth the two commits that it takes to move.
+
 SPEED_MAX: Final = 1000.0
 #: Of a worker: no machine does the work of a thousand others of the same time.
 

@@ -43,6 +43,7 @@ from alb_core.messages import (
     NotLeader,
     Rejected,
     ReleaseTasks,
+    Revoke,
     Run,
     SetPolicy,
     Suspect,
@@ -119,6 +120,7 @@ def _place(message: Accepted | TaskMoved) -> str:
 SAYINGS: dict[type[Message], Callable[[Any], str]] = {
     Run: _attempt,
     Kill: _killed,
+    Revoke: lambda told: f"Revoke {', '.join(f'{each.task} attempt {each.n}' for each in told.attempts)}",
     AttemptAck: _attempt,
     Accepted: lambda told: f"Accepted {told.id}{_place(told)}",
     TaskMoved: lambda told: f"TaskMoved {told.id}{_place(told)}",

@@ -34,6 +34,7 @@ class ExecutionChecks:
         self._cluster = cluster
         self.running: dict[str, dict[AttemptId, Request]] = defaultdict(dict)  #: By incarnation.
         self._started: dict[tuple[str, int], str] = {}  #: Who started an attempt.
+        self._began: dict[tuple[str, int], float] = {}  #: When it did, in true time.
         self._starts: dict[str, list[int]] = defaultdict(list)  #: The attempts of a task that started.
         self._ended: dict[tuple[str, int], Outcome | None] = {}  #: None: died with its worker or runner.
         self._given_back: set[tuple[str, int]] = set()  #: Attempts that their worker said it never started.
@@ -43,6 +44,10 @@ class ExecutionChecks:
     def starts_of(self, task_id: str) -> list[int]:
         """Return the attempts of a task that were started."""
         return self._starts.get(task_id, [])
+
+    def began_before(self, task_id: str, n: int, moment: float) -> bool:
+        """Tell whether an attempt was started before a moment, in true time."""
+        return self._began.get((task_id, n), moment) < moment
 
     def _all_failed(self, task_id: str) -> bool:
         """Tell whether every attempt of a task that started came to an end of its own."""
@@ -89,6 +94,7 @@ class ExecutionChecks:
             f"{name} after attempts {self._starts[attempt.task]}",
         )
         self._started[key] = incarnation
+        self._began[key] = self._cluster.timeline.now
         self._starts[attempt.task].append(attempt.n)
         self.count += 1
         running = self.running[incarnation]

@@ -45,6 +45,8 @@ COUNTERS: Final = {
     "commits_unknown": "unknown commits",
     "tasks_placed_ahead": "placed ahead",
     "attempts_given_back": "given back",
+    "attempts_revoked": "asked back",
+    "attempts_given_up": "given up unstarted",
     "attempts_evicted": "evicted",
     "tasks_archived": "archived",
     "increments_stored": "increments",
@@ -57,7 +59,7 @@ COUNTERS: Final = {
 
 OBEYED: Final = (worker_events.LeaderSaid, zk.NodesRead)
 #: From what a worker learns of an epoch.
-ORDERS: Final = (messages.Run, messages.Kill, messages.AttemptAck, messages.Registered)
+ORDERS: Final = (messages.Run, messages.Kill, messages.Revoke, messages.AttemptAck, messages.Registered)
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +154,7 @@ class Invariants:
         for client in state.clients:
             entries += len(client.unacknowledged)
         for worker in state.workers:
-            entries += len(worker.unconfirmed) + len(worker.killing)
+            entries += len(worker.unconfirmed) + len(worker.killing) + len(worker.revoked)
             room, capacity = worker.room, worker.capacity
             cpus, memory = room.cpus, room.memory_bytes
             for request in worker.reserved.values():

@@ -50,6 +50,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     lost_with_session_s: float
     ahead_s: float
     ahead_kept_s: float
+    revoke_after_s: float
     holding_s: float
     done_kept_s: float
     done_kept: int
@@ -104,6 +105,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         lost_with_session_s=draws.choice((6.0, 10.0)),
         ahead_s=draws.choice((0.1, 1.0, 10.0)),
         ahead_kept_s=draws.choice((0.3, 1.0, 5.0)),
+        revoke_after_s=draws.choice((0.0, 0.15, 0.5)),
         # So long tasks wait for others that were forgotten: a small table must not be full of them.
         holding_s=600.0 if keeps_long else draws.choice((45.0, 60.0)),
         done_kept_s=done_kept_s,
@@ -146,6 +148,7 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "LOST_WITH_SESSION_S", knobs.lost_with_session_s),
         (limits, "AHEAD_S", knobs.ahead_s),
         (limits, "AHEAD_KEPT_S", knobs.ahead_kept_s),
+        (limits, "REVOKE_AFTER_S", knobs.revoke_after_s),
         (limits, "CHUNK_BYTES_MAX", knobs.chunk_bytes),
         (limits, "ARRAY_WINDOW", knobs.array_window),
         (limits, "ARRAY_CHUNK", knobs.array_chunk),

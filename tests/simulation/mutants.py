@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from tests.simulation import queue_mutants, start_mutants
+from tests.simulation import queue_mutants, revocation_mutants, start_mutants
 from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
@@ -387,6 +387,9 @@ MUTANTS: Final = (
     Mutant("backfill that ignores reservations", queue_mutants.backfill_ignores_reservations),
     Mutant("backfill before a moment that nobody knows", queue_mutants.backfill_trusts_unknown_ends),
     Mutant("bounds of users ignored", queue_mutants.bounds_ignored),
+    Mutant("an attempt given back that has begun", revocation_mutants.begun_given_back),
+    Mutant("an attempt given back that is kept", revocation_mutants.given_back_and_kept),
+    Mutant("an attempt given back before the worker has answered", revocation_mutants.answer_not_awaited),
     Mutant("an array's cursor apart from its tasks", cursor_apart),
     Mutant("an array's counts apart from its tasks", counts_apart),
     Mutant("a task of an array made again", made_again),

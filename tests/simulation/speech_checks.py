@@ -161,6 +161,15 @@ class SpeechChecks:
                 demand(known, "no_order_runs_ahead_of_the_table", "{}; the table says {}", name, attempt)
                 if epoch == table.epoch:
                     demand(self._is_live(message.attempt), "no_order_for_a_dead_attempt", "{}", name)
+            case said.Revoke():
+                given = [table.assigned.get((wanted.task, wanted.n)) for wanted in message.attempts]
+                demand(
+                    all(each is not None and each.incarnation.encode() == action.peer for each in given),
+                    "no_order_runs_ahead_of_the_table",
+                    "{}; the table says {}",
+                    name,
+                    given,
+                )
             case said.AttemptAck():
                 demand(
                     not self._may_deliver(message.attempt),

@@ -12,6 +12,7 @@ from tests.simulation.ensemble import WALL_ZERO_S
 from tests.simulation.start_checks import StartChecks
 from tests.simulation.violations import Violation, demand
 
+from alb_broker.core.revocations import PATIENCE_S
 from alb_core import ids, limits, zk, znodes
 from alb_core.drains import Drain
 from alb_core.messages import AttemptId, StreamName
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
     from tests.simulation.invariants import Silence
 
+TOLD_S: Final = 3.0
+#: After so long, repeats included, a leader that hears a worker knows that an attempt has begun.
 SLACK_S: Final = 0.1
 #: Clocks differ by half a thousandth, and marks are made in ticks.
 
@@ -296,10 +299,20 @@ class TableChecks:
         if execution.has_ended(task_id, attempt.n) or execution.was_given_back(task_id, attempt.n):
             return
         silences = cluster.invariants.silences(self.leader, attempt.incarnation)
+        lost = any(silence.length_s >= _bound(silence) - SLACK_S for silence in silences)
         demand(
-            any(silence.length_s >= _bound(silence) - SLACK_S for silence in silences),
+            lost or self._was_left_unstarted(task_id, attempt, silences),
             "no_living_incarnation_is_robbed",
             f"{name} was given up; its worker lives, {silences}",
+        )
+
+    def _was_left_unstarted(self, task_id: str, attempt: Attempt, silences: list[Silence]) -> bool:
+        """Tell whether a worker was silent for a while, and had not been known to begin an attempt before."""
+        execution = self._cluster.invariants.execution
+        return any(
+            silence.length_s >= PATIENCE_S - SLACK_S
+            and not execution.began_before(task_id, attempt.n, silence.until - silence.length_s - TOLD_S)
+            for silence in silences
         )
 
     def _on_result(self, before: TaskRecord, result: Result) -> None:

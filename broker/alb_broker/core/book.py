@@ -168,7 +168,9 @@ class Book:
         else:
             self._settle(task, reason, (acknowledgement,))
 
-    def lose(self, task: Task, n: int, worker: Worker, at: float, *, ahead: bool = False) -> None:
+    def lose(  # noqa: PLR0913 (what is lost, where, how)
+        self, task: Task, n: int, worker: Worker, at: float, *, ahead: bool = False, why: str = "was lost"
+    ) -> None:
         """The worker of a live attempt is lost: the task is queued again, or ends.
 
         Args:
@@ -177,12 +179,15 @@ class Book:
             worker: What was lost.
             at: Own clock.
             ahead: The attempt waited there for room.
+            why: What the worker did, or suffered.
         """
         state = self._state
         limit = state.config.crash_limit
         reason = self._step(
             task,
-            WorkerLost(state.clock.time(at), n=n, worker=worker.name, crash_limit=limit, ahead=ahead),
+            WorkerLost(
+                state.clock.time(at), n=n, worker=worker.name, crash_limit=limit, ahead=ahead, why=why
+            ),
         )
         state.counters["attempts_lost"] += 1
         self._settle(task, reason, ())
@@ -255,6 +260,8 @@ class Book:
         if worker.holds(attempt):
             return
         worker.reserve(attempt, task.request)
+        if worker.ahead:
+            self._state.workers.rows[worker.name] = worker
         self._state.shares.take(attempt, task.user, task.request)
 
     def exit(self, worker: Worker, attempt: AttemptId) -> None:

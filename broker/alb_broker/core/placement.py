@@ -198,9 +198,9 @@ class Placer:
         found = workers.candidates(task.request, most + len(booked.by_key))
         return booked.allowed(found, task, ends)[:most]
 
-    def has_room(self, task: Task, workers: Workers, at: float) -> bool:
-        """Tell whether a task could be placed at once, if the policy wanted it."""
-        return bool(self._with_room(task, workers, sure_end(task, at, None)))
+    def find_room(self, task: Task, workers: Workers, at: float) -> list[Worker]:
+        """Return some workers on which a task could be placed at once, if the policy wanted it."""
+        return self._with_room(task, workers, sure_end(task, at, None))
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
@@ -303,6 +303,7 @@ def _is_spared(worker: Worker, entitled: list[Request]) -> bool:
 def _may_wait_there(task: Task) -> bool:
     """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started.
 
-    Nor one that heeds measured loads: what is measured when it starts is not what it was placed by.
+    Nor one that heeds measured loads: what is measured when it starts is not what it was placed by. Nor
+    one that came back from workers again and again.
     """
-    return task.spec.on_lost is OnLost.RERUN and not task.request.measured
+    return task.spec.on_lost is OnLost.RERUN and not task.request.measured and not task.bounces

@@ -294,6 +294,7 @@ class Reign:
             self._arrays.make_tasks()
             if self.state.queue:
                 self._place()
+            self._workers.revocations.end_turn()
         self._arrays.desk.end_turn()
         self._archive.end_turn()
         self._inflow.end_turn()
@@ -379,7 +380,7 @@ class Reign:
         self._progress_at = state.at
         placed = state.counters["tasks_placed"]
         if not any(
-            state.placer.has_room(task, state.workers, state.now())
+            state.placer.find_room(task, state.workers, state.now())
             for task in islice(state.queue.unplaced(), HEADS_MAX)
         ):
             self._stuck = None

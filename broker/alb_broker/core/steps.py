@@ -43,6 +43,8 @@ class WorkerLost(Step, frozen=True):
     crash_limit: int
     ahead: bool = False
     #: It waited there for room, as far as the leader knows: no fault of the task.
+    why: str = "was lost"
+    #: What the worker did, or suffered.
 
 
 class Returned(Step, frozen=True):

@@ -35,6 +35,8 @@ from alb_core.spec import OnLost, TaskSpec, delay_before_retry
 from alb_core.tasks import Attempt, AttemptState, Cause, Result, TaskRecord, TaskState
 
 STORY_LENGTH: Final = 12
+GIVEN_BACK_MAX: Final = 3
+#: Each time costs two commits, and somebody's judgement was wrong.
 ATTEMPTS_KEPT: Final = 16
 #: Attempts that are over beyond these are dropped from the record; their numbers are never reused.
 
@@ -132,6 +134,13 @@ class Task:
         """The worker on which its newest attempt failed by itself; empty: it did not."""
         newest = self.newest()
         return newest.worker if newest is not None and newest.ended_as in retries.FAILURES else ""
+
+    @property
+    def bounces(self) -> bool:
+        """Whether it came back from workers unstarted so often that it waits on none any more."""
+        if len(self.attempts) < GIVEN_BACK_MAX:
+            return False
+        return sum(each.ended_as == Cause.GIVEN_BACK.value for each in self.attempts) >= GIVEN_BACK_MAX
 
     @property
     def story(self) -> tuple[str, ...]:
@@ -348,8 +357,8 @@ def _end_lost(task: Task, step: Ended) -> str | None:
 def _lose(task: Task, step: WorkerLost) -> str:
     task.replace_attempt(step.n, AttemptState.LOST, step.at, "lost")
     if step.ahead and task.spec.on_lost is OnLost.RERUN:
-        return task.wait_again(step.at, f"its worker {step.worker} was lost while it waited there")
-    return task.crash(step.at, step.crash_limit, f"its worker {step.worker} was lost")
+        return task.wait_again(step.at, f"its worker {step.worker} {step.why} while it waited there")
+    return task.crash(step.at, step.crash_limit, f"its worker {step.worker} {step.why}")
 
 
 def _return(task: Task, step: Returned) -> None:

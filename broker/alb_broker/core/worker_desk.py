@@ -11,6 +11,7 @@ from typing import Final
 from alb_broker.core.book import Book, deliverable
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.resumption import Resumption
+from alb_broker.core.revocations import Revocations
 from alb_broker.core.shares import NOTHING
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
@@ -60,6 +61,7 @@ class WorkerDesk:
         self._book: Final = book
         self._resumption: Final = resumption
         self._inflow: Final = inflow
+        self.revocations: Final = Revocations(state, book)
         self._list_token = 0  #: Of the listing under way; 0: none.
         self._listed_at = float("-inf")  #: Own clock of the newest listing.
         self._paced_at = state.at  #: Own clock, when the workers' paces were taken.
@@ -90,8 +92,8 @@ class WorkerDesk:
             case Beat(load=load, uses=uses):
                 self._state.workers.loaded(worker, load)
                 worker.note_uses(uses)
-            case AttemptStarted(attempt=attempt):
-                worker.unconfirmed.pop(attempt, None)
+            case AttemptStarted():
+                self._on_started(worker, message)
             case AttemptEnded():
                 self._on_ended(worker, message)
             case AttemptExited():
@@ -115,6 +117,11 @@ class WorkerDesk:
         if not worker.link:
             worker.link = True
             self._state.workers.grew(worker)
+
+    def _on_started(self, worker: Worker, message: AttemptStarted) -> None:
+        worker.unconfirmed.pop(message.attempt, None)
+        if message.began:
+            self.revocations.on_began(worker, message.attempt)
 
     def _on_ended(self, worker: Worker, message: AttemptEnded) -> None:
         attempt_id = message.attempt
@@ -221,6 +228,7 @@ class WorkerDesk:
         worker.unconfirmed.pop(attempt_id, None)
         if attempt.state is AttemptState.LOST:
             if task.state is TaskState.QUEUED:
+                worker.reclaim(attempt_id)
                 self._book.readopt(task, attempt.n, worker, self._state.at)
         else:
             self._book.reserve(task, worker, attempt_id)
@@ -256,6 +264,7 @@ class WorkerDesk:
         for worker in state.workers:
             if worker.link and (worker.unconfirmed or worker.killing):
                 self.repeat_orders(worker)
+        self.revocations.tick()
         self._look()
 
     def repeat_orders(self, worker: Worker) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from alb_broker.core.openings import Openings, Rank
@@ -50,6 +51,7 @@ class Worker:
         "quarantine",
         "quick",
         "reserved",
+        "revoked",
         "room",
         "session",
         "silent_since",
@@ -86,6 +88,8 @@ class Worker:
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
         self.killing: dict[AttemptId, float] = {}  #: Kill was sent then (own clock), and not answered.
+        self.revoked: dict[AttemptId, float] = {}
+        #: Revoke was sent then (own clock), and not answered; infinite: it has begun, and stays.
         self.known = True  #: It is one of the leader's: not replaced, not lost.
         self.quick = False  #: It is among those that are looked at for what may wait on a worker.
 
@@ -158,6 +162,11 @@ class Worker:
         self.unconfirmed.pop(attempt, None)
         self.killing[attempt] = at
 
+    def reclaim(self, attempt: AttemptId) -> None:
+        """It is to go on with an attempt that was given up."""
+        self.foreign.discard(attempt)
+        self.killing.pop(attempt, None)
+
     def release(self, attempt: AttemptId) -> bool:
         """Give back what an attempt had reserved: its processes are gone.
 
@@ -166,6 +175,7 @@ class Worker:
         """
         self.unconfirmed.pop(attempt, None)
         self.killing.pop(attempt, None)
+        self.revoked.pop(attempt, None)
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)
         if attempt in self.exited:
@@ -254,6 +264,7 @@ class Workers:
         self._openings: Final = Openings()  #: May have room.
         self._quick: deque[Worker] = deque()
         #: May hold something ahead; a search begins at the left and turns it.
+        self.rows: dict[str, Worker] = {}  #: That hold something ahead, or did a while ago, by name.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
     def __iter__(self) -> Iterator[Worker]:
@@ -282,6 +293,7 @@ class Workers:
         worker.known = False
         self._openings.remove(name)
         self._grown.pop(name, None)
+        self.rows.pop(name, None)
         return worker
 
     def drain(self, drains: dict[str, Drain]) -> None:
@@ -333,6 +345,15 @@ class Workers:
         grown = list(self._grown.values())
         self._grown.clear()
         return grown
+
+    def take_rows(self, most: int) -> list[Worker]:
+        """Return workers that hold something ahead, at most so many; the next call begins behind them."""
+        found = list(islice(self.rows.values(), most))
+        for worker in found:
+            del self.rows[worker.name]
+            if worker.ahead:
+                self.rows[worker.name] = worker
+        return found
 
     def rank_by(self, rank: Rank) -> None:
         """Let searches for candidates look at workers of a higher rank first, from now on."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from alb_core import limits
-from alb_core.messages import AttemptEnded, AttemptId, AttemptStarted, Kill, Run, WorkerMessage
+from alb_core.messages import AttemptEnded, AttemptId, AttemptStarted, Kill, Revoke, Run, WorkerMessage
 from alb_core.resources import Request, Room
 from alb_core.tasks import Cause, Outcome
 from alb_core.traces import Machine
@@ -19,6 +19,8 @@ from alb_core.traces import Machine
 KILLED: Final = Outcome(cause=Cause.KILLED)
 EVICTED: Final = Outcome(cause=Cause.EVICTED)
 GIVEN_BACK: Final = Outcome(cause=Cause.GIVEN_BACK, why="there was no room for it in time")
+
+REVOKED: Final = Outcome(cause=Cause.GIVEN_BACK, why="it was asked back before it was started")
 
 
 class Alarm(NamedTuple):
@@ -80,6 +82,9 @@ class ReplayedMachine:
             self._take(message.attempt, at)
         elif isinstance(message, Kill):
             self._kill(message.attempt, EVICTED if message.why == "evicted" else KILLED, at)
+        elif isinstance(message, Revoke):
+            for attempt in message.attempts:
+                self._revoke(attempt, at)
 
     def _take(self, attempt: AttemptId, at: float) -> None:
         if attempt in self.running or attempt in self.waiting:
@@ -112,6 +117,13 @@ class ReplayedMachine:
             self._advance(at)
         else:
             self._report(attempt, how)  # it ended a moment ago; the leader takes the first report
+
+    def _revoke(self, attempt: AttemptId, at: float) -> None:
+        if self.waiting.pop(attempt, None) is not None:
+            self._report(attempt, REVOKED)
+            self._advance(at)
+        elif attempt in self.running:
+            self._say(self.peer, AttemptStarted(attempt=attempt, began=True))
 
     def on_alarm(self, alarm: Alarm, at: float) -> None:
         """An attempt's run is over, or it waited too long; one that was ended before is passed over."""

@@ -92,7 +92,7 @@ from alb_core.messages.to_client import (
     WorkersPage,
     WorksPage,
 )
-from alb_core.messages.to_worker import AttemptAck, Kill, Reader, Registered, Run, Stored, ToWorker
+from alb_core.messages.to_worker import AttemptAck, Kill, Reader, Registered, Revoke, Run, Stored, ToWorker
 
 __all__ = [
     "Accepted",
@@ -161,6 +161,7 @@ __all__ = [
     "Registered",
     "Rejected",
     "ReleaseTasks",
+    "Revoke",
     "RowsPage",
     "Run",
     "SetLimits",

@@ -33,9 +33,11 @@ class Beat(Message, frozen=True, kw_only=True):
 
 
 class AttemptStarted(Message, frozen=True, kw_only=True):
-    """The attempt is known to the worker: the answer to Run."""
+    """The attempt is known to the worker: the answer to Run, and to Revoke where it comes too late."""
 
     attempt: AttemptId
+    began: bool = False
+    #: Its command runs, or is about to; else it waits there, or nobody knows.
 
 
 class AttemptEnded(Message, frozen=True, kw_only=True):

@@ -59,6 +59,16 @@ class Kill(Message, frozen=True, kw_only=True):
     #: say something else: the attempt ends all the same.
 
 
+class Revoke(Message, frozen=True, kw_only=True):
+    """Give these attempts back, if they have not begun: they could begin elsewhere.
+
+    Sent again until AttemptEnded (with the cause ``given_back``: it never begins there), or AttemptStarted
+    that says that it has begun, and goes on.
+    """
+
+    attempts: tuple[AttemptId, ...]
+
+
 class AttemptAck(Message, frozen=True, kw_only=True):
     """The attempt's report is in the table, or is not wanted: forget it."""
 
@@ -76,4 +86,4 @@ class Stored(Message, frozen=True, kw_only=True):
     #: What was sent beyond was dropped, for want of room: send it again.
 
 
-ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | AttemptAck | Stored | Heartbeat | Error
+ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | Revoke | AttemptAck | Stored | Heartbeat | Error

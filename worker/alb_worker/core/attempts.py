@@ -21,7 +21,7 @@ from alb_core import codec, limits
 from alb_core.bounds import NO_BOUNDS, Bounds, settled
 from alb_core.errors import InvalidTransition, RemoteProtocolError
 from alb_core.increments import Resume
-from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
+from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Revoke, Run
 from alb_core.notes import Level, Note
 from alb_core.resources import Capacity, Request, Room
 from alb_core.spec import TaskSpec
@@ -42,6 +42,7 @@ Actions: TypeAlias = list[WorkerAction]
 
 _STOPPED: Final = Outcome(cause=Cause.GIVEN_BACK, why="the worker stops")
 _EVICTED: Final = Outcome(cause=Cause.GIVEN_BACK, why="it was evicted before it was started")
+_REVOKED: Final = Outcome(cause=Cause.GIVEN_BACK, why="it was asked back before it was started")
 #: What was not started is no crash: another worker takes it at once.
 
 _WHY_ENDED: Final = {
@@ -91,6 +92,7 @@ class WorkerStops(msgspec.Struct, frozen=True, kw_only=True):
 Stimulus: TypeAlias = (
     Run
     | Kill
+    | Revoke
     | AttemptAck
     | AttemptLaunched
     | RunnerEnded
@@ -218,6 +220,17 @@ class Attempts:
         cause = Cause.EVICTED if evicts(message) else Cause.KILLED
         why = f"{message.why} before it reached the worker, or long ended"
         return self._add_ended(at, message.attempt, Outcome(cause=cause, why=why))
+
+    def on_revoke(self, at: float, message: Revoke) -> Actions:
+        """Give back what has not begun; one that never came is marked, so that a late Run cannot start it."""
+        actions: Actions = []
+        for attempt in message.attempts:
+            record = self.records.get(attempt)
+            if record is not None:
+                actions += self._step(at, record, message)
+            elif attempt.n > self._newest.get(attempt.task, 0):
+                actions += self._add_ended(at, attempt, _REVOKED)
+        return actions
 
     def on_ack(self, at: float, message: AttemptAck) -> Actions:
         """Forget a report."""
@@ -395,7 +408,8 @@ class Attempts:
         return self._say_started(at, record, stimulus)
 
     def _say_started(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
-        return [SendToLeader(message=AttemptStarted(attempt=record.attempt))]
+        began = record.phase in LIVE
+        return [SendToLeader(message=AttemptStarted(attempt=record.attempt, began=began))]
 
     def _say_ended(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
         return [self._report(at, record)]
@@ -437,6 +451,8 @@ class Attempts:
     def _end_unstarted(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         if isinstance(stimulus, WorkerStops):
             return self._end(at, record, _STOPPED)
+        if isinstance(stimulus, Revoke):
+            return self._end(at, record, _REVOKED)
         if evicts(stimulus):
             return self._end(at, record, _EVICTED)
         return self._end(at, record, Outcome(cause=Cause.KILLED, why="ended before it was started"))
@@ -460,6 +476,7 @@ class Attempts:
     STEPS: ClassVar[Mapping[tuple[Phase, type[Stimulus]], tuple[Step, str]]] = {
         (Phase.WAITING, Run): (_say_started, "the leader asked again"),
         (Phase.WAITING, Kill): (_end_unstarted, "the leader ended it"),
+        (Phase.WAITING, Revoke): (_end_unstarted, "the leader wants it back"),
         (Phase.WAITING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
         (Phase.WAITING, Superseded): (_end_unstarted, "a later attempt of the task came"),
         (Phase.WAITING, RoomMade): (_launch, "there is room for it"),
@@ -467,6 +484,7 @@ class Attempts:
         (Phase.WAITING, WorkerStops): (_end_unstarted, "the worker stops"),
         (Phase.LAUNCHING, Run): (_say_started, "the leader asked again"),
         (Phase.LAUNCHING, Kill): (_kill, "the leader ended it"),
+        (Phase.LAUNCHING, Revoke): (_say_started, "the leader wants it back, and it has begun"),
         (Phase.LAUNCHING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
         (Phase.LAUNCHING, Superseded): (_kill, "a later attempt of the task came"),
         (Phase.LAUNCHING, WorkerStops): (_stop, "the worker stops"),
@@ -475,6 +493,7 @@ class Attempts:
         (Phase.LAUNCHING, RunnerLost): (_end_interrupted, "the runner died"),
         (Phase.RUNNING, Run): (_say_started, "the leader asked again"),
         (Phase.RUNNING, Kill): (_kill, "the leader ended it"),
+        (Phase.RUNNING, Revoke): (_say_started, "the leader wants it back, and it has begun"),
         (Phase.RUNNING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
         (Phase.RUNNING, Superseded): (_kill, "a later attempt of the task came"),
         (Phase.RUNNING, WorkerStops): (_stop, "the worker stops"),
@@ -482,6 +501,7 @@ class Attempts:
         (Phase.RUNNING, RunnerLost): (_end_interrupted, "the runner died"),
         (Phase.ENDED, Run): (_say_ended, "the leader asked again"),
         (Phase.ENDED, Kill): (_say_ended, "the leader ended it"),
+        (Phase.ENDED, Revoke): (_say_ended, "the leader wants it back"),
         (Phase.ENDED, AttemptAck): (_forget, "the leader has its report"),
     }
     #: Every move of an attempt: in which phase, on what, which step, and why.

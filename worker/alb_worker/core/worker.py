@@ -28,6 +28,7 @@ from alb_core.messages import (
     NotLeader,
     Register,
     Registered,
+    Revoke,
     Run,
     Stored,
     ToWorker,
@@ -130,6 +131,7 @@ class WorkerCore:
         self._orders: dict[type, Callable[[LeaderSaid, Any], Actions]] = {
             Run: self._on_run,
             Kill: self._on_kill,
+            Revoke: self._on_revoke,
             AttemptAck: self._on_ack,
             Stored: self._on_stored,
             Registered: self._on_registered,
@@ -234,6 +236,9 @@ class WorkerCore:
         if self.attempts.ended(message.attempt) and not evicts(message):
             self.keeping.waive(message.attempt)
         return self._settle(self.attempts.on_kill(event.at, message))
+
+    def _on_revoke(self, event: LeaderSaid, message: Revoke) -> Actions:
+        return self._settle(self.attempts.on_revoke(event.at, message))
 
     def _on_stored(self, event: LeaderSaid, message: Stored) -> Actions:
         owed = self.keeping.owes(message.attempt)

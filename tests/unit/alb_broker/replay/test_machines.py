@@ -7,7 +7,7 @@ import pytest
 
 from alb_broker.replay.machines import Alarm, ReplayedMachine
 from alb_core.limits import AHEAD_KEPT_S
-from alb_core.messages import AttemptEnded, AttemptId, AttemptStarted, Kill, Run, WorkerMessage
+from alb_core.messages import AttemptEnded, AttemptId, AttemptStarted, Kill, Revoke, Run, WorkerMessage
 from alb_core.resources import Capacity, Request
 from alb_core.tasks import Cause
 from alb_core.traces import Machine
@@ -80,6 +80,18 @@ def test_what_waits_too_long_is_given_back() -> None:
     stand.machine.on_alarm(alarm, at)
     assert stand.ends() == {B: Cause.GIVEN_BACK}
     assert stand.runs == []
+
+
+def test_what_is_asked_back_goes_unless_it_has_begun() -> None:
+    """The one is given back, the other goes on, and what ended a moment ago has been reported."""
+    stand = Stand()
+    for attempt in (A, B):
+        stand.run(attempt)
+    stand.machine.hear(Revoke(attempts=(A, B, C)), 1.0)
+    assert stand.said[2] == AttemptStarted(attempt=A, began=True)
+    assert stand.ends() == {B: Cause.GIVEN_BACK}
+    assert list(stand.machine.running) == [A]
+    assert not stand.machine.waiting
 
 
 @pytest.mark.parametrize(("why", "cause"), [("cancelled", Cause.KILLED), ("evicted", Cause.EVICTED)])

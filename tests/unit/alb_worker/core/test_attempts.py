@@ -11,7 +11,7 @@ from tests.worker_parts import TRUE, attempt, ended, kinds, of_kind, only, run
 from alb_core import codec, limits
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTransition
-from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
+from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Revoke, Run
 from alb_core.notes import Note
 from alb_core.resources import GPUS, Capacity, Request, counts_of
 from alb_core.spec import TaskSpec
@@ -62,6 +62,9 @@ class _Yard:
 
     def evict(self, of: AttemptId) -> list[WorkerAction]:
         return self._checked(self.attempts.on_kill(0.0, kill(of, "evicted")))
+
+    def revoke(self, *of: AttemptId) -> list[WorkerAction]:
+        return self._checked(self.attempts.on_revoke(0.0, Revoke(attempts=of)))
 
     def cause(self, of: AttemptId) -> Cause | None:
         outcome = self.attempts.records[of].outcome
@@ -117,6 +120,7 @@ Walk = Callable[[_Yard, AttemptId], list[WorkerAction]]
 EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.WAITING, Run): (lambda y, a: y.run(run(a)), Phase.WAITING, ["AttemptStarted"]),
     (Phase.WAITING, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.WAITING, Revoke): (lambda y, a: y.revoke(a), Phase.ENDED, ["AttemptEnded"]),
     (Phase.WAITING, AttemptAck): (lambda y, a: y.ack(a), Phase.WAITING, []),
     (Phase.WAITING, Superseded): (lambda y, _: y.run(run(attempt(1, 3))), Phase.ENDED, ["AttemptEnded"]),
     (Phase.WAITING, RoomMade): (
@@ -132,6 +136,7 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.WAITING, Stops): (lambda y, _: y.stop(), Phase.ENDED, ["KillAttempt", "AttemptEnded"]),
     (Phase.LAUNCHING, Run): (lambda y, a: y.run(run(a)), Phase.LAUNCHING, ["AttemptStarted"]),
     (Phase.LAUNCHING, Kill): (lambda y, a: y.kill(a), Phase.LAUNCHING, ["KillAttempt"]),
+    (Phase.LAUNCHING, Revoke): (lambda y, a: y.revoke(a), Phase.LAUNCHING, ["AttemptStarted"]),
     (Phase.LAUNCHING, AttemptAck): (lambda y, a: y.ack(a), Phase.LAUNCHING, []),
     (Phase.LAUNCHING, Superseded): (lambda y, _: y.run(run(A2)), Phase.LAUNCHING, ["KillAttempt"]),
     (Phase.LAUNCHING, Stops): (lambda y, _: y.stop(), Phase.LAUNCHING, ["KillAttempt"]),
@@ -144,6 +149,7 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.LAUNCHING, RunnerLost): (lambda y, _: y.runner_lost(), Phase.ENDED, ["AttemptEnded"]),
     (Phase.RUNNING, Run): (lambda y, a: y.run(run(a)), Phase.RUNNING, ["AttemptStarted"]),
     (Phase.RUNNING, Kill): (lambda y, a: y.kill(a), Phase.RUNNING, ["KillAttempt"]),
+    (Phase.RUNNING, Revoke): (lambda y, a: y.revoke(a), Phase.RUNNING, ["AttemptStarted"]),
     (Phase.RUNNING, AttemptAck): (lambda y, a: y.ack(a), Phase.RUNNING, []),
     (Phase.RUNNING, Superseded): (lambda y, _: y.run(run(A2)), Phase.RUNNING, ["KillAttempt"]),
     (Phase.RUNNING, Stops): (lambda y, _: y.stop(), Phase.RUNNING, ["KillAttempt"]),
@@ -151,6 +157,7 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.RUNNING, RunnerLost): (lambda y, _: y.runner_lost(), Phase.ENDED, ["AttemptEnded"]),
     (Phase.ENDED, Run): (lambda y, a: y.run(run(a)), Phase.ENDED, ["AttemptEnded"]),
     (Phase.ENDED, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.ENDED, Revoke): (lambda y, a: y.revoke(a), Phase.ENDED, ["AttemptEnded"]),
     (Phase.ENDED, AttemptAck): (lambda y, a: y.ack(a), None, []),
 }
 

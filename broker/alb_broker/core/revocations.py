@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from alb_broker.core.book import Book, deliverable
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.workers import BEGUN, Worker
 from alb_core import limits
 from alb_core.messages import AttemptId, Kill, Revoke
 from alb_core.notes import Level
@@ -37,7 +37,6 @@ UNHEARD_S: Final = 2 * limits.RESEND_S
 #: An order to run that nobody answered, though it was sent again, may be asked back.
 PATIENCE_S: Final = limits.LOST_WITHOUT_SESSION_S
 #: A worker that is not heard for so long loses what it has not begun, whether its session lives or not.
-BEGUN: Final = float("inf")
 
 
 class _Look(NamedTuple):

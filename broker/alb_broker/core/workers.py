@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from alb_broker.core.reservations import Reservation
 
 
+BEGUN: Final = float("inf")
+#: When an attempt is asked back that its worker says has begun.
+
+
 class Worker:
     """One incarnation of one worker."""
 
@@ -89,7 +93,7 @@ class Worker:
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
         self.killing: dict[AttemptId, float] = {}  #: Kill was sent then (own clock), and not answered.
         self.revoked: dict[AttemptId, float] = {}
-        #: Revoke was sent then (own clock), and not answered; infinite: it has begun, and stays.
+        #: Revoke was sent then (own clock), and not answered; or `BEGUN`.
         self.known = True  #: It is one of the leader's: not replaced, not lost.
         self.quick = False  #: It is among those that are looked at for what may wait on a worker.
 

@@ -130,13 +130,13 @@ class Questions(StoredData):
         """Return how an array is; raises as `array_pages`."""
         return next(self.array_pages(array_id)).array
 
-    def workers(self, names: Sequence[str] = ()) -> tuple[WorkerLine, ...]:
-        """Return the workers that the leader knows: all, or those of these names."""
-        return self.workers_page(names).workers
+    def workers(self, names: Sequence[str] = (), *, tasks: bool = False) -> tuple[WorkerLine, ...]:
+        """Return the workers that the leader knows: all, or those of these names; also what they hold."""
+        return self.workers_page(names, tasks=tasks).workers
 
-    def workers_page(self, names: Sequence[str] = ()) -> WorkersPage:
+    def workers_page(self, names: Sequence[str] = (), *, tasks: bool = False) -> WorkersPage:
         """Return what `workers` does, and the drains of workers that the leader does not know now."""
-        return self._ask(QueryWorkers(seq=0, names=tuple(names)), WorkersPage)
+        return self._ask(QueryWorkers(seq=0, names=tuple(names), tasks=tasks), WorkersPage)
 
     def drain(self, workers: Sequence[str], *, reason: str = "", deadline: float | None = None) -> None:
         """Give workers nothing new, until `undrain`. Returns once that is in the table.

@@ -254,17 +254,18 @@ def _quoted(word: str) -> str:
 
 @click.command()
 @click.argument("names", nargs=-1)
+@click.option("--tasks", "with_tasks", is_flag=True, help="What each runs, and what waits there for room.")
 @json_option
 @cluster_options
-def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
+def workers(place: Place, names: Sequence[str], *, with_tasks: bool, as_json: bool) -> int:
     """List workers (all, or NAMES), with what they offer, what is reserved, and how busy they are.
 
     COUNTS is what some have in whole units (GPUs, licences), reserved of offered. LOAD is measured. TASKS is
     how many have room there, and after a plus how many wait there for it: short commands are handed over
-    ahead.
+    ahead. With --tasks each of them has a line instead.
     """
     with place.client() as client:
-        page = client.workers_page(names)
+        page = client.workers_page(names, tasks=with_tasks)
     known = {line.worker for line in page.workers} | page.absent.keys()
     missing = [name for name in names if name not in known]
     if as_json:
@@ -286,11 +287,18 @@ def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
         if not any(line.capacity.counts for line in page.workers):
             columns, rows = _without("COUNTS", columns, rows)
         empty = "none of them is known" if names else "no worker is registered: start one, `alb worker`"
-        out.emit_table(columns, rows, empty=empty)
+        if with_tasks and page.workers:
+            from alb.cli.held import emit_held  # noqa: PLC0415 (only for who asks)
+
+            emit_held(page)
+        else:
+            out.emit_table(columns, rows, empty=empty)
         for name, drain in sorted(_drains(page).items()):
             out.say(f"{name} {_why_drained(drain)}")
         for line in page.workers:
             _say_shut(line)
+    if page.left_off:
+        out.say(f"{page.left_off} tasks more are not shown: name the workers that you want to see")
     for name in missing:
         out.say(f"there is no worker {name}")
     return 1 if missing else 0

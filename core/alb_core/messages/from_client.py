@@ -189,6 +189,8 @@ class QueryWorkers(Message, frozen=True, kw_only=True):
     seq: int
     names: tuple[str, ...] = ()
     #: Only these; empty: all.
+    tasks: bool = False
+    #: Also what they run and hold.
 
 
 class QueryCluster(Message, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TypeAlias
 
 import msgspec
@@ -194,6 +195,36 @@ class TaskPage(Message, frozen=True, kw_only=True):
     #: Where it was asked for.
 
 
+class Holding(enum.Enum):
+    """How an attempt stands on its worker, as far as the leader knows."""
+
+    RUNS = "runs"  #: It has its room.
+    AHEAD = "ahead"  #: It waits there for room.
+    STORING = "storing"  #: It is over, but the results store does not have all of its output yet.
+    FOREIGN = "foreign"  #: It is nobody's any more, and is told to end.
+
+
+class HeldLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One attempt on a worker, in a list."""
+
+    id: str
+    attempt: int
+    holding: Holding
+    asked_back: bool
+    #: Another worker could begin it sooner, and this one has not answered yet.
+    ends: bool
+    #: It is told to end.
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    #: What it reserves.
+    placed: float = 0.0
+    #: When; 0, and no more below, where its task is not in the table.
+    user: str = ""
+    name: str = ""
+    command: str = ""
+    #: Its beginning.
+
+
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One worker in a list."""
 
@@ -222,6 +253,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: It is given nothing for a while.
     reserved_counts: tuple[Count, ...] = ()
     #: Of what it has in whole units.
+    tasks: tuple[HeldLine, ...] | None = None
+    #: What it runs and holds; None: nobody asked.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):
@@ -231,6 +264,8 @@ class WorkersPage(Message, frozen=True, kw_only=True):
     workers: tuple[WorkerLine, ...]
     absent: dict[str, Drain] = {}
     #: Drained ones that it does not know now: they are drained when they come back.
+    left_off: int = 0
+    #: Attempts that were asked for, and are too many for one page.
 
 
 class ClusterPage(Message, frozen=True, kw_only=True):

@@ -50,7 +50,6 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     lost_with_session_s: float
     ahead_s: float
     ahead_kept_s: float
-    revoke_after_s: float
     holding_s: float
     done_kept_s: float
     done_kept: int
@@ -71,6 +70,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     reserve_after_s: float
     large_every: int
     #: One task of so many wants the whole of the largest worker.
+    revoke_after_s: float
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -105,7 +105,6 @@ def draw_knobs(draws: random.Random) -> Knobs:
         lost_with_session_s=draws.choice((6.0, 10.0)),
         ahead_s=draws.choice((0.1, 1.0, 10.0)),
         ahead_kept_s=draws.choice((0.3, 1.0, 5.0)),
-        revoke_after_s=draws.choice((0.0, 0.15, 0.5)),
         # So long tasks wait for others that were forgotten: a small table must not be full of them.
         holding_s=600.0 if keeps_long else draws.choice((45.0, 60.0)),
         done_kept_s=done_kept_s,
@@ -123,6 +122,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         chunk_bytes=draws.choice((2048, 2048, 256 * 1024)),
         reserve_after_s=draws.choice((0.0, 1.0, 10.0)),
         large_every=draws.choice((5, 8, 1000)),
+        revoke_after_s=draws.choice((0.0, 0.15, 0.5)),
     )
 
 

@@ -33,8 +33,6 @@ WORKERS_AT_ONCE: Final = 64
 #: That one look meets; the next goes on behind them.
 AT_ONCE: Final = 200
 #: Attempts of one worker that are asked back together.
-UNHEARD_S: Final = 2 * limits.RESEND_S
-#: An order to run that nobody answered, though it was sent again, may be asked back.
 PATIENCE_S: Final = limits.LOST_WITHOUT_SESSION_S
 #: A worker that is not heard for so long loses what it has not begun, whether its session lives or not.
 
@@ -77,13 +75,13 @@ class Revocations:
                 self._review(worker, worker.ahead, limits.REVOKE_AFTER_S, look)
 
     def tick(self) -> None:
-        """Ask again, and look at orders to run that nobody answered."""
+        """Ask again, and look at what a worker that is not heard has not even confirmed."""
         look = _Look({}, set())
         for worker in self._state.workers:
             if worker.revoked and worker.link:
                 self._ask_again(worker)
-            if worker.unconfirmed:
-                self._review(worker, worker.unconfirmed, UNHEARD_S, look)
+            if worker.unconfirmed and not worker.link:
+                self._review(worker, worker.unconfirmed, limits.REVOKE_AFTER_S, look)
 
     def take_back(self, worker: Worker) -> None:
         """Ask a worker that is given nothing new for everything that it may not have begun."""

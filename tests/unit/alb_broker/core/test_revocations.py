@@ -21,7 +21,7 @@ from tests.broker_parts import (
 )
 
 from alb_broker.core.actions import Action, SendToWorker
-from alb_broker.core.revocations import AT_ONCE, LOOK_EVERY_S, PATIENCE_S, UNHEARD_S
+from alb_broker.core.revocations import AT_ONCE, LOOK_EVERY_S, PATIENCE_S
 from alb_broker.core.task import GIVEN_BACK_MAX
 from alb_broker.core.workers import BEGUN, Worker
 from alb_core import limits, znodes
@@ -196,13 +196,23 @@ def test_a_task_that_came_back_often_waits_on_no_worker_any_more() -> None:
     assert states(yard, 2)[-1] == ("w2", "live")
 
 
-def test_orders_that_nobody_answered_are_asked_back() -> None:
-    """With room for it or not: if the order is lost again and again, another worker may hear it."""
+def test_an_order_that_nobody_answered_is_sent_again_not_asked_back() -> None:
+    """A worker that is heard gets it in the end; after a takeover, too, it is given to no other."""
     yard = Yard()
     yard.come("w2")
-    at = T + UNHEARD_S
+    at = T + 3 * limits.RESEND_S
     yard.of("w1").heard = yard.of("w2").heard = at
-    assert asked(yard.tick(at) + yard.commit()) == [Revoke(attempts=(attempt(1),))]
+    told = to_worker(W1, yard.tick(at) + yard.commit())
+    assert [type(message) for message in told] == [Run]
+
+
+def test_a_silent_worker_loses_orders_that_it_never_answered() -> None:
+    """It had room, but nobody knows that it heard of the attempt."""
+    yard = Yard()
+    yard.come("w2")
+    yard.tick(silenced(yard))
+    yard.turn()
+    assert states(yard, 1) == [("w1", "over"), ("w2", "live")]
 
 
 # --- drained, and not trusted -------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ types: $(READY) ## mypy, strict
 	@.venv/bin/mypy
 
 sim: $(READY) ## the simulator: SEEDS=1000 seeds of faults, invariants checked after every event
+	@$(PYTEST) -q tests/simulation
 	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(SEEDS)
 
 sim-mutants: $(READY) ## the simulator against planted defects: each must be caught

@@ -53,16 +53,17 @@ class Ground:
         shutil.rmtree(self.folder)
 
     @contextmanager
-    def cluster(self, *, workers: int = 2, store: str = "") -> Iterator[LocalCluster]:
+    def cluster(self, *, workers: int = 2, cpus: float = 2.0, store: str = "") -> Iterator[LocalCluster]:
         """Run a new cluster within the block; its data goes with it.
 
         Args:
-            workers: Of two slots each.
+            workers: How many.
+            cpus: The slots of each.
             store: URL of its results store; empty: none.
         """
         self._clusters += 1
         environ = {"ALB_STORE": store} if store else {}
-        plan = Plan(brokers=3, zookeepers=1, workers=workers, cpus=2.0, environ=environ)
+        plan = Plan(brokers=3, zookeepers=1, workers=workers, cpus=cpus, environ=environ)
         cluster = LocalCluster(self.folder / f"cluster-{self._clusters}", plan)
         for server in cluster.named("zookeeper"):
             demand_sync(server.command)

@@ -19,6 +19,9 @@ from alb_broker.core.array_retention import ArrayRetention
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.copies import Copies
+from alb_broker.core.copies_desk import CopiesDesk
+from alb_broker.core.demotions import Demotions
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.expansion import Expansion
 from alb_broker.core.fates import Fates
@@ -26,6 +29,7 @@ from alb_broker.core.inflow import Inflow
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.policy_desk import PolicyDesk
+from alb_broker.core.preemptions import Preemptions
 from alb_broker.core.relay import Relay
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
@@ -37,7 +41,7 @@ from alb_broker.core.task import Task
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker
 from alb_broker.core.works import Works
-from alb_broker.policies import least_loaded, uniform, weighted
+from alb_broker.policies import least_loaded, optimize, uniform, weighted
 from alb_core import codec, ids, zk, znodes
 from alb_core.config import BrokerConfig
 from alb_core.messages import (
@@ -56,7 +60,12 @@ from alb_core.spec import TaskSpec, digest
 from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskRecord, TaskState
 from alb_core.znodes import BrokerNode, WorkerNode
 
-POLICIES = {"least-loaded": least_loaded.choose, "uniform": uniform.choose, "weighted": weighted.choose}
+POLICIES = {
+    "least-loaded": least_loaded.choose,
+    "optimize": optimize.choose,
+    "uniform": uniform.choose,
+    "weighted": weighted.choose,
+}
 TRUE = TaskSpec(command=("/bin/true",))
 C1 = b"client-1"
 C2 = b"client-2"
@@ -239,8 +248,12 @@ class Desks:
         self.workers = WorkerDesk(self.state, self.book, self.resumption, self.inflow)
         self.drains = DrainDesk(self.state, self.workers)
         self.limits = LimitsDesk(self.state)
+        self.demotions = Demotions(self.state, self.book)
+        self.preemptions = Preemptions(self.state)
         self.policies = PolicyDesk(self.state)
         self.shares = SharesDesk(self.state)
+        self.copies = Copies(self.state, self.book)
+        self.copies_desk = CopiesDesk(self.state, self.copies)
         self.works = Works(self.state)
         self.past = Past(self.state)
         self.fates = Fates(self.state)
@@ -259,6 +272,7 @@ class Desks:
             self.limits,
             self.policies,
             self.shares,
+            self.copies_desk,
             self.past,
             self.works,
             self.starts,
@@ -315,7 +329,10 @@ class Desks:
         self.works.tick()
         self.starts.tick()
         self.workers.tick()
+        self.preemptions.tick()
+        self.demotions.tick()
         self.drains.tick()
+        self.copies.tick()
         self.retention.tick()
         self.array_pages.tick()
         self.array_fates.tick()
@@ -334,6 +351,7 @@ class Desks:
             state.shares,
             lambda task, worker, decision: self.book.place(task, worker, decision, state.at),
             state.now(),
+            admits=state.admits if state.workers.crowded else None,
         )
 
     def commit(self) -> list[Action]:

@@ -22,11 +22,13 @@ from alb_core.messages import (
     Ack,
     Attach,
     AttemptAck,
+    AttemptDemoted,
     AttemptEnded,
     AttemptId,
     AttemptStarted,
     Beat,
     Busy,
+    Demote,
     Finished,
     Follow,
     Hello,
@@ -36,6 +38,7 @@ from alb_core.messages import (
     Ping,
     Registered,
     Rejected,
+    Revoke,
     Run,
     Submit,
     Welcome,
@@ -280,7 +283,7 @@ class StagedWorker(Peer):
         """Its address on a broker's link."""
         return f"{self.name}/{self.life}"
 
-    def hear(self, epoch: int, message: Message) -> None:
+    def hear(self, epoch: int, message: Message) -> None:  # noqa: C901 (a flat table)
         """Take the leader's word, unless it is an older one's."""
         if self.silent:
             return
@@ -298,7 +301,13 @@ class StagedWorker(Peer):
             case Run(attempt=attempt):
                 self._run(attempt)
             case Kill(attempt=attempt, why=why):
-                self.end(attempt, outcome(cause=Cause.EVICTED if why == "evicted" else Cause.KILLED))
+                again = why in {"evicted", "preempted"}
+                self.end(attempt, outcome(cause=Cause(why) if again else Cause.KILLED))
+            case Demote(attempts=(attempt,)):
+                self.say(AttemptDemoted(attempt=attempt))
+            case Revoke(attempts=attempts):  # it begins nothing unless a test says so
+                for attempt in attempts:
+                    self.end(attempt, outcome(cause=Cause.GIVEN_BACK))
             case AttemptAck(attempt=attempt):
                 self.reports.pop(attempt, None)
 

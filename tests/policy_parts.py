@@ -23,7 +23,7 @@ def candidate(
     worker: str, *, cpus: float = 4, free: float = 4, memory: float = 1.0, load: Load = IDLE, **more: Any
 ) -> Candidate:
     """Return a worker of 4 GiB with so much free, memory as a fraction."""
-    speed = more.pop("speed", 1.0)
+    speed = more.setdefault("speed", 1.0)
     net_bps = more.pop("net_bps", 0)
     offers = Capacity(cpus=cpus, memory_bytes=4 * GIB, net_bps=net_bps, speed=speed)
     return Candidate(worker, offers, free, int(4 * GIB * memory), net_bps, load, **more)

@@ -73,7 +73,7 @@ def check_bounds(bounds: Bounds) -> str | None:
     for name, (least, unit) in _LEAST.items():
         value = getattr(bounds, name)
         if value is not None and not least <= value < 2**62:
-            return f"the bound {name} of {value} is not between {least:g} and 2^62 {unit}"
+            return f"{value} is no bound {name}: it is {least:,} {unit} at least, and less than 2^62"
     return None
 
 
@@ -81,7 +81,7 @@ def check_limits(defaults: LimitsNode) -> str | None:
     """Return what is wrong with default limits, as a sentence, or None."""
     time_limit_s = defaults.time_limit_s
     if time_limit_s is not None and not 0 < time_limit_s <= limits.TIME_LIMIT_S_MAX:
-        return f"the time limit of {time_limit_s:g} s is not between 0 and a year"
+        return f"a time limit of {time_limit_s:g} s cannot be: it is more than 0, and a year at most"
     return check_bounds(defaults)
 
 

@@ -101,5 +101,5 @@ def check_choice(choice: Choice) -> str | None:
 def check_try(seconds: float) -> str | None:
     """Return what is wrong with the length of a try (0: no try), as a sentence, or None."""
     if not 0 <= seconds <= TRY_S_MAX:
-        return f"a try of {seconds:g} s is not between 0 and a week"
+        return f"a try of {seconds:g} s cannot be: it lasts a week at most"
     return None

@@ -14,7 +14,7 @@ import msgspec
 
 from alb_core import ids, limits, znodes
 from alb_core.errors import ConfigError
-from alb_core.resources import GPUS, Count, check_counts, counts_of, parse_counts
+from alb_core.resources import CPUS_MAX, GPUS, Count, check_counts, check_labels, counts_of, parse_counts
 from alb_core.spec import is_login
 
 PORTS: Final = 4
@@ -99,6 +99,10 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
     crash_limit: int = limits.CRASH_LIMIT
     stuck_s: float = 30.0
     #: A leader resigns when a task that fits stays unplaced so many seconds.
+    quantum_s: float = limits.QUANTUM_S
+    #: Who ran so many seconds gives its processors to those who wait, and runs on with the rest; 0: nobody.
+    max_demoted: int = limits.DEMOTED_PER_CPU_MAX
+    #: Such attempts on one worker, for each processor that it has; 0: none.
 
     def validate(self) -> None:
         """Check the relations between fields; raises ConfigError."""
@@ -111,6 +115,10 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
             raise ConfigError("depot_port is a TCP port (0: any), and depot_bytes_max cannot be negative")
         if self.pending_max < 1 or self.done_kept_max < 0 or self.crash_limit < 0:
             raise ConfigError("pending_max, done_kept_max and crash_limit cannot be negative (or 0)")
+        if not 0 <= self.quantum_s < math.inf or not 0 <= self.max_demoted <= limits.MAX_DEMOTED_MAX:
+            raise ConfigError(
+                f"--quantum is a time, 0 for none, and --max-demoted between 0 and {limits.MAX_DEMOTED_MAX}"
+            )
         if not math.isfinite(self.store_keep_s) or self.store_keep_s < 0:
             raise ConfigError("--store-keep is how long history stays, 30d for example; 0: for ever")
         if self.store_bytes and self.store_bytes < limits.STORE_BYTES_MIN:
@@ -141,8 +149,8 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     resources: tuple[str, ...] = ()
     #: What else is offered in whole units, each ``name=count``: licences, for example.
     labels: tuple[str, ...] = ()
-    speed: float = 1.0
-    #: How fast the machine is, compared with the cluster's others.
+    speed: float = 0.0
+    #: How fast the machine is, compared with the cluster's others; 0: it is measured, once.
     work_dir: str = ""
     #: Spool and fresh directories of tasks; empty: ``/var/tmp/alb-<uid>/<name>``.
     session_timeout_s: float = 5.0
@@ -162,13 +170,18 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
         super().validate()
         _check_name("worker", self.name)
         _check_session(self.session_timeout_s)
-        if not math.isfinite(self.cpus) or self.cpus < 0 or self.memory_bytes < 0 or self.net_bps < 0:
-            raise ConfigError("cpus, memory and bandwidth must be numbers, and cannot be negative")
-        self.counts()
-        if not 0 < self.speed <= limits.SPEED_MAX:
+        if not 0 <= self.cpus < CPUS_MAX or self.memory_bytes < 0 or self.net_bps < 0:
             raise ConfigError(
-                f"--speed {self.speed:g}: how fast this machine is, 1 like an ordinary one; more than 0, "
-                f"at most {limits.SPEED_MAX:g}"
+                f"cpus ({self.cpus:g}), memory and bandwidth cannot be negative, nor more than machines have"
+            )
+        wrong = check_labels(self.labels)
+        if wrong is not None or any("!=" in label for label in self.labels):
+            raise ConfigError(f"--labels: {wrong or 'KEY!=VALUE is what tasks say; workers have KEY=VALUE'}")
+        self.counts()
+        if not 0 <= self.speed <= limits.SPEED_MAX:
+            raise ConfigError(
+                f"--speed {self.speed:g}: how fast this machine is, 1 like an ordinary one, at most "
+                f"{limits.SPEED_MAX:g}; 0, or nothing: that is measured"
             )
         if self.cache_bytes_max < 0:
             raise ConfigError("cache_bytes_max cannot be negative")

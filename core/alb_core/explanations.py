@@ -13,7 +13,7 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
 
     code: str
     #: For programs: ``held``, ``postponed``, ``store``, ``bounded``, ``unfit``, ``turn``, ``reserved``,
-    #: ``set-aside``, ``declined`` or ``room``.
+    #: ``set-aside``, ``declined``, ``barred`` or ``room``.
     text: str
     #: A sentence for people.
 
@@ -30,6 +30,8 @@ class Considered(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: As fractions of what it offers.
     memory_load: float = 0.0
     net_load: float = 0.0
+    speed: float = 1.0
+    #: In what the task strains.
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -47,6 +49,8 @@ class Placement(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     #: The worker had no room yet.
     part: str = ""
     #: ``reserved``: the worker was set aside for it; ``backfilled``: for another, which it does not delay.
+    copy_of: int = 0
+    #: The attempt beside which it was placed, for that lagged; 0: it is no copy.
     ended_as: str = ""
     considered: tuple[Considered, ...] = ()
     #: These were the candidates; empty: see `forgotten`.

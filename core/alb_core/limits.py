@@ -114,8 +114,22 @@ AHEAD_MAX: Final = 256
 AHEAD_KEPT_S: Final = 0.3
 #: What found no room on the worker by then is given back: another one may have room, or will sooner.
 
+REVOKE_AFTER_S: Final = 0.15
+#: What waits on a worker half as long again as it was reckoned to is asked back as soon as another one has
+#: room: less is not worth the two commits that it takes to move.
+
 SPEED_MAX: Final = 1000.0
 #: Of a worker: no machine does the work of a thousand others of the same time.
+# --- demotion ---------------------------------------------------------------------------------------------
+QUANTUM_S: Final = 5.0
+#: An attempt that ran so long gives its processors to those who wait: most commands are over by then.
+DEMOTED_PER_CPU_MAX: Final = 2
+#: Demoted attempts of a worker, for each of its processors: each keeps its memory, and a little of the rest.
+MAX_DEMOTED_MAX: Final = 100
+
+# --- preemption -------------------------------------------------------------------------------------------
+PREEMPTIONS_MAX: Final = 5
+#: Of one task: then it keeps what it has until it ends. So what is thrown away is bounded.
 
 # --- worker -----------------------------------------------------------------------------------------------
 SPOOL_KEPT_S: Final = 3600.0

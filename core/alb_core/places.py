@@ -24,7 +24,12 @@ class Places:
         self._order = sorted(range(len(strides)), key=lambda at: strides[at].first)
         self._firsts = [strides[at].first for at in self._order]
         self._apart = all(strides[one].last < strides[other].first for one, other in pairwise(self._order))
-        #: Whether a binary search finds an index; ranges that mix are searched one by one.
+        #: Whether a binary search in this order finds an index.
+        self._rows: dict[tuple[int, int], list[int]] = {}
+        #: Of ranges that mix, those of one step and remainder: they do not mix, for an index is in one range.
+        for at in self._order:
+            self._rows.setdefault((strides[at].step, strides[at].first % strides[at].step), []).append(at)
+        self._steps = sorted({step for step, _ in self._rows})
 
     def index_at(self, position: int) -> int:
         """Return the index at a position; raises IndexError where the array has none."""
@@ -36,12 +41,19 @@ class Places:
 
     def position_of(self, index: int) -> int | None:
         """Return the position of an index; None: the array has no such index."""
-        if not self._strides or not self._apart:
+        if not self._strides:
             return position_of(self._strides, index)
-        before = bisect_right(self._firsts, index) - 1
-        if before < 0:
-            return None
-        at = self._order[before]
+        if self._apart:
+            before = bisect_right(self._firsts, index) - 1
+            return self._within(self._order[before], index) if before >= 0 else None
+        for step in self._steps:
+            row = self._rows.get((step, index % step), [])
+            before = bisect_right(row, index, key=lambda at: self._strides[at].first) - 1
+            if before >= 0 and (position := self._within(row[before], index)) is not None:
+                return position
+        return None
+
+    def _within(self, at: int, index: int) -> int | None:
         within = position_of((self._strides[at],), index)
         return None if within is None else self._begins[at] + within
 

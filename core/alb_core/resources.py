@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 
 from alb_core import limits
+from alb_core.speeds import Speeds, Strain, check_speed, check_speeds
+from alb_core.vectors import Vector, check_vector
 
 EPSILON: Final = 1e-9
 #: Sums of fractional cpus are exact only so far.
@@ -32,6 +34,7 @@ COUNT_DIGITS_MAX: Final = 18
 BUILT_IN: Final = frozenset(("arch", "host", "kernel"))
 #: Labels that every worker has without being told: fields of its `Capacity`.
 
+_LABEL: Final = re.compile(r"[^ =!][^ ]*\Z")
 _COUNT_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}\Z")
 
 
@@ -61,6 +64,10 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: Labels like `labels` that a worker had better carry: one with room that does is taken first.
     measured: bool = False
     #: A worker has room only if what is measured there leaves it, too.
+    strain: Strain | None = None
+    #: What it mostly strains, and so which of a worker's speeds counts; None: their mean.
+    optimize: Vector | None = None
+    #: What counts when a worker is chosen for it; None: the policy decides.
 
     @property
     def gpus(self) -> int:
@@ -72,6 +79,10 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return (not self.labels or all(map(capacity.carries, self.labels))) and (
             not self.archs or capacity.arch in self.archs
         )
+
+    def without_cpus(self) -> Request:
+        """Return what an attempt reserves whose processors are others' now."""
+        return msgspec.structs.replace(self, cpus=0.0)
 
     def preferred(self, capacity: Capacity) -> int:
         """Return how much of what it prefers a worker has."""
@@ -100,7 +111,10 @@ class Capacity(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     labels: tuple[str, ...] = ()
     version: str = ""
     speed: float = 1.0
-    #: How fast it is, as its operator says: twice as much does the same work in half the time.
+    #: How fast it is, as its operator says, else the mean of what was measured: twice as much does the same
+    #: work in half the time.
+    speeds: Speeds | None = None
+    #: What was measured; None: nothing, its operator knows better, or it failed.
     counts: tuple[Count, ...] = ()
     #: What it has of what is counted in whole units, each name once.
 
@@ -108,6 +122,10 @@ class Capacity(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     def gpus(self) -> int:
         """How many GPUs it offers; their indexes are those below this number."""
         return amount_of(self.counts, GPUS)
+
+    def speed_in(self, strain: Strain | None) -> float:
+        """Return how fast it is in one kind of work; None: in general."""
+        return self.speed if strain is None or self.speeds is None else self.speeds.of(strain)
 
     def carries(self, label: str) -> bool:
         """Tell whether it meets a label that a request names: ``key``, ``key=value`` or ``key!=value``."""
@@ -167,6 +185,13 @@ class Room:
             self.counts[count.name] -= count.amount
         for count in now.counts:
             self.counts[count.name] = self.counts.get(count.name, 0) + count.amount
+
+    def copy(self) -> Room:
+        """Return as much room, to be counted apart."""
+        twin = Room()
+        twin.cpus, twin.memory_bytes, twin.net_bps = self.cpus, self.memory_bytes, self.net_bps
+        twin.counts.update(self.counts)
+        return twin
 
     def holds(self, request: Request) -> bool:
         """Tell whether the amounts of a request are free."""
@@ -239,13 +264,15 @@ def check_request(request: Request) -> str | None:
         A sentence that says what is wrong and what to do, or None.
     """
     if not 0 < request.cpus <= CPUS_MAX:
-        return f"{request.cpus} cpus cannot be reserved; ask for more than 0"
+        return f"{request.cpus:g} cpus cannot be reserved; ask for more than 0, and at most {CPUS_MAX:,.0f}"
     if not 0 <= request.memory_bytes < BYTES_MAX or not 0 <= request.net_bps < BYTES_MAX:
         return "memory and bandwidth cannot be negative or absurdly large"
     if request.labels or request.prefers:
         why = check_labels(request.labels) or check_labels(request.prefers)
         if why is not None:
             return why
+    if request.optimize is not None and (why := check_vector(request.optimize)) is not None:
+        return why
     return check_counts(request.counts) if request.counts else None
 
 
@@ -254,8 +281,9 @@ def check_capacity(capacity: Capacity) -> str | None:
     amounts = f"{capacity.cpus} cpus, {capacity.memory_bytes} bytes, {capacity.net_bps} bit/s"
     if not 0 <= capacity.cpus < CPUS_MAX or capacity.memory_bytes < 0 or capacity.net_bps < 0:
         return f"the worker offers {amounts}"
-    if not 0 < capacity.speed <= limits.SPEED_MAX:
-        return f"the worker's speed of {capacity.speed} is not between 0 and {limits.SPEED_MAX:g}"
+    wrong = check_speed(capacity.speed) or check_speeds(capacity.speeds)
+    if wrong is not None:
+        return wrong
     if len(capacity.labels) > limits.LABELS_MAX:
         return f"the worker has {len(capacity.labels)} labels, more than {limits.LABELS_MAX}"
     return check_counts(capacity.counts)
@@ -266,7 +294,7 @@ def check_labels(labels: tuple[str, ...]) -> str | None:
     if len(labels) > limits.LABELS_MAX:
         return f"it names {len(labels)} labels of a worker, more than {limits.LABELS_MAX}"
     for label in labels:
-        if not label.isprintable() or not 0 < len(label) <= limits.NAME_LENGTH_MAX or " " in label:
+        if not label.isprintable() or len(label) > limits.NAME_LENGTH_MAX or not _LABEL.match(label):
             return (
                 f"{label[:40]!r} is no label: KEY, KEY=VALUE or KEY!=VALUE, without spaces, "
                 f"at most {limits.NAME_LENGTH_MAX} characters"

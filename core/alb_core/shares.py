@@ -80,7 +80,7 @@ def check_share(share: Share) -> str:
         )
     for name, value in (("memory_bytes_max", share.memory_bytes_max), ("tasks_max", share.tasks_max)):
         if value is not None and not 0 <= value < 2**62:
-            return f"{name} of {value} is not between 0 and 2^62"
+            return f"{value} is no {name}: it is 0 or more, and less than 2^62"
     return ""
 
 

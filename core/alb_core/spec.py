@@ -99,6 +99,8 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     priority: int = 0
     #: Higher first.
     on_lost: OnLost = OnLost.RERUN
+    preemptible: bool = False
+    #: It may be ended, to run again later, where others need its memory.
     name: str = ""
     steps: int = 0
     #: Run the command once for each step from 1 to this; 0: it is no task of steps.
@@ -126,6 +128,9 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     #: What only its kind understands.
     binaries: dict[str, FileRef] = {}
     #: Of the kind ``binary``, the program by architecture; `command` is then its arguments, the name first.
+    speculative: bool | None = None
+    #: It may run twice at once: when it lags, a copy of it is started elsewhere. None: as the cluster's
+    #: default says.
 
     @property
     def luggage(self) -> tuple[FileRef, ...]:
@@ -152,6 +157,7 @@ def check_spec(spec: TaskSpec, encoded_bytes: int) -> str | None:
         return too_large(encoded_bytes)
     return (
         _check_words(spec)
+        or _check_speculative(spec)
         or _check_numbers(spec)
         or check_request(spec.request)
         or check_files(spec.files, spec.returns, spec.checkpoints, spec.cwd)
@@ -190,15 +196,27 @@ def _check_words(spec: TaskSpec) -> str | None:  # noqa: PLR0911 (one return a r
     return None
 
 
+def _check_speculative(spec: TaskSpec) -> str | None:
+    if not spec.speculative:
+        return None
+    if spec.on_lost is OnLost.FAIL:
+        return "a task that must not run twice (--on-lost fail) cannot be speculative: say one of both"
+    if spec.checkpoints:
+        return "a task with checkpoints cannot be speculative: a copy would save over what the other saved"
+    return None
+
+
 def _check_numbers(spec: TaskSpec) -> str | None:
     if spec.time_limit_s is not None and not 0 < spec.time_limit_s <= limits.TIME_LIMIT_S_MAX:
-        return f"the time limit of {spec.time_limit_s} s is not between 0 and a year"
+        return f"a time limit of {spec.time_limit_s:g} s cannot be: it is more than 0, and a year at most"
     if not 0 <= spec.grace_s <= limits.GRACE_S_MAX:
         return f"the grace of {spec.grace_s} s is not between 0 and {limits.GRACE_S_MAX:.0f}"
     if not 0 <= spec.steps <= limits.STEPS_MAX:
         return f"{spec.steps} steps are not between 0 and {limits.STEPS_MAX}"
     if not -(2**31) <= spec.priority < 2**31:
         return f"the priority {spec.priority} is not a 32-bit number"
+    if spec.preemptible and spec.on_lost is OnLost.FAIL:
+        return "what is preemptible runs again: it cannot be --on-lost fail, which forbids that"
     return None
 
 
@@ -207,8 +225,8 @@ def _check_retry(retry: Retry) -> str | None:  # noqa: PLR0911 (one return a rul
         return None
     if not 0 <= retry.times <= limits.RETRIES_MAX:
         return f"{retry.times} retries are not between 0 and {limits.RETRIES_MAX}"
-    if any(not 0 <= code <= 255 for code in retry.exit_codes) or len(retry.exit_codes) > 256:
-        return "an exit code to retry on is not between 0 and 255"
+    if any(not 1 <= code <= 255 for code in retry.exit_codes) or len(retry.exit_codes) > 256:
+        return "an exit code to retry on is not between 1 and 255"
     if not 0 <= retry.delay_s <= retry.delay_s_max <= limits.RETRY_DELAY_S_MAX:
         return (
             f"a retry waits for 0 to {limits.RETRY_DELAY_S_MAX:.0f} s, the first one no longer than the "

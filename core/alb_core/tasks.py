@@ -69,14 +69,29 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     #: Workers that it could choose from.
     ahead: bool = False
     #: It was given to the worker before there was room for it.
+    demoted: float = 0.0
+    #: When its processors became others', and it runs on with the rest; 0: they did not.
     part: str = ""
     #: Of a reservation: ``reserved``, the worker was set aside for it; ``backfilled``, for another.
+    copy_of: int = 0
+    #: It was placed beside this attempt, which lagged; 0: it is no copy.
     ended: float = 0.0
     #: When that was recorded; 0: it is not over, or nobody knows.
     ended_as: str = ""
-    #: The value of its `Cause`, or ``lost``.
+    #: The value of its `Cause`, or ``lost``, or ``outrun``: it was killed, for another one counts.
     exit_code: int | None = None
     #: Of its command; None: it has none, or nobody knows.
+
+
+def shown_of(attempts: tuple[Attempt, ...]) -> Attempt | None:
+    """Return which attempt of an unfinished task people hear of: the oldest that lives, else the newest.
+
+    Its output is read while it runs; that of a copy only when it has delivered the result.
+    """
+    for attempt in attempts:
+        if attempt.state is AttemptState.LIVE:
+            return attempt
+    return attempts[-1] if attempts else None
 
 
 class Stream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -152,6 +167,7 @@ class Cause(enum.Enum):
     NOT_STARTED = "not_started"  #: The worker could not start it: exit code 125; ``why`` says the reason.
     GIVEN_BACK = "given_back"  #: It never started: the worker had no room for it in time, or stops.
     EVICTED = "evicted"  #: Killed because the leader wants it to run elsewhere: no crash.
+    PREEMPTED = "preempted"  #: Killed because others need its memory: it runs again later, and no crash.
     INTERRUPTED = (
         "interrupted"  #: The worker was stopped or its runner died, and the command with it: a crash.
     )
@@ -279,6 +295,8 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Attempts that the infrastructure lost.
     failures: int = 0
     #: Attempts that failed by themselves, and after which it was tried again.
+    preemptions: int = 0
+    #: Attempts that ended because others needed their memory.
     memory_bytes: int = 0
     #: What it reserves and may use since it ran out of memory; 0: what its specification says.
     not_before: float = 0.0
@@ -294,3 +312,8 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     incremental: bool = False
     #: It reported increments: a later attempt is given what the results store has of them.
     result: Result | None = None
+
+    def shown(self) -> Attempt | None:
+        """Return the attempt that people hear of: the one that delivered, else see `shown_of`."""
+        n = self.result.attempt if self.result is not None else 0
+        return next((attempt for attempt in self.attempts if attempt.n == n), None) or shown_of(self.attempts)

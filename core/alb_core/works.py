@@ -22,11 +22,13 @@ APART: Final = frozenset(
         "time_limit_s",
         "grace_s",
         "on_lost",
+        "preemptible",
         "request",
         "bounds",
         "retry",
         "start",
         "nice",
+        "speculative",
     }
 )
 #: Fields of a specification that are no part of its work; of the request, the labels are.

@@ -14,6 +14,7 @@ from alb_core import ids, limits
 from alb_core.arrays import ArrayRecord, Stretch
 from alb_core.bounds import SHIPPED
 from alb_core.choices import HistoryNode, PolicyNode
+from alb_core.copies import CopiesNode
 from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
 from alb_core.resources import Capacity
@@ -36,6 +37,7 @@ POLICY_HISTORY: Final = "/config/policy-history"
 DRAINED: Final = "/config/drained"
 LIMITS: Final = "/config/limits"
 SHARES: Final = "/config/shares"
+COPIES: Final = "/config/copies"
 
 
 ENDS: Final = "ends-"
@@ -283,4 +285,5 @@ def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
         DRAINED: encode(DrainedNode()),
         LIMITS: encode(SHIPPED),
         SHARES: encode(SharesNode()),
+        COPIES: encode(CopiesNode()),
     }

@@ -16,7 +16,9 @@ import bench_dispatch
 import bench_failover
 import bench_latency
 import bench_placement
+import bench_progress
 import bench_recovery
+import bench_speculation
 import bench_store
 import bench_throughput
 import bench_transfer
@@ -50,6 +52,14 @@ def test_an_instant_worker_answers_without_running_anything(bare_cluster: LocalC
         wait_for_workers(client, 1)
         results = [future.result(timeout=30) for future in [client.submit("false") for _ in range(TASKS)]]
     assert {(result.worker, result.exit_status) for result in results} == {("instant", 0)}
+
+
+def test_speculation_makes_one_worker_slow(client: Client, tmp_path: Path) -> None:
+    """Each worker reads how long its steps are from its own file, and the last tasks are waited for."""
+    lengths = bench_speculation.Lengths(tmp_path / "lengths")
+    took = bench_speculation.straggle(client, lengths, tasks=4, workers=4, speculative=True, slower=2.0)
+    assert took.makespan_s > took.used_s / 4
+    assert len(list((tmp_path / "lengths").glob("w*"))) == 2
 
 
 def test_dispatch_measures_the_leader(cluster: LocalCluster, client: Client) -> None:
@@ -114,6 +124,15 @@ def test_recovery_takes_over_a_table_and_adopts_what_runs(bare_cluster: LocalClu
     assert record_rate(bare_cluster.zk, 100, TASKS) > 0
     assert (takeover.adopted, takeover.rerun) == (bench_recovery.RUNNING, 0)
     assert repeat.floor > 0
+
+
+def test_progress_is_measured_beside_loops(tmp_path: Path) -> None:
+    """All short commands end, all loops live until they are cancelled, and some were demoted."""
+    plan = Plan(brokers=2, workers=1, environ={"ALB_QUANTUM_S": "0.5"})
+    with LocalCluster(tmp_path / "cluster", plan) as crowded:
+        figures = bench_progress.fare(crowded, workers=1, loops=4, tasks=3)
+    assert (figures["finished"], figures["killed"]) == (3, 0)
+    assert figures["demoted_max"] > 0
 
 
 def test_a_placement_is_measured_on_a_core_alone() -> None:

@@ -28,7 +28,7 @@ EXIT_S = 60.0
 @contextmanager
 def worker(zk: str, work_dir: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``python -m alb_worker``; kill it at the end should it still run."""
-    environ = {"ALB_ZK": zk, "ALB_NAME": NAME, "ALB_WORK_DIR": str(work_dir), **settings}
+    environ = {"ALB_ZK": zk, "ALB_NAME": NAME, "ALB_WORK_DIR": str(work_dir), "ALB_SPEED": "1", **settings}
     with subprocess.Popen(
         [sys.executable, "-m", "alb_worker"], env={**os.environ, **environ}, stderr=subprocess.PIPE
     ) as process:

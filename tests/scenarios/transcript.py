@@ -3,10 +3,12 @@
 One command a line; words without ``=`` name players, the others are options. The commands:
 
 ``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
-``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1``; ``cancel t1``;
-``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
+``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1 optimize=time``, or
+``speculative=1``;
+``cancel t1``; ``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
 ``drain w1 deadline=2``; ``undrain w1``;
-``finish t1 exit=0`` (its command ends, where it runs); ``interrupt t1`` (the worker gives it up);
+``finish t1 exit=0 on=w1 took=2`` (its command ends, where it runs);
+``interrupt t1`` (the worker gives it up);
 ``silence w1``, ``return w1``, ``restart w1`` (a new life under the same name);
 ``kill b1``, ``boot b1``, ``freeze b1``, ``thaw b1``, ``stop b1``; ``suspect b2`` (client c1 tells a standby);
 ``hold b1``, ``release b1`` (its requests to ZooKeeper wait); ``lose b1 applied`` or ``lose b1 dropped`` (what
@@ -33,6 +35,7 @@ from alb_core.messages import (
     Busy,
     Cancel,
     CancelNoted,
+    Demote,
     Done,
     DrainWorkers,
     Error,
@@ -43,6 +46,7 @@ from alb_core.messages import (
     NotLeader,
     Rejected,
     ReleaseTasks,
+    Revoke,
     Run,
     SetPolicy,
     Suspect,
@@ -53,6 +57,7 @@ from alb_core.notes import Level, Note
 from alb_core.resources import Request
 from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
 from alb_core.tasks import AttemptState, Cause, TaskState
+from alb_core.vectors import parse_vector
 from alb_core.znodes import UnreadableNode
 
 SILENT_NOTES = {"leader_seen", "leader_ready", "table_loaded", "task_finished", "worker_registered"}
@@ -105,7 +110,11 @@ def _attempt(message: Run | Kill | AttemptAck) -> str:
 
 
 def _killed(message: Kill) -> str:
-    return _attempt(message) + ("" if message.why != "evicted" else ": evicted")
+    return _attempt(message) + (f": {message.why}" if message.why in {"evicted", "preempted"} else "")
+
+
+def _demoted(message: Demote) -> str:
+    return "Demote " + ", ".join(f"{each.task} attempt {each.n}" for each in message.attempts)
 
 
 def _place(message: Accepted | TaskMoved) -> str:
@@ -119,6 +128,8 @@ def _place(message: Accepted | TaskMoved) -> str:
 SAYINGS: dict[type[Message], Callable[[Any], str]] = {
     Run: _attempt,
     Kill: _killed,
+    Demote: _demoted,
+    Revoke: lambda told: f"Revoke {', '.join(f'{each.task} attempt {each.n}' for each in told.attempts)}",
     AttemptAck: _attempt,
     Accepted: lambda told: f"Accepted {told.id}{_place(told)}",
     TaskMoved: lambda told: f"TaskMoved {told.id}{_place(told)}",
@@ -241,10 +252,17 @@ class Transcript:
         spec = TaskSpec(
             command=names[1],
             on_lost=OnLost(options.get("on_lost", "rerun")),
-            request=Request(cpus=float(options.get("cpus", 1))),
+            request=Request(
+                float(options.get("cpus", 1)),
+                int(options.get("memory", 0)),
+                optimize=parse_vector(options["optimize"]) if "optimize" in options else None,
+            ),
+            time_limit_s=float(options["limit"]) if "limit" in options else None,
+            preemptible="preemptible" in options,
             priority=int(options.get("priority", 0)),
             retry=Retry(times=int(options.get("retries", 0)), delay_s=float(options.get("delay", 1))),
             start=_start(options),
+            speculative="speculative" in options or None,
         )
         client = self._stage.client(options.get("client", "c1"), options.get("user", "ann"))
         client.submit(submit(_number(names[0]), spec, moves="moves" in options))
@@ -277,7 +295,8 @@ class Transcript:
         self._stage.client(options.get("client", "c1")).say(suspicion, to=names[0])
 
     def _do_finish(self, names: list[str], options: Options) -> None:
-        self._end(names[0], outcome(int(options.get("exit", 0))), options)
+        wall_s = float(options.get("took", 0))
+        self._end(names[0], outcome(int(options.get("exit", 0)), wall_s=wall_s), options)
 
     def _do_interrupt(self, names: list[str], options: Options) -> None:
         self._end(names[0], outcome(cause=Cause.INTERRUPTED), options)

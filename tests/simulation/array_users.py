@@ -38,6 +38,8 @@ PIECE: Final = 3
 #: Inputs of one message.
 TASKS_AHEAD: Final = 3
 #: Tasks among those that an array may wait for, of its user's others and of each array before it.
+SPECULATIVE_EVERY: Final = 2
+#: One array of so many may be copied where it lags.
 ATTACHED_MAX: Final = 5
 #: Tasks asked for at once.
 
@@ -100,6 +102,7 @@ def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> 
         stdout_bytes=draws.choice((0, 10)),
         stderr_bytes=0,
         obedient=True,
+        increments=2 * (number % SPECULATIVE_EVERY == 0 and count % 2 == 0),
     ).words()
     if from_inputs:
         words = (*words[:2], "{}", *words[3:])
@@ -108,6 +111,7 @@ def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> 
         name="nightly" if start.singleton else f"array {number}",
         request=Request(cpus=draws.choice((0.5, 1.0))),
         grace_s=0.5,
+        speculative=number % SPECULATIVE_EVERY == 0,
         retry=Retry(times=draws.choice((0, 0, 1)), delay_s=draws.choice((0.0, 0.5))),
         start=start,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.simulation.ensemble import TABLE
 from tests.simulation.hosts import Host, Make, Source
 from tests.simulation.knobs import POLICIES
+from tests.simulation.loops import QUANTUM_S
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
 from tests.simulation.store_model import URL, StoreThread
@@ -61,6 +62,7 @@ class BrokerHost(Host):
             done_kept_s=knobs.done_kept_s,
             holding_s=knobs.holding_s,
             crash_limit=knobs.crash_limit,
+            quantum_s=QUANTUM_S,
             store=URL if knobs.store else "",
             store_keep_s=knobs.store_keep_s,
             store_bytes=knobs.store_bytes,

@@ -20,6 +20,7 @@ from tests.simulation.holders import Holders
 from tests.simulation.hosts import Host
 from tests.simulation.invariants import Invariants
 from tests.simulation.knobs import draw_knobs, patched_limits
+from tests.simulation.loops import END_S, Loops
 from tests.simulation.network import Network
 from tests.simulation.operators import Operators
 from tests.simulation.store_model import StoreModel
@@ -61,6 +62,7 @@ class Cluster:
         self.workers: list[WorkerHost] = []
         self.clients: list[ClientHost] = []
         self.array_users: list[ArrayUser] = []
+        self._healed: set[str] = set()  #: Hosts that are well in the second phase, and stay so.
 
     def run(self) -> None:
         """Live both phases.
@@ -74,6 +76,8 @@ class Cluster:
             self.faults.plan()
             self.workload = Workload(self)
             self.workload.plan()
+            self.loops = Loops(self)
+            self.loops.plan()
             for user in self.array_users:
                 user.plan()
             self.holders = Holders(self)
@@ -85,6 +89,7 @@ class Cluster:
             self.timeline.run(self.knobs.safety_s)
             self._heal_a_core()
             self._await_the_end()
+            self.invariants.check_rest()
         for counted, kind in COUNTED_BY_ENSEMBLE.items():
             self.fault_counts[kind] += self.ensemble.counts[counted]
         self.fault_counts["late frames of a former leader"] += self.network.counts["strayed"] > 0
@@ -123,7 +128,11 @@ class Cluster:
     def on_exit(self, host: Host) -> None:
         """A process ended by itself; its supervisor starts it again."""
         self.trace.fault(f"{host.name} exited")
-        self.faults.heal_later(self.draws.uniform(0.5, 3.0), host.start)
+        again_s = self.draws.uniform(0.5, 3.0)
+        if host.name in self._healed:  # it was asked to before all that, and took its time
+            self.timeline.after(again_s, host.start)
+        else:
+            self.faults.heal_later(again_s, host.start)
 
     # --- liveness -------------------------------------------------------------------------------------------
 
@@ -143,6 +152,7 @@ class Cluster:
         worker = max(self.workers, key=lambda worker: worker.capacity.cpus)
         core: list[Host] = [broker, worker, *(client for client in self.clients if client.alive)]
         core += self.array_users
+        self._healed = {host.name for host in core}
         self.trace.fault(f"heal {[host.name for host in core]}")
         for host in core:
             host.start()
@@ -164,15 +174,25 @@ class Cluster:
         return not (self.network.passes(here, there) and self.network.passes(there, here))
 
     def _await_the_end(self) -> None:
+        """Until all but endless commands are over; then those end, too."""
         deadline = self.knobs.safety_s + LIVENESS_S
+        if self.loops.tasks:
+            self._await_rest(deadline + self.loops.bound_s)
+            self.loops.end()
+            deadline = self.timeline.now + END_S
+        self._rest(deadline)
+
+    def _await_rest(self, deadline: float) -> None:
+        while missing := self.invariants.missing():
+            demand(self.timeline.now < deadline, "every_task_ends_in_bounded_time", missing)
+            self.timeline.run(self.timeline.now + LOOK_EVERY_S)
+
+    def _rest(self, deadline: float) -> None:
         resting = False
         while not resting:
-            while missing := self.invariants.missing():
-                demand(self.timeline.now < deadline, "every_task_ends_in_bounded_time", missing)
-                self.timeline.run(self.timeline.now + LOOK_EVERY_S)
+            self._await_rest(deadline)
             self.timeline.run(self.timeline.now + REST_S)
             resting = not self.invariants.missing()  # else a task that could have waited longer has begun
-        self.invariants.check_rest()
 
 
 def run_seed(seed: int, *, printing: bool = False, hashing: bool = False) -> tuple[Cluster, Violation | None]:

@@ -7,14 +7,20 @@ One that reports increments counts from 1 to their number, and goes on where it 
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 
+from alb_core import ids
 from alb_core.messages import AttemptId, StreamName
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome, Stream
 
 BLOCK_BYTES = 64
 MENDS = 42
+LAG = 8.0
+LAGS_EVERY = 6
+#: One attempt of so many lags, and takes so many times as long.
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -55,6 +61,13 @@ def script_of(spec: TaskSpec) -> Script:
     obedient = manners == "obedient"
     numbers = (int(increments), int(memory))
     return Script(float(duration), int(code), int(stdout), int(stderr), obedient, *numbers)
+
+
+def lag_of(attempt: AttemptId) -> float:
+    """Return how many times as long an attempt takes: of the tasks of arrays some lag."""
+    if not ids.array_of(attempt.task):
+        return 1.0
+    return LAG if zlib.crc32(str(attempt).encode()) % LAGS_EVERY == 0 else 1.0
 
 
 def output_bytes(attempt: AttemptId, stream: StreamName, offset: int, size: int) -> bytes:

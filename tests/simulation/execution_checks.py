@@ -22,6 +22,9 @@ ENDED_AS: Final = {
     Cause.OUT_OF_MEMORY: TaskState.OOM,
 }
 
+UNSTARTED: Final = (Cause.GIVEN_BACK, Cause.EVICTED, Cause.PREEMPTED)
+#: As what an attempt may end that was never started, and whose task runs again.
+
 
 class ExecutionChecks:
     """Watches every start and end.
@@ -34,15 +37,21 @@ class ExecutionChecks:
         self._cluster = cluster
         self.running: dict[str, dict[AttemptId, Request]] = defaultdict(dict)  #: By incarnation.
         self._started: dict[tuple[str, int], str] = {}  #: Who started an attempt.
+        self._began: dict[tuple[str, int], float] = {}  #: When it did, in true time.
         self._starts: dict[str, list[int]] = defaultdict(list)  #: The attempts of a task that started.
         self._ended: dict[tuple[str, int], Outcome | None] = {}  #: None: died with its worker or runner.
         self._given_back: set[tuple[str, int]] = set()  #: Attempts that their worker said it never started.
+        self._demoted: set[AttemptId] = set()  #: Their processors are others'.
         self._gpus: dict[str, dict[AttemptId, tuple[int, ...]]] = defaultdict(dict)  #: By incarnation.
         self.count = 0
 
     def starts_of(self, task_id: str) -> list[int]:
         """Return the attempts of a task that were started."""
         return self._starts.get(task_id, [])
+
+    def began_before(self, task_id: str, n: int, moment: float) -> bool:
+        """Tell whether an attempt was started before a moment, in true time."""
+        return self._began.get((task_id, n), moment) < moment
 
     def _all_failed(self, task_id: str) -> bool:
         """Tell whether every attempt of a task that started came to an end of its own."""
@@ -66,8 +75,16 @@ class ExecutionChecks:
         key = (attempt.task, attempt.n)
         if outcome.cause is Cause.GIVEN_BACK:
             demand(key not in self._started, "what_is_given_back_never_starts", f"{attempt} has started")
-        if outcome.cause in (Cause.GIVEN_BACK, Cause.EVICTED) and key not in self._started:
+        if outcome.cause in UNSTARTED and key not in self._started:
             self._given_back.add(key)
+
+    def on_demoted(self, attempts: tuple[AttemptId, ...]) -> None:
+        """A worker hears that attempts are demoted."""
+        for attempt in attempts:
+            record = self._cluster.invariants.table.live.get(attempt.task)
+            marked = record is None or any(each.demoted for each in record.attempts if each.n == attempt.n)
+            demand(marked, "nobody_gives_way_before_the_table_says_so", f"{attempt} of {record}")
+            self._demoted.add(attempt)
 
     def on_start(
         self, attempt: AttemptId, spec: TaskSpec, worker: str, incarnation: str, capacity: Capacity
@@ -89,11 +106,12 @@ class ExecutionChecks:
             f"{name} after attempts {self._starts[attempt.task]}",
         )
         self._started[key] = incarnation
+        self._began[key] = self._cluster.timeline.now
         self._starts[attempt.task].append(attempt.n)
         self.count += 1
         running = self.running[incarnation]
         running[attempt] = spec.request
-        cpus = sum(request.cpus for request in running.values())
+        cpus = sum(request.cpus for each, request in running.items() if each not in self._demoted)
         memory = sum(request.memory_bytes for request in running.values())
         counts = Counter[str]()
         for request in running.values():

@@ -45,19 +45,25 @@ COUNTERS: Final = {
     "commits_unknown": "unknown commits",
     "tasks_placed_ahead": "placed ahead",
     "attempts_given_back": "given back",
+    "attempts_revoked": "asked back",
+    "attempts_given_up": "given up unstarted",
     "attempts_evicted": "evicted",
+    "attempts_demoted": "demoted",
+    "attempts_preempted": "preempted",
     "tasks_archived": "archived",
     "increments_stored": "increments",
     "output_bytes_stored": "bytes stored",
     "tasks_recalled": "recalled",
     "tasks_retried": "retried",
     "workers_quarantined": "quarantined",
+    "copies_made": "copies",
+    "attempts_outrun": "outrun",
 }
 #: Of a reign: what a leader calls them, and what the report does.
 
 OBEYED: Final = (worker_events.LeaderSaid, zk.NodesRead)
 #: From what a worker learns of an epoch.
-ORDERS: Final = (messages.Run, messages.Kill, messages.AttemptAck, messages.Registered)
+ORDERS: Final = (messages.Run, messages.Kill, messages.Revoke, messages.AttemptAck, messages.Registered)
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +158,7 @@ class Invariants:
         for client in state.clients:
             entries += len(client.unacknowledged)
         for worker in state.workers:
-            entries += len(worker.unconfirmed) + len(worker.killing)
+            entries += len(worker.unconfirmed) + len(worker.killing) + len(worker.revoked)
             room, capacity = worker.room, worker.capacity
             cpus, memory = room.cpus, room.memory_bytes
             for request in worker.reserved.values():
@@ -214,6 +220,8 @@ class Invariants:
                 f"{life} obeyed {event} of epoch {event.epoch} after epoch {highest}: {acted}",
             )
         self._obeyed[life] = fence
+        if isinstance(event, worker_events.LeaderSaid) and isinstance(event.message, messages.Demote):
+            self.execution.on_demoted(event.message.attempts)
 
     def on_client_sent(self, message: Any) -> None:
         """A client sends a message."""
@@ -226,14 +234,17 @@ class Invariants:
         """Return what is still to come before everybody who lives has what was promised, or nothing."""
         for client in self._cluster.clients:
             wanted = [job.task.id for job in client.jobs.values() if job.state.value == "wanted"]
-            waiting = [task_id for task_id in wanted if not self.table.starts.may_wait(task_id)]
+            waiting = [task_id for task_id in wanted if not self._may_wait(task_id)]
             if client.alive and waiting:
                 return f"{client.name} waits for {len(waiting)} tasks, among them {waiting[0]}"
         for record in self.table.live.values():
-            if self.table.starts.may_wait(record.id):
+            if self._may_wait(record.id):
                 continue
             return f"{record.id} is {record.state.value} with {record.attempts}"
         return self.arrays.missing()
+
+    def _may_wait(self, task_id: str) -> bool:
+        return task_id in self._cluster.loops.tasks or self.table.starts.may_wait(task_id)
 
     def check_rest(self) -> None:
         """When all is done and quiet: everything was given back."""

@@ -9,7 +9,16 @@ from typing import Any, Final
 
 import msgspec
 
-from alb_broker.core import array_desk, arrays, clearance, expansion, quarantine, reservations
+from alb_broker.core import (
+    array_desk,
+    arrays,
+    clearance,
+    copies,
+    expansion,
+    quarantine,
+    reservations,
+    siblings,
+)
 from alb_broker.shell.plugins import load_policies
 from alb_core import ids, limits
 
@@ -65,11 +74,14 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     #: There is a results store.
     store_keep_s: float
     store_bytes: int
+    loops: int
+    #: Commands that never end.
     chunk_bytes: int
     #: The most that one message carries of output: several follow each other, and the first may be lost.
     reserve_after_s: float
     large_every: int
     #: One task of so many wants the whole of the largest worker.
+    revoke_after_s: float
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -80,7 +92,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
     pending_max = draws.choice((8, 25, 200_000, 200_000) if done_kept > 1000 else (200_000,))
     done_kept_s = draws.choice((1.0, 10.0, 3600.0))
     keeps_long = min(done_kept, done_kept_s, pending_max) > 1000
-    return Knobs(
+    knobs = Knobs(
         brokers=3,
         workers=draws.randint(3, 6),
         clients=draws.randint(1, 3),
@@ -118,10 +130,17 @@ def draw_knobs(draws: random.Random) -> Knobs:
         store=draws.random() < 0.5,
         store_keep_s=draws.choice((0.0, 5.0, 60.0)),
         store_bytes=draws.choice((0, 5_000)),
+        loops=0,
         chunk_bytes=draws.choice((2048, 2048, 256 * 1024)),
         reserve_after_s=draws.choice((0.0, 1.0, 10.0)),
         large_every=draws.choice((5, 8, 1000)),
+        revoke_after_s=draws.choice((0.0, 0.15, 0.5)),
     )
+    if knobs.arrays:  # what an array makes has no time limit here
+        return knobs
+    loops = draws.choice((0, 0, 3, 15))
+    # They stay in the table, of whose room a user may have half: as much as else is left for the others.
+    return msgspec.structs.replace(knobs, loops=loops, pending_max=knobs.pending_max + 2 * loops)
 
 
 _original_bucket = ids.bucket
@@ -146,6 +165,7 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "LOST_WITH_SESSION_S", knobs.lost_with_session_s),
         (limits, "AHEAD_S", knobs.ahead_s),
         (limits, "AHEAD_KEPT_S", knobs.ahead_kept_s),
+        (limits, "REVOKE_AFTER_S", knobs.revoke_after_s),
         (limits, "CHUNK_BYTES_MAX", knobs.chunk_bytes),
         (limits, "ARRAY_WINDOW", knobs.array_window),
         (limits, "ARRAY_CHUNK", knobs.array_chunk),
@@ -154,6 +174,9 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (quarantine, "QUARANTINE_S", 8.0),
         (expansion, "STEP_TASKS", 3),
+        (copies, "LOOK_EVERY_S", 0.2),
+        (copies, "AGE_MIN_S", 0.3),
+        (siblings, "SIBLINGS_MIN", 2),
         (clearance, "REST_S", 3.0),
         (clearance, "AGAIN_S", 1.0),
         (clearance, "TASKS_AT_ONCE", 4),

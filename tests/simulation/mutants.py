@@ -15,7 +15,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-from tests.simulation import queue_mutants, start_mutants
+from tests.simulation import (
+    copy_mutants,
+    demotion_mutants,
+    preemption_mutants,
+    queue_mutants,
+    revocation_mutants,
+    start_mutants,
+)
 from tests.simulation.cluster import run_seed
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
@@ -223,7 +230,10 @@ def cancel_unrecorded() -> list[Patch]:
 
     def cancel(book: Any, task: Any, peer: bytes, at: float) -> None:
         task.cancel = True
-        book._state.ledger.say(book._state.client(peer, CancelNoted(id=task.id)), *book._kills(task, at))
+        book._state.ledger.say(
+            book._state.client(peer, CancelNoted(id=task.id)),
+            *book._kills(task, task.live(), at, "cancelled"),
+        )
 
     return [(Book, "cancel", cancel)]
 
@@ -380,6 +390,9 @@ MUTANTS: Final = (
     Mutant("a new leader that forgets what held tasks wait for", start_mutants.dependencies_forgotten),
     Mutant("a new leader that forgets to wait after a failure", start_mutants.back_off_forgotten),
     Mutant("a hold that is not recorded", start_mutants.hold_unrecorded),
+    Mutant("nobody is ever demoted", demotion_mutants.nobody_is_demoted),
+    Mutant("demotion before its commit", demotion_mutants.demote_before_commit),
+    Mutant("preempts what may not run twice", preemption_mutants.whoever_runs_is_ended),
     Mutant("a worker with a session but no link never lost", session_is_enough),
     Mutant("a deposed idle leader that goes on answering", answers_without_commit),
     Mutant("an array whose tasks are made before it starts", start_mutants.array_start_ignored),
@@ -387,6 +400,13 @@ MUTANTS: Final = (
     Mutant("backfill that ignores reservations", queue_mutants.backfill_ignores_reservations),
     Mutant("backfill before a moment that nobody knows", queue_mutants.backfill_trusts_unknown_ends),
     Mutant("bounds of users ignored", queue_mutants.bounds_ignored),
+    Mutant("a copy of what must not run twice", copy_mutants.everybody_copied),
+    Mutant("the result of a loser accepted as well", copy_mutants.loser_accepted),
+    Mutant("two attempts that report increments at once", copy_mutants.both_report),
+    Mutant("a failure that ends a task while another attempt lives", copy_mutants.failure_outruns),
+    Mutant("an attempt given back that has begun", revocation_mutants.begun_given_back),
+    Mutant("an attempt given back that is kept", revocation_mutants.given_back_and_kept),
+    Mutant("an attempt given back before the worker has answered", revocation_mutants.answer_not_awaited),
     Mutant("an array's cursor apart from its tasks", cursor_apart),
     Mutant("an array's counts apart from its tasks", counts_apart),
     Mutant("a task of an array made again", made_again),

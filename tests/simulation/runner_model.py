@@ -5,9 +5,10 @@ It lives beside the worker's process: a frozen worker's commands run on, a dead 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.simulation.commands import Script, outcome_of, script_of
+from tests.simulation.commands import Script, lag_of, outcome_of, script_of
 from tests.simulation.hosts import Source
 
 from alb_core.increments import Line, Resume
@@ -83,6 +84,12 @@ class RunnerModel:
         wait += 0.0 if process.script.obedient or process.began < 0 else grace_s
         self._timeline.after(wait, self._end, process, Cause.KILLED)
 
+    def demote(self, attempt: AttemptId) -> None:
+        """Give a command the lowest weight, which changes nothing here: no machine is slow."""
+        if attempt in self.processes:
+            told = partial(events.RunnerDemoted, attempt=attempt, mechanism="cpu.weight")
+            self._host.post(Source.SELF, told)
+
     def die(self) -> None:
         """The worker's process is gone: kill everything."""
         for process in self.processes.values():
@@ -109,12 +116,13 @@ class RunnerModel:
         self._witness.on_start(process.attempt, process.spec, host.name, host.incarnation, host.capacity)
         self._witness.on_gpus(process.attempt, process.spec, host.incarnation, process.gpus)
         host.post(Source.SELF, lambda at: events.AttemptLaunched(at=at, attempt=process.attempt, pid=1))
-        limit, duration = process.spec.time_limit_s, process.script.duration_s
+        limit, duration = process.spec.time_limit_s, process.script.duration_s * lag_of(process.attempt)
         if duration > 0.2 and (process.script.stdout_bytes or process.script.stderr_bytes):
             self._timeline.after(duration / 2, self._grow, process)
         left = process.script.increments - process.reported
+        later = 0.5 if process.spec.speculative else 0.0  # it may have a copy before it reports
         for number in range(left):
-            self._timeline.after(duration * number / left, self._report, process)
+            self._timeline.after(duration * (number + later) / left, self._report, process)
         if process.script.memory_bytes > process.spec.request.memory_bytes:
             self._timeline.after(duration / 2, self._end, process, Cause.OUT_OF_MEMORY)
         elif limit is not None and limit < duration:

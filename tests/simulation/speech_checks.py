@@ -9,8 +9,10 @@ from tests.simulation.violations import Told, demand
 
 from alb_broker.core import events
 from alb_broker.core.actions import SendToClient, SendToWorker
+from alb_core import limits
 from alb_core import messages as said
-from alb_core.tasks import AttemptState
+from alb_core.spec import OnLost
+from alb_core.tasks import AttemptState, TaskRecord
 
 if TYPE_CHECKING:
     from tests.simulation.brokers import BrokerHost
@@ -161,6 +163,24 @@ class SpeechChecks:
                 demand(known, "no_order_runs_ahead_of_the_table", "{}; the table says {}", name, attempt)
                 if epoch == table.epoch:
                     demand(self._is_live(message.attempt), "no_order_for_a_dead_attempt", "{}", name)
+            case said.Kill(attempt=attempt_id, why="preempted"):
+                record = table.live.get(attempt_id.task)
+                demand(
+                    record is None or _agreed(record),
+                    "only_who_agreed_is_preempted",
+                    "{} of {}",
+                    name,
+                    record,
+                )
+            case said.Revoke():
+                given = [table.assigned.get((wanted.task, wanted.n)) for wanted in message.attempts]
+                demand(
+                    all(each is not None and each.incarnation.encode() == action.peer for each in given),
+                    "no_order_runs_ahead_of_the_table",
+                    "{}; the table says {}",
+                    name,
+                    given,
+                )
             case said.AttemptAck():
                 demand(
                     not self._may_deliver(message.attempt),
@@ -183,3 +203,10 @@ class SpeechChecks:
         return any(
             attempt.n == attempt_id.n and attempt.state is not AttemptState.OVER for attempt in attempts
         )
+
+
+def _agreed(record: TaskRecord) -> bool:
+    """Tell whether a task may be ended for others: it said so, it may run again, and was not too often."""
+    spec = record.spec
+    often = record.preemptions >= limits.PREEMPTIONS_MAX
+    return spec.preemptible and spec.on_lost is OnLost.RERUN and not often

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tests.simulation.commands import script_of
+from tests.simulation.copy_checks import CopyChecks
 from tests.simulation.ensemble import WALL_ZERO_S
 from tests.simulation.start_checks import StartChecks
 from tests.simulation.violations import Violation, demand
 
+from alb_broker.core.revocations import PATIENCE_S
 from alb_core import ids, limits, zk, znodes
 from alb_core.drains import Drain
 from alb_core.messages import AttemptId, StreamName
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
     from tests.simulation.invariants import Silence
 
+TOLD_S: Final = 3.0
+#: After so long, repeats included, a leader that hears a worker knows that an attempt has begun.
 SLACK_S: Final = 0.1
 #: Clocks differ by half a thousandth, and marks are made in ticks.
 
@@ -50,6 +54,7 @@ class TableChecks:
         self.drains: dict[str, Drain] = {}  #: As the table has them, by worker.
         self.counts: Counter[str] = Counter()
         self.starts = StartChecks(cluster, self)
+        self.copies = CopyChecks()
 
     def known(self, task_id: str) -> TaskRecord | None:
         """Return the record that the table holds of a task."""
@@ -215,7 +220,13 @@ class TableChecks:
 
     def _check_record(self, record: TaskRecord, *, is_done: bool) -> None:
         living = [attempt for attempt in record.attempts if attempt.state is AttemptState.LIVE]
-        demand(len(living) <= 1, "one_live_attempt_a_task", "{}: {}", record.id, living)
+        demand(
+            len(living) <= 1 + bool(record.spec.speculative),
+            "one_live_attempt_a_task",
+            "{}: {}",
+            record.id,
+            living,
+        )
         demand(
             is_done == (record.result is not None),
             "done_means_a_result",
@@ -259,6 +270,7 @@ class TableChecks:
             started = execution.starts_of(record.id)
             again = execution.may_start_again(record)
             demand(again, "no_second_start_with_on_lost_fail", f"{name} although it started {started}")
+        self.copies.on_placed(record, attempt)
         self.starts.on_placed(self.known(record.id), record, attempt)
         self.assigned[record.id, attempt.n] = attempt
         self.counts["placed"] += 1
@@ -271,12 +283,15 @@ class TableChecks:
             ended=after.ended,
             ended_as=after.ended_as,
             exit_code=after.exit_code,
+            demoted=before.demoted or after.demoted,
         )
         demand(moved == after, "an_attempt_keeps_its_worker", "{}: {} became {}", name, before, after)
         if before.state is after.state:
             return
         demand(before.state is not AttemptState.OVER, "an_attempt_that_is_over_stays_over", name)
         if before.state is not AttemptState.LIVE:
+            return
+        if self.copies.was_outrun(record, after):
             return
         result = record.result
         given_up = after.state is AttemptState.LOST or result is None or result.attempt != after.n
@@ -296,10 +311,20 @@ class TableChecks:
         if execution.has_ended(task_id, attempt.n) or execution.was_given_back(task_id, attempt.n):
             return
         silences = cluster.invariants.silences(self.leader, attempt.incarnation)
+        lost = any(silence.length_s >= _bound(silence) - SLACK_S for silence in silences)
         demand(
-            any(silence.length_s >= _bound(silence) - SLACK_S for silence in silences),
+            lost or self._was_left_unstarted(task_id, attempt, silences),
             "no_living_incarnation_is_robbed",
             f"{name} was given up; its worker lives, {silences}",
+        )
+
+    def _was_left_unstarted(self, task_id: str, attempt: Attempt, silences: list[Silence]) -> bool:
+        """Tell whether a worker was silent for a while, and had not been known to begin an attempt before."""
+        execution = self._cluster.invariants.execution
+        return any(
+            silence.length_s >= PATIENCE_S - SLACK_S
+            and not execution.began_before(task_id, attempt.n, silence.until - silence.length_s - TOLD_S)
+            for silence in silences
         )
 
     def _on_result(self, before: TaskRecord, result: Result) -> None:

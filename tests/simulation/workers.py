@@ -127,6 +127,8 @@ class WorkerHost(Host):
                 self.runner.launch(action.attempt, action.spec, action.resume, action.gpus or ())
             case acts.KillAttempt():
                 self.runner.kill(action.attempt, action.grace_s)
+            case acts.DemoteAttempt():
+                self.runner.demote(action.attempt)
             case acts.UseDepots():
                 pass  # the runner's model fetches files from nowhere
             case acts.DropSpool():

@@ -14,6 +14,7 @@ from alb_core.files import FileRef
 from alb_core.messages import QueryTask
 from alb_core.resources import Request, counts_of
 from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
+from alb_core.vectors import weighed
 
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
 FILES: Final = tuple(FileRef(name=f"file {n}", sha256=f"{n:064x}", size_bytes=n) for n in range(2))
 #: That tasks take along.
+LIMIT_S: Final = 60.0
+#: Of tasks that would have none beside endless commands: longer than any runs.
 COUNTS: Final[tuple[dict[str, int], ...]] = ({}, {}, {}, {"gpus": 1}, {"gpus": 2}, {"licence": 1})
 #: That one task asks for, of what every worker has.
+VECTORS: Final = (None, None, None, weighed(1, 0), weighed(0, 1), weighed(0.5, 0.5))
+#: What counts for one task, by its number.
 LATEST: Final = 0.9
 #: Part of the safety phase within which users act.
 LONGEST_S: Final = 12.0
@@ -30,6 +35,8 @@ TRIED_AGAIN_S: Final = 2.0
 #: So long a command runs at most, and one that may be tried again: a seed waits until everything is over.
 NEVER: Final = Retry()
 LONGEST_SEED_S: Final = 300.0
+PREEMPTIBLE: Final = 0.25
+#: Part of the tasks that may run twice, and that agree to be ended for others.
 LEAVING_ASKED: Final = 0.5
 #: Part of the tasks that leave the results store of which somebody wants to know just then.
 
@@ -96,6 +103,7 @@ def draw_task(
             cpus=draws.choice((0.5, 1.0, 1.0)) if cpus is None else cpus,
             memory_bytes=draws.choice((0, 300, 1000)),
             counts=counts_of(draws.choice(COUNTS)),
+            optimize=VECTORS[number % len(VECTORS)],
         ),
         priority=draws.choice((0, 0, 5)),
         on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),
@@ -118,6 +126,7 @@ class Workload:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._draws = random.Random(f"{cluster.seed}/workload")
+        self._agreements = random.Random(f"{cluster.seed}/preemptible")
         self.tasks: dict[str, UserTask] = {}
 
     def plan(self) -> None:
@@ -133,6 +142,10 @@ class Workload:
             large = max(1.0, large - 0.5 * (number % 2))  # half of them leave room for others
             cpus = large if number % knobs.large_every == knobs.large_every - 1 else None
             task = draw_task(draws, number, client.user, earlier[client.name], cpus)
+            if knobs.loops and task.spec.time_limit_s is None:
+                task = _changed(task, time_limit_s=LIMIT_S)
+            if task.spec.on_lost is OnLost.RERUN and self._agreements.random() < PREEMPTIBLE:
+                task = _changed(task, preemptible=True)
             self.tasks[task.id] = task
             earlier[client.name].append(task.id)
             self._later(when, client.submit, task)
@@ -190,5 +203,10 @@ class Workload:
 
     def _submit_conflict(self, client: ClientHost, task: UserTask) -> None:
         if self._keeps_long and self._accepted(task):
-            spec = msgspec.structs.replace(task.spec, name="another")
-            client.submit(msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec), twin=True))
+            client.submit(msgspec.structs.replace(_changed(task, name="another"), twin=True))
+
+
+def _changed(task: UserTask, **fields: object) -> UserTask:
+    """Return a task with another specification."""
+    spec = msgspec.structs.replace(task.spec, **fields)
+    return msgspec.structs.replace(task, spec=spec, wire=codec.encode_spec(spec))

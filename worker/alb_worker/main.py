@@ -20,6 +20,8 @@ from alb_core.io.alarm import Alarm
 from alb_core.io.descriptors import allow_open_files
 from alb_core.io.session import Session
 from alb_core.znodes import WorkerNode
+from alb_worker.calibration.keeping import find_speeds
+from alb_worker.calibration.machine import take_fingerprint
 from alb_worker.core.actions import Exit
 from alb_worker.core.events import StopRequested
 from alb_worker.core.worker import WorkerCore
@@ -71,8 +73,9 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         gpus, gpu_notes = find_gpus()
         machine = capacity.examine(config.net_interface, gpus=gpus)
         kinds, kind_notes = plugins.load_kinds()
-        offered, notes = capacity.offer(config, machine, plugins.labels_of(kinds))
-        for note in (*notes, *kind_notes, *gpu_notes):
+        speeds, speed_notes = (None, []) if config.speed else find_speeds(work_dir, take_fingerprint())
+        offered, notes = capacity.offer(config, machine, plugins.labels_of(kinds), speeds)
+        for note in (*notes, *kind_notes, *gpu_notes, *speed_notes):
             logs.write_note(logger, note)
         node = WorkerNode(
             worker=config.name,

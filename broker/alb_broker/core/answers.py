@@ -13,6 +13,7 @@ from alb_broker.core.clearance import Clearance
 from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
 from alb_broker.core.explaining import explain
+from alb_broker.core.holdings import with_holdings
 from alb_broker.core.policy_desk import policy_trouble
 from alb_broker.core.row_reader import RowReader
 from alb_broker.core.state import State
@@ -192,13 +193,17 @@ class Answers:
         workers = self._state.workers
         wanted = set(query.names)
         chosen = [worker for worker in workers if not wanted or worker.name in wanted]
-        lines = tuple(worker.line() for worker in sorted(chosen, key=lambda worker: worker.name))
+        chosen.sort(key=lambda worker: worker.name)
+        lines, left_off = tuple(worker.line() for worker in chosen), 0
+        if query.tasks:
+            lines, left_off = with_holdings(self._state, chosen)
         absent = {
             name: drain
             for name, drain in workers.drains.items()
             if name not in workers.by_name and (not wanted or name in wanted)
         }
-        self._state.tell(client.peer, WorkersPage(seq=query.seq, workers=lines, absent=absent))
+        page = WorkersPage(seq=query.seq, workers=lines, absent=absent, left_off=left_off)
+        self._state.tell(client.peer, page)
 
     def _on_cluster(self, client: Client, query: QueryCluster) -> None:
         page = cluster_page(self._state, self._archive, self._clearance, query.seq)
@@ -250,17 +255,16 @@ def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int)
 def task_line(record: TaskRecord) -> TaskLine:
     """Return a task as lists show it."""
     command = record.spec.command
-    shown = command if isinstance(command, str) else " ".join(command)
-    newest = record.attempts[-1] if record.attempts else None
-    result = record.result
+    words = command if isinstance(command, str) else " ".join(command)
+    result, shown = record.result, record.shown()
     return TaskLine(
         id=record.id,
         state=record.state,
         user=record.user,
         name=record.spec.name,
-        command=shown[:COMMAND_SHOWN],
-        worker=newest.worker if newest is not None else "",
-        attempt=newest.n if newest is not None else 0,
+        command=words[:COMMAND_SHOWN],
+        worker=shown.worker if shown is not None else "",
+        attempt=shown.n if shown is not None else 0,
         submitted=record.submitted,
         finished=result.finished if result is not None else 0.0,
         exit_status=result.exit_status() if result is not None else None,

@@ -180,7 +180,7 @@ def _task_row(record: TaskRecord, result: Result) -> rows.FinishedTask:
         labels=",".join(request.labels),
         spec=msgspec.json.encode(spec).decode(),
         digest=record.digest,
-        more=more_of(result),
+        more=more_of(result, record.attempts),
     )
 
 
@@ -197,7 +197,7 @@ def _attempt_row(
         placed=attempt.placed,
         ended=attempt.ended,
         cause=attempt.ended_as,
-        exit_code=result.exit_code if delivered else None,
+        exit_code=result.exit_code if delivered else attempt.exit_code,
         signal=result.signal if delivered else None,
         wall_s=result.wall_s if delivered else 0.0,
         cpu_s=result.cpu_s if delivered else 0.0,

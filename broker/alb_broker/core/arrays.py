@@ -202,7 +202,10 @@ class Arrays:
         skips = _joined((*array.record.skips, *strides))
         if len(skips) > SKIPS_MAX:
             return False
-        self.change(array, (Skipped(skips),), (), releases)
+        if skips != array.record.skips:
+            self.change(array, (Skipped(skips),), (), releases)
+        elif releases:  # said again
+            self._state.ledger.say(*releases)
         return True
 
     def finish_if_over(self, array: Array) -> None:

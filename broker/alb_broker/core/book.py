@@ -24,9 +24,12 @@ from alb_broker.core.ledger import Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retries import wants_more_memory
+from alb_broker.core.speed_desk import SpeedDesk
 from alb_broker.core.state import State
 from alb_broker.core.steps import (
     CancelAsked,
+    Copied,
+    Demoted,
     DependenciesMet,
     Doomed,
     Ended,
@@ -49,6 +52,7 @@ from alb_core.messages import (
     AttemptAck,
     AttemptId,
     CancelNoted,
+    Demote,
     Finished,
     Kill,
     Reader,
@@ -58,7 +62,11 @@ from alb_core.messages import (
 from alb_core.notes import Level
 from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskState
 
-RETURNED: Final = {Cause.GIVEN_BACK: "attempts_given_back", Cause.EVICTED: "attempts_evicted"}
+RETURNED: Final = {
+    Cause.GIVEN_BACK: "attempts_given_back",
+    Cause.EVICTED: "attempts_evicted",
+    Cause.PREEMPTED: "attempts_preempted",
+}
 #: Ends of attempts that are neither a result nor a crash, and what counts them.
 
 
@@ -74,6 +82,7 @@ class Book:
         self._state: Final = state
         self._resumption: Final = resumption
         self.ward: Final = WardDesk(state)  #: Watches where attempts fail.
+        self.speeds: Final = SpeedDesk(state)  #: And how long they run.
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -134,17 +143,42 @@ class Book:
         state.counters["tasks_placed"] += 1
         if attempt in worker.ahead:
             state.counters["tasks_placed_ahead"] += 1
+        state.stragglers.watch(task)
+        self._save(task, self._place_releases(task, worker, attempt))
+
+    def copy(self, task: Task, worker: Worker, of: int, candidates: int, at: float) -> None:
+        """An attempt that lags gets a brother, whose worker hears of it when that is durable."""
+        state = self._state
+        self._step(
+            task,
+            Copied(
+                state.clock.time(at),
+                worker=worker.name,
+                incarnation=worker.incarnation,
+                epoch=state.epoch,
+                of=of,
+                candidates=candidates,
+            ),
+        )
+        attempt = AttemptId(task.id, task.attempts[-1].n)
+        self.reserve(task, worker, attempt)
+        worker.unconfirmed[attempt] = at
+        state.counters["copies_made"] += 1
+        state.note("task_copied", task=task.id, attempt=attempt.n, of=of, worker=worker.name)
         self._save(task, self._place_releases(task, worker, attempt))
 
     def _place_releases(self, task: Task, worker: Worker, attempt: AttemptId) -> tuple[Action, ...]:
         run = self.run_message(task, attempt)
         order = ResumeWanted(attempt) if run is None else self._state.worker(worker.peer, run)
+        if task.attempts[-1].copy_of:
+            return (order,)  # nobody else need know: the task runs as before
         return (order, *self._moves(task, worker=worker.name), *self._settles(task))
 
     def end(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, at: float) -> None:
         """An attempt that may deliver did: the task has its result, or is queued again."""
         state = self._state
         waited, failures = task.state is TaskState.QUEUED, task.failures
+        others = [other for other in task.live() if other.n != attempt.n]
         more = wants_more_memory(task.spec, outcome)
         reason = self._step(
             task,
@@ -159,16 +193,24 @@ class Book:
         attempt_id = AttemptId(task.id, attempt.n)
         self.release(worker, attempt_id)
         self.ward.on_end(task, worker, outcome)
+        self.speeds.on_end(task, worker, outcome)
+        state.stragglers.on_end(task, attempt, worker, outcome)
         if outcome.cause in RETURNED:
             state.counters[RETURNED[outcome.cause]] += 1
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
         state.counters["tasks_retried"] += task.failures - failures
         if waited and task.state is TaskState.QUEUED and task.failures == failures:
             self._save(task, (acknowledgement,))
+            return
+        if others and task.state.terminal:
+            state.counters["copies_won"] += bool(attempt.copy_of)
+            self._settle(task, reason, (acknowledgement, *self._outrun(task, others, at)))
         else:
             self._settle(task, reason, (acknowledgement,))
 
-    def lose(self, task: Task, n: int, worker: Worker, at: float, *, ahead: bool = False) -> None:
+    def lose(  # noqa: PLR0913 (what is lost, where, how)
+        self, task: Task, n: int, worker: Worker, at: float, *, ahead: bool = False, why: str = "was lost"
+    ) -> None:
         """The worker of a live attempt is lost: the task is queued again, or ends.
 
         Args:
@@ -177,15 +219,31 @@ class Book:
             worker: What was lost.
             at: Own clock.
             ahead: The attempt waited there for room.
+            why: What the worker did, or suffered.
         """
         state = self._state
         limit = state.config.crash_limit
         reason = self._step(
             task,
-            WorkerLost(state.clock.time(at), n=n, worker=worker.name, crash_limit=limit, ahead=ahead),
+            WorkerLost(
+                state.clock.time(at), n=n, worker=worker.name, crash_limit=limit, ahead=ahead, why=why
+            ),
         )
         state.counters["attempts_lost"] += 1
         self._settle(task, reason, ())
+
+    def demote(self, task: Task, worker: Worker, attempt: AttemptId, waiting: Task, at: float) -> None:
+        """An attempt gives its processors to a task that waits; its worker hears it when that is durable."""
+        state = self._state
+        self._step(task, Demoted(state.clock.time(at), n=attempt.n, waiting=waiting.id))
+        worker.demote(attempt, task.user)
+        worker.demoting[attempt] = at
+        state.shares.demote(attempt)
+        state.workers.crowded[worker.name] = worker
+        state.workers.grew(worker)
+        state.counters["attempts_demoted"] += 1
+        state.note("attempt_demoted", task=task.id, attempt=attempt.n, worker=worker.name, waiting=waiting.id)
+        self._save(task, (state.worker(worker.peer, Demote(attempts=(attempt,))),))
 
     def readopt(self, task: Task, n: int, worker: Worker, at: float) -> None:
         """A worker thought lost is back with its attempt, and nobody else has the task."""
@@ -211,7 +269,7 @@ class Book:
         if task.state.terminal:
             self._settle(task, reason, noted)
         else:
-            self._save(task, (*noted, *self._kills(task, at)))
+            self._save(task, (*noted, *self._kills(task, task.live(), at, "cancelled")))
 
     def note_met(self, task: Task, met: tuple[int, ...]) -> None:
         """Some of what a held task waits for came true: written down, for it may be forgotten."""
@@ -244,9 +302,17 @@ class Book:
             self._save(task, ())
 
     def mark_incremental(self, task: Task, marked: IncrementsMarked) -> None:
-        """A task reports increments: write it down before the first of them is stored."""
+        """A task reports increments: write it down before the first of them is stored.
+
+        They are numbered within the task, so they can be those of one attempt only: whoever reports first
+        has the task for itself, and what ran beside it ends.
+        """
+        n, at = marked.message.attempt.n, self._state.at
+        others = [other for other in task.live() if other.n != n]
         task.incremental = True
-        self._save(task, (marked,))
+        if others:
+            task.close_attempts(self._state.now(), keep=n)
+        self._save(task, (marked, *self._outrun(task, others, at)))
 
     # --- parts of steps -------------------------------------------------------------------------------------
 
@@ -254,8 +320,21 @@ class Book:
         """Set aside what the attempt needs, on the worker and for the user."""
         if worker.holds(attempt):
             return
-        worker.reserve(attempt, task.request)
-        self._state.shares.take(attempt, task.user, task.request)
+        known = task.attempt(attempt.n)
+        self._state.shares.take(attempt, task.user, task.request, endless=task.spec.time_limit_s is None)
+        if task.spec.preemptible:
+            worker.preemptible.add(attempt)
+            self._state.workers.yielding[worker.name] = worker
+        if known is None or not known.demoted:
+            worker.reserve(attempt, task.request)
+            if worker.ahead:
+                self._state.workers.rows[worker.name] = worker
+        else:
+            worker.reserve(attempt, task.request.without_cpus())
+            worker.burden.add(attempt, task.user, task.request.cpus)
+            worker.demoting[attempt] = float("-inf")
+            self._state.workers.crowded[worker.name] = worker
+            self._state.shares.demote(attempt)
 
     def exit(self, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, and its report follows."""
@@ -291,9 +370,11 @@ class Book:
         if task.incremental and self._resumption.awaited(task):
             return None
         readers = tuple(
-            Reader(reader=peer, window=watcher.window)
-            for peer, watcher in task.watchers.items()
-            if watcher.window
+            [
+                Reader(reader=peer, window=watcher.window)
+                for peer, watcher in task.watchers.items()
+                if watcher.window and task.assignment()[0] == attempt.n
+            ]
         )
         resume = self._resumption.given(task) if task.incremental else None
         defaults, spec = self._state.limits, task.effective
@@ -306,16 +387,24 @@ class Book:
             time_limit_s=defaults.time_limit_s if spec.time_limit_s is None else spec.time_limit_s,
         )
 
-    def _kills(self, task: Task, at: float) -> list[Action]:
+    def _outrun(self, task: Task, losers: Sequence[Attempt], at: float) -> list[Action]:
+        """End what ran in vain beside the attempt that counts, and count what it cost."""
+        now = self._state.clock.time(at)
+        for attempt in losers:
+            self._state.counters["attempts_outrun"] += 1
+            self._state.counters["copies_wasted_ms"] += round(1000 * max(0.0, now - attempt.placed))
+        return self._kills(task, losers, at, "superseded")
+
+    def _kills(self, task: Task, attempts: Sequence[Attempt], at: float, why: str) -> list[Action]:
         kills: list[Action] = []
-        for attempt in task.live():
+        for attempt in attempts:
             worker = self._state.workers.find(attempt.worker, attempt.incarnation)
             if worker is None:
                 continue
             attempt_id = AttemptId(task.id, attempt.n)
             worker.order_end(attempt_id, at)
             if worker.link:
-                kills.append(self._state.worker(worker.peer, Kill(attempt=attempt_id, why="cancelled")))
+                kills.append(self._state.worker(worker.peer, Kill(attempt=attempt_id, why=why)))
         return kills
 
     def _step(self, task: Task, step: Step) -> str:
@@ -401,14 +490,19 @@ class Book:
     def _settles(self, task: Task) -> tuple[Action, ...]:
         """Return what lets others go on that wait for the task, once its step is in the table."""
         holds = self._state.holds
-        names = (task.id, task.array) if task.array and holds.is_awaited(task.array) else (task.id,)
-        return tuple(TaskSettled(name) for name in names if holds.concerns(name))
+        if task.array and holds.is_awaited(task.array):
+            return tuple(TaskSettled(name) for name in (task.id, task.array) if holds.concerns(name))
+        return (TaskSettled(task.id),) if holds.concerns(task.id) else ()
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
+        if not task.watchers:
+            return ()  # nearly always: this is asked at each step of each task
         curious = [peer for peer, watcher in task.watchers.items() if watcher.moves]
         if not curious:
             return ()
-        n, _ = task.assignment()
+        n, runs_on = task.assignment()
+        if task.state is TaskState.RUNNING:
+            worker = worker or runs_on
         message = TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker, why=why)
         return tuple(self._state.client(peer, message) for peer in curious)
 

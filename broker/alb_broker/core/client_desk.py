@@ -13,6 +13,7 @@ from alb_broker.core.answers import Answers
 from alb_broker.core.array_desk import ArrayDesk
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
+from alb_broker.core.copies_desk import CopiesDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
@@ -78,6 +79,7 @@ class ClientDesk:
         limits_desk: What they want tasks to be limited to.
         policy_desk: By which policy they want tasks to be placed.
         shares_desk: What they want users to have.
+        copies_desk: How many copies of stragglers they want.
         past: Tasks that the table does not hold any more.
         works: What was done well already.
         starts: Decides when tasks are queued.
@@ -94,6 +96,7 @@ class ClientDesk:
         limits_desk: LimitsDesk,
         policy_desk: PolicyDesk,
         shares_desk: SharesDesk,
+        copies_desk: CopiesDesk,
         past: Past,
         works: Works,
         starts: StartDesk,
@@ -123,6 +126,7 @@ class ClientDesk:
             **limits_desk.handlers(),
             **policy_desk.handlers(),
             **shares_desk.handlers(),
+            **copies_desk.handlers(),
             **works.handlers(),
             **starts.handlers(),
             **arrays.handlers(),
@@ -389,12 +393,12 @@ class ClientDesk:
                 return Pulse(id=task_id, state=array.state)
             known = done.record.state if done is not None and done.record is not None else None
             return Pulse(id=task_id[:80], state=known)
-        newest = task.newest()
-        if task.state is not TaskState.RUNNING or newest is None:
+        shown = task.shown()
+        if task.state is not TaskState.RUNNING or shown is None:
             return Pulse(id=task_id, state=task.state)
-        worker = state.workers.find(newest.worker, newest.incarnation)
+        worker = state.workers.find(shown.worker, shown.incarnation)
         silent = state.at - worker.heard if worker is not None else 0.0
-        return Pulse(id=task_id, state=task.state, worker=newest.worker, silent_s=round(silent, 3))
+        return Pulse(id=task_id, state=task.state, worker=shown.worker, silent_s=round(silent, 3))
 
     # --- finished tasks whose record is not in memory -------------------------------------------------------
 

@@ -7,6 +7,7 @@ So they are kept here, bounded, and are gone with the leader.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -32,13 +33,14 @@ class Decisions:
     """The newest placements, by attempt."""
 
     def __init__(self) -> None:
-        self._kept: dict[AttemptId, Decided] = {}
+        self._kept: OrderedDict[AttemptId, Decided] = OrderedDict()
+        #: Oldest first. A plain dict would look for its first key among all that were deleted before it.
 
     def keep(self, attempt: AttemptId, decided: Decided) -> None:
         """Remember one more, and forget the oldest."""
         self._kept[attempt] = decided
         if len(self._kept) > DECISIONS_MAX:
-            del self._kept[next(iter(self._kept))]
+            self._kept.popitem(last=False)
 
     def get(self, attempt: AttemptId) -> Decided | None:
         """Return what is known of an attempt's placement."""

@@ -156,6 +156,9 @@ class DrainDesk:
             state.note("worker_undrained", worker=name)
         self._emptied &= after.keys()
         state.workers.drain(after)
+        for worker in state.workers:
+            if worker.drain is not None and worker.name not in before:
+                self._worker_desk.revocations.take_back(worker)
 
     # --- what runs on drained workers -----------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from alb_broker.core.workers import Worker
 from alb_core.drains import named
 from alb_core.explanations import Considered, Explanation, Placement, Reason
 from alb_core.messages import AttemptId
-from alb_core.resources import Request, fits
+from alb_core.resources import fits
 from alb_core.tasks import Attempt, TaskRecord, TaskState
 
 USERS_NAMED: Final = 3
@@ -81,7 +81,10 @@ def _reasons(state: State, task: Task, group: WaitingGroup | None, why: str) -> 
             )
             yield Reason("declined", text)
     if not unfit:
-        yield Reason("room", _room(state, task.request))
+        barred = state.why_barred(task)
+        if barred:
+            yield Reason("barred", barred)
+        yield Reason("room", _room(state, task))
 
 
 def _turn(state: State, task: Task, group: WaitingGroup) -> str:
@@ -107,7 +110,8 @@ def _turn(state: State, task: Task, group: WaitingGroup) -> str:
         f"{user} ({state.shares.share(user):.1%}{_weighed(state, user)})" for user in users[:USERS_NAMED]
     )
     more = f" and {len(users) - USERS_NAMED} users more" if len(users) > USERS_NAMED else ""
-    return f"{text}; the turn of {len(before)} other kinds of tasks is before, of {named_users}{more}"
+    groups = "another group" if len(before) == 1 else f"{len(before)} other groups"
+    return f"{text}; the turn of {groups} of tasks is before, of {named_users}{more}"
 
 
 def _weighed(state: State, user: str) -> str:
@@ -140,19 +144,22 @@ def _set_aside(state: State, task: Task, group: WaitingGroup) -> Iterator[Reason
 
 def _awaited(state: State, reservation: Reservation) -> str:
     """Return when there will be room on a worker that is set aside."""
-    there = {attempt.task for attempt in reservation.worker.attempts()}
+    worker = reservation.worker
+    there = {attempt.task for attempt in worker.attempts()}
     ends = len(there & reservation.passing)
+    if worker.preempted:
+        return f"it starts when {ends} tasks there have ended, and {len(worker.preempted)} are ended for it"
     if reservation.moment == FOREVER:
         return f"it starts when {ends} tasks there have ended, nobody knows when, for some have no time limit"
     left = max(0.0, reservation.moment - state.now())
     return f"it starts when {ends} tasks there have ended, in {left:.0f} s at the latest by their time limits"
 
 
-def _room(state: State, request: Request) -> str:
-    """Return what keeps each worker from having room for a request, as counts and some names."""
+def _room(state: State, task: Task) -> str:
+    """Return what keeps each worker from having room for a task, as counts and some names."""
     kinds: dict[str, list[Worker]] = {}
     for worker in state.workers:
-        kinds.setdefault(_lack(worker, request), []).append(worker)
+        kinds.setdefault(_lack(state, worker, task), []).append(worker)
     free = kinds.pop("", [])
     parts = [f"{len(workers)} {lack} ({_examples(lack, workers)})" for lack, workers in sorted(kinds.items())]
     if free:
@@ -161,14 +168,16 @@ def _room(state: State, request: Request) -> str:
     return f"of {len(state.workers.by_name)} workers: {'; '.join(parts)}"
 
 
-def _lack(worker: Worker, request: Request) -> str:
-    """Return what a worker lacks for a request; empty: nothing."""
+def _lack(state: State, worker: Worker, task: Task) -> str:
+    """Return what a worker lacks for a task; empty: nothing."""
+    request = task.request
     lacks = {
         "not heard, or without a session": not (worker.session and worker.link),
         "drained, in quarantine or about to stop": not worker.placeable,
         "without the labels or the architecture": not request.suits(worker.capacity),
         "too small, even when empty": not fits(request, worker.capacity),
         "set aside for others": worker.booked is not None,
+        "with as many commands without a time limit as it takes": not state.admits(task, worker),
         BUSY: not worker.fits(request),
     }
     return next((lack for lack, is_lacking in lacks.items() if is_lacking), "")
@@ -192,11 +201,13 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
     """Return what is known of why an attempt went to its worker."""
     decided = state.decisions.get(AttemptId(record.id, attempt.n))
     forgotten = ""
-    if decided is None and attempt.epoch != state.epoch:
+    if decided is not None or attempt.copy_of:
+        pass  # it is known, or no policy was asked
+    elif attempt.epoch != state.epoch:
         forgotten = (
             f"the leader has changed since: epoch {attempt.epoch} placed it, this is epoch {state.epoch}"
         )
-    elif decided is None:
+    else:
         forgotten = "too much has been placed since"
     return Placement(
         n=attempt.n,
@@ -206,6 +217,7 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
         candidates=attempt.candidates,
         ahead=attempt.ahead,
         part=attempt.part,
+        copy_of=attempt.copy_of,
         ended_as=attempt.ended_as,
         considered=tuple(
             Considered(
@@ -216,6 +228,7 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
                 cpu_load=each.load.cpu,
                 memory_load=each.load.memory,
                 net_load=each.load.net,
+                speed=each.speed,
             )
             for each in decided.seen
         )

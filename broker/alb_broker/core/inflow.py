@@ -117,7 +117,7 @@ class Inflow:
             self._state.drop("increments", task=attempt_id.task, attempt=attempt_id.n, worker=worker.name)
         elif not _sound(message):
             self._state.drop("garbled_increments", task=attempt_id.task, worker=worker.name)
-        elif not task.incremental or task.id in self._marking:
+        elif not task.incremental or task.id in self._marking or len(task.live()) > 1:
             self._mark(task, worker, message)
         else:
             self._take(attempt_id, handed, message)

@@ -14,8 +14,8 @@ from alb_broker.core.clients import Client
 from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
-from alb_core.bounds import NO_LIMITS, LimitsNode, check_limits
-from alb_core.messages import Done, Error, Message, SetLimits
+from alb_core.bounds import LimitsNode, check_limits
+from alb_core.messages import Message, SetLimits
 
 
 class LimitsDesk:
@@ -37,14 +37,9 @@ class LimitsDesk:
         state = self._state
         wrong = check_limits(request.limits)
         if wrong is not None:
-            state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
-            return
-        done = state.client(client.peer, Done(seq=request.seq))
-        if request.limits == state.limits and self._setting.readable:  # said again
-            state.ledger.say(done)
-            return
-        self._setting.write(request.limits, (done,))
-        self._adopt(request.limits, client.user)
+            self._setting.refuse(client, request.seq, wrong)
+        elif self._setting.grant(client, request.seq, state.limits, request.limits):
+            self._adopt(request.limits, client.user)
 
     def on_node(self, node: zk.NodeRead | None) -> bool:
         """Take what ``/config/limits`` holds; without the node nothing is limited.
@@ -57,31 +52,24 @@ class LimitsDesk:
         state = self._state
         if not self._setting.meets(node):
             return False
-        try:
-            found = NO_LIMITS if node is None else _read(node)
-        except znodes.UnreadableNode as error:
-            why = f"{error.why}; until it is written again (alb limits set …) {_words(state.limits)} holds"
-            self._setting.not_understood(why)
+        found = self._setting.read(node, LimitsNode, check_limits, self._kept)
+        if found is None:
             return True
         if not self._setting.understood():
             self._adopt(found, "zkCli")
         state.limits = found
         return True
 
+    def _kept(self) -> str:
+        return f"until it is written again (alb limits set …) {_words(self._state.limits)} holds"
+
     def _adopt(self, after: LimitsNode, by: str) -> None:
         state = self._state
         if after != state.limits:
             state.note("limits_changed", limits=_words(after), before=_words(state.limits), by=by)
             state.limits = after
-
-
-def _read(node: zk.NodeRead) -> LimitsNode:
-    """Return the limits that a node holds; raises UnreadableNode for what makes no sense."""
-    found = znodes.decode(LimitsNode, node.path, node.data)
-    wrong = check_limits(found)
-    if wrong is not None:
-        raise znodes.UnreadableNode(node.path, wrong)
-    return found
+            for worker in state.workers:  # what may run for ever may now have an end, and room
+                state.workers.grew(worker)
 
 
 def _words(limits: LimitsNode) -> str:

@@ -3,16 +3,20 @@
 Each request that is searched for has a *pool* of the workers that may have room for it. A worker joins the
 pools when its room grew, and is dropped where a search meets it without room: so each is looked at in vain
 once for each time that its room grew, and placing costs the same however many workers are full, or have room
-that is too small. A pool stands in rows, of which the one with the highest rank is searched first; without
-ranks there is one. Where a request prefers something, who has more of it stands before the others, and a
-search that found somebody looks at no lesser ones.
+that is too small. Who has room but does not admit the task is passed over and stays: that may depend on the
+task's user, and whoever looks next may be let in.
+
+A pool stands in rows, of which the one with the highest rank is searched first; without ranks there is one. A
+search begins behind the last one, so that all workers get their turn, unless the order is steady: then the
+first ones are found again, and fill up before others get anything. Where a request prefers something, who has
+more of it stands before the others, and a search that found somebody looks at no lesser ones.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from alb_core.resources import Request
 
@@ -23,7 +27,22 @@ POOLS_MAX: Final = 256
 #: Requests that differ, each with its pool, those that were searched for last: whoever's room grows is held
 #: against each. Beyond, a search begins with a look at all open workers.
 
+BARRED_MAX: Final = 64
+#: Workers with room that do not admit a task, passed over once somebody is found. While nobody is, all are
+#: looked at: a search that finds none is not repeated before some worker's room grows that admits the task.
+
 Rank: TypeAlias = Callable[["Worker"], float]
+Gate: TypeAlias = Callable[["Worker"], bool]
+#: Tells whether a worker admits the task that is searched for.
+
+
+class Order(NamedTuple):
+    """In which order a search looks at workers."""
+
+    rank: Rank
+    #: Whom first: the highest.
+    steady: bool = False
+    #: Of those with one rank the same ones each time; else others each time.
 
 
 def unranked(_worker: Worker) -> float:
@@ -31,23 +50,31 @@ def unranked(_worker: Worker) -> float:
     return 0.0
 
 
+UNORDERED: Final = Order(unranked)
+
+
+def unordered(_request: Request) -> Order:
+    """Let all workers be alike to every request."""
+    return UNORDERED
+
+
 class Pool:
     """The workers that may have room for one request.
 
     Args:
         request: What is asked for.
-        rank: Whom a search looks at first.
+        order: Whom a search looks at first.
     """
 
-    __slots__ = ("_members", "_rank", "_request", "_rows")
+    __slots__ = ("_members", "_rank", "_request", "_rows", "_steady")
 
-    def __init__(self, request: Request, rank: Rank) -> None:
+    def __init__(self, request: Request, order: Order) -> None:
         self._request = request
-        self._rank = rank
+        self._rank, self._steady = order
         self._members: set[Worker] = set()
         self._rows: dict[tuple[int, float], deque[Worker]] = {}
         #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
-        #: turns it.
+        #: turns it; in a steady order it turns it back.
 
     def __bool__(self) -> bool:
         return bool(self._members)
@@ -70,8 +97,8 @@ class Pool:
         preferred = self._request.preferred(worker.capacity) if self._request.prefers else 0
         return preferred, self._rank(worker)
 
-    def search(self, most: int) -> list[Worker]:
-        """Return workers with room, at most so many, and drop those that have none."""
+    def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room that admit the task, at most so many, and drop those without room."""
         found: list[Worker] = []
         misplaced: list[Worker] = []
         preferred = 0
@@ -79,7 +106,9 @@ class Pool:
             if found and place[0] < preferred:
                 break
             preferred = place[0]
-            self._search_row(place, most, found, misplaced)
+            turned = self._search_row(place, most, found, misplaced, gate)
+            if self._steady:
+                self._rows[place].rotate(turned)
             if not self._rows[place]:
                 del self._rows[place]
             if len(found) == most:
@@ -89,24 +118,38 @@ class Pool:
         return found
 
     def _search_row(
-        self, place: tuple[int, float], most: int, found: list[Worker], misplaced: list[Worker]
-    ) -> None:
+        self,
+        place: tuple[int, float],
+        most: int,
+        found: list[Worker],
+        misplaced: list[Worker],
+        gate: Gate | None,
+    ) -> int:
+        """Search one row; returns by how many places it was turned."""
         row, request = self._rows[place], self._request
         (preferred, rank), rank_of = place, self._rank
+        barred = turned = 0
         for _ in range(len(row)):
             worker = row[0]
-            if not (worker.placeable and worker.fits(request)):
+            if not (worker.fits(request) and worker.placeable):
                 self._members.discard(row.popleft())
                 continue
             if rank_of(worker) == rank and (
                 not request.prefers or request.preferred(worker.capacity) == preferred
             ):
                 row.rotate(-1)
+                turned += 1
             else:
                 misplaced.append(row.popleft())
+            if gate is not None and not gate(worker):
+                barred += 1
+                if found and barred > BARRED_MAX:
+                    break
+                continue
             found.append(worker)
             if len(found) == most:
-                return
+                break
+        return turned
 
 
 class Openings:
@@ -116,14 +159,18 @@ class Openings:
         self._open: dict[str, Worker] = {}  #: By name: had room when it grew; the others join no pool.
         self._grown: dict[str, Worker] = {}  #: Of these, those that the pools were not offered since.
         self._pools: dict[Request, Pool] = {}  #: Searched for longest ago first.
-        self._rank: Rank = unranked
+        self._order_of: Callable[[Request], Order] = unordered
         self.heeds_load = False  #: Some request that was searched for heeds measured loads.
 
-    def rank_by(self, rank: Rank) -> None:
-        """Let searches look at workers of a higher rank first, from now on."""
-        if rank is not self._rank:
-            self._rank = rank
+    def order_by(self, order_of: Callable[[Request], Order]) -> None:
+        """Let searches look at workers in this order of each request, from now on."""
+        if order_of is not self._order_of:
+            self._order_of = order_of
             self._pools.clear()
+
+    def reorder(self) -> None:
+        """Ranks of workers changed that were not looked at: let them all stand anew."""
+        self._pools.clear()
 
     def grew(self, worker: Worker) -> None:
         """A worker with room has more of it, or became placeable."""
@@ -141,18 +188,25 @@ class Openings:
         self._open.pop(name, None)
         self._grown.pop(name, None)
 
-    def search(self, request: Request, most: int) -> list[Worker]:
-        """Return workers with room for the request, at most so many; the next search begins behind them."""
+    def search(self, request: Request, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room for the request, at most so many; the next search begins behind them.
+
+        Args:
+            request: What is asked for.
+            most: Bound of what is found.
+            gate: Tells which workers admit the task; None: all do.
+        """
         self._settle()
         pool = self._pools.pop(request, None)
         if pool is None:
             self.heeds_load |= request.measured
-            pool = Pool(request, self._rank)
-            self._fill(pool, self._open.values())
+            pool = Pool(request, self._order_of(request))
+            for worker in self._with_room(self._open.values()):
+                pool.offer(worker)
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]
         self._pools[request] = pool
-        return pool.search(most)
+        return pool.search(most, gate)
 
     def may_fit(self, request: Request) -> bool | None:
         """Tell whether some worker may have room for a request: None where nobody knows without a search."""
@@ -163,16 +217,21 @@ class Openings:
     def _settle(self) -> None:
         """Let those that grew join the pools."""
         if self._grown:
+            workers = self._with_room(self._grown.values())
             for pool in self._pools.values():
-                self._fill(pool, self._grown.values())
+                for worker in workers:
+                    pool.offer(worker)
             self._grown.clear()
 
-    def _fill(self, pool: Pool, workers: Iterable[Worker]) -> None:
+    def _with_room(self, workers: Iterable[Worker]) -> list[Worker]:
+        """Return those that have room still, and close the others."""
+        found: list[Worker] = []
         full: list[str] = []
         for worker in workers:
-            if not worker.has_room:
-                full.append(worker.name)
+            if worker.has_room:
+                found.append(worker)
             else:
-                pool.offer(worker)
+                full.append(worker.name)
         for name in full:
             self.remove(name)
+        return found

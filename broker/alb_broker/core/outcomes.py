@@ -32,6 +32,11 @@ def result_of(attempt: Attempt, outcome: Outcome, at: float) -> Result:
     )
 
 
+def succeeded(outcome: Outcome) -> bool:
+    """Tell whether an attempt did what it was to do."""
+    return _final_state(outcome) is TaskState.SUCCEEDED
+
+
 def _final_state(outcome: Outcome) -> TaskState:
     match outcome.cause:
         case Cause.EXITED:

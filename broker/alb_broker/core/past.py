@@ -181,8 +181,9 @@ def record_of(
         return None, f"its row in the results store cannot be read: {error}"
     for name in more.truncated:
         told[name] = msgspec.structs.replace(told[name], truncated=True)
+    parts = dict(more.parts)
     attempts = tuple(
-        msgspec.structs.replace(attempt, exit_code=row.exit_code) if attempt.n == row.attempt else attempt
+        msgspec.structs.replace(attempt, part=parts[attempt.n]) if attempt.n in parts else attempt
         for attempt in attempts
     )
     record = TaskRecord(
@@ -205,7 +206,7 @@ def record_of(
 
 
 class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a result says that no column shows: the form of ``FinishedTask.more``."""
+    """What a result, and attempts, say that no column shows: the form of ``FinishedTask.more``."""
 
     output_open: bool = False
     truncated: tuple[str, ...] = ()
@@ -218,6 +219,8 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     read_bytes: int = 0
     written_bytes: int = 0
     value: bytes = b""
+    parts: tuple[tuple[int, str], ...] = ()
+    #: By number of the attempt, what a reservation had to do with its placement.
     going: bool = False
     #: It is leaving the store: parts of it may be gone.
 
@@ -232,11 +235,12 @@ _TOLD: Final = tuple(
 #: Fields of a result that its row has under the same name.
 
 
-def more_of(result: Result) -> str:
-    """Return what a result says that no column shows, as JSON; empty: nothing."""
+def more_of(result: Result, attempts: Sequence[Attempt] = ()) -> str:
+    """Return what a result and its attempts say that no column shows, as JSON; empty: nothing."""
     same = {name: getattr(result, name) for name in _MORE}
     truncated = ("stdout",) * result.stdout.truncated + ("stderr",) * result.stderr.truncated
-    more = More(truncated=truncated, **same)
+    parts = tuple((attempt.n, attempt.part) for attempt in attempts if attempt.part)
+    more = More(truncated=truncated, parts=parts, **same)
     return "" if more == _NOTHING_MORE else msgspec.json.encode(more).decode()
 
 
@@ -289,4 +293,5 @@ def _attempt(row: rows.PastAttempt) -> Attempt:
         ahead=row.ahead,
         ended=row.ended,
         ended_as=row.cause,
+        exit_code=row.exit_code,
     )

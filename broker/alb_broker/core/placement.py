@@ -6,22 +6,26 @@ nothing: it says ``(task, worker)`` to its caller, which does both.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
-from alb_broker.core.openings import unranked
+from alb_broker.core.openings import Gate
 from alb_broker.core.queue import Offered, Queue
+from alb_broker.core.ranks import Ranks
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
 from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import (
+    CANDIDATES_MAX,
     Candidate,
     Context,
     Policy,
     Wishes,
     check_parameters,
+    optimize,
     wishes_of,
 )
 from alb_core.choices import DEFAULT_POLICY, Choice, Parameter
@@ -29,6 +33,7 @@ from alb_core.draws import Draws
 from alb_core.notes import Level, Note
 from alb_core.resources import Request, fits
 from alb_core.spec import OnLost
+from alb_core.vectors import OPTIMIZE, Vector
 
 SOONEST_OF: Final = 4
 #: Workers that are compared by when they would start what waits on them.
@@ -40,6 +45,9 @@ POLICY_RESTS_S: Final = 1.0
 #: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
 POLICY_RESTS_S_MAX: Final = 64.0
 #: Each time that it fails again soon after, it rests twice as long, up to this.
+
+Admission: TypeAlias = Callable[[Task, Worker], bool]
+#: Tells whether a task that may run for ever may go to a worker.
 
 
 class Decision(NamedTuple):
@@ -85,6 +93,7 @@ class Placer:
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
         self._wishes = Wishes()  #: Of the policy in force.
         self._parameters: Mapping[str, Parameter] = {}  #: Its own, and what was chosen instead.
+        self._ranks = Ranks()  #: Whom it looks at first.
         self._draws: Final = Draws(seed)
         self._turn = 0  #: How many placements there were.
         self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
@@ -96,6 +105,11 @@ class Placer:
     def name(self) -> str:
         """The name of the policy in force."""
         return self.choice.policy
+
+    @property
+    def vector(self) -> Vector | None:
+        """What is optimised for tasks that say nothing; None: the policy in force knows nothing of it."""
+        return optimize.vector_of(self._parameters) if self.name == OPTIMIZE else None
 
     @property
     def failures(self) -> int:
@@ -120,6 +134,7 @@ class Placer:
         self.choice = choice.plain()
         self._wishes = wishes_of(self.policies[choice.policy])
         self._parameters = {**self._wishes.parameters, **choice.parameters}
+        self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self.vector)
         self._rests_s, self._rests_until = 0.0, float("-inf")
 
     def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
@@ -130,6 +145,8 @@ class Placer:
         commit: Callable[[Task, Worker, Decision], None],
         at: float,
         time_limit_s: float | None = None,
+        *,
+        admits: Admission | None = None,
     ) -> int:
         """Place what fits.
 
@@ -140,28 +157,30 @@ class Placer:
             commit: Reserves and records one placement, with how it was decided.
             at: Cluster time.
             time_limit_s: Of tasks that name none; None: there is none.
+            admits: Tells of a task that may run for ever which workers may get it; None: all may.
 
         Returns:
             How many tasks were placed.
         """
         context, booked = Context(at, self._draws, self._parameters), self.reservations
-        workers.rank_by(_speed if self._wishes.fastest_first else unranked)
-        grown = workers.take_grown()
-        if grown:
-            queue.unblock(lambda request: workers.could_take(request, grown))
-
+        self._begin(queue, workers, admits)
         # Room only shrinks until the pass ends.
-        full, nowhere = _Failures(), _Failures()  # what found no free room; what found none ahead either
+        failures = defaultdict[str, tuple[_Failures, _Failures]](lambda: (_Failures(), _Failures()))
+        # what found no free room; what found none ahead either: users apart where workers do not admit all
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
 
         def offer(task: Task) -> Offered:
             request = task.request
+            if not shares.allows(task.user, request):
+                return Offered.BOUNDED
             ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
-            favoured = booked.favour(task, ends)
+            favoured = bool(booked.by_key) and booked.favour(task, ends)
+            gate = _gate(task, admits)
+            full, nowhere = failures["" if gate is None else task.user]
             if nowhere.cover(request) and not favoured:
                 return Offered.NO_ROOM
             tried = full.cover(request) and not favoured
-            found = [] if tried else self._with_room(task, workers, ends)
+            found = [] if tried else self._with_room(task, workers, ends, gate)
             ahead = not found
             if ahead:
                 full.add(request)
@@ -169,7 +188,7 @@ class Placer:
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
                     return Offered.NO_ROOM
-                soonest = workers.soonest(request, SOONEST_OF, lambda worker: _is_spared(worker, entitled))
+                soonest = _soonest(request, workers, entitled, gate)
                 if soonest is None:
                     nowhere.add(request)
                     return Offered.NO_ROOM
@@ -181,26 +200,36 @@ class Placer:
                 return Offered.DECLINED
             self._turn += 1
             worker.turn = self._turn
-            part = booked.part(task, worker)
-            share = shares.share(task.user)
+            part, share = booked.part(task, worker), shares.share(task.user)
             commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
             booked.on_placed(task, worker, workers, ends)
             return Offered.PLACED
 
-        def offer_allowed(task: Task) -> Offered:
-            return offer(task) if shares.allows(task.user, task.request) else Offered.BOUNDED
+        return queue.place(shares.share, offer, PASS_MAX, at)
 
-        return queue.place(shares.share, offer_allowed, PASS_MAX, at)
+    def _begin(self, queue: Queue, workers: Workers, admits: Admission | None) -> None:
+        """Let searches go by the policy's wishes, and have offered again what may fit where room grew."""
+        workers.order_by(self._ranks)
+        grown = workers.take_grown()
+        if grown.workers:
+            queue.unblock(lambda head: workers.could_take(head.request, grown, _gate(head, admits)))
 
-    def _with_room(self, task: Task, workers: Workers, ends: float) -> list[Worker]:
-        """Return some workers with room that is not set aside for others."""
+    def _with_room(self, task: Task, workers: Workers, ends: float, gate: Gate | None) -> list[Worker]:
+        """Return some workers that admit a task and have room that is not set aside for others."""
         booked, most = self.reservations, self._wishes.candidates
-        found = workers.candidates(task.request, most + len(booked.by_key))
+        if task.request.optimize is not None:
+            most = CANDIDATES_MAX
+        found = workers.candidates(task.request, most + len(booked.by_key), gate)
         return booked.allowed(found, task, ends)[:most]
 
-    def has_room(self, task: Task, workers: Workers, at: float) -> bool:
-        """Tell whether a task could be placed at once, if the policy wanted it."""
-        return bool(self._with_room(task, workers, sure_end(task, at, None)))
+    def find_room(
+        self, task: Task, workers: Workers, at: float, admits: Admission | None = None
+    ) -> list[Worker]:
+        """Return some workers on which a task could be placed at once, if the policy wanted it.
+
+        Arguments are as for `run`.
+        """
+        return self._with_room(task, workers, sure_end(task, at, None), _gate(task, admits))
 
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
@@ -213,6 +242,10 @@ class Placer:
         )
 
     def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
+        if task.request.optimize is not None:  # whoever says what counts for his task goes before the policy
+            self._decided = OPTIMIZE
+            self.calls[OPTIMIZE] += 1
+            return optimize.choose(task.effective, candidates, context)
         if context.at >= self._rests_until:
             self._decided = self.name
             self.calls[self.name] += 1
@@ -236,6 +269,11 @@ class Placer:
         self.notes.append(Note("policy_failed", fields, Level.WARNING))
 
 
+def _gate(task: Task, admits: Admission | None) -> Gate | None:
+    """Return what tells which workers admit a task; None: all do."""
+    return None if admits is None or task.spec.time_limit_s is not None else partial(admits, task)
+
+
 def _candidate(worker: Worker, request: Request) -> Candidate:
     """Return what a policy sees of a worker."""
     room = worker.room
@@ -249,11 +287,8 @@ def _candidate(worker: Worker, request: Request) -> Candidate:
         len(worker.reserved) + len(worker.ahead),
         worker.turn,
         request.preferred(worker.capacity) if request.prefers else 0,
+        worker.speed_in(request.strain),
     )
-
-
-def _speed(worker: Worker) -> float:
-    return worker.capacity.speed
 
 
 def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | None:
@@ -276,7 +311,10 @@ class _Failures:
 
     def cover(self, request: Request) -> bool:
         """Tell whether a request need not be tried."""
-        return bool(self._requests) and any(_asks_for_more(request, failed) for failed in self._requests)
+        for failed in self._requests:  # noqa: SIM110 (asked for every head: a generator costs twice as much)
+            if failed == request or _asks_for_more(request, failed):
+                return True
+        return False
 
     def add(self, request: Request) -> None:
         """Remember one more, and at most so many in all."""
@@ -288,10 +326,20 @@ class _Failures:
 def _asks_for_more(request: Request, other: Request) -> bool:
     """Tell whether the request asks for at least as much of everything."""
     return (
-        not other.exceeds(request)
+        other.cpus <= request.cpus  # the rest of the amounts is seldom worth a look
+        and not other.exceeds(request)
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
         and (request.measured or not other.measured)
+    )
+
+
+def _soonest(request: Request, workers: Workers, entitled: list[Request], gate: Gate | None) -> Worker | None:
+    """Return a worker that admits a task and may be given it ahead of its room."""
+    return workers.soonest(
+        request,
+        SOONEST_OF,
+        lambda worker: _is_spared(worker, entitled) or (gate is not None and not gate(worker)),
     )
 
 
@@ -303,6 +351,7 @@ def _is_spared(worker: Worker, entitled: list[Request]) -> bool:
 def _may_wait_there(task: Task) -> bool:
     """Tell whether a task may be held ahead: should its worker be lost, nobody knows whether it started.
 
-    Nor one that heeds measured loads: what is measured when it starts is not what it was placed by.
+    Nor one that heeds measured loads: what is measured when it starts is not what it was placed by. Nor
+    one that came back from workers again and again.
     """
-    return task.spec.on_lost is OnLost.RERUN and not task.request.measured
+    return task.spec.on_lost is OnLost.RERUN and not task.request.measured and not task.bounces

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from alb_broker.core.actions import Action
 from alb_broker.core.clients import Client
-from alb_broker.core.setting import Setting
+from alb_broker.core.setting import Setting, read_form
 from alb_broker.core.state import State
 from alb_broker.policies import summary, wishes_of
 from alb_core import zk, znodes
@@ -27,7 +27,7 @@ from alb_core.choices import (
     check_choice,
     check_try,
 )
-from alb_core.messages import Done, Error, Message, PoliciesPage, PolicyLine, QueryPolicies, SetPolicy
+from alb_core.messages import Done, Message, PoliciesPage, PolicyLine, QueryPolicies, SetPolicy
 from alb_core.notes import Level
 
 BY_HAND: Final = "zkCli"
@@ -62,7 +62,7 @@ class PolicyDesk:
         if wrong is None and (refused := state.placer.refusal(wish)) is not None:
             wrong = f"{refused} (on broker {state.node.broker})"
         if wrong is not None:
-            state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
+            self._setting.refuse(client, request.seq, wrong)
             return
         done = state.client(client.peer, Done(seq=request.seq))
         how = "rollback" if request.rollback else "try" if request.try_s else "set"
@@ -120,7 +120,7 @@ class PolicyDesk:
         self._history.meets(history)
         self._read_history(history)
         try:
-            found = PolicyNode() if node is None else _read(node)
+            found = read_form(node, PolicyNode, check_choice)
         except znodes.UnreadableNode as error:
             self._keep("policy_unreadable", error.why)
             return True
@@ -211,12 +211,3 @@ def policy_trouble(state: State) -> str:
 
 def _fields(choice: Choice) -> dict[str, Any]:
     return {"policy": choice.policy, "parameters": choice.parameters}
-
-
-def _read(node: zk.NodeRead) -> PolicyNode:
-    """Return the choice that a node holds; raises UnreadableNode for what makes no sense."""
-    found = znodes.decode(PolicyNode, node.path, node.data)
-    wrong = check_choice(found)
-    if wrong is not None:
-        raise znodes.UnreadableNode(node.path, wrong)
-    return found

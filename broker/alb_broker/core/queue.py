@@ -9,17 +9,18 @@ could fit it grows.
 from __future__ import annotations
 
 import enum
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Final, TypeAlias
 
 from alb_broker.core.task import Task
+from alb_broker.core.turns import Rank, Turns
 from alb_core.resources import Request
+from alb_core.tasks import TaskState
 
-Key: TypeAlias = tuple[str, int, Request]
-Rank: TypeAlias = tuple[int, float]
-#: The level, negated, and the share of the user: less goes first.
+Key: TypeAlias = tuple[str, int, Request, bool]
+#: User, priority, shape, and whether its time is limited: what is not may be barred where there is room.
 
 AGE_PER_LEVEL_S: Final = 600.0
 #: Who got nothing for so long goes before the next higher priority, once: long enough that priorities mean
@@ -51,11 +52,12 @@ class _Line:
 class WaitingGroup:
     """Tasks of one user that are alike to the policy, oldest first."""
 
-    __slots__ = ("blocked", "bounded", "declined", "key", "line", "overtaken", "refused", "tasks")
+    __slots__ = ("blocked", "bounded", "declined", "key", "line", "number", "overtaken", "refused", "tasks")
 
-    def __init__(self, key: Key, line: _Line) -> None:
+    def __init__(self, key: Key, line: _Line, number: int) -> None:
         self.key = key
         self.line = line
+        self.number = number  #: Of equals whose heads are of one age, who began to wait earlier goes first.
         self.tasks: deque[Task] = deque()
         #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
         self.blocked = False  #: Its head fitted nowhere, and no room that could fit it has grown since.
@@ -68,7 +70,7 @@ class WaitingGroup:
         """Return the oldest task that still waits."""
         while self.tasks:
             task = self.tasks[0]
-            if task.waits_for_room:
+            if task.state is TaskState.QUEUED and not task.postponed:  # `waits_for_room`, without a call
                 return task
             self.tasks.popleft()
         return None
@@ -106,6 +108,7 @@ class Queue:
     def __init__(self, held_back: Callable[[Task], bool] = lambda _task: False) -> None:
         self._groups: dict[Key, WaitingGroup] = {}
         self._lines: dict[tuple[str, int], _Line] = {}
+        self._numbers = count()
         self._held_back = held_back
         self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
         self._worst: Rank | None = None
@@ -143,13 +146,13 @@ class Queue:
         if line is None:
             line = self._lines[key[:2]] = _Line()
         line.groups += 1
-        group = self._groups[key] = WaitingGroup(key, line)
+        group = self._groups[key] = WaitingGroup(key, line, next(self._numbers))
         return group
 
-    def unblock(self, could_fit: Callable[[Request], bool]) -> None:
-        """Room grew: shapes that could fit there are offered again."""
+    def unblock(self, could_fit: Callable[[Task], bool]) -> None:
+        """Room grew: groups whose heads could fit there are offered again."""
         for group in self._groups.values():
-            if group.blocked and could_fit(group.key[2]):
+            if group.blocked and (head := group.head()) is not None and could_fit(head):
                 group.blocked = False
 
     def unplaced(self) -> Iterator[Task]:
@@ -157,6 +160,12 @@ class Queue:
         for group in self._groups.values():
             head = group.head()
             if head is not None and not group.declined and not group.bounded:
+                yield head
+
+    def roomless(self) -> Iterator[Task]:
+        """Yield the head of each group that found no room when it was last offered."""
+        for group in self._groups.values():
+            if group.blocked and (head := group.head()) is not None:
                 yield head
 
     def waits(self, key: Key) -> bool:
@@ -178,10 +187,10 @@ class Queue:
         self, share: Callable[[str], float], at: float
     ) -> Iterator[tuple[Rank, float, int, WaitingGroup]]:
         """Yield each group that has a head: its rank, the age of the head, a number, and itself."""
-        for number, group in enumerate(self._groups.values()):
+        for group in self._groups.values():
             head = group.head()
             if head is not None:
-                yield (-group.level(head, at), share(group.key[0])), head.submitted, number, group
+                yield (-group.level(head, at), share(group.key[0])), head.submitted, group.number, group
 
     def starved(self, since: float, share: Callable[[str], float], at: float) -> list[WaitingGroup]:
         """Return the groups whose heads found no room for long, while others were placed past them.
@@ -224,32 +233,16 @@ class Queue:
         Returns:
             How many were placed.
         """
-        heap = [
-            ((-group.level(head, at), share(group.key[0])), head.submitted, number, group)
-            for number, group in enumerate(self._groups.values())
-            if not group.blocked and (head := group.head()) is not None
-        ]
-        heapq.heapify(heap)
+        turns = Turns((group for group in self._groups.values() if not group.blocked), share, at)
         placed = 0
-        while heap and placed < most:
-            known, submitted, number, group = heap[0]
-            head = group.head()
-            if head is None:
-                heapq.heappop(heap)
-                continue
-            rank = (-group.level(head, at), share(group.key[0]))
-            if rank <= known and head.submitted <= submitted:  # else its user had a turn meanwhile
-                if not group.offer_head(offer, at):
-                    heapq.heappop(heap)
-                    continue
+        while placed < most and (group := turns.first()) is not None:
+            if group.offer_head(offer, at):
                 placed += 1
+                rank = turns.rank
                 self._worst = rank if self._worst is None else max(self._worst, rank)
-                head = group.head()
-                if head is None:
-                    heapq.heappop(heap)
-                    continue
-                rank = (-group.level(head, at), share(group.key[0]))
-            heapq.heapreplace(heap, (rank, head.submitted, number, group))
+                turns.serve()
+            else:
+                turns.drop()
         self._forget_empty()
         return placed
 
@@ -264,4 +257,4 @@ class Queue:
 
 def key_of(task: Task) -> Key:
     """Return the group that a waiting task belongs to."""
-    return task.user, task.spec.priority, task.request
+    return task.user, task.spec.priority, task.request, task.spec.time_limit_s is not None

@@ -32,6 +32,9 @@ from alb_broker.core.array_office import ArrayOffice
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
+from alb_broker.core.copies import Copies
+from alb_broker.core.copies_desk import CopiesDesk
+from alb_broker.core.demotions import Demotions
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
 from alb_broker.core.events import BrokerEvent
@@ -42,6 +45,7 @@ from alb_broker.core.ledger import Failure, Flight, Lane
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
 from alb_broker.core.policy_desk import PolicyDesk
+from alb_broker.core.preemptions import Preemptions
 from alb_broker.core.relay import Relay
 from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
@@ -62,7 +66,14 @@ PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 GOOD_BATCH: Final = 250
 #: Groups.
-CONFIG: Final = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS, znodes.SHARES)
+CONFIG: Final = (
+    znodes.POLICY,
+    znodes.POLICY_HISTORY,
+    znodes.DRAINED,
+    znodes.LIMITS,
+    znodes.SHARES,
+    znodes.COPIES,
+)
 #: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
@@ -105,8 +116,12 @@ class Reign:
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
+        self._demotions: Final = Demotions(state, self._book)
+        self._preemptions: Final = Preemptions(state)
         self._policies: Final = PolicyDesk(state)
         self._shares: Final = SharesDesk(state)
+        self._copies: Final = Copies(state, self._book)
+        self._copies_desk: Final = CopiesDesk(state, self._copies)
         self._works: Final = Works(state)
         self._starts: Final = StartDesk(state, self._book, Fates(state))
         self._arrays: Final = ArrayOffice(state, self._book, self._starts)
@@ -119,6 +134,7 @@ class Reign:
             self._limits,
             self._policies,
             self._shares,
+            self._copies_desk,
             Past(state),
             self._works,
             self._starts,
@@ -294,6 +310,7 @@ class Reign:
             self._arrays.make_tasks()
             if self.state.queue:
                 self._place()
+            self._workers.revocations.end_turn()
         self._arrays.desk.end_turn()
         self._archive.end_turn()
         self._inflow.end_turn()
@@ -310,6 +327,7 @@ class Reign:
             lambda task, worker, decision: self._book.place(task, worker, decision, at),
             state.now(),
             state.limits.time_limit_s,
+            admits=state.gate,
         )
         if state.placer.notes:
             state.out.extend(state.placer.notes)
@@ -339,13 +357,18 @@ class Reign:
             self._works.tick()
             self._starts.tick()
             self._book.ward.tick()
+            self._book.speeds.tick()
             self._workers.tick()
+            self._preemptions.tick()
+            self._demotions.tick()
             self._retention.tick()
             self._repair.tick()
             self._read_config()
             self._drains.tick()
             self._policies.tick()
             self._shares.tick()
+            if self._config_known:
+                self._copies.tick()
             self._archive.tick()
             self._inflow.tick()
             self._resumption.tick()
@@ -379,7 +402,7 @@ class Reign:
         self._progress_at = state.at
         placed = state.counters["tasks_placed"]
         if not any(
-            state.placer.has_room(task, state.workers, state.now())
+            state.placer.find_room(task, state.workers, state.now(), state.gate)
             for task in islice(state.queue.unplaced(), HEADS_MAX)
         ):
             self._stuck = None
@@ -514,12 +537,13 @@ class Reign:
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, history, drained, default_limits, shares = event.nodes
+        policy, history, drained, default_limits, shares, copies = event.nodes
         taken = (
             self._policies.on_nodes(policy, history),
             self._drains.on_node(drained),
             self._limits.on_node(default_limits),
             self._shares.on_node(shares),
+            self._copies_desk.on_node(copies),
         )
         self._config_stale = not all(taken) or self._config_stale
         self._config_known = True

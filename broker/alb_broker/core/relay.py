@@ -62,12 +62,12 @@ class Relay:
 
     def _grant_live(self, peer: bytes, task: Task, grant: Grant) -> None:
         """While the task waits there is no output; the reader asks again."""
-        newest = task.newest()
-        if task.state is not TaskState.RUNNING or newest is None:
+        shown = task.shown()
+        if task.state is not TaskState.RUNNING or shown is None:
             return
-        worker = self._worker(newest)
+        worker = self._worker(shown)
         if worker is not None:
-            self._forward(peer, worker, grant, newest.n)
+            self._forward(peer, worker, grant, shown.n)
 
     def _size(self, chunk: Chunk) -> int | None:
         """Return how long a stream is, where a result says it."""

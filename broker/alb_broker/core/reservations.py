@@ -112,7 +112,7 @@ class Reservations:
 
     def favour(self, task: Task, ends: float) -> bool:
         """Tell whether a task may find room where others of its size do not."""
-        return bool(self.by_key) and (ends < FOREVER or key_of(task) in self.by_key)
+        return ends < FOREVER or key_of(task) in self.by_key
 
     def allowed(self, found: list[Worker], task: Task, ends: float) -> list[Worker]:
         """Return those of some workers on which a task may be placed.
@@ -148,6 +148,22 @@ class Reservations:
             worker.booked.take(task, ends)
             self.backfilled += 1
 
+    def book(self, head: Task, plan: Plan, workers: Workers, at: float) -> bool:
+        """Set aside for a head a worker on which tasks are ended for it, in place of what both had.
+
+        Returns:
+            Whether it is: there are as many as may be.
+        """
+        key, worker = key_of(head), plan.worker
+        before = {old.key: old for old in (self.by_key.get(key), worker.booked) if old is not None}
+        if len(self.by_key) - len(before) >= RESERVATIONS_MAX:
+            return False
+        for old in before.values():
+            self._drop(old, workers)
+        self.by_key[key] = worker.booked = Reservation(key, plan, at)
+        self.made += 1
+        return True
+
     def _drop(self, reservation: Reservation, workers: Workers) -> None:
         del self.by_key[reservation.key]
         reservation.worker.booked = None
@@ -155,13 +171,15 @@ class Reservations:
 
     # --- now and then ---------------------------------------------------------------------------------------
 
-    def look(
+    def look(  # noqa: PLR0913 (what may be set aside, for whom)
         self,
         queue: Queue,
         workers: Workers,
         share: Callable[[str], float],
         ends_of: Callable[[AttemptId], float],
         at: float,
+        *,
+        admits: Callable[[Task, Worker], bool] = lambda _task, _worker: True,
     ) -> None:
         """Give up what nobody needs, take stock of the rest, and make what is needed.
 
@@ -171,12 +189,13 @@ class Reservations:
             share: What a user has.
             ends_of: Cluster time by which an attempt surely ends; infinite: nobody knows.
             at: Cluster time.
+            admits: Tells whether a worker will admit a task once it has room for it.
         """
         if at - self._looked < LOOK_EVERY_S:
             return
         self._looked = at
         for reservation in list(self.by_key.values()):
-            if _stands(reservation, queue, workers):
+            if _stands(reservation, queue, workers, admits):
                 reservation.review(ends_of, at)
             else:
                 self._drop(reservation, workers)
@@ -185,10 +204,12 @@ class Reservations:
             if len(self.by_key) >= most:
                 return
             if group.key not in self.by_key:
-                self._reserve(group, workers, ends_of, at)
+                self._reserve(
+                    group, [worker for worker in workers if admits(group.tasks[0], worker)], ends_of, at
+                )
 
     def _reserve(
-        self, group: WaitingGroup, workers: Workers, ends_of: Callable[[AttemptId], float], at: float
+        self, group: WaitingGroup, workers: list[Worker], ends_of: Callable[[AttemptId], float], at: float
     ) -> None:
         request = group.key[2]
         able = [
@@ -228,11 +249,15 @@ def _plan(worker: Worker, request: Request, ends_of: Callable[[AttemptId], float
     return Plan(moment, len(passing), worker, passing)
 
 
-def _stands(reservation: Reservation, queue: Queue, workers: Workers) -> bool:
+def _stands(
+    reservation: Reservation, queue: Queue, workers: Workers, admits: Callable[[Task, Worker], bool]
+) -> bool:
     """Tell whether a reservation still has a head that waits, and a worker that will have room for it."""
-    worker = reservation.worker
+    worker, group = reservation.worker, queue.group(reservation.key)
+    head = group.head() if group is not None else None
     return (
-        queue.waits(reservation.key)
+        head is not None
+        and admits(head, worker)
         and workers.by_name.get(worker.name) is worker
         and worker.placeable
         and fits(reservation.key[2], worker.capacity)

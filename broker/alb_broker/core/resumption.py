@@ -39,18 +39,18 @@ class Resumption:
         self._seeking = 0  #: Checkpoints that are being looked up.
 
     def awaited(self, task: Task) -> bool:
-        """Tell whether the newest attempt of a task cannot run yet, for the store must be asked first."""
-        newest = task.newest()
+        """Tell whether the attempt of a task cannot run yet, for the store must be asked first."""
+        shown = task.shown()
         return (
             self._state.store.enabled
             and task.incremental
-            and newest is not None
-            and newest.n > 1
-            and (task.resume is None or task.resume[0] != newest.n)
+            and shown is not None
+            and shown.n > 1
+            and (task.resume is None or task.resume[0] != shown.n)
         )
 
     def given(self, task: Task) -> Resume | None:
-        """Return what the newest attempt is given."""
+        """Return what its attempt is given."""
         return task.resume[1] if task.resume is not None and task.resume[1].seq else None
 
     def want(self, attempt_id: AttemptId) -> None:
@@ -95,8 +95,8 @@ class Resumption:
         if why:
             return  # its order to run is due again soon
         task = self._state.table.live.get(attempt_id.task)
-        newest = task.newest() if task is not None else None
-        if task is not None and newest is not None and newest.n == attempt_id.n:
+        shown = task.shown() if task is not None else None
+        if task is not None and shown is not None and shown.n == attempt_id.n:
             resume = resume_of(row for row in found if isinstance(row, Increment))
             if task.spec.steps and not resume.step and len(found) == ROWS:
                 self._seek_step(attempt_id, resume, found[-1])
@@ -114,8 +114,8 @@ class Resumption:
     def _on_step_rows(self, attempt_id: AttemptId, resume: Resume, found: tuple[Row, ...], why: str) -> None:
         self._reading.discard(attempt_id)
         task = self._state.table.live.get(attempt_id.task)
-        newest = task.newest() if task is not None else None
-        if why or task is None or newest is None or newest.n != attempt_id.n:
+        shown = task.shown() if task is not None else None
+        if why or task is None or shown is None or shown.n != attempt_id.n:
             return
         step = resume_of(row for row in found if isinstance(row, Increment)).step
         if not step and len(found) == ROWS:

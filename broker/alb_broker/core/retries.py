@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from alb_core.amounts import size
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 
@@ -81,7 +82,7 @@ def more_memory(spec: TaskSpec, memory_bytes: int, outcome: Outcome, memory_max:
     if memory_max > had:
         return MoreMemory(memory_max)
     return MoreMemory(
-        memory_bytes, f"it ran out of {had} bytes of memory, and no worker has more than {memory_max}"
+        memory_bytes, f"it ran out of {size(had)} of memory, and no worker has more than {size(memory_max)}"
     )
 
 
@@ -91,7 +92,18 @@ def told(outcome: Outcome) -> str:
         return f"exited with {outcome.exit_code}"
     if outcome.cause is Cause.SIGNALLED:
         return f"was ended by signal {outcome.signal}"
-    return str(outcome.cause.value)
+    words = _TOLD.get(outcome.cause, outcome.cause.value)
+    return f"{words} ({outcome.why})" if outcome.why else words
+
+
+_TOLD: Final = {
+    Cause.TIMED_OUT: "ran out of time",
+    Cause.OUT_OF_MEMORY: "ran out of memory",
+    Cause.OVER_LIMIT: "broke a limit",
+    Cause.NOT_FOUND: "was not found",
+    Cause.NOT_EXECUTABLE: "could not be executed",
+    Cause.NOT_STARTED: "could not be started",
+}
 
 
 def with_memory(spec: TaskSpec, memory_bytes: int) -> TaskSpec:

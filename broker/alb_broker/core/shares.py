@@ -21,12 +21,23 @@ NOTHING: Final = Capacity(cpus=0, memory_bytes=0)
 class _Held:
     """What one user's attempts reserve. Counted with each placement, so spelt out."""
 
-    __slots__ = ("attempts", "counts", "cpus", "memory_bytes", "net_bps", "weight")
+    __slots__ = (
+        "attempts",
+        "counts",
+        "cpus",
+        "demoted_cpus",
+        "endless_cpus",
+        "memory_bytes",
+        "net_bps",
+        "weight",
+    )
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
         self.attempts = 0
         self.cpus = 0.0
+        self.demoted_cpus = 0.0  #: Of them, what is others' now.
+        self.endless_cpus = 0.0  #: Of the rest, for what has no time limit.
         self.memory_bytes = 0
         self.net_bps = 0
         self.counts: dict[str, int] = {}  #: By name, of what is counted.
@@ -44,6 +55,8 @@ class Shares:
         self._counted: dict[str, int] = {}  #: What all workers offer of what is counted, by name.
         self._held: dict[str, _Held] = {}  #: By user, of those who hold something.
         self._requests: dict[AttemptId, tuple[str, Request]] = {}  #: Who reserved what for an attempt.
+        self._endless: set[AttemptId] = set()  #: Those that have no time limit, and are not demoted.
+        self._demoted: set[AttemptId] = set()
 
     # --- what changes them ----------------------------------------------------------------------------------
 
@@ -68,8 +81,15 @@ class Shares:
         for count in now.counts:
             self._counted[count.name] = self._counted.get(count.name, 0) + count.amount
 
-    def take(self, attempt: AttemptId, user: str, request: Request) -> None:
-        """Count what is reserved for an attempt, in place of what was before."""
+    def take(self, attempt: AttemptId, user: str, request: Request, *, endless: bool = False) -> None:
+        """Count what is reserved for an attempt, in place of what was before.
+
+        Args:
+            attempt: The attempt.
+            user: Whose it is.
+            request: What is reserved.
+            endless: Its task names no time limit.
+        """
         self.give_back(attempt)
         self._requests[attempt] = (user, request)
         held = self._held.get(user)
@@ -81,6 +101,21 @@ class Shares:
         held.net_bps += request.net_bps
         for count in request.counts:
             held.counts[count.name] = held.counts.get(count.name, 0) + count.amount
+        if endless:
+            self._endless.add(attempt)
+            held.endless_cpus += request.cpus
+
+    def demote(self, attempt: AttemptId) -> None:
+        """An attempt's processors are others' now; for its user's turn and bound they count as before."""
+        found = self._requests.get(attempt)
+        if found is None or attempt in self._demoted:
+            return
+        user, request = found
+        self._demoted.add(attempt)
+        self._held[user].demoted_cpus += request.cpus
+        if attempt in self._endless:
+            self._endless.remove(attempt)
+            self._held[user].endless_cpus -= request.cpus
 
     def give_back(self, attempt: AttemptId) -> None:
         """Count it no more; a second time changes nothing."""
@@ -95,6 +130,12 @@ class Shares:
         held.net_bps -= request.net_bps
         for count in request.counts:
             held.counts[count.name] -= count.amount
+        if attempt in self._endless:
+            self._endless.remove(attempt)
+            held.endless_cpus -= request.cpus
+        elif attempt in self._demoted:
+            self._demoted.remove(attempt)
+            held.demoted_cpus -= request.cpus
         if not held.attempts:
             del self._held[user]
 
@@ -126,6 +167,18 @@ class Shares:
         """Return which part of all that is counted under a name this is."""
         total = self._counted.get(name, 0)
         return amount / total if total else 0.0
+
+    def cpus(self, user: str, *, endless: bool = True) -> float:
+        """Return the processors that a user holds and did not give to others, over his weight.
+
+        Args:
+            user: The user.
+            endless: With those of commands that have no time limit.
+        """
+        held = self._held.get(user)
+        if held is None:
+            return 0.0
+        return (held.cpus - held.demoted_cpus - (0.0 if endless else held.endless_cpus)) / held.weight
 
     def weight(self, user: str) -> float:
         """Return the weight in force."""

@@ -15,9 +15,9 @@ from alb_broker.core.reservations import FOREVER, sure_end
 from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
-from alb_core.messages import AttemptId, Done, Error, Message, QueryShares, SetShare, SharesPage
+from alb_core.messages import AttemptId, Message, QueryShares, SetShare, SharesPage
 from alb_core.notes import Level
-from alb_core.shares import NO_SHARES, SharesNode, check_share, check_shares, check_user
+from alb_core.shares import SharesNode, check_share, check_shares, check_user
 
 NODE_BYTES_MAX: Final = 256 * 1024
 #: Of ``/config/shares``: a batch has to hold it.
@@ -52,7 +52,7 @@ class SharesDesk:
 
     def _on_set(self, client: Client, request: SetShare) -> None:
         """Let a user have more or less."""
-        state, before = self._state, self._state.shares.node
+        before = self._state.shares.node
         wrong = check_user(request.user) if request.user else ""
         wrong = wrong or (check_share(request.share) if request.share is not None else "")
         after = before.changed(request.user, request.share)
@@ -61,14 +61,9 @@ class SharesDesk:
                 f"{len(after.users)} users do not fit into {znodes.SHARES}; alb share unset takes some away"
             )
         if wrong:
-            state.tell(client.peer, Error(code="invalid", why=wrong, seq=request.seq))
-            return
-        done = state.client(client.peer, Done(seq=request.seq))
-        if after == before and self._setting.readable:  # said again
-            state.ledger.say(done)
-            return
-        self._setting.write(after, (done,))
-        self._adopt(after, client.user)
+            self._setting.refuse(client, request.seq, wrong)
+        elif self._setting.grant(client, request.seq, before, after):
+            self._adopt(after, client.user)
 
     # --- what the table says --------------------------------------------------------------------------------
 
@@ -83,22 +78,19 @@ class SharesDesk:
         state = self._state
         if not self._setting.meets(node):
             return False
-        try:
-            found = NO_SHARES if node is None else _read(node)
-        except znodes.UnreadableNode as error:
-            kept = (
-                f"{len(state.shares.node.users)} users' shares of before hold"
-                if self._setting.known
-                else "all are alike"
-            )
-            why = f"{error.why}; until it is written again (alb share set …) {kept}"
-            self._setting.not_understood(why)
+        found = self._setting.read(node, SharesNode, check_shares, self._kept)
+        if found is None:
             return True
         if self._setting.understood():
             state.shares.use(found)
         else:
             self._adopt(found, "zkCli")
         return True
+
+    def _kept(self) -> str:
+        known, users = self._setting.known, self._state.shares.node.users
+        kept = f"{len(users)} users' shares of before hold" if known else "all are alike"
+        return f"until it is written again (alb share set …) {kept}"
 
     def _adopt(self, after: SharesNode, by: str) -> None:
         state, before = self._state, self._state.shares.node
@@ -117,7 +109,14 @@ class SharesDesk:
         """Set workers aside for who is starved, and give up what nobody needs."""
         state = self._state
         reservations = state.placer.reservations
-        reservations.look(state.queue, state.workers, state.shares.share, self._ends_of, state.now())
+        reservations.look(
+            state.queue,
+            state.workers,
+            state.shares.share,
+            self._ends_of,
+            state.now(),
+            admits=state.would_admit,
+        )
         if reservations.notes:
             state.out.extend(reservations.notes)
             reservations.notes.clear()
@@ -136,12 +135,3 @@ def why_full(state: State, user: str) -> str:
         return ""
     arrays = sum(array.user == user for array in state.arrays.going.values())
     return state.shares.why_full(user, state.table.pending_of(user) + arrays)
-
-
-def _read(node: zk.NodeRead) -> SharesNode:
-    """Return what a node holds; raises UnreadableNode for what makes no sense."""
-    found = znodes.decode(SharesNode, node.path, node.data)
-    wrong = check_shares(found)
-    if wrong:
-        raise znodes.UnreadableNode(node.path, wrong)
-    return found

@@ -233,7 +233,7 @@ class StartDesk:
         if not task.waits_for_room:
             return ""
         bounded = self._state.shares.why_not(task.user, task.request)
-        return bounded or self._state.workers.why_never(task.request)
+        return bounded or self._state.workers.why_never(task.request) or self._state.why_barred(task)
 
     def why_array(self, array: Array) -> str:
         """Return what keeps an array, as a sentence; empty: nothing does."""

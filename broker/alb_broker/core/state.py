@@ -17,20 +17,22 @@ from alb_broker.core.clients import Clients
 from alb_broker.core.decisions import Decisions
 from alb_broker.core.holds import Holds
 from alb_broker.core.ledger import Ledger
-from alb_broker.core.placement import Placer
+from alb_broker.core.placement import Admission, Placer
 from alb_broker.core.policy_figures import PolicyFigures
 from alb_broker.core.queue import Queue
 from alb_broker.core.shares import Shares
 from alb_broker.core.store_desk import StoreDesk
+from alb_broker.core.stragglers import Stragglers
 from alb_broker.core.table import Table
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Workers
+from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Policy
 from alb_core import zk, znodes
 from alb_core.bounds import NO_LIMITS
 from alb_core.config import BrokerConfig
 from alb_core.messages import ToClient, ToWorker
 from alb_core.notes import Level, Note
+from alb_core.resources import fits
 from alb_core.tasks import TaskRecord, TaskState
 from alb_core.znodes import BrokerNode
 
@@ -114,6 +116,7 @@ class State:
         self.queue: Final = Queue(self.store.holds_back)
         self.shares: Final = Shares()
         self.decisions: Final = Decisions()
+        self.stragglers: Final = Stragglers()
         self.holds: Final = Holds()
         self.workers: Final = Workers()
         self.clients: Final = Clients()
@@ -177,6 +180,36 @@ class State:
         except znodes.UnreadableNode as error:
             self.set_aside(error.path, error.why)
             return None
+
+    def is_endless(self, task: Task) -> bool:
+        """Tell whether nothing limits the time of a task: it may run for ever."""
+        return task.spec.time_limit_s is None and self.limits.time_limit_s is None
+
+    def admits(self, task: Task, worker: Worker) -> bool:
+        """Tell whether a task may go to a worker: what may run for ever, where it could give way later."""
+        return not self.is_endless(task) or worker.admits(task.user, task.request, self.config.max_demoted)
+
+    @property
+    def gate(self) -> Admission | None:
+        """What tells which workers admit a task; None: all admit all, for nothing is demoted anywhere."""
+        return self.admits if self.workers.crowded else None
+
+    def would_admit(self, task: Task, worker: Worker) -> bool:
+        """Tell whether a worker that has no room for a task yet will admit it once it has."""
+        per_cpu = self.config.max_demoted
+        return not self.is_endless(task) or worker.admits(task.user, task.request, per_cpu, has_room=False)
+
+    def why_barred(self, task: Task) -> str:
+        """Return why a task is let in nowhere although it waits for room only; empty: it is let in."""
+        if not self.workers.crowded or not self.is_endless(task):  # nearly always: asked of each submission
+            return ""
+        able = [worker for worker in self.workers if fits(task.request, worker.capacity)]
+        if not able or any(self.admits(task, worker) for worker in able):
+            return ""
+        return (
+            "it has no time limit, and where it fits as many such commands run as can be made to give way; "
+            "one of them must end, or it must have a limit: alb submit --time-limit, or alb limits set"
+        )
 
     def line_up(self, task: Task, *, first: bool = False) -> None:
         """Let a task wait where it belongs: among the held ones, for its time, or in the queue.

@@ -25,6 +25,17 @@ class Placed(Step, frozen=True):
     part: str = ""
 
 
+class Copied(Step, frozen=True):
+    """A worker was chosen for a copy of an attempt that lags."""
+
+    worker: str
+    incarnation: str
+    epoch: int
+    of: int
+    #: That attempt.
+    candidates: int = 0
+
+
 class Ended(Step, frozen=True):
     """A live (or lost, but not superseded) attempt delivered its outcome."""
 
@@ -35,6 +46,14 @@ class Ended(Step, frozen=True):
     #: What the largest worker that suits the task has, where it may be given more; 0: nobody knows.
 
 
+class Demoted(Step, frozen=True):
+    """A live attempt gives its processors to others, and runs on with the rest."""
+
+    n: int
+    waiting: str
+    #: The task that they are for.
+
+
 class WorkerLost(Step, frozen=True):
     """The worker of a live attempt is thought lost."""
 
@@ -43,6 +62,8 @@ class WorkerLost(Step, frozen=True):
     crash_limit: int
     ahead: bool = False
     #: It waited there for room, as far as the leader knows: no fault of the task.
+    why: str = "was lost"
+    #: What the worker did, or suffered.
 
 
 class Returned(Step, frozen=True):

@@ -125,8 +125,7 @@ class StoredAnswers:
         table = self._state.table
         task, done = table.live.get(query.id), table.done.get(query.id)
         if task is not None:
-            newest = task.newest()
-            n = query.attempt or (newest.n if newest is not None else 0)
+            n = query.attempt or task.assignment()[0]
             self._read_page(client, query, _Place(AttemptId(query.id, n), query.stream))
         elif done is not None and done.record is not None and done.record.result is not None:
             self._answer_from(client, query, done.record.result)

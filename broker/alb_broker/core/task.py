@@ -12,9 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from alb_broker.core import retries
-from alb_broker.core.outcomes import result_of
+from alb_broker.core.outcomes import result_of, succeeded
 from alb_broker.core.steps import (
     CancelAsked,
+    Copied,
+    Demoted,
     DependenciesMet,
     Doomed,
     Ended,
@@ -27,14 +29,19 @@ from alb_broker.core.steps import (
     WorkerLost,
 )
 from alb_core import codec, ids
+from alb_core.copies import CHOOSER, OUTRUN
 from alb_core.errors import InvalidTransition
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId
 from alb_core.resources import Request
 from alb_core.spec import OnLost, TaskSpec, delay_before_retry
-from alb_core.tasks import Attempt, AttemptState, Cause, Result, TaskRecord, TaskState
+from alb_core.tasks import Attempt, AttemptState, Cause, Result, TaskRecord, TaskState, shown_of
 
 STORY_LENGTH: Final = 12
+WILLED: Final = (Cause.EVICTED, Cause.PREEMPTED)
+#: Ends of attempts by the leader's own will: the task runs again, and nothing failed.
+GIVEN_BACK_MAX: Final = 3
+#: Each time costs two commits, and somebody's judgement was wrong.
 ATTEMPTS_KEPT: Final = 16
 #: Attempts that are over beyond these are dropped from the record; their numbers are never reused.
 
@@ -65,8 +72,10 @@ class Task:
         "met",
         "not_before",
         "postponed",
+        "preemptions",
         "queued_since",
         "released",
+        "request",
         "result",
         "resume",
         "size_bytes",
@@ -90,11 +99,14 @@ class Task:
         self.attempts: tuple[Attempt, ...] = record.attempts
         self.crashes = record.crashes
         self.failures = record.failures
+        self.preemptions = record.preemptions
         self.memory_bytes = record.memory_bytes
         self.effective = (
             retries.with_memory(record.spec, record.memory_bytes) if record.memory_bytes else record.spec
         )
         #: Its specification with the memory that its next attempt is given.
+        self.request: Request = self.effective.request
+        #: What its next attempt reserves, and the one that lives has.
         self.not_before = record.not_before
         self.held_by = record.held_by
         self.released = record.released
@@ -118,11 +130,6 @@ class Task:
         return msgspec.Raw(wire or codec.encode_spec(self.effective))
 
     @property
-    def request(self) -> Request:
-        """What its next attempt reserves, and the one that lives has."""
-        return self.effective.request
-
-    @property
     def waits_for_room(self) -> bool:
         """Whether it may be placed now."""
         return self.state is TaskState.QUEUED and not self.postponed
@@ -132,6 +139,13 @@ class Task:
         """The worker on which its newest attempt failed by itself; empty: it did not."""
         newest = self.newest()
         return newest.worker if newest is not None and newest.ended_as in retries.FAILURES else ""
+
+    @property
+    def bounces(self) -> bool:
+        """Whether it came back from workers unstarted so often that it waits on none any more."""
+        if len(self.attempts) < GIVEN_BACK_MAX:
+            return False
+        return sum(each.ended_as == Cause.GIVEN_BACK.value for each in self.attempts) >= GIVEN_BACK_MAX
 
     @property
     def story(self) -> tuple[str, ...]:
@@ -150,6 +164,7 @@ class Task:
             attempts=self.attempts,
             crashes=self.crashes,
             failures=self.failures,
+            preemptions=self.preemptions,
             memory_bytes=self.memory_bytes,
             not_before=self.not_before,
             held_by=self.held_by,
@@ -179,10 +194,14 @@ class Task:
         """Return the attempt with the highest number."""
         return self.attempts[-1] if self.attempts else None
 
+    def shown(self) -> Attempt | None:
+        """Return the attempt that people hear of."""
+        return shown_of(self.attempts)
+
     def assignment(self) -> tuple[int, str]:
-        """Return the number of the newest attempt and its worker; 0 and nobody before the first."""
-        newest = self.newest()
-        return (newest.n, newest.worker) if newest is not None else (0, "")
+        """Return the number and the worker of the attempt that is shown; 0 and nobody before the first."""
+        shown = self.shown()
+        return (shown.n, shown.worker) if shown is not None else (0, "")
 
     def take(self, step: Step) -> str:
         """Let a step happen.
@@ -213,29 +232,40 @@ class Task:
         """Give attempt `n` another state, with the time and the manner of its end."""
         told = {"state": state, "ended": ended, "ended_as": ended_as, "exit_code": exit_code}
         self.attempts = tuple(
-            msgspec.structs.replace(attempt, **told) if attempt.n == n else attempt
-            for attempt in self.attempts
+            [
+                msgspec.structs.replace(attempt, **told) if attempt.n == n else attempt
+                for attempt in self.attempts
+            ]
         )
 
-    def close_attempts(self) -> None:
-        """Nothing that an attempt reports from now on changes the task."""
-        if any(attempt.state is not AttemptState.OVER for attempt in self.attempts):
+    def close_attempts(self, at: float = 0.0, keep: int = 0) -> None:
+        """Nothing that an attempt reports from now on changes the task.
+
+        Args:
+            at: When; what lives was outrun then.
+            keep: But this one.
+        """
+        if [attempt for attempt in self.attempts if attempt.state is not AttemptState.OVER]:
             self.attempts = tuple(
-                attempt
-                if attempt.state is AttemptState.OVER
-                else msgspec.structs.replace(attempt, state=AttemptState.OVER)
-                for attempt in self.attempts
+                [
+                    attempt
+                    if attempt.state is AttemptState.OVER or attempt.n == keep
+                    else _closed(attempt, at)
+                    for attempt in self.attempts
+                ]
             )
 
     def finish(self, result: Result) -> None:
         """Give the task its one result."""
-        self.close_attempts()
+        self.close_attempts(result.finished)
         self.result = result
         self.state = result.state
 
     def crash(self, at: float, crash_limit: int, why: str) -> str:
         """The infrastructure lost an attempt: queue again, or end the task."""
         self.crashes += 1
+        if self.live():
+            return f"{why}; another attempt goes on"
         own = self.spec.retry.crash_limit
         crash_limit = crash_limit if own is None else own
         if self.cancel:
@@ -248,16 +278,17 @@ class Task:
             text = f"{why}; {self.crashes} attempts were lost, the limit is {crash_limit}"
             self.finish(Result(state=TaskState.LOST, why=text, finished=at))
             return text
-        if not self.live():
-            self.state = TaskState.QUEUED
-            self.queued_since = at
+        self.state = TaskState.QUEUED
+        self.queued_since = at
         return why
 
     def wait_again(self, at: float, why: str) -> str:
         """An attempt came to nothing by nobody's fault: queue again, as old as before, or end cancelled."""
+        if self.live():
+            return f"{why}; another attempt goes on"
         if self.cancel:
             self.finish(Result(state=TaskState.CANCELLED, why="cancelled", finished=at))
-        elif not self.live():
+        else:
             self.state = TaskState.QUEUED
         return why
 
@@ -274,6 +305,7 @@ class Task:
         """Its next attempt reserves, and may use, so much."""
         self.memory_bytes = memory_bytes
         self.effective = retries.with_memory(self.spec, memory_bytes)
+        self.request = self.effective.request
 
 
 def consistent(record: TaskRecord) -> bool:
@@ -281,6 +313,12 @@ def consistent(record: TaskRecord) -> bool:
     runs = bool(record.attempts) and any(attempt.state is AttemptState.LIVE for attempt in record.attempts)
     states = (TaskState.RUNNING,) if runs else (TaskState.QUEUED, TaskState.HELD)
     return record.result is None and record.state in states
+
+
+def _closed(attempt: Attempt, at: float) -> Attempt:
+    if attempt.state is AttemptState.LIVE:
+        return msgspec.structs.replace(attempt, state=AttemptState.OVER, ended=at, ended_as=OUTRUN)
+    return msgspec.structs.replace(attempt, state=AttemptState.OVER)
 
 
 class Watcher(msgspec.Struct):
@@ -314,6 +352,24 @@ def _place(task: Task, step: Placed) -> str:
     return f"a worker had room (attempt {n} on {step.worker})"
 
 
+def _copy(task: Task, step: Copied) -> str:
+    newest = task.newest()
+    assert newest is not None  # noqa: S101 (it runs)
+    attempt = Attempt(
+        n=newest.n + 1,
+        worker=step.worker,
+        incarnation=step.incarnation,
+        epoch=step.epoch,
+        state=AttemptState.LIVE,
+        placed=step.at,
+        policy=CHOOSER,
+        candidates=step.candidates,
+        copy_of=step.of,
+    )
+    task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
+    return f"attempt {step.of} lags (attempt {attempt.n} on {step.worker} is its copy)"
+
+
 def _end(task: Task, step: Ended) -> str | None:
     outcome = step.outcome
     attempt = task.attempt(step.n)
@@ -321,11 +377,14 @@ def _end(task: Task, step: Ended) -> str | None:
     task.replace_attempt(step.n, AttemptState.OVER, step.at, outcome.cause.value, outcome.exit_code)
     if outcome.cause is Cause.GIVEN_BACK:
         return task.wait_again(step.at, outcome.why)
-    if outcome.cause is Cause.EVICTED and task.spec.on_lost is OnLost.RERUN:
+    if outcome.cause in WILLED and task.spec.on_lost is OnLost.RERUN:
+        task.preemptions += outcome.cause is Cause.PREEMPTED
         return task.wait_again(step.at, outcome.why)
-    crashed = outcome.cause in (Cause.INTERRUPTED, Cause.EVICTED)
+    crashed = outcome.cause is Cause.INTERRUPTED or outcome.cause in WILLED
     if crashed or (outcome.cause is Cause.KILLED and not task.cancel):
         return task.crash(step.at, step.crash_limit, outcome.why or f"worker {attempt.worker} interrupted it")
+    if task.live() and not succeeded(outcome):
+        return f"attempt {step.n} on {attempt.worker} {outcome.cause.value}; another attempt goes on"
     if not task.cancel and retries.is_tried_again(task.spec, task.failures, outcome):
         more = retries.more_memory(task.spec, task.memory_bytes, outcome, step.memory_max)
         if not more.why_not:
@@ -337,9 +396,17 @@ def _end(task: Task, step: Ended) -> str | None:
     return f"attempt {step.n} on {attempt.worker} {outcome.cause.value}"
 
 
+def _demote(task: Task, step: Demoted) -> str:
+    task.attempts = tuple(
+        msgspec.structs.replace(attempt, demoted=step.at) if attempt.n == step.n else attempt
+        for attempt in task.attempts
+    )
+    return f"it gave its processors to {step.waiting}, and runs on with the rest"
+
+
 def _end_lost(task: Task, step: Ended) -> str | None:
     """Its loss was counted, and the task waits already: a report of no result changes nothing more."""
-    if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, Cause.EVICTED):
+    if step.outcome.cause in (Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, *WILLED):
         task.replace_attempt(step.n, AttemptState.OVER, step.at, step.outcome.cause.value)
         return f"lost attempt {step.n} is over without a result"
     return _end(task, step)
@@ -347,9 +414,11 @@ def _end_lost(task: Task, step: Ended) -> str | None:
 
 def _lose(task: Task, step: WorkerLost) -> str:
     task.replace_attempt(step.n, AttemptState.LOST, step.at, "lost")
+    if task.live():  # superseded at once: should its worker come back, it ends there
+        task.replace_attempt(step.n, AttemptState.OVER, step.at, "lost")
     if step.ahead and task.spec.on_lost is OnLost.RERUN:
-        return task.wait_again(step.at, f"its worker {step.worker} was lost while it waited there")
-    return task.crash(step.at, step.crash_limit, f"its worker {step.worker} was lost")
+        return task.wait_again(step.at, f"its worker {step.worker} {step.why} while it waited there")
+    return task.crash(step.at, step.crash_limit, f"its worker {step.worker} {step.why}")
 
 
 def _return(task: Task, step: Returned) -> None:
@@ -409,7 +478,9 @@ TASK_STEPS: Final[Mapping[tuple[TaskState, type[Step]], tuple[Callable[[Task, An
     (TaskState.QUEUED, Ended): (_end_lost, "an attempt thought lost delivered"),
     (TaskState.QUEUED, Returned): (_return, "its lost worker came back with it"),
     (TaskState.QUEUED, CancelAsked): (_cancel_queued, "cancelled in the queue"),
+    (TaskState.RUNNING, Copied): (_copy, "it lags"),
     (TaskState.RUNNING, Ended): (_end, "its attempt ended"),
+    (TaskState.RUNNING, Demoted): (_demote, "others waited for its processors"),
     (TaskState.RUNNING, WorkerLost): (_lose, "its worker was lost"),
     (TaskState.RUNNING, CancelAsked): (_cancel_running, "cancelled while it ran"),
     **{(state, CancelAsked): (_nothing, "it had ended already") for state in TaskState if state.terminal},

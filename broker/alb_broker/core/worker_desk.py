@@ -6,11 +6,13 @@ which worker a message speaks for, and which reports still count.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from alb_broker.core.book import Book, deliverable
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.resumption import Resumption
+from alb_broker.core.revocations import Revocations
 from alb_broker.core.shares import NOTHING
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
@@ -18,11 +20,13 @@ from alb_broker.core.workers import Worker
 from alb_core import ids, limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
+    AttemptDemoted,
     AttemptEnded,
     AttemptExited,
     AttemptId,
     AttemptStarted,
     Beat,
+    Demote,
     Error,
     Goodbye,
     Increments,
@@ -60,6 +64,7 @@ class WorkerDesk:
         self._book: Final = book
         self._resumption: Final = resumption
         self._inflow: Final = inflow
+        self.revocations: Final = Revocations(state, book)
         self._list_token = 0  #: Of the listing under way; 0: none.
         self._listed_at = float("-inf")  #: Own clock of the newest listing.
         self._paced_at = state.at  #: Own clock, when the workers' paces were taken.
@@ -74,7 +79,7 @@ class WorkerDesk:
 
     # --- messages -------------------------------------------------------------------------------------------
 
-    def receive(self, peer: bytes, message: WorkerMessage) -> None:
+    def receive(self, peer: bytes, message: WorkerMessage) -> None:  # noqa: C901 (a flat table)
         """Handle one message of one worker."""
         if isinstance(message, Register):
             self._on_register(peer, message)
@@ -87,11 +92,14 @@ class WorkerDesk:
             return
         self._heard(worker)
         match message:
-            case Beat(load=load, uses=uses):
+            case Beat(load=load, uses=uses, progress=progress):
                 self._state.workers.loaded(worker, load)
                 worker.note_uses(uses)
-            case AttemptStarted(attempt=attempt):
-                worker.unconfirmed.pop(attempt, None)
+                self._state.stragglers.note_progress(progress, self._state.now())
+            case AttemptStarted():
+                self._on_started(worker, message)
+            case AttemptDemoted(attempt=attempt):
+                worker.demoting.pop(attempt, None)
             case AttemptEnded():
                 self._on_ended(worker, message)
             case AttemptExited():
@@ -115,6 +123,11 @@ class WorkerDesk:
         if not worker.link:
             worker.link = True
             self._state.workers.grew(worker)
+
+    def _on_started(self, worker: Worker, message: AttemptStarted) -> None:
+        worker.unconfirmed.pop(message.attempt, None)
+        if message.began:
+            self.revocations.on_began(worker, message.attempt)
 
     def _on_ended(self, worker: Worker, message: AttemptEnded) -> None:
         attempt_id = message.attempt
@@ -221,6 +234,7 @@ class WorkerDesk:
         worker.unconfirmed.pop(attempt_id, None)
         if attempt.state is AttemptState.LOST:
             if task.state is TaskState.QUEUED:
+                worker.reclaim(attempt_id)
                 self._book.readopt(task, attempt.n, worker, self._state.at)
         else:
             self._book.reserve(task, worker, attempt_id)
@@ -254,8 +268,9 @@ class WorkerDesk:
             why = "its session lives but its link is gone" if worker.session else "neither session nor link"
             self._lose(worker, why)
         for worker in state.workers:
-            if worker.link and (worker.unconfirmed or worker.killing):
+            if worker.link and (worker.unconfirmed or worker.killing or worker.demoting):
                 self.repeat_orders(worker)
+        self.revocations.tick()
         self._look()
 
     def repeat_orders(self, worker: Worker) -> None:
@@ -277,6 +292,11 @@ class WorkerDesk:
             worker.killing[attempt_id] = state.at
             state.ledger.say(state.worker(worker.peer, self._kill_message(worker, attempt_id)))
 
+        late = tuple(islice((a for a, sent in worker.demoting.items() if sent <= due), RESEND_MAX))
+        if late:
+            worker.demoting.update(dict.fromkeys(late, state.at))
+            state.ledger.say(state.worker(worker.peer, Demote(attempts=late)))
+
     def send_resumed(self) -> None:
         """Send the orders to run that waited for what earlier attempts reported."""
         for attempt_id in self._resumption.take_read():
@@ -295,7 +315,9 @@ class WorkerDesk:
         task = self._state.table.live.get(attempt_id.task)
         if task is None or deliverable(task, attempt_id.n, worker.incarnation) is None:
             return Kill(attempt=attempt_id, why="superseded")
-        return Kill(attempt=attempt_id, why="cancelled" if task.cancel else "evicted")
+        if task.cancel:
+            return Kill(attempt=attempt_id, why="cancelled")
+        return Kill(attempt=attempt_id, why="preempted" if attempt_id in worker.preempted else "evicted")
 
     # --- loss -----------------------------------------------------------------------------------------------
 
@@ -339,6 +361,7 @@ class WorkerDesk:
             attempt_id = AttemptId(task.id, attempt.n)
             self._book.reserve(task, worker, attempt_id)
             worker.unconfirmed[attempt_id] = float("-inf")
+            state.stragglers.watch(task)
 
     # --- nodes ----------------------------------------------------------------------------------------------
 

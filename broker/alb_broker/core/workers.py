@@ -12,18 +12,26 @@ room.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from alb_broker.core.openings import Openings, Rank
+from alb_broker.core.burden import Burden
+from alb_broker.core.openings import Gate, Openings, Order
 from alb_core import limits
+from alb_core.amounts import listed, size
 from alb_core.drains import Drain, named
 from alb_core.messages import AttemptId, AttemptUse, WorkerLine
 from alb_core.quarantines import Quarantine
 from alb_core.resources import EPSILON, Capacity, Load, Request, Room, amount_of, fits
+from alb_core.speeds import Strain
 
 if TYPE_CHECKING:
     from alb_broker.core.reservations import Reservation
+
+
+BEGUN: Final = float("inf")
+#: When an attempt is asked back that its worker says has begun.
 
 
 class Worker:
@@ -32,8 +40,12 @@ class Worker:
     __slots__ = (
         "ahead",
         "allowance",
+        "begun",
         "booked",
+        "burden",
         "capacity",
+        "correction",
+        "demoting",
         "drain",
         "ended",
         "exited",
@@ -47,9 +59,12 @@ class Worker:
         "load",
         "name",
         "peer",
+        "preempted",
+        "preemptible",
         "quarantine",
         "quick",
         "reserved",
+        "revoked",
         "room",
         "session",
         "silent_since",
@@ -64,6 +79,7 @@ class Worker:
         self.incarnation: Final = incarnation
         self.peer = b""  #: Its address on the workers' link; empty before it registered.
         self.capacity = Capacity(cpus=0, memory_bytes=0)
+        self.correction = 1.0  #: By which it is faster than it says, as run times tell.
         self.load = Load()
         self.session = False  #: Its node was read with this incarnation.
         self.link = False  #: It registered with this leader and is heard.
@@ -78,14 +94,22 @@ class Worker:
         self.uses: dict[AttemptId, AttemptUse] = {}  #: What they were seen to use last.
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
         self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
+        self.begun: dict[AttemptId, float] = {}
+        #: Own clock, when what had waited ahead got its room: it has run since then, not since its placement.
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
         self.turn = 0  #: The number of the newest placement on it.
         self.turned = Request()  #: What the newest of them had reserved.
+        self.burden: Final = Burden()  #: Attempts of `reserved` that are demoted.
+        self.demoting: dict[AttemptId, float] = {}  #: Demote was sent then (own clock), and not answered.
+        self.preemptible: set[AttemptId] = set()  #: Of what it holds, what may be ended for others' memory.
+        self.preempted: set[AttemptId] = set()  #: Of `killing`, what ends for that.
         self.foreign: set[AttemptId] = set()
         #: Attempts that it holds and the table does not know; nothing is placed until they are gone.
         self.unconfirmed: dict[AttemptId, float] = {}  #: Run was sent then (own clock), and not answered.
         self.killing: dict[AttemptId, float] = {}  #: Kill was sent then (own clock), and not answered.
+        self.revoked: dict[AttemptId, float] = {}
+        #: Revoke was sent then (own clock), and not answered; or `BEGUN`.
         self.known = True  #: It is one of the leader's: not replaced, not lost.
         self.quick = False  #: It is among those that are looked at for what may wait on a worker.
 
@@ -108,7 +132,8 @@ class Worker:
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
         return (
-            not self.ahead
+            request.cpus <= self.room.cpus + EPSILON  # most that does not fit lacks these
+            and not self.ahead
             and self.room.holds(request)
             and request.suits(self.capacity)
             and (not request.measured or self.load.leaves(request, self.capacity))
@@ -136,9 +161,9 @@ class Worker:
         if self.holds(attempt):
             return
         self.ahead[attempt] = request
-        self._advance()
+        self._advance(waited=False)
 
-    def _advance(self) -> None:
+    def _advance(self, *, waited: bool = True) -> None:
         """Give room to what waits, in order, as the worker does."""
         while self.ahead:
             attempt, request = next(iter(self.ahead.items()))
@@ -147,6 +172,32 @@ class Worker:
             del self.ahead[attempt]
             self.reserved[attempt] = request
             self.room.take(request)
+            if waited:
+                self.begun[attempt] = self.heard
+
+    def demote(self, attempt: AttemptId, user: str) -> None:
+        """Let an attempt that has room run on without its processors: they are free."""
+        request = self.reserved[attempt]
+        rest = request.without_cpus()
+        self.reserved[attempt] = rest
+        self.room.give_back(request)
+        self.room.take(rest)
+        self.burden.add(attempt, user, request.cpus)
+        self._advance()
+
+    def admits(self, user: str, request: Request, per_cpu: float, *, has_room: bool = True) -> bool:
+        """Tell whether a user's command that may run for ever could be demoted here later.
+
+        Args:
+            user: Whose it is.
+            request: What it reserves.
+            per_cpu: ``max_demoted``.
+            has_room: Else it comes once it fits, whatever else is there then.
+        """
+        reserved = self.capacity.cpus - (self.room.cpus if has_room else request.cpus)
+        return self.burden.admits(
+            user, request.cpus, reserved=reserved, capacity=self.capacity.cpus, per_cpu=per_cpu
+        )
 
     def order_end(self, attempt: AttemptId, at: float = float("-inf")) -> None:
         """Note that the attempt is to be killed.
@@ -158,6 +209,11 @@ class Worker:
         self.unconfirmed.pop(attempt, None)
         self.killing[attempt] = at
 
+    def reclaim(self, attempt: AttemptId) -> None:
+        """It is to go on with an attempt that was given up."""
+        self.foreign.discard(attempt)
+        self.killing.pop(attempt, None)
+
     def release(self, attempt: AttemptId) -> bool:
         """Give back what an attempt had reserved: its processes are gone.
 
@@ -166,6 +222,12 @@ class Worker:
         """
         self.unconfirmed.pop(attempt, None)
         self.killing.pop(attempt, None)
+        self.revoked.pop(attempt, None)
+        self.demoting.pop(attempt, None)
+        self.begun.pop(attempt, None)
+        self.preemptible.discard(attempt)
+        self.preempted.discard(attempt)
+        demoted = bool(self.burden) and self.burden.remove(attempt)
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)
         if attempt in self.exited:
@@ -175,8 +237,9 @@ class Worker:
         if request is not None:
             self.uses.pop(attempt, None)
             self.room.give_back(request)
-            self.ended += 1
-            self.turned = request
+            if not demoted:
+                self.ended += 1
+                self.turned = request
         elif self.ahead.pop(attempt, None) is None:
             return foreign
         self._advance()
@@ -211,7 +274,11 @@ class Worker:
         """Take over what the worker says it offers, keeping what is reserved."""
         self.room.resize(self.capacity, capacity)
         self.capacity = capacity
-        self._advance()
+        self._advance(waited=False)  # at a takeover all that it holds passes here
+
+    def speed_in(self, strain: Strain | None) -> float:
+        """Return how fast it is in one kind of work, None: in general, as far as anybody knows."""
+        return self.capacity.speed_in(strain) * self.correction
 
     def emptied(self) -> Room:
         """Return the room that it would have if nothing ran on it."""
@@ -234,9 +301,19 @@ class Worker:
             ahead=len(self.ahead),
             foreign=len(self.foreign),
             storing=len(self.exited),
+            demoted=len(self.burden),
             drain=self.drain,
             quarantine=self.quarantine,
+            correction=round(self.correction, 3),
         )
+
+
+class Grown(NamedTuple):
+    """Workers whose room grew, as a placement pass begins."""
+
+    workers: list[Worker]
+    ahead: list[Worker]
+    #: Of these, those that may hold something ahead.
 
 
 class Workers:
@@ -251,9 +328,15 @@ class Workers:
         self.by_peer: dict[bytes, Worker] = {}
         self.drains: dict[str, Drain] = {}  #: Of every drained worker, known now or not, by name.
         self.quarantines: dict[str, Quarantine] = {}  #: By name: a new start does not mend a machine.
+        self.corrections: Mapping[
+            str, float
+        ] = {}  #: Of speeds, by name; who is not in it is as fast as it says.
         self._openings: Final = Openings()  #: May have room.
         self._quick: deque[Worker] = deque()
         #: May hold something ahead; a search begins at the left and turns it.
+        self.crowded: dict[str, Worker] = {}  #: On which something is demoted, or was a tick ago.
+        self.yielding: dict[str, Worker] = {}  #: That hold, or held, what is preemptible.
+        self.rows: dict[str, Worker] = {}  #: That hold something ahead, or did a while ago, by name.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
 
     def __iter__(self) -> Iterator[Worker]:
@@ -271,6 +354,7 @@ class Workers:
         worker.known = True
         worker.drain = self.drains.get(worker.name)
         worker.quarantine = self.quarantines.get(worker.name)
+        worker.correction = self.corrections.get(worker.name, 1.0)
 
     def remove(self, name: str) -> Worker | None:
         """Forget a worker and its link."""
@@ -282,6 +366,9 @@ class Workers:
         worker.known = False
         self._openings.remove(name)
         self._grown.pop(name, None)
+        self.crowded.pop(name, None)
+        self.yielding.pop(name, None)
+        self.rows.pop(name, None)
         return worker
 
     def drain(self, drains: dict[str, Drain]) -> None:
@@ -301,6 +388,13 @@ class Workers:
         if worker is not None:
             worker.quarantine = quarantine
             self.grew(worker)
+
+    def correct(self, corrections: Mapping[str, float]) -> None:
+        """Let these corrections of speeds hold, and no others."""
+        self.corrections = corrections
+        for worker in self.by_name.values():
+            worker.correction = corrections.get(worker.name, 1.0)
+        self._openings.reorder()
 
     def linked(self, worker: Worker, peer: bytes, at: float) -> None:
         """The worker is heard at this address."""
@@ -328,28 +422,52 @@ class Workers:
             self._grown[worker.name] = worker
             self._openings.eased(worker)
 
-    def take_grown(self) -> list[Worker]:
+    def take_grown(self) -> Grown:
         """Return, and forget, the workers whose room grew since the last call."""
         grown = list(self._grown.values())
         self._grown.clear()
-        return grown
+        return Grown(grown, [worker for worker in grown if worker.may_get_ahead and worker.placeable])
 
-    def rank_by(self, rank: Rank) -> None:
-        """Let searches for candidates look at workers of a higher rank first, from now on."""
-        self._openings.rank_by(rank)
+    def forget_crowds(self) -> None:
+        """Forget on which workers nothing is demoted any more."""
+        for name in [name for name, worker in self.crowded.items() if not worker.burden]:
+            del self.crowded[name]
 
-    def candidates(self, request: Request, most: int) -> list[Worker]:
-        """Return workers with room for the request, at most `most`, beginning where the last search ended."""
-        return self._openings.search(request, most)
+    def take_rows(self, most: int) -> list[Worker]:
+        """Return workers that hold something ahead, at most so many; the next call begins behind them."""
+        found = list(islice(self.rows.values(), most))
+        for worker in found:
+            del self.rows[worker.name]
+            if worker.ahead:
+                self.rows[worker.name] = worker
+        return found
 
-    def could_take(self, request: Request, grown: list[Worker]) -> bool:
-        """Tell whether the request is worth a search after the room of these workers grew."""
-        may_fit = self._openings.may_fit(request)
+    def order_by(self, order_of: Callable[[Request], Order]) -> None:
+        """Let searches for candidates look at workers in this order of each request, from now on."""
+        self._openings.order_by(order_of)
+
+    def candidates(self, request: Request, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room for the request, at most `most`, in the order for it.
+
+        Args:
+            request: What is asked for.
+            most: Bound of the search.
+            gate: Tells which workers admit the task, where room does not decide alone.
+        """
+        return self._openings.search(request, most, gate)
+
+    def could_take(self, request: Request, grown: Grown, gate: Gate | None = None) -> bool:
+        """Tell whether the request is worth a search after the room of these workers grew.
+
+        With a gate only those that admit the task count: the others have room that is no use to it.
+        """
+        if gate is None:
+            may_fit = self._openings.may_fit(request)
+        else:
+            grown, may_fit = Grown(*([worker for worker in each if gate(worker)] for each in grown)), None
         if may_fit is None:
-            may_fit = any(worker.placeable and worker.fits(request) for worker in grown)
-        return may_fit or any(
-            worker.may_get_ahead and worker.placeable and worker.fits_ahead(request) for worker in grown
-        )
+            may_fit = any(worker.fits(request) and worker.placeable for worker in grown.workers)
+        return may_fit or any(worker.fits_ahead(request) for worker in grown.ahead)
 
     def soonest(self, request: Request, most: int, spared: Callable[[Worker], bool]) -> Worker | None:
         """Return the worker that would start the request soonest of at most `most` that may get it ahead.
@@ -419,12 +537,17 @@ class Workers:
     def _why_too_large(self, request: Request) -> str:
         cpus = max(worker.capacity.cpus for worker in self.by_name.values())
         memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
-        counts = "".join(f"{count.amount} {count.name}, " for count in request.counts)
+        asked = [
+            f"{request.cpus:g} cpus",
+            *([f"{size(request.memory_bytes)} of memory"] if request.memory_bytes else ()),
+            *([f"{request.net_bps / 1e6:g} Mbit/s"] if request.net_bps else ()),
+            *(f"{count.amount} {count.name}" for count in request.counts),
+            *(f"the label {label}" for label in request.labels),
+            *([f"the architecture {' or '.join(request.archs)}"] if request.archs else ()),
+        ]
         return (
-            f"no worker could ever run it: it asks {request.cpus:g} cpus, {request.memory_bytes} bytes, "
-            f"{request.net_bps} bit/s, {counts}labels [{', '.join(request.labels)}] and architectures "
-            f"[{', '.join(request.archs)}] of one worker; the largest has {cpus:g} cpus, the one with most "
-            f"memory {memory} bytes; it waits for one that fits"
+            f"no worker could ever run it: it asks {listed(asked)} of one worker; the largest has {cpus:g} "
+            f"cpus, the one with most memory {size(memory)}; it waits for one that fits"
         )
 
     def largest_memory(self, request: Request) -> int:

@@ -26,7 +26,7 @@ CANDIDATES_MAX: Final = 16
 #: For those that want the best of more.
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A worker that has room for the task now."""
 
     worker: str
@@ -46,6 +46,8 @@ class Candidate(msgspec.Struct, frozen=True):
     preferred: int = 0
     #: How many of the labels that the task prefers it carries. All candidates carry as many: those with more
     #: have no room.
+    speed: float = 1.0
+    #: In what the task strains, as measured and corrected by run times; `capacity` has what the worker says.
 
 
 class Context(msgspec.Struct, frozen=True):

@@ -19,6 +19,10 @@ class Uses(NamedTuple):
 
 def reserved(task: TaskSpec, candidate: Candidate) -> Uses:
     """Return what is reserved once the task is there; a resource that the worker does not know is unused."""
+    return Uses(*_reserved(task, candidate))
+
+
+def _reserved(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float]:
     capacity, request = candidate.capacity, task.request
     cpu = memory = net = 0.0
     if capacity.cpus:
@@ -28,7 +32,7 @@ def reserved(task: TaskSpec, candidate: Candidate) -> Uses:
         memory = taken / capacity.memory_bytes
     if capacity.net_bps:
         net = (capacity.net_bps - candidate.net_bps + request.net_bps) / capacity.net_bps
-    return Uses(cpu, memory, net)
+    return cpu, memory, net
 
 
 def used(task: TaskSpec, candidate: Candidate) -> Uses:
@@ -37,7 +41,7 @@ def used(task: TaskSpec, candidate: Candidate) -> Uses:
     Reservations know of tasks that just started, measurements of what tasks really use and of other programs
     on the machine.
     """
-    cpu, memory, net = reserved(task, candidate)
+    cpu, memory, net = _reserved(task, candidate)
     load = candidate.load
     return Uses(max(cpu, load.cpu), max(memory, load.memory), max(net, load.net))
 

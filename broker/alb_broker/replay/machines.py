@@ -11,14 +11,19 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from alb_core import limits
-from alb_core.messages import AttemptEnded, AttemptId, AttemptStarted, Kill, Run, WorkerMessage
+from alb_core.messages import AttemptEnded, AttemptId, AttemptStarted, Kill, Revoke, Run, WorkerMessage
 from alb_core.resources import Request, Room
 from alb_core.tasks import Cause, Outcome
 from alb_core.traces import Machine
 
 KILLED: Final = Outcome(cause=Cause.KILLED)
-EVICTED: Final = Outcome(cause=Cause.EVICTED)
+GOES_ON: Final = {
+    "evicted": Outcome(cause=Cause.EVICTED),
+    "preempted": Outcome(cause=Cause.PREEMPTED),
+}
 GIVEN_BACK: Final = Outcome(cause=Cause.GIVEN_BACK, why="there was no room for it in time")
+
+REVOKED: Final = Outcome(cause=Cause.GIVEN_BACK, why="it was asked back before it was started")
 
 
 class Alarm(NamedTuple):
@@ -49,6 +54,7 @@ class ReplayedMachine:
         say: Takes what it says to the leader.
         wake: Takes a time and the alarm that is due then.
         note_run: Takes a task whose command has ended by itself, when it had begun, and when it ended.
+        sharing: By how much a full machine slows each of its runs down: 0.2 is a fifth.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (its place in the replay)
@@ -60,6 +66,7 @@ class ReplayedMachine:
         say: Callable[[bytes, WorkerMessage], None],
         wake: Callable[[float, Alarm], None],
         note_run: Callable[[str, float, float], None],
+        sharing: float = 0.0,
     ) -> None:
         self.machine: Final = machine
         self.index: Final = index
@@ -72,6 +79,7 @@ class ReplayedMachine:
         self._say: Final = say
         self._wake: Final = wake
         self._note_run: Final = note_run
+        self._sharing: Final = sharing
         self._room: Final = Room(machine.capacity)
 
     def hear(self, message: object, at: float) -> None:
@@ -79,7 +87,10 @@ class ReplayedMachine:
         if isinstance(message, Run):
             self._take(message.attempt, at)
         elif isinstance(message, Kill):
-            self._kill(message.attempt, EVICTED if message.why == "evicted" else KILLED, at)
+            self._kill(message.attempt, GOES_ON.get(message.why, KILLED), at)
+        elif isinstance(message, Revoke):
+            for attempt in message.attempts:
+                self._revoke(attempt, at)
 
     def _take(self, attempt: AttemptId, at: float) -> None:
         if attempt in self.running or attempt in self.waiting:
@@ -98,9 +109,16 @@ class ReplayedMachine:
                 return
             del self.waiting[attempt]
             self._room.take(request)
-            run_s = self._run_s_of(attempt.task) / self.machine.speed
+            run_s = self._run_s_of(attempt.task) / self.machine.speed * self._disturbance(request)
             self.running[attempt] = Running(request, at, run_s)
             self._wake(at + run_s, Alarm(self, attempt, ends=True))
+
+    def _disturbance(self, request: Request) -> float:
+        """Return by what factor a run takes longer for its neighbours, as they are when it begins."""
+        if not self._sharing:
+            return 1.0
+        cpus = self.machine.capacity.cpus
+        return 1.0 + self._sharing * max(0.0, cpus - self._room.cpus - request.cpus) / cpus
 
     def _kill(self, attempt: AttemptId, how: Outcome, at: float) -> None:
         running = self.running.get(attempt)
@@ -112,6 +130,13 @@ class ReplayedMachine:
             self._advance(at)
         else:
             self._report(attempt, how)  # it ended a moment ago; the leader takes the first report
+
+    def _revoke(self, attempt: AttemptId, at: float) -> None:
+        if self.waiting.pop(attempt, None) is not None:
+            self._report(attempt, REVOKED)
+            self._advance(at)
+        elif attempt in self.running:
+            self._say(self.peer, AttemptStarted(attempt=attempt, began=True))
 
     def on_alarm(self, alarm: Alarm, at: float) -> None:
         """An attempt's run is over, or it waited too long; one that was ended before is passed over."""

@@ -66,6 +66,13 @@ TELL_EVERY: Final = 200
 #: Ended jobs, until the caller is told again how many there are.
 BOUNDLESS: Final = 1 << 40
 #: A trace is held in memory anyway: the leader of a replay turns nobody away.
+CONFIG: Final = BrokerConfig(
+    zk="replay:2181",
+    name="replay",
+    pending_max=BOUNDLESS,
+    pending_bytes_max=BOUNDLESS,
+    quantum_s=0.0,  # nobody is demoted: how little is left over for who is, no trace tells
+)
 CONFIRMATIONS: Final = frozenset({Ack, AttemptStarted})
 #: After these nothing new can be placed.
 
@@ -94,6 +101,7 @@ class Replay:
         policies: The installed policies, by name.
         policy: Which of them places.
         seed: Of the core's draws.
+        sharing: By how much a full machine slows each of its runs down; 0: runs do not disturb each other.
         turn_s: What happens within so long the leader hears in one turn, at its end.
         tell: Is told now and then how many jobs have ended.
     """
@@ -107,6 +115,7 @@ class Replay:
         *,
         seed: int = 0,
         turn_s: float = TURN_S,
+        sharing: float = 0.0,
         tell: Callable[[int], None] = lambda _ended: None,
     ) -> None:
         if any(later.submitted < earlier.submitted for earlier, later in pairwise(jobs)):
@@ -139,13 +148,14 @@ class Replay:
                 self._hear_worker,
                 self._set_alarm,
                 self._note_run,
+                sharing,
             )
             for index, machine in enumerate(machines)
         }
         self._by_peer: Final = {each.peer: each for each in self._machines.values()}
         self._tree: Final = Tree(_first_nodes(machines, policy), EPOCH_S + seed)
         self._broker: Final = Broker(
-            BrokerConfig(zk="replay:2181", name="replay", pending_max=BOUNDLESS, pending_bytes_max=BOUNDLESS),
+            CONFIG,
             BrokerNode(
                 broker="replay",
                 incarnation="replay",

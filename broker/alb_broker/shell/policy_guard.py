@@ -2,18 +2,21 @@
 
 What all calls of a policy in one placement pass take together is bounded: beyond, it is interrupted where it
 stands, and the core lets the default policy place. The guard knows a pass by its context, of which there is
-one for each pass.
+one for each pass. The check of a policy's parameters is foreign code, too, and has the time of a pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from time import perf_counter
 from typing import Final
 
-from alb_broker.policies import Candidate, Context, Policy
-from alb_core.choices import DEFAULT_POLICY
+import msgspec
+
+from alb_broker.policies import Candidate, Context, Policy, wishes_of
+from alb_broker.shell.plugins import PolicyBroke
+from alb_core.choices import DEFAULT_POLICY, Parameter
 from alb_core.io.alarm import Alarm
 from alb_core.spec import TaskSpec
 
@@ -55,7 +58,7 @@ class PolicyGuard:
     def _timed(self, name: str, policy: Policy) -> Policy:
         spent = self._spent[name] = [0, 0.0]
 
-        @wraps(policy)  # it keeps its wishes, and what it says of itself
+        @wraps(policy)  # it keeps what it says of itself, and its wishes
         def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
             began = perf_counter()
             try:
@@ -75,10 +78,19 @@ class PolicyGuard:
                 raise self._too_slow()
             try:
                 return self._alarm.call(self._left_s, partial(policy, task, candidates, context))
+            except KeyboardInterrupt as error:  # nobody's Ctrl-C: a broker takes SIGINT for itself
+                raise PolicyBroke("it raised KeyboardInterrupt") from error
             finally:
                 self._left_s = min(self._left_s, self._alarm.left_s)
 
+        wanted = wishes_of(policy)
+        if wanted.check is not None:
+            vars(choose)["wishes"] = msgspec.structs.replace(wanted, check=self._bounded(wanted.check))
         return choose
+
+    def _bounded(self, check: Callable[[Mapping[str, Parameter]], str | None]) -> Callable[..., str | None]:
+        """Bound a check of parameters, which is asked when somebody chooses the policy."""
+        return lambda parameters: self._alarm.call(self._pass_s, partial(check, parameters))
 
     def _too_slow(self) -> PolicyTooSlow:
         return PolicyTooSlow(f"it took more than {self._pass_s} s in one pass")

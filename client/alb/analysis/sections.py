@@ -9,6 +9,7 @@ import msgspec
 
 from alb.analysis.core.figures import Figures, Group, Slow
 from alb.analysis.core.words import count, seconds, share, size
+from alb_core.copies import OUTRUN
 
 SHOWN: Final = 12
 #: Lines of a table.
@@ -235,7 +236,8 @@ def _workers(figures: Figures) -> Section:
     table = Table(columns=columns, rows=rows, sides="lrrrrrrrr")
     title = f"Workers: measured and reserved, on average{_more(len(figures.workers), 0, WORKERS_SHOWN)}"
     note = (
-        "BROKEN OFF: attempts that ended with the worker's loss or stop, or by eviction; how long each ran."
+        "BROKEN OFF: attempts that ended with the worker's loss or stop, evicted or preempted; "
+        "how long each ran."
     )
     return Section(title=title, tables=(table,), notes=(note,), plot="workers")
 
@@ -260,9 +262,13 @@ def _placement(figures: Figures) -> Section:
         f"{count(figures.rerun_tasks, 'task')} lost a worker ({figures.crashes:,} times in all); "
         f"{seconds(figures.lost_s)} of run time was in vain."
     )
-    notes = (f"Attempts ended: {causes}.", reruns)
+    notes = [f"Attempts ended: {causes}.", reruns]
+    outrun = figures.attempt_causes.get(OUTRUN, 0)
+    if outrun:
+        ran = f"{seconds(figures.outrun_s)} of run time was in vain"
+        notes.append(f"{count(outrun, 'attempt')} beside another one of the task, which counted; {ran}.")
     table = Table(columns=columns, rows=rows, sides="lrrrrrrr")
-    return Section(title="Placement, crashes and reruns", tables=(table,), notes=notes)
+    return Section(title="Placement, crashes and reruns", tables=(table,), notes=tuple(notes))
 
 
 def _more(there: int, left_out: int, shown: int = SHOWN) -> str:

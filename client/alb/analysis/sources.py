@@ -165,7 +165,7 @@ def _unfinished(record: TaskRecord, now: float) -> FinishedTask:
     """Return a task that goes on as if it ended now; its state says that it did not."""
     import shlex  # noqa: PLC0415
 
-    newest = record.attempts[-1] if record.attempts and record.state.value == "RUNNING" else None
+    newest = record.shown() if record.state.value == "RUNNING" else None
     spec, request = record.spec, record.spec.request
     return FinishedTask(
         task=record.id,

@@ -12,7 +12,7 @@ import msgspec
 
 from alb.api.array import ArrayFuture, ranges_of
 from alb.api.future import TaskFuture
-from alb.api.options import Command, TaskOptions
+from alb.api.options import Command, TaskOptions, encoded
 from alb.api.questions import Questions
 from alb.core import events
 from alb.core.arrays import PIECE_BYTES, PIECE_LINES
@@ -165,7 +165,7 @@ class Arrays(Questions):
             results: As in `array`.
             ordered: As there.
         """
-        wire = self._checked(spec)
+        wire = encoded(spec, codec.encode_array, lambda spec, wire: check_array(spec, len(wire)))
         future = self._future(array_id, spec, results=results, ordered=ordered)
         self._post(
             events.ArrayRequested(
@@ -184,14 +184,6 @@ class Arrays(Questions):
             )
             feed.start()
         return future
-
-    @staticmethod
-    def _checked(spec: ArraySpec) -> bytes:
-        wire = codec.encode_array(spec)
-        why = check_array(spec, len(wire))
-        if why is not None:
-            raise InvalidTask("", why)
-        return wire
 
     def _future(self, array_id: str, spec: ArraySpec, *, results: bool, ordered: bool) -> ArrayFuture:
         future = ArrayFuture(

@@ -21,7 +21,7 @@ from alb.api.array import ArrayFuture, ArrayTask, strides_of
 from alb.api.arrays import Arrays
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
-from alb.api.options import Command, TaskOptions, make_spec
+from alb.api.options import Command, TaskOptions, encoded, make_spec
 from alb.api.packing import PACKED, pack
 from alb.api.result import TaskResult
 from alb.api.stored import bounded, checked
@@ -400,16 +400,12 @@ class Client(Arrays):
         spec, shipment = make_spec(command, options), None
         if any(options.get(name) for name in PACKED):
             spec, shipment = pack(spec, options, self._files)
-        try:
-            wire = codec.encode_spec(spec)
-            why = check_spec(spec, len(wire))
-        except TypeError as error:
-            raise InvalidTask("", f"the command or an option has the wrong type: {error}") from error
-        except UnicodeEncodeError as error:
-            raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
-        if why is not None:
-            raise InvalidTask("", why)
-        return Prepared(task_id, spec, wire, shipment)
+        return Prepared(
+            task_id,
+            spec,
+            encoded(spec, codec.encode_spec, lambda spec, wire: check_spec(spec, len(wire))),
+            shipment,
+        )
 
     def _ship(self, task: Prepared) -> None:
         if task.shipment is not None:
@@ -441,6 +437,7 @@ class Client(Arrays):
         self._post(events.CancelRequested(at=monotonic(), token=0, id=task_id, strides=strides))
 
     def _ask(self, query: Query, page: type[Page], timeout: float | None = None) -> Page:
+        encoded(query, codec.fits_frame, lambda _, fits: None if fits else "this is too much for one request")
         token, future = self._desk.expect_answer()
         self._engine.post(events.QueryRequested(at=monotonic(), token=token, message=query))
         answer = self._wait(token, future, timeout)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from alb.api.starting import retry_of, start_of
 from alb_core.bounds import NO_BOUNDS, Bounds
@@ -11,6 +11,8 @@ from alb_core.errors import InvalidTask
 from alb_core.kinds import BUILT_IN, COMMAND_KIND, label_of
 from alb_core.resources import GPUS, Count, Request, counts_of
 from alb_core.spec import OnLost, TaskSpec
+from alb_core.speeds import Strain
+from alb_core.vectors import Vector, parse_vector
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from alb.api.stdin import Input
 
 Command = str | Sequence[str]
+T = TypeVar("T")
+E = TypeVar("E")
 
 _BOUNDS: Final = {
     "cpu_limit": "cpu_s",
@@ -61,6 +65,11 @@ class TaskOptions(TypedDict, total=False):
     #: Labels that it had better carry: one that does is taken where it has room, else another.
     measured: bool
     #: Only where measured CPU, memory and network leave room for it, not just reservations.
+    work: str | Strain | None
+    #: What it mostly strains, ``integer``, ``memory`` or ``float``: who chooses a fast worker goes by that.
+    optimize: str | Vector | None
+    #: What counts when its worker is chosen: ``time``, ``resources`` or ``time=0.7,resources=0.3``; None: the
+    #: policy decides.
     cpu_limit: float | None
     #: Seconds of processor time, all its processes together. Of this and the next ones, and of `time_limit`:
     #: None: the cluster's default.
@@ -86,6 +95,11 @@ class TaskOptions(TypedDict, total=False):
     #: Higher first.
     on_lost: str | OnLost
     #: ``rerun`` (default) or ``fail``: what happens when the worker is lost.
+    preemptible: bool
+    #: It may be ended, to run again later, where a task that comes first needs its memory.
+    speculative: bool | None
+    #: It may run twice at once: when it lags behind its likes, a copy is started elsewhere, and the first
+    #: success counts. None: as the cluster is set.
     retries: int
     #: How often it is tried again after a failure of its own.
     retry_on: Sequence[int]
@@ -137,6 +151,8 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         counts=_counts(options),
         prefers=_texts("prefer", options.get("prefer", ()), "labels"),
         measured=options.get("measured", False),
+        strain=_strain(options.get("work")),
+        optimize=_vector(options.get("optimize")),
     )
     unknown = options.keys() - TaskOptions.__annotations__.keys()
     if unknown:
@@ -158,6 +174,8 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         request=request,
         priority=options.get("priority", 0),
         on_lost=on_lost,
+        preemptible=options.get("preemptible", False),
+        speculative=options.get("speculative"),
         retry=retry_of(options),
         start=start_of(options),
         name=options.get("name", ""),
@@ -191,6 +209,27 @@ def _counts(options: Mapping[str, Any]) -> tuple[Count, ...]:
     return counts_of({**amounts, GPUS: gpus} if gpus else amounts)
 
 
+def _strain(work: str | Strain | None) -> Strain | None:
+    """Return what a task strains."""
+    try:
+        return None if work is None else Strain(work)
+    except ValueError:
+        words = ", ".join(each.value for each in Strain)
+        raise InvalidTask("", f"work is {work!r:.40}; use one of {words}") from None
+
+
+def _vector(optimize: str | Vector | None) -> Vector | None:
+    """Return what is to be optimised."""
+    if optimize is None or isinstance(optimize, Vector):
+        return optimize
+    if not isinstance(optimize, str):
+        raise InvalidTask("", f"optimize is {optimize!r:.40}; use a text like 'time=0.7,resources=0.3'")
+    try:
+        return parse_vector(optimize)
+    except ValueError as error:
+        raise InvalidTask("", f"optimize: {error}") from None
+
+
 def _bounds(options: Mapping[str, Any]) -> Bounds:
     bounds = {field: options[name] for name, field in _BOUNDS.items() if options.get(name) is not None}
     return Bounds(**bounds) if bounds else NO_BOUNDS
@@ -200,3 +239,30 @@ def _texts(name: str, texts: Sequence[str], what: str) -> tuple[str, ...]:
     if isinstance(texts, str):
         raise InvalidTask("", f"{name} is one text; give a list of {what}")
     return tuple(texts)
+
+
+def encoded(value: T, encode: Callable[[T], E], check: Callable[[T, Any], str | None]) -> E:
+    """Return a value as it travels.
+
+    It is encoded here, in the caller's own thread: what cannot be is told to him, and harms nobody else.
+
+    Args:
+        value: A specification, or a request.
+        encode: Does it.
+        check: Tells what is wrong with it, as a sentence, or None; is given the value and what `encode` said.
+
+    Raises:
+        InvalidTask: It cannot travel, or something is wrong with it.
+    """
+    try:
+        wire = encode(value)
+        why = check(value, wire)
+    except TypeError as error:
+        raise InvalidTask("", f"the command or an option has the wrong type: {error}") from error
+    except UnicodeEncodeError as error:
+        raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
+    except OverflowError as error:
+        raise InvalidTask("", "an option is a number beyond all bounds") from error
+    if why is not None:
+        raise InvalidTask("", why)
+    return wire

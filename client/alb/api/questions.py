@@ -10,11 +10,13 @@ from alb.api.stored import StoredData, checked
 from alb_core.arrays import ArrayLine
 from alb_core.bounds import LimitsNode
 from alb_core.choices import Choice, Parameter
+from alb_core.copies import CopiesNode
 from alb_core.errors import InvalidTask
 from alb_core.messages import (
     ArrayPage,
     ArraysPage,
     ClusterPage,
+    CopiesPage,
     Done,
     DrainWorkers,
     DumpPage,
@@ -24,6 +26,7 @@ from alb_core.messages import (
     QueryArray,
     QueryArrays,
     QueryCluster,
+    QueryCopies,
     QueryDump,
     QueryHistory,
     QueryPolicies,
@@ -34,6 +37,7 @@ from alb_core.messages import (
     QueryWorkers,
     ReleaseTasks,
     RowsPage,
+    SetCopies,
     SetLimits,
     SetPolicy,
     SetShare,
@@ -130,13 +134,13 @@ class Questions(StoredData):
         """Return how an array is; raises as `array_pages`."""
         return next(self.array_pages(array_id)).array
 
-    def workers(self, names: Sequence[str] = ()) -> tuple[WorkerLine, ...]:
-        """Return the workers that the leader knows: all, or those of these names."""
-        return self.workers_page(names).workers
+    def workers(self, names: Sequence[str] = (), *, tasks: bool = False) -> tuple[WorkerLine, ...]:
+        """Return the workers that the leader knows: all, or those of these names; also what they hold."""
+        return self.workers_page(names, tasks=tasks).workers
 
-    def workers_page(self, names: Sequence[str] = ()) -> WorkersPage:
+    def workers_page(self, names: Sequence[str] = (), *, tasks: bool = False) -> WorkersPage:
         """Return what `workers` does, and the drains of workers that the leader does not know now."""
-        return self._ask(QueryWorkers(seq=0, names=tuple(names)), WorkersPage)
+        return self._ask(QueryWorkers(seq=0, names=tuple(names), tasks=tasks), WorkersPage)
 
     def drain(self, workers: Sequence[str], *, reason: str = "", deadline: float | None = None) -> None:
         """Give workers nothing new, until `undrain`. Returns once that is in the table.
@@ -325,6 +329,25 @@ class Questions(StoredData):
             CoordinationError: Nobody answered in time.
         """
         self._ask(SetShare(seq=0, user=user, share=share), Done)
+
+    def copies(self) -> CopiesPage:
+        """Return the bounds of copies of stragglers, and what became of the copies of this leader.
+
+        Raises:
+            CoordinationError: Nobody answered in time.
+        """
+        return self._ask(QueryCopies(seq=0), CopiesPage)
+
+    def set_copies(self, copies: CopiesNode) -> None:
+        """Let copies of stragglers have these bounds from now on.
+
+        Returns once that is in the table. What is copied already goes on.
+
+        Raises:
+            InvalidTask: One of them makes no sense. Nothing is changed then.
+            CoordinationError: Nobody answered in time.
+        """
+        self._ask(SetCopies(seq=0, copies=copies), Done)
 
     def dump(self) -> bytes:
         """Return the leader's whole state as JSON."""

@@ -14,6 +14,7 @@ from alb.cli.progress import state_words
 from alb_core import codec
 from alb_core.errors import TaskGone
 from alb_core.messages import StreamName
+from alb_core.places import Places
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -39,6 +40,25 @@ def find_array(client: Client, text: str) -> ArrayPage | None:
         return next(client.array_pages(text))
     except TaskGone:
         return None
+
+
+def why_absent(client: Client, task_id: str) -> str:
+    """Return what an array tells of a task that has no record, as a sentence; empty: nothing."""
+    array, _, index = task_id.partition(".")
+    page = find_array(client, array) if index else None
+    if page is None:
+        return ""
+    line, position = page.array, Places(codec.decode_array(page.spec).strides).position_of(int(index))
+    if position is None or (line.whole and position >= line.total):
+        return f"the array has no index {index}"
+    if position >= line.cursor and not line.state.terminal:
+        made = f"{line.cursor:,} of {line.total:,} are, for an array makes a few thousand at a time"
+        return f"it is not made yet: {line.why or made}"
+    for page in client.array_pages(array):
+        for stretch in page.stretches:
+            if stretch.first <= position < stretch.first + stretch.count:
+                return f"it ended {_ending(stretch)}, and no more than that is kept"
+    return ""
 
 
 def indexes_words(strides: Iterable[Stride]) -> str:

@@ -89,6 +89,8 @@ def _changes(words: Sequence[str]) -> dict[str, Any]:
             raise click.UsageError(f"there is no limit {name[:40]!r}; there are: {', '.join(LIMITS)}")
         if bool(equals) is not (action == SET):
             raise click.UsageError(f"{argument[:80]!r}: set takes NAME=VALUE, and unset takes NAME alone")
+        if limit.field in changes:
+            raise click.UsageError(f"the limit {name} is given twice")
         try:
             changes[limit.field] = limit.kind.convert(text, None, None) if equals else None
         except click.BadParameter as error:

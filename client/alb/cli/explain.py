@@ -55,11 +55,11 @@ def explain(place: Place, id: str, *, as_json: bool) -> int:  # noqa: A002 (clic
 
 def _explain_array(client: Client, array: str, *, as_json: bool) -> int:
     """Tell what keeps an array; its tasks are explained one by one."""
-    from alb.cli.array_views import find_array  # noqa: PLC0415
+    from alb.cli.array_views import find_array, why_absent  # noqa: PLC0415
 
     page = find_array(client, array)
     if page is None:
-        raise TaskGone(array, "the table does not, or no longer, hold it")
+        raise TaskGone(array, why_absent(client, array) or "the table does not, or no longer, hold it")
     line = page.array
     if as_json:
         out.emit_json({"id": array, "state": line.state.value, "why": line.why})
@@ -85,7 +85,8 @@ def _show(page: TaskPage, told: Explanation) -> None:
     if record.result is not None and record.result.why:
         out.echo(f"ended     {record.result.why}")
     elif record.state is TaskState.RUNNING and told.placements:
-        out.echo(f"runs      on {told.placements[-1].worker}")
+        names = [each.worker for each in told.placements if not each.ended_as]
+        out.echo(f"runs      on {' and '.join(names)}")
 
 
 def _show_placement(placement: Placement) -> None:
@@ -95,7 +96,9 @@ def _show_placement(placement: Placement) -> None:
     )
     if placement.part:
         out.echo(f"          {PARTS.get(placement.part, placement.part)}")
-    if placement.ahead:
+    if placement.copy_of:
+        out.echo(f"          as a copy of attempt {placement.copy_of}, which lagged: see alb copies")
+    elif placement.ahead:
         out.echo("          ahead of its room: nobody had any, and this worker ends short commands soonest")
     elif placement.candidates == 1:
         out.echo("          the only one with room that was found")
@@ -118,4 +121,5 @@ def _candidate(each: Considered) -> str:
     net = f", {each.net_bps / 1e6:g} Mbit/s" if each.net_bps else ""
     free = f"{each.cpus:g} cpus, {format_size(max(0, each.memory_bytes))}{net} free"
     load = f"load cpu {each.cpu_load:.0%} mem {each.memory_load:.0%} net {each.net_load:.0%}"
-    return f"{each.worker}: {free}; {load}"
+    speed = f"; speed {each.speed:.3g}" if each.speed != 1 else ""
+    return f"{each.worker}: {free}; {load}{speed}"

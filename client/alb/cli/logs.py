@@ -132,7 +132,8 @@ def _starts(
     """Return from which byte on each stream is wanted."""
     if lines is None or not record.attempts:
         return dict.fromkeys(names, since or 0)
-    n = record.attempts[-1].n
+    shown = record.shown()
+    n = shown.n if shown is not None else 0
     try:
         return {
             name: client.last_lines(record.id, name, lines, attempt=n, on_bound=_say_bound) for name in names
@@ -210,7 +211,8 @@ class _Live:
         self._id = record.id
         self._starts = starts
         self._attempt = attempt
-        self._newest = record.attempts[-1].n if record.attempts else 0
+        shown = record.shown()
+        self._newest = shown.n if shown is not None else 0
         self._wanted = {name: out.DESCRIPTORS[name] for name in starts}
 
     def show(self, patience: Patience, story: Story, *, follow: bool) -> None:

@@ -52,6 +52,7 @@ VERBS: Final = {
     "policy": ("placing", "Show, choose, try or take back the policy that places tasks."),
     "limits": ("cluster_limits", "Show or change what tasks are limited to that say nothing."),
     "share": ("share", "Show or change what each user may have of the cluster."),
+    "copies": ("copies", "Show or change how stragglers are copied, and what that cost."),
     "broker": ("daemons", "Run a broker."),
     "worker": ("daemons", "Run a worker."),
     "up": ("local", "Start a local cluster with its own ZooKeeper."),

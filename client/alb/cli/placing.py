@@ -155,6 +155,8 @@ def _set(client: Client, words: Sequence[str], _for: float | None, as_json: bool
 
 def _try(client: Client, words: Sequence[str], try_for: float | None, as_json: bool) -> int:  # noqa: FBT001
     name, parameters = _wish("try", words)
+    if try_for == 0:
+        raise click.UsageError("a try ends by itself: give --for 10m; to choose for good, alb policy set")
     client.set_policy(name, parameters, try_for=TRIED if try_for is None else try_for)
     return _chosen(client, as_json)
 

@@ -155,14 +155,14 @@ def status(place: Place, ids: Sequence[str], *, indexes: bool, as_json: bool) ->
 
 def _page(client: Client, named: str) -> TaskPage | ArrayPage:
     """Return what is known of a task, or else of an array."""
-    from alb.cli.array_views import find_array  # noqa: PLC0415
+    from alb.cli.array_views import find_array, why_absent  # noqa: PLC0415
 
     try:
         return client.task_page(named)
-    except TaskGone:
+    except TaskGone as gone:
         found = find_array(client, named)
         if found is None:
-            raise
+            raise TaskGone(named, why_absent(client, named) or gone.why) from gone
         return found
 
 
@@ -183,6 +183,10 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     out.echo(f"workers  {usable} of {len(workers)} usable{less}, {load}")
     counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
+    if page.counters.get("copies_made"):
+        wasted = format_duration(page.counters.get("copies_wasted_ms", 0) / 1000)
+        made, won = page.counters["copies_made"], page.counters.get("copies_won", 0)
+        out.echo(f"copies   {made} made of stragglers, {won} succeeded first; {wasted} ran in vain")
     if page.store:
         storing = sum(worker.storing for worker in workers)
         behind = f", the output of {storing} that are over is being stored" if storing else ""
@@ -213,7 +217,10 @@ def _show_task(record: TaskRecord, why: str, *, stored: bool) -> None:
         code = f" {attempt.exit_code}" if attempt.exit_code is not None else ""
         end = f" ({attempt.ended_as}{code})" if attempt.ended_as else ""
         text = f"{attempt.n} on {attempt.worker}, {attempt.state.value}{end}, placed {_clock(attempt.placed)}"
-        out.echo(f"attempt   {text}, epoch {attempt.epoch}")
+        beside = f", a copy of {attempt.copy_of}" if attempt.copy_of else ""
+        out.echo(f"attempt   {text}, epoch {attempt.epoch}{beside}")
+        if attempt.demoted:
+            out.echo(f"          demoted {_clock(attempt.demoted)}: it runs with what nobody else wants")
     if record.result is not None:
         from alb.cli.endings import show_ending  # noqa: PLC0415
 
@@ -254,17 +261,23 @@ def _quoted(word: str) -> str:
 
 @click.command()
 @click.argument("names", nargs=-1)
+@click.option("--tasks", "with_tasks", is_flag=True, help="What each runs, and what waits there for room.")
 @json_option
 @cluster_options
-def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
+def workers(place: Place, names: Sequence[str], *, with_tasks: bool, as_json: bool) -> int:
     """List workers (all, or NAMES), with what they offer, what is reserved, and how busy they are.
+
+    SPEED is how fast a worker is against an ordinary machine, with integers, memory and floating point where
+    that was measured (alb worker --speed says it otherwise), and after x by how much run times of the same
+    commands elsewhere correct it.
 
     COUNTS is what some have in whole units (GPUs, licences), reserved of offered. LOAD is measured. TASKS is
     how many have room there, and after a plus how many wait there for it: short commands are handed over
-    ahead.
+    ahead. Demoted are those that ran for a quantum while others waited: their processors are the others' now,
+    and they run on with what is left over. With --tasks each task has a line instead.
     """
     with place.client() as client:
-        page = client.workers_page(names)
+        page = client.workers_page(names, tasks=with_tasks)
     known = {line.worker for line in page.workers} | page.absent.keys()
     missing = [name for name in names if name not in known]
     if as_json:
@@ -275,22 +288,32 @@ def workers(place: Place, names: Sequence[str], *, as_json: bool) -> int:
             "STATE",
             "TASKS",
             "CPUS",
+            "SPEED",
             "MEMORY",
             "NET",
             "COUNTS",
             "LOAD",
             "LABELS",
         )
-        absent = [(name, "absent, drained", *[""] * 7) for name in sorted(page.absent)]
+        absent = [(name, "absent, drained", *[""] * 8) for name in sorted(page.absent)]
         rows = sorted([*map(_worker_row, page.workers), *absent])
         if not any(line.capacity.counts for line in page.workers):
             columns, rows = _without("COUNTS", columns, rows)
+        if all(_speed_of(line) == "1" for line in page.workers):
+            columns, rows = _without("SPEED", columns, rows)
         empty = "none of them is known" if names else "no worker is registered: start one, `alb worker`"
-        out.emit_table(columns, rows, empty=empty)
+        if with_tasks and page.workers:
+            from alb.cli.held import emit_held  # noqa: PLC0415 (only for who asks)
+
+            emit_held(page)
+        else:
+            out.emit_table(columns, rows, empty=empty)
         for name, drain in sorted(_drains(page).items()):
             out.say(f"{name} {_why_drained(drain)}")
         for line in page.workers:
             _say_shut(line)
+    if page.left_off:
+        out.say(f"{page.left_off} tasks more are not shown: name the workers that you want to see")
     for name in missing:
         out.say(f"there is no worker {name}")
     return 1 if missing else 0
@@ -327,8 +350,9 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
     return (
         line.worker,
         state,
-        f"{line.running}+{line.ahead}" if line.ahead else str(line.running),
-        f"{line.reserved_cpus:g}/{offered.cpus:g}" + (f" x{offered.speed:g}" if offered.speed != 1 else ""),
+        _tasks_of(line),
+        f"{line.reserved_cpus:g}/{offered.cpus:g}",
+        _speed_of(line),
         f"{format_size(line.reserved_memory_bytes)}/{format_size(offered.memory_bytes)}",
         f"{line.reserved_net_bps / 1e6:g}/{offered.net_bps / 1e6:g} Mbit/s" if offered.net_bps else "-",
         _counted(line),
@@ -336,6 +360,19 @@ def _worker_row(line: WorkerLine) -> tuple[str, ...]:
         + (f" gpu {load.gpu:.0%}" if offered.gpus else ""),
         ",".join(offered.labels),
     )
+
+
+def _tasks_of(line: WorkerLine) -> str:
+    ahead = f"+{line.ahead}" if line.ahead else ""
+    return f"{line.running}{ahead}" + (f", {line.demoted} demoted" if line.demoted else "")
+
+
+def _speed_of(line: WorkerLine) -> str:
+    """Return how fast a worker is: in general, by kind of work where that was measured, and as corrected."""
+    speeds = line.capacity.speeds
+    kinds = "" if speeds is None else f" ({speeds.integer:g}, {speeds.memory:g}, {speeds.floating:g})"
+    corrected = f" x{line.correction:.2g}" if line.correction != 1 else ""
+    return f"{line.capacity.speed:g}{kinds}{corrected}"
 
 
 def _without(

@@ -12,7 +12,7 @@ from alb.cli import out
 from alb.cli.analyze import drawing
 from alb.cli.options import json_option
 from alb.cli.replays import ReplayProgress
-from alb.cli.values import DURATION, SIZE
+from alb.cli.values import DURATION, SIZE, Number
 from alb.simulate.report import Report, as_values, sections, summary
 
 if TYPE_CHECKING:
@@ -56,12 +56,10 @@ class Speeds(click.ParamType["tuple[float, ...]"]):
 )
 @click.option("--policy", default="", metavar="A,B,…", help="Policies by name; all: every installed one.")
 @click.option("--workers", type=click.IntRange(1, WORKERS_MAX), help="How many. Else those of the trace.")
-@click.option("-c", "--cpus", type=click.FloatRange(0, 1e6, min_open=True), help="Of each worker: 16.")
+@click.option("-c", "--cpus", type=Number(0, 1e6, min_open=True), help="Of each worker: 16.")
 @click.option("--mem", "memory", type=SIZE, help="Of each worker: 4G for each of its cpus.")
 @click.option("--speeds", type=Speeds(), help="Of the workers, in turn: 1,2,4. Else 1.")
-@click.option(
-    "--load", type=click.FloatRange(0, 100, min_open=True), help="Stretch arrivals to this load: 0.8."
-)
+@click.option("--load", type=Number(0, 100, min_open=True), help="Stretch arrivals to this load: 0.8.")
 @click.option(
     "--from", "begin_s", type=DURATION, help="Leave out what was submitted earlier in the trace: 7d."
 )

@@ -40,6 +40,8 @@ class Story:
         #: Whether the leader was lost, and no other has welcomed us yet.
         self.placed: notices.TaskPlaced | None = None
         #: Where the task is, as last heard.
+        self._lacks = ""
+        #: What no worker has that the task asks for, while it is queued; empty: it waits for room.
         self._since = now()
         #: When the present state of affairs began.
         self._lost: notices.LeaderLost | None = None
@@ -95,6 +97,10 @@ class Story:
             self._tell_change(f"; task still {'running ' if running else ''}{where}" if still else "")
         if not still:
             self._on_new_place(before, notice)
+        if notice.state is not TaskState.QUEUED:
+            self._lacks = ""
+        elif still or before is None:
+            self._lacks = notice.why or self._lacks
         if notice.state is TaskState.HELD and notice.why:
             self._once(f"task waits: {notice.why}")
 
@@ -162,7 +168,8 @@ class Story:
             elif not self.connected:
                 self._once("looking for the leader")
             elif self.placed is not None and self.placed.state is TaskState.QUEUED:
-                self._once(f"task {self.placed.id} is queued: it waits for room on a worker")
+                waits = self._lacks or "it waits for room on a worker"
+                self._once(f"task {self.placed.id} is queued: {waits}")
 
     def _where(self) -> str:
         if self.placed is None:

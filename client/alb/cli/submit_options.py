@@ -12,11 +12,13 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from alb.cli.values import BANDWIDTH, BINARY, COUNT, DURATION, FILE, SETTING, SIZE, UMASK
+from alb.cli.values import BANDWIDTH, BINARY, COUNT, DURATION, FILE, SETTING, SIZE, UMASK, Number
 from alb.cli.workflow import BEGIN, DELAYS, DEPENDENCIES, EXIT_CODES, FACTOR
 from alb_core import limits
 from alb_core.kinds import COMMAND_KIND
 from alb_core.resources import parse_counts
+from alb_core.speeds import Strain
+from alb_core.vectors import Vector, parse_vector
 
 F = TypeVar("F", bound=Callable[..., Any])
 Group = Callable[[F], F]
@@ -85,6 +87,14 @@ def _amounts(_context: click.Context, _option: click.Parameter, texts: tuple[str
         raise click.BadParameter(str(error)) from None
 
 
+def _vector(_context: click.Context, _option: click.Parameter, text: str | None) -> Vector | None:
+    """Return what is to be optimised."""
+    try:
+        return None if text is None else parse_vector(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _content(_context: click.Context, _option: click.Parameter, file: BinaryIO | None) -> bytes:
     """Return what a file holds; nothing without one."""
     return b"" if file is None else file.read()
@@ -95,7 +105,7 @@ resource_options: Group[Any] = _group(
     click.option(
         "-c",
         "--cpus",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         default=1.0,
         help="Processors; may be a fraction.",
     ),
@@ -135,6 +145,18 @@ resource_options: Group[Any] = _group(
         "--measured",
         is_flag=True,
         help="Only where measured CPU, memory and network leave room for it, not just reservations.",
+    ),
+    click.option(
+        "--work",
+        type=click.Choice([each.value for each in Strain]),
+        help="What it mostly strains: a worker that is to be fast is fast in that.",
+    ),
+    click.option(
+        "--optimize",
+        metavar="VECTOR",
+        callback=_vector,
+        help="What counts when its worker is chosen: time, resources, or time=0.7,resources=0.3. Else the "
+        "policy decides.",
     ),
     click.option(
         "-p", "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Higher first."
@@ -193,6 +215,17 @@ execution_options: Group[Any] = _group(
 failure_options: Group[Any] = _group(
     click.option(
         "--on-lost", type=click.Choice(["rerun", "fail"]), default="rerun", help="If its worker is lost."
+    ),
+    click.option(
+        "--preemptible",
+        is_flag=True,
+        help="May be ended where others need its memory, at most five times; it runs again later.",
+    ),
+    click.option(
+        "--speculative/--no-speculative",
+        default=None,
+        help="It may run twice at once: if it lags far behind its likes, a copy of it is started on another "
+        "worker, and the first success counts. Else as the cluster is set: no (alb copies).",
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 import click
 
 from alb_core import limits
+from alb_core.resources import BYTES_MAX
 
 _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?\Z")
 _CLOCK: Final = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d)(?::([0-5]?\d(?:\.\d+)?))?\Z")
@@ -44,7 +46,7 @@ def parse_size(text: str) -> int:
         ValueError: It is none of these.
     """
     number, prefix, _ = _parse_amount(text, "size", "512M or 4G", ("", "B"))
-    return round(number * 1024.0 ** _PREFIXES.index(prefix or " "))
+    return _bounded(number * 1024.0 ** _PREFIXES.index(prefix or " "), text, "size")
 
 
 def parse_bandwidth(text: str) -> int:
@@ -56,7 +58,13 @@ def parse_bandwidth(text: str) -> int:
     number, prefix, binary = _parse_amount(text, "bandwidth", "100M or 1G", ("", "BIT", "BPS"))
     if binary:
         raise ValueError(f"{text!r} is no bandwidth; its steps are of 1,000: write 100M or 1G")
-    return round(number * 1000.0 ** _PREFIXES.index(prefix or " "))
+    return _bounded(number * 1000.0 ** _PREFIXES.index(prefix or " "), text, "bandwidth")
+
+
+def _bounded(amount: float, text: str, what: str) -> int:
+    if amount >= BYTES_MAX:
+        raise ValueError(f"{text[:40]!r} is no {what} that any machine has; write for example 4G")
+    return round(amount)
 
 
 def _parse_amount(text: str, what: str, example: str, units: tuple[str, ...]) -> tuple[float, str, bool]:
@@ -92,6 +100,19 @@ def format_size(size_bytes: float) -> str:
             break
         size_bytes /= 1024
     return f"{size_bytes:.0f} {prefix}B" if not prefix or size_bytes >= 100 else f"{size_bytes:.1f} {prefix}B"
+
+
+class Number(click.FloatRange):
+    """A number within bounds; neither infinite nor none."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse it, or fail with what is wrong."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is no number to reckon with", param, ctx)
+        return number
 
 
 class Duration(click.ParamType["float"]):

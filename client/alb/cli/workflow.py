@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,8 +29,8 @@ class ExitCodes(click.ParamType["tuple[int, ...]"]):
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdigit() and int(part) <= 255 for part in parts):
-            self.fail(f"{value!r} are no exit codes: write numbers up to 255, for example 1,75", param, ctx)
+        if not all(re.fullmatch("[0-9]{1,3}", part) and 1 <= int(part) <= 255 for part in parts):
+            self.fail(f"{value!r} are no exit codes: write numbers from 1 to 255, like 1,75", param, ctx)
         return tuple(map(int, parts))
 
 
@@ -113,7 +114,16 @@ def parse_begin(text: str, now: dt.datetime) -> dt.datetime | dt.timedelta:
     try:
         time = dt.time.fromisoformat(text)
     except ValueError:
+        pass
+    else:
+        return _next(time, now)
+    try:
         return dt.datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is no time") from None
+
+
+def _next(time: dt.time, now: dt.datetime) -> dt.datetime:
     today = dt.datetime.combine(now.date(), time).astimezone()
     if today > now:
         return today

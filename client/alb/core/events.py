@@ -18,6 +18,7 @@ from alb_core.messages import (
     QueryArray,
     QueryArrays,
     QueryCluster,
+    QueryCopies,
     QueryDump,
     QueryHistory,
     QueryIncrements,
@@ -30,6 +31,7 @@ from alb_core.messages import (
     QueryWorkers,
     QueryWorks,
     ReleaseTasks,
+    SetCopies,
     SetLimits,
     SetPolicy,
     SetShare,
@@ -55,6 +57,8 @@ Query: TypeAlias = (
     | HoldTasks
     | ReleaseTasks
     | SetLimits
+    | QueryCopies
+    | SetCopies
     | QueryShares
     | SetShare
     | SetPolicy

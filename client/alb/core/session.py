@@ -29,6 +29,7 @@ _PAGES: Final = (
     messages.WorkersPage,
     messages.ClusterPage,
     messages.SharesPage,
+    messages.CopiesPage,
     messages.DumpPage,
     messages.HistoryPage,
     messages.RowsPage,
@@ -270,6 +271,7 @@ class ClientCore:
         | messages.WorkersPage
         | messages.ClusterPage
         | messages.SharesPage
+        | messages.CopiesPage
         | messages.DumpPage
         | messages.HistoryPage
         | messages.RowsPage

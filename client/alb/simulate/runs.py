@@ -52,6 +52,8 @@ class Policies:
                 raise ConfigError(
                     f"--policy: {name[:80]!r} is not installed here; there are {', '.join(self.names)}"
                 )
+        if not names and text:
+            raise ConfigError(f"--policy: {text[:80]!r} names no policy; there are {', '.join(self.names)}")
         return names or [self.default]
 
     def replay(
@@ -72,16 +74,17 @@ class Policies:
             ran = self.run(trace, machines, name, seed=seed, tell=partial(tell, name))
             yield figures(name, trace.jobs, machines, ran, default=name == self.default)
 
-    def run(
+    def run(  # noqa: PLR0913 (what a replay consists of)
         self,
         trace: Trace,
         machines: Sequence[Machine],
         name: str,
         *,
         seed: int = 0,
+        sharing: float = 0.0,
         tell: Callable[[int], None] = lambda _ended: None,
     ) -> Ran:
-        """Replay a trace under one policy.
+        """Replay a trace under one policy; on a full machine each run takes longer by the share `sharing`.
 
         Raises:
             ReplayBroken: The replay cannot go on.
@@ -89,6 +92,8 @@ class Policies:
         before = gc.get_threshold()
         gc.set_threshold(*GC_THRESHOLDS)
         try:
-            return Replay(trace.jobs, machines, self._found, name, seed=seed, tell=tell).run()
+            return Replay(
+                trace.jobs, machines, self._found, name, seed=seed, sharing=sharing, tell=tell
+            ).run()
         finally:
             gc.set_threshold(*before)

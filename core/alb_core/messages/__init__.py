@@ -7,7 +7,7 @@ type is an error. Every request is sent again until it is answered, and means th
 
 from __future__ import annotations
 
-from alb_core.messages.base import AttemptId, AttemptUse, Message, StreamName
+from alb_core.messages.base import AttemptId, AttemptProgress, AttemptUse, Message, StreamName
 from alb_core.messages.from_client import (
     Ack,
     ArrayInputs,
@@ -24,6 +24,7 @@ from alb_core.messages.from_client import (
     QueryArray,
     QueryArrays,
     QueryCluster,
+    QueryCopies,
     QueryDump,
     QueryHistory,
     QueryIncrements,
@@ -36,6 +37,7 @@ from alb_core.messages.from_client import (
     QueryWorkers,
     QueryWorks,
     ReleaseTasks,
+    SetCopies,
     SetLimits,
     SetPolicy,
     SetShare,
@@ -45,6 +47,7 @@ from alb_core.messages.from_client import (
     UndrainWorkers,
 )
 from alb_core.messages.from_worker import (
+    AttemptDemoted,
     AttemptEnded,
     AttemptExited,
     AttemptStarted,
@@ -63,12 +66,15 @@ from alb_core.messages.to_client import (
     Busy,
     CancelNoted,
     ClusterPage,
+    CopiesPage,
     Done,
     DumpPage,
     Error,
     Finished,
     Heartbeat,
+    HeldLine,
     HistoryPage,
+    Holding,
     IncrementsPage,
     InputsKept,
     NotLeader,
@@ -92,7 +98,17 @@ from alb_core.messages.to_client import (
     WorkersPage,
     WorksPage,
 )
-from alb_core.messages.to_worker import AttemptAck, Kill, Reader, Registered, Run, Stored, ToWorker
+from alb_core.messages.to_worker import (
+    AttemptAck,
+    Demote,
+    Kill,
+    Reader,
+    Registered,
+    Revoke,
+    Run,
+    Stored,
+    ToWorker,
+)
 
 __all__ = [
     "Accepted",
@@ -104,9 +120,11 @@ __all__ = [
     "Attach",
     "AttachArray",
     "AttemptAck",
+    "AttemptDemoted",
     "AttemptEnded",
     "AttemptExited",
     "AttemptId",
+    "AttemptProgress",
     "AttemptStarted",
     "AttemptUse",
     "Beat",
@@ -116,6 +134,8 @@ __all__ = [
     "Chunk",
     "ClientMessage",
     "ClusterPage",
+    "CopiesPage",
+    "Demote",
     "Done",
     "DrainWorkers",
     "DumpPage",
@@ -125,9 +145,11 @@ __all__ = [
     "Goodbye",
     "Grant",
     "Heartbeat",
+    "HeldLine",
     "Hello",
     "HistoryPage",
     "HoldTasks",
+    "Holding",
     "Increments",
     "IncrementsPage",
     "InputsKept",
@@ -145,6 +167,7 @@ __all__ = [
     "QueryArray",
     "QueryArrays",
     "QueryCluster",
+    "QueryCopies",
     "QueryDump",
     "QueryHistory",
     "QueryIncrements",
@@ -161,8 +184,10 @@ __all__ = [
     "Registered",
     "Rejected",
     "ReleaseTasks",
+    "Revoke",
     "RowsPage",
     "Run",
+    "SetCopies",
     "SetLimits",
     "SetPolicy",
     "SetShare",

@@ -38,3 +38,13 @@ class AttemptUse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Resident.
     cpu_s: float = 0.0
     #: Processor time so far.
+
+
+class AttemptProgress(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What an attempt that runs has reported so far."""
+
+    attempt: AttemptId
+    increments: int = 0
+    #: How many of its own.
+    step: int = 0
+    #: Of a task of steps, the newest that is over.

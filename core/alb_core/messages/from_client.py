@@ -9,6 +9,7 @@ import msgspec
 from alb_core.arrays import Stride
 from alb_core.bounds import LimitsNode
 from alb_core.choices import Parameter
+from alb_core.copies import CopiesNode
 from alb_core.limits import PROTOCOL_VERSION
 from alb_core.messages.base import Message, StreamName
 from alb_core.shares import Share
@@ -174,6 +175,19 @@ class SetShare(Message, frozen=True, kw_only=True):
     #: None: what everybody has.
 
 
+class QueryCopies(Message, frozen=True, kw_only=True):
+    """How many copies of stragglers may there be, and what became of them? Answer: CopiesPage."""
+
+    seq: int
+
+
+class SetCopies(Message, frozen=True, kw_only=True):
+    """Let copies have these bounds from now on. Answer: Done, or Error ``invalid``."""
+
+    seq: int
+    copies: CopiesNode
+
+
 class QueryTask(Message, frozen=True, kw_only=True):
     """Everything about one task. Answer: TaskPage, or Error with code ``gone``."""
 
@@ -189,6 +203,8 @@ class QueryWorkers(Message, frozen=True, kw_only=True):
     seq: int
     names: tuple[str, ...] = ()
     #: Only these; empty: all.
+    tasks: bool = False
+    #: Also what they run and hold.
 
 
 class QueryCluster(Message, frozen=True, kw_only=True):
@@ -329,6 +345,8 @@ ClientMessage: TypeAlias = (
     | HoldTasks
     | ReleaseTasks
     | SetLimits
+    | QueryCopies
+    | SetCopies
     | QueryShares
     | SetShare
     | Attach

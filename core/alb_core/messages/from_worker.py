@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from alb_core.increments import Line
 from alb_core.limits import PROTOCOL_VERSION
-from alb_core.messages.base import AttemptId, AttemptUse, Message
+from alb_core.messages.base import AttemptId, AttemptProgress, AttemptUse, Message
 from alb_core.messages.from_client import Goodbye
 from alb_core.resources import Capacity, Load
 from alb_core.tasks import Outcome
@@ -30,12 +30,16 @@ class Beat(Message, frozen=True, kw_only=True):
     load: Load
     uses: tuple[AttemptUse, ...] = ()
     #: Of attempts that run, a few at a time: the others' turn comes with the next beats.
+    progress: tuple[AttemptProgress, ...] = ()
+    #: Of attempts that reported increments, likewise.
 
 
 class AttemptStarted(Message, frozen=True, kw_only=True):
-    """The attempt is known to the worker: the answer to Run."""
+    """The attempt is known to the worker: the answer to Run, and to Revoke where it comes too late."""
 
     attempt: AttemptId
+    began: bool = False
+    #: Its command runs, or is about to; else it waits there, or nobody knows.
 
 
 class AttemptEnded(Message, frozen=True, kw_only=True):
@@ -49,6 +53,14 @@ class AttemptExited(Message, frozen=True, kw_only=True):
     """The attempt's processes are gone, its room is free; AttemptEnded follows when its output is stored."""
 
     attempt: AttemptId
+
+
+class AttemptDemoted(Message, frozen=True, kw_only=True):
+    """The attempt has the lowest weight from now on: the answer to Demote."""
+
+    attempt: AttemptId
+    mechanism: str = ""
+    #: What gives it: ``cpu.weight``, ``cpu.shares``, ``autogroup`` or ``nice``; empty: it does not run here.
 
 
 class Increments(Message, frozen=True, kw_only=True):
@@ -65,5 +77,13 @@ class Leaving(Message, frozen=True, kw_only=True):
 
 
 WorkerMessage: TypeAlias = (
-    Register | Beat | AttemptStarted | AttemptExited | AttemptEnded | Increments | Leaving | Goodbye
+    Register
+    | Beat
+    | AttemptStarted
+    | AttemptDemoted
+    | AttemptExited
+    | AttemptEnded
+    | Increments
+    | Leaving
+    | Goodbye
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TypeAlias
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from alb_core.arrays import ArrayLine, Stretch
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.choices import Change, Choice, Parameter, PolicyNode
+from alb_core.copies import CopiesNode
 from alb_core.drains import Drain
 from alb_core.explanations import Explanation
 from alb_core.limits import HEARTBEAT_S, PROTOCOL_VERSION
@@ -194,6 +196,36 @@ class TaskPage(Message, frozen=True, kw_only=True):
     #: Where it was asked for.
 
 
+class Holding(enum.Enum):
+    """How an attempt stands on its worker, as far as the leader knows."""
+
+    RUNS = "runs"  #: It has its room.
+    AHEAD = "ahead"  #: It waits there for room.
+    STORING = "storing"  #: It is over, but the results store does not have all of its output yet.
+    FOREIGN = "foreign"  #: It is nobody's any more, and is told to end.
+
+
+class HeldLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One attempt on a worker, in a list."""
+
+    id: str
+    attempt: int
+    holding: Holding
+    asked_back: bool
+    #: Another worker could begin it sooner, and this one has not answered yet.
+    ends: bool
+    #: It is told to end.
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    #: What it reserves.
+    placed: float = 0.0
+    #: When; 0, and no more below, where its task is not in the table.
+    user: str = ""
+    name: str = ""
+    command: str = ""
+    #: Its beginning.
+
+
 class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One worker in a list."""
 
@@ -214,6 +246,8 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: Attempts that wait on the worker for room.
     foreign: int = 0
     #: Attempts that it holds, that are nobody's any more, and that it is told to end.
+    demoted: int = 0
+    #: Of those that run, how many gave their processors to others.
     storing: int = 0
     #: Attempts that are over, and whose output the results store does not have yet.
     drain: Drain | None = None
@@ -222,6 +256,10 @@ class WorkerLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     #: It is given nothing for a while.
     reserved_counts: tuple[Count, ...] = ()
     #: Of what it has in whole units.
+    correction: float = 1.0
+    #: By which it is faster than it says, as run times of the same commands elsewhere tell.
+    tasks: tuple[HeldLine, ...] | None = None
+    #: What it runs and holds; None: nobody asked.
 
 
 class WorkersPage(Message, frozen=True, kw_only=True):
@@ -231,6 +269,8 @@ class WorkersPage(Message, frozen=True, kw_only=True):
     workers: tuple[WorkerLine, ...]
     absent: dict[str, Drain] = {}
     #: Drained ones that it does not know now: they are drained when they come back.
+    left_off: int = 0
+    #: Attempts that were asked for, and are too many for one page.
 
 
 class ClusterPage(Message, frozen=True, kw_only=True):
@@ -290,6 +330,24 @@ class SharesPage(Message, frozen=True, kw_only=True):
     seq: int
     shares: SharesNode
     users: tuple[UserLine, ...] = ()
+
+
+class CopiesPage(Message, frozen=True, kw_only=True):
+    """The bounds of copies, and what became of those of this reign."""
+
+    seq: int
+    copies: CopiesNode
+    running: int = 0
+    #: That live now.
+    most: int = 0
+    #: That may at once.
+    made: int = 0
+    won: int = 0
+    #: Of them, those that succeeded before what they were copies of.
+    outrun: int = 0
+    #: Attempts, copies or not, that were killed because another one of their task had succeeded.
+    wasted_s: float = 0.0
+    #: That those ran.
 
 
 class DumpPage(Message, frozen=True, kw_only=True):
@@ -441,6 +499,7 @@ ToClient: TypeAlias = (
     | WorkersPage
     | ClusterPage
     | SharesPage
+    | CopiesPage
     | DumpPage
     | HistoryPage
     | RowsPage

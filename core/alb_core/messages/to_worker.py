@@ -55,8 +55,27 @@ class Kill(Message, frozen=True, kw_only=True):
 
     attempt: AttemptId
     why: str
-    #: ``cancelled``, ``superseded`` or ``evicted``: what is evicted runs again elsewhere. A later version may
-    #: say something else: the attempt ends all the same.
+    #: ``cancelled``, ``superseded``, ``evicted`` (it runs again elsewhere) or ``preempted`` (later). Another
+    #: version may say something else: the attempt ends all the same.
+
+
+class Demote(Message, frozen=True, kw_only=True):
+    """Let these attempts run on with what nobody else wants of the processors: theirs are others' now.
+
+    Sent again until AttemptDemoted or AttemptEnded.
+    """
+
+    attempts: tuple[AttemptId, ...]
+
+
+class Revoke(Message, frozen=True, kw_only=True):
+    """Give these attempts back, if they have not begun: they could begin elsewhere.
+
+    Sent again until AttemptEnded (with the cause ``given_back``: it never begins there), or AttemptStarted
+    that says that it has begun, and goes on.
+    """
+
+    attempts: tuple[AttemptId, ...]
 
 
 class AttemptAck(Message, frozen=True, kw_only=True):
@@ -76,4 +95,6 @@ class Stored(Message, frozen=True, kw_only=True):
     #: What was sent beyond was dropped, for want of room: send it again.
 
 
-ToWorker: TypeAlias = Registered | NotLeader | Run | Kill | AttemptAck | Stored | Heartbeat | Error
+ToWorker: TypeAlias = (
+    Registered | NotLeader | Run | Kill | Demote | Revoke | AttemptAck | Stored | Heartbeat | Error
+)

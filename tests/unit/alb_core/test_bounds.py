@@ -37,9 +37,9 @@ def test_what_is_shipped_can_be() -> None:
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [
-        (Bounds(cpu_s=0.0), "cpu_s of 0.0 is not between 0.01"),
+        (Bounds(cpu_s=0.0), "0.0 is no bound cpu_s: it is 0.01 seconds at least"),
         (Bounds(cpu_s=math.nan), "cpu_s"),
-        (Bounds(memory_bytes=1000), "memory_bytes of 1000"),
+        (Bounds(memory_bytes=1000), "it is 1,048,576 bytes at least"),
         (Bounds(processes=0), "processes"),
         (Bounds(open_files=3), "open_files"),
         (Bounds(output_bytes=-1), "output_bytes"),
@@ -54,5 +54,5 @@ def test_a_bound_that_cannot_be_is_found(bounds: Bounds, words: str) -> None:
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, 1e9])
 def test_a_time_limit_that_cannot_be_is_found(seconds: float) -> None:
     """Of the cluster as of a task; the bounds of the node are looked at too."""
-    assert "not between 0 and a year" in (check_limits(LimitsNode(time_limit_s=seconds)) or "")
+    assert "more than 0, and a year at most" in (check_limits(LimitsNode(time_limit_s=seconds)) or "")
     assert "processes" in (check_limits(LimitsNode(time_limit_s=1.0, processes=0)) or "")

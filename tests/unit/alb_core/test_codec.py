@@ -40,6 +40,7 @@ SPECS = st.builds(
     request=st.builds(Request, cpus=st.floats(0, 64), labels=st.lists(TEXT, max_size=2).map(tuple)),
     priority=st.integers(-9, 9),
     on_lost=st.sampled_from(OnLost),
+    preemptible=st.booleans(),
     name=TEXT,
 )
 IDS = st.builds(AttemptId, task=TEXT, n=st.integers(1, 1000))

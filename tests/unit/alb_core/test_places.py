@@ -25,6 +25,7 @@ SHAPES = [
     (Stride(0, 9, 3), Stride(20, 20), Stride(30, 40, 5)),
     (Stride(5, 9, 2), Stride(6, 10, 2)),
     (Stride(20, 29), Stride(1, 5)),
+    (Stride(3, 30, 3), Stride(1, 28, 3), Stride(2, 2), Stride(5, 29, 6), Stride(31, 33)),
 ]
 
 
@@ -64,3 +65,13 @@ def test_many_ranges_are_not_gone_through_for_each_index(turn: int) -> None:
     for position in range(0, 5000, 7):
         assert places.position_of(places.index_at(position)) == position
     assert places.position_of(7) is None
+
+
+def test_ranges_that_mix_are_not_gone_through_either() -> None:
+    """They are told apart by step and remainder."""
+    ranges = Closing([Stride(n, 9_000 + n, 1000) for n in range(1000)])
+    places = Places(ranges)
+    ranges.closed = True
+    for position in range(0, 10_000, 7):
+        assert places.position_of(places.index_at(position)) == position
+    assert places.position_of(10_000) is None

@@ -210,6 +210,8 @@ def test_a_load_falls_if_anything_does() -> None:
         (asking(**{f"r{number}": 1 for number in range(1000)}), "1000 named resources, more than 16"),
         (Request(labels=("",)), "is no label"),
         (Request(prefers=("a b",)), "is no label"),
+        (Request(labels=("=",)), "is no label"),
+        (Request(prefers=("!=b",)), "is no label"),
         (Request(labels=("a" * 200,)), "is no label"),
         (Request(prefers=tuple(f"l{number}" for number in range(65))), "more than 64"),
     ],

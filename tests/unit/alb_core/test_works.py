@@ -23,6 +23,7 @@ OTHERS: dict[str, Any] = {
     "request": Request(cpus=8.0, memory_bytes=1 << 30, net_bps=1000),
     "priority": 7,
     "on_lost": OnLost.FAIL,
+    "preemptible": True,
     "name": "tuesday",
     "files": (FileRef(name="in", sha256="0" * 64, size_bytes=1),),
     "returns": ("*.pdf",),
@@ -38,6 +39,7 @@ OTHERS: dict[str, Any] = {
     "run_as": "ann",
     "kind": "python",
     "payload": b"f",
+    "speculative": True,
     "binaries": {"x86_64": FileRef(name="prog", sha256="0" * 64, size_bytes=1)},
 }
 

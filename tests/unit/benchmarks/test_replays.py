@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 import bench_policies
 import bench_simulate
+import bench_tradeoff
 from alb.simulate.core.trace import pool
+from alb_broker.replay.replay import Ran
 from alb_core.resources import Request
 from alb_core.traces import Job
 from list_scheduler import run_list
@@ -41,3 +45,23 @@ def test_the_same_workload_every_time() -> None:
     jobs = bench_simulate.make_jobs(500)
     assert jobs == bench_simulate.make_jobs(500)
     assert {each.request for each in jobs} == set(bench_simulate.SHAPES)
+
+
+def test_worker_seconds_count_a_moment_once() -> None:
+    """However many tasks ran on a worker then; what nobody ran on counts for nothing."""
+    ran = Ran(
+        started=array("d", [0.0, 1.0, 5.0, 0.0]),
+        ended=array("d", [2.0, 3.0, 6.0, 10.0]),
+        machine=array("l", [0, 0, 0, 1]),
+        attempts=4,
+        wasted_s=0.0,
+        policy_failures=0,
+    )
+    assert bench_tradeoff.worker_seconds(ran) == pytest.approx(3.0 + 1.0 + 10.0)
+
+
+def test_a_curve_has_two_ends() -> None:
+    """Who saves holds fewer worker seconds than who hurries, on a small workload, too."""
+    thrifty, hurried = bench_tradeoff.sweep(60, 1, (0.0, 1.0))
+    assert thrifty.worker_s < hurried.worker_s
+    assert thrifty.slowdown >= 1 <= hurried.slowdown

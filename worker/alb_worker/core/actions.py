@@ -81,6 +81,12 @@ class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):
     #: Its task goes on elsewhere: its checkpoint is wanted. Else nobody goes on with it.
 
 
+class DemoteAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """Give a command that runs the lowest weight. RunnerDemoted follows, unless it ends."""
+
+    attempt: AttemptId
+
+
 class UseDepots(msgspec.Struct, frozen=True, kw_only=True):
     """Fetch files from these depots, and bring files back to them, the first before the others."""
 
@@ -109,6 +115,7 @@ WorkerAction: TypeAlias = (
     | SendChunk
     | LaunchAttempt
     | KillAttempt
+    | DemoteAttempt
     | UseDepots
     | DropSpool
     | Exit

@@ -10,7 +10,6 @@ it. What waits too long for room is given back.
 # ruff: noqa: S101 (asserts narrow types, and state what cannot be otherwise)
 from __future__ import annotations
 
-import enum
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, TypeAlias
@@ -18,17 +17,28 @@ from typing import ClassVar, Final, TypeAlias
 import msgspec
 
 from alb_core import codec, limits
-from alb_core.bounds import NO_BOUNDS, Bounds, settled
+from alb_core.bounds import NO_BOUNDS, settled
 from alb_core.errors import InvalidTransition, RemoteProtocolError
-from alb_core.increments import Resume
-from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
+from alb_core.messages import (
+    AttemptAck,
+    AttemptDemoted,
+    AttemptEnded,
+    AttemptId,
+    AttemptStarted,
+    Demote,
+    Kill,
+    Revoke,
+    Run,
+)
 from alb_core.notes import Level, Note
 from alb_core.resources import Capacity, Request, Room
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
-from alb_worker.core.actions import KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
-from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
+from alb_worker.core.actions import DemoteAttempt, KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
+from alb_worker.core.events import AttemptLaunched, RunnerDemoted, RunnerEnded, RunnerLost
 from alb_worker.core.gpus import Gpus
+from alb_worker.core.record import LIVE, Phase, Record
+from alb_worker.core.stimuli import RoomMade, RoomMissed, Superseded, WorkerStops
 
 NEWEST_KEPT_MAX: Final = 50_000
 #: Tasks whose highest attempt number is remembered, so that a late Run cannot start an old attempt.
@@ -42,57 +52,25 @@ Actions: TypeAlias = list[WorkerAction]
 
 _STOPPED: Final = Outcome(cause=Cause.GIVEN_BACK, why="the worker stops")
 _EVICTED: Final = Outcome(cause=Cause.GIVEN_BACK, why="it was evicted before it was started")
+_REVOKED: Final = Outcome(cause=Cause.GIVEN_BACK, why="it was asked back before it was started")
 #: What was not started is no crash: another worker takes it at once.
 
 _WHY_ENDED: Final = {
     Cause.INTERRUPTED: "the worker was stopped",
     Cause.EVICTED: "its worker is drained, and the deadline has come",
+    Cause.PREEMPTED: "others needed its memory, and it is preemptible",
 }
-
-
-class Phase(enum.IntEnum):
-    """Where an attempt stands."""
-
-    WAITING = 1  #: There is no room yet, or an older attempt of the task still runs here.
-    LAUNCHING = 2  #: Given to the runner.
-    RUNNING = 3  #: Its process was started.
-    ENDED = 4  #: Its processes are gone; the leader has not acknowledged the report.
-
-
-LIVE: Final = frozenset({Phase.LAUNCHING, Phase.RUNNING})
-UNENDED: Final = frozenset({Phase.WAITING, *LIVE})
-
-
-class Superseded(msgspec.Struct, frozen=True, kw_only=True):
-    """The leader gave this worker a later attempt of the same task."""
-
-    at: float
-
-
-class RoomMade(msgspec.Struct, frozen=True, kw_only=True):
-    """It is the attempt's turn, there is room for it, and no older attempt of the task is left."""
-
-    at: float
-
-
-class RoomMissed(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt waited for room as long as it may."""
-
-    at: float
-
-
-class WorkerStops(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker leaves: what runs is killed within `grace_s`, what waits never starts."""
-
-    at: float
-    grace_s: float
-
+_GOES_ON: Final = {"evicted": Cause.EVICTED, "preempted": Cause.PREEMPTED}
+#: Why the leader ends an attempt whose task is to run again, and how the attempt is said to have ended.
 
 Stimulus: TypeAlias = (
     Run
     | Kill
+    | Demote
+    | Revoke
     | AttemptAck
     | AttemptLaunched
+    | RunnerDemoted
     | RunnerEnded
     | RunnerLost
     | WorkerStops
@@ -100,35 +78,6 @@ Stimulus: TypeAlias = (
     | RoomMade
     | RoomMissed
 )
-
-
-class Record(msgspec.Struct, kw_only=True):
-    """One attempt."""
-
-    attempt: AttemptId
-    phase: Phase
-    since: float = 0.0
-    #: When it came.
-    launched: float | None = None
-    #: When its process was known to run; None: it was not, or ended at once.
-    spec: TaskSpec | None = None
-    #: None for one that was never to run here.
-    resume: Resume | None = None
-    #: What earlier attempts of the task reported.
-    bounds: Bounds = NO_BOUNDS
-    #: What it may use.
-    time_limit_s: float | None = None
-    gpus: tuple[int, ...] | None = None
-    #: Indexes of those that it has while it is live; None: the worker offers none.
-    killed: bool = False
-    #: The runner was told to kill it.
-    ends_as: Cause = Cause.KILLED
-    #: What a killed attempt counts as: who wanted its end decides.
-    outcome: Outcome | None = None
-    #: Set with the phase ENDED.
-    story: list[str] = []
-    #: Why it moved, the last few reasons, oldest first.
-
 
 Step: TypeAlias = "Callable[[Attempts, float, Record, Stimulus], Actions]"
 
@@ -215,9 +164,31 @@ class Attempts:
         record = self.records.get(message.attempt)
         if record is not None:
             return self._step(at, record, message)
-        cause = Cause.EVICTED if evicts(message) else Cause.KILLED
+        cause = ends_as(message)
         why = f"{message.why} before it reached the worker, or long ended"
         return self._add_ended(at, message.attempt, Outcome(cause=cause, why=why))
+
+    def on_demote(self, at: float, message: Demote) -> Actions:
+        """Let attempts run on without their processors; of one that is not here, say so."""
+        actions: Actions = []
+        for attempt in message.attempts:
+            record = self.records.get(attempt)
+            if record is not None:
+                actions += self._step(at, record, message)
+            else:
+                actions.append(SendToLeader(message=AttemptDemoted(attempt=attempt)))
+        return actions
+
+    def on_revoke(self, at: float, message: Revoke) -> Actions:
+        """Give back what has not begun; one that never came is marked, so that a late Run cannot start it."""
+        actions: Actions = []
+        for attempt in message.attempts:
+            record = self.records.get(attempt)
+            if record is not None:
+                actions += self._step(at, record, message)
+            elif attempt.n > self._newest.get(attempt.task, 0):
+                actions += self._add_ended(at, attempt, _REVOKED)
+        return actions
 
     def on_ack(self, at: float, message: AttemptAck) -> Actions:
         """Forget a report."""
@@ -236,7 +207,7 @@ class Attempts:
 
     # --- what the runner says, and the rest ---------------------------------------------------------------
 
-    def on_runner(self, event: AttemptLaunched | RunnerEnded) -> Actions:
+    def on_runner(self, event: AttemptLaunched | RunnerDemoted | RunnerEnded) -> Actions:
         """Take what the runner says of one attempt."""
         record = self.records.get(event.attempt)
         if record is None:
@@ -332,10 +303,9 @@ class Attempts:
             return actions
         for task, attempt in list(self._waiting.items()):
             record = self.records[attempt]
-            assert record.spec is not None
             if task in self._of_task:
                 continue  # it waits for an older attempt, and nobody waits for it
-            if not self._room.holds(record.spec.request):
+            if not self._room.holds(record.reserves()):
                 break
             actions += self._step(at, record, RoomMade(at=at))
         return actions
@@ -356,10 +326,9 @@ class Attempts:
         """Record the end of an attempt, report it, and start what waited for it."""
         task = record.attempt.task
         if record.phase in LIVE:
-            assert record.spec is not None
             self.live -= 1
             del self._of_task[task]
-            self._room.give_back(record.spec.request)
+            self._room.give_back(record.reserves())
             self._gpus.give_back(record.gpus)
         else:
             del self._waiting[task]
@@ -375,7 +344,7 @@ class Attempts:
         del self._waiting[record.attempt.task]
         self._of_task[record.attempt.task] = record.attempt
         self.live += 1
-        self._room.take(record.spec.request)
+        self._room.take(record.reserves())
         record.gpus = self._gpus.take(record.spec.request.gpus)
         record.phase = Phase.LAUNCHING
         return [
@@ -392,22 +361,42 @@ class Attempts:
     def _start(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         record.phase = Phase.RUNNING
         record.launched = at
-        return self._say_started(at, record, stimulus)
+        started = self._say_started(at, record, stimulus)
+        return [*started, DemoteAttempt(attempt=record.attempt)] if record.demoted else started
+
+    def _demote(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
+        """Give its processors to others, once; have the runner see to it whenever the leader asks."""
+        actions: Actions = []
+        if not record.demoted:
+            held = record.reserves()
+            record.demoted = True
+            if record.phase in LIVE:
+                self._room.give_back(held)
+                self._room.take(record.reserves())
+                actions += self._fill(at)
+        if record.phase is Phase.RUNNING:
+            actions.insert(0, DemoteAttempt(attempt=record.attempt))
+        return actions
+
+    def _say_demoted(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
+        assert isinstance(stimulus, RunnerDemoted)
+        return [SendToLeader(message=AttemptDemoted(attempt=record.attempt, mechanism=stimulus.mechanism))]
 
     def _say_started(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
-        return [SendToLeader(message=AttemptStarted(attempt=record.attempt))]
+        began = record.phase in LIVE
+        return [SendToLeader(message=AttemptStarted(attempt=record.attempt, began=began))]
 
     def _say_ended(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
         return [self._report(at, record)]
 
     def _kill(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
         """Tell the runner once: the leader repeats it until the end, which must not start the grace anew."""
-        record.ends_as = Cause.EVICTED if evicts(stimulus) else Cause.KILLED
+        record.ends_as = ends_as(stimulus)
         if record.killed:
             return []
         record.killed = True
         assert record.spec is not None
-        resumes = record.ends_as is Cause.EVICTED
+        resumes = record.ends_as is not Cause.KILLED
         return [KillAttempt(attempt=record.attempt, grace_s=record.spec.grace_s, resumes=resumes)]
 
     def _stop(self, _at: float, record: Record, stimulus: Stimulus) -> Actions:
@@ -437,9 +426,12 @@ class Attempts:
     def _end_unstarted(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         if isinstance(stimulus, WorkerStops):
             return self._end(at, record, _STOPPED)
-        if evicts(stimulus):
+        if isinstance(stimulus, Revoke):
+            return self._end(at, record, _REVOKED)
+        cause = ends_as(stimulus)
+        if cause is Cause.EVICTED:
             return self._end(at, record, _EVICTED)
-        return self._end(at, record, Outcome(cause=Cause.KILLED, why="ended before it was started"))
+        return self._end(at, record, Outcome(cause=cause, why="ended before it was started"))
 
     def _give_back(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
         why = "its worker had no room for it in time"
@@ -460,6 +452,8 @@ class Attempts:
     STEPS: ClassVar[Mapping[tuple[Phase, type[Stimulus]], tuple[Step, str]]] = {
         (Phase.WAITING, Run): (_say_started, "the leader asked again"),
         (Phase.WAITING, Kill): (_end_unstarted, "the leader ended it"),
+        (Phase.WAITING, Demote): (_demote, "others wait for its processors"),
+        (Phase.WAITING, Revoke): (_end_unstarted, "the leader wants it back"),
         (Phase.WAITING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
         (Phase.WAITING, Superseded): (_end_unstarted, "a later attempt of the task came"),
         (Phase.WAITING, RoomMade): (_launch, "there is room for it"),
@@ -467,6 +461,8 @@ class Attempts:
         (Phase.WAITING, WorkerStops): (_end_unstarted, "the worker stops"),
         (Phase.LAUNCHING, Run): (_say_started, "the leader asked again"),
         (Phase.LAUNCHING, Kill): (_kill, "the leader ended it"),
+        (Phase.LAUNCHING, Demote): (_demote, "others wait for its processors"),
+        (Phase.LAUNCHING, Revoke): (_say_started, "the leader wants it back, and it has begun"),
         (Phase.LAUNCHING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
         (Phase.LAUNCHING, Superseded): (_kill, "a later attempt of the task came"),
         (Phase.LAUNCHING, WorkerStops): (_stop, "the worker stops"),
@@ -475,6 +471,9 @@ class Attempts:
         (Phase.LAUNCHING, RunnerLost): (_end_interrupted, "the runner died"),
         (Phase.RUNNING, Run): (_say_started, "the leader asked again"),
         (Phase.RUNNING, Kill): (_kill, "the leader ended it"),
+        (Phase.RUNNING, Demote): (_demote, "others wait for its processors"),
+        (Phase.RUNNING, RunnerDemoted): (_say_demoted, "it has the lowest weight"),
+        (Phase.RUNNING, Revoke): (_say_started, "the leader wants it back, and it has begun"),
         (Phase.RUNNING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
         (Phase.RUNNING, Superseded): (_kill, "a later attempt of the task came"),
         (Phase.RUNNING, WorkerStops): (_stop, "the worker stops"),
@@ -482,6 +481,9 @@ class Attempts:
         (Phase.RUNNING, RunnerLost): (_end_interrupted, "the runner died"),
         (Phase.ENDED, Run): (_say_ended, "the leader asked again"),
         (Phase.ENDED, Kill): (_say_ended, "the leader ended it"),
+        (Phase.ENDED, Demote): (_say_ended, "others wait for its processors"),
+        (Phase.ENDED, RunnerDemoted): (_ignore, "it has ended meanwhile"),
+        (Phase.ENDED, Revoke): (_say_ended, "the leader wants it back"),
         (Phase.ENDED, AttemptAck): (_forget, "the leader has its report"),
     }
     #: Every move of an attempt: in which phase, on what, which step, and why.
@@ -504,6 +506,6 @@ class Attempts:
         assert len(self._newest) <= NEWEST_KEPT_MAX
 
 
-def evicts(stimulus: Stimulus) -> bool:
-    """Tell whether the leader ends an attempt so that its task runs elsewhere."""
-    return isinstance(stimulus, Kill) and stimulus.why == "evicted"
+def ends_as(stimulus: Stimulus) -> Cause:
+    """Return how an attempt ends that is killed for this: for good, or so that its task runs again."""
+    return _GOES_ON.get(stimulus.why, Cause.KILLED) if isinstance(stimulus, Kill) else Cause.KILLED

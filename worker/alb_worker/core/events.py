@@ -63,6 +63,14 @@ class AttemptLaunched(Event, frozen=True, kw_only=True):
     pid: int
 
 
+class RunnerDemoted(Event, frozen=True, kw_only=True):
+    """The runner gave the attempt the lowest weight. Not told of attempts that have ended."""
+
+    attempt: AttemptId
+    mechanism: str
+    #: What gives it.
+
+
 class OutputGrew(Event, frozen=True, kw_only=True):
     """The spool holds more of a stream. Never after the attempt's end."""
 
@@ -129,6 +137,7 @@ WorkerEvent: TypeAlias = (
     | LeaderSaid
     | Granted
     | AttemptLaunched
+    | RunnerDemoted
     | OutputGrew
     | Reported
     | RunnerEnded

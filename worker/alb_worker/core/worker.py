@@ -20,6 +20,7 @@ from alb_core.messages import (
     AttemptEnded,
     AttemptExited,
     Beat,
+    Demote,
     Error,
     Goodbye,
     Heartbeat,
@@ -28,6 +29,7 @@ from alb_core.messages import (
     NotLeader,
     Register,
     Registered,
+    Revoke,
     Run,
     Stored,
     ToWorker,
@@ -36,16 +38,7 @@ from alb_core.notes import Level, Note
 from alb_core.resources import Load
 from alb_core.tasks import Cause
 from alb_worker.core.actions import Exit, SendToLeader, UseDepots, WorkerAction
-from alb_worker.core.attempts import (
-    LIVE,
-    STOP_GRACE_S,
-    UNENDED,
-    Actions,
-    Attempts,
-    Phase,
-    WorkerStops,
-    evicts,
-)
+from alb_worker.core.attempts import STOP_GRACE_S, Actions, Attempts, ends_as
 from alb_worker.core.departure import (
     EXIT_REPLACED,
     EXIT_STOPPED,
@@ -63,6 +56,7 @@ from alb_worker.core.events import (
     LoadMeasured,
     OutputGrew,
     Reported,
+    RunnerDemoted,
     RunnerEnded,
     RunnerLost,
     SpoolDropped,
@@ -73,7 +67,10 @@ from alb_worker.core.events import (
 )
 from alb_worker.core.keeping import Keeping
 from alb_worker.core.link import LeaderLink
+from alb_worker.core.progress import Progress
+from alb_worker.core.record import LIVE, UNENDED, Phase
 from alb_worker.core.registration import Registration, Standing
+from alb_worker.core.stimuli import WorkerStops
 from alb_worker.core.streams import Streams
 from alb_worker.core.uses import Uses
 
@@ -97,6 +94,7 @@ class WorkerCore:
         self._node = node
         self._load = Load()
         self._uses = Uses()
+        self._progress = Progress()
         self._departure = Departure()
         self._remind_at: float | None = None
         #: When to log what the worker waits for.
@@ -108,6 +106,7 @@ class WorkerCore:
         self._handlers: dict[type, Callable[[Any], Actions]] = {
             LeaderSaid: self._on_leader_said,
             AttemptLaunched: self._on_runner,
+            RunnerDemoted: self._on_runner,
             RunnerEnded: self._on_runner_ended,
             OutputGrew: self._on_grew,
             Reported: self._on_reported,
@@ -130,6 +129,8 @@ class WorkerCore:
         self._orders: dict[type, Callable[[LeaderSaid, Any], Actions]] = {
             Run: self._on_run,
             Kill: self._on_kill,
+            Demote: self._on_demote,
+            Revoke: self._on_revoke,
             AttemptAck: self._on_ack,
             Stored: self._on_stored,
             Registered: self._on_registered,
@@ -206,6 +207,7 @@ class WorkerCore:
         another, actions = self.link.on_registered(event, message)
         if another:
             self.streams.forget_readers()
+            self._progress.tell_again()
         if self._departure.stopping:
             actions.append(SendToLeader(message=Leaving()))
         if message.depots:
@@ -231,9 +233,15 @@ class WorkerCore:
 
     def _on_kill(self, event: LeaderSaid, message: Kill) -> Actions:
         """End an attempt; where its report only waits for the store, and nobody wants it, it need not."""
-        if self.attempts.ended(message.attempt) and not evicts(message):
+        if self.attempts.ended(message.attempt) and ends_as(message) is Cause.KILLED:
             self.keeping.waive(message.attempt)
         return self._settle(self.attempts.on_kill(event.at, message))
+
+    def _on_demote(self, event: LeaderSaid, message: Demote) -> Actions:
+        return self._settle(self.attempts.on_demote(event.at, message))
+
+    def _on_revoke(self, event: LeaderSaid, message: Revoke) -> Actions:
+        return self._settle(self.attempts.on_revoke(event.at, message))
 
     def _on_stored(self, event: LeaderSaid, message: Stored) -> Actions:
         owed = self.keeping.owes(message.attempt)
@@ -244,6 +252,7 @@ class WorkerCore:
 
     def _on_ack(self, event: LeaderSaid, message: AttemptAck) -> Actions:
         self.keeping.forget(message.attempt)
+        self._progress.forget(message.attempt)
         return self.attempts.on_ack(event.at, message)
 
     def _on_heartbeat(self, _event: LeaderSaid, _message: Heartbeat) -> Actions:
@@ -297,7 +306,7 @@ class WorkerCore:
 
     # --- the runner, the spool, and the readers -----------------------------------------------------------
 
-    def _on_runner(self, event: AttemptLaunched) -> Actions:
+    def _on_runner(self, event: AttemptLaunched | RunnerDemoted) -> Actions:
         return self._settle(self.attempts.on_runner(event))
 
     def _on_runner_ended(self, event: RunnerEnded) -> Actions:
@@ -311,6 +320,7 @@ class WorkerCore:
         return self.streams.on_grew(event) + self._settle(sent)
 
     def _on_reported(self, event: Reported) -> Actions:
+        self._progress.note(event.attempt, event.lines)
         return self._settle(self.keeping.on_reported(event.at, event.attempt, event.lines))
 
     def _on_runner_lost(self, event: RunnerLost) -> Actions:
@@ -351,7 +361,8 @@ class WorkerCore:
             return actions
         actions += self.link.on_tick(event.at)
         if self.link.beat_due(event.at):
-            actions.append(SendToLeader(message=Beat(load=self._current_load(), uses=self._uses.take())))
+            beat = Beat(load=self._current_load(), uses=self._uses.take(), progress=self._progress.take())
+            actions.append(SendToLeader(message=beat))
         actions += self._settle(self.attempts.give_back_overdue(event.at))
         if self.link.registered:
             actions += self.keeping.tick(event.at)

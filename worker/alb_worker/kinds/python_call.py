@@ -33,6 +33,7 @@ def main(payload: str, value: str) -> int:
     if error is not None:
         traceback.print_exception(error)
     part = target.with_suffix(".part")
+    target.parent.mkdir(parents=True, exist_ok=True)  # the call may have removed its directory
     part.write_bytes(reply)
     part.replace(target)
     return 0 if error is None else 1

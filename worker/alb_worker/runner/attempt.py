@@ -7,6 +7,7 @@ import resource
 import signal
 from typing import Final
 
+from alb_core.amounts import size
 from alb_core.messages import AttemptId, StreamName
 from alb_core.tasks import Cause, Outcome
 from alb_worker.runner.command import Spawned
@@ -74,6 +75,7 @@ class RunningAttempt:
         "cpu_before_s",
         "cpu_s",
         "cpu_seen_s",
+        "demoted",
         "directory",
         "drain_until",
         "dye",
@@ -176,6 +178,8 @@ class RunningAttempt:
         #: Processor time when it was last looked at, and when it was moved to its group.
         self.resident_bytes = 0
         #: The most that its processes had together, what they share counted for each.
+        self.demoted = False
+        #: It runs on with what nobody else wants.
 
     @property
     def pipes(self) -> tuple[OutputPipe, OutputPipe]:
@@ -242,7 +246,8 @@ class RunningAttempt:
         if cause is None and code >= 0:
             cause = Cause.EXITED
         elif cause is None and self.out_of_memory:
-            cause, why = Cause.OUT_OF_MEMORY, "the kernel killed it because memory ran out"
+            cause = Cause.OUT_OF_MEMORY
+            why = f"the kernel killed it because memory ran out: its peak was {size(self.peak_bytes)}"
         elif cause is None:
             cause, why = Cause.SIGNALLED, signal.strsignal(-code) or ""
         return Outcome(

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from alb_worker.runner.hierarchies import mount_points, own_places
+from alb_worker.runner.hierarchies import DEMOTING, WANTED, mount_points, own_places
 
 _PREFIX: Final = "alb-"
 
@@ -34,7 +34,7 @@ def group_name(home: str, worker: str, incarnation: str) -> str:
 
 def groups_named(name: str) -> list[Path]:
     """Return the groups of a runner that this process started, in all hierarchies."""
-    found = (Path(place.below(name).path) for place in own_places())
+    found = (Path(place.below(name).path) for place in own_places(wanted=WANTED | DEMOTING))
     return [group for group in found if group.is_dir()]
 
 

@@ -32,6 +32,9 @@ YOUNG_PROCESSES_A_CPU: Final = 500
 FREEZE_S: Final = 0.2
 #: A group of version 1 is frozen within this, or killed as it is.
 _HOLDING: Final = frozenset({"memory", "pids"})
+_WEIGHING: Final = frozenset({"cpu"})
+WEIGHT_MIN: Final = "1"
+#: ``cpu.weight``; others have 100.
 _ATTEMPT: Final = re.compile(rb"/a(\d+)$", re.MULTILINE)
 
 
@@ -122,6 +125,14 @@ class AttemptGroup:
                 self._kill_frozen(place)
                 return True
         return False
+
+    def weaken(self) -> bool:
+        """Give everything that is here the lowest weight; returns whether that could be done."""
+        return any(
+            _try_write(f"{place.path}/cpu.weight", WEIGHT_MIN)
+            for place in self._places
+            if place.version == 2 and "cpu" in place.controllers
+        )
 
     def _kill_frozen(self, place: Place) -> None:
         state = f"{place.path}/freezer.state"
@@ -239,7 +250,7 @@ def _enter_v2(place: Place, name: str) -> Place | None:
         return None
     shared = frozenset(
         name
-        for name in place.controllers & _HOLDING
+        for name in place.controllers & (_HOLDING | _WEIGHING)
         if _share(place, name) and _try_write(f"{base.path}/cgroup.subtree_control", f"+{name}")
     )
     return base._replace(controllers=shared)

@@ -16,6 +16,8 @@ AGENT_LEAF: Final = "alb-agent"
 
 WANTED: Final = frozenset({"memory", "pids", "freezer"})
 #: Controllers that hold or end an attempt.
+DEMOTING: Final = frozenset({"cpu"})
+#: That lets an attempt have the lowest weight.
 NO_CONTROLLERS: Final[frozenset[str]] = frozenset()
 
 
@@ -32,18 +34,19 @@ class Place(NamedTuple):
         return self._replace(path=f"{self.path}/{name}")
 
 
-def own_places(root: Path = Path("/")) -> list[Place]:
+def own_places(root: Path = Path("/"), wanted: frozenset[str] = WANTED) -> list[Place]:
     """Return the groups that this process is in, of the hierarchies that are of use; version 2 first.
 
     Args:
         root: Where ``proc`` and the mounts are looked up; another folder in tests.
+        wanted: Controllers of version 1 that are of use.
     """
     groups = dict(_groups(_text(root / "proc/self/cgroup")))
     places: dict[frozenset[str], Place] = {}
     for mount_root, mount_point, controllers in _mounts(_text(root / "proc/self/mountinfo")):
-        wanted = (controllers or NO_CONTROLLERS) & WANTED
-        key = "" if controllers is None else next((each for each in sorted(wanted) if each in groups), None)
-        if key is None or key not in groups or wanted in places:
+        found = (controllers or NO_CONTROLLERS) & wanted
+        key = "" if controllers is None else next((each for each in sorted(found) if each in groups), None)
+        if key is None or key not in groups or found in places:
             continue
         relative = groups[key].removeprefix(mount_root.rstrip("/")).strip("/")
         folder = root / mount_point.strip("/") / relative
@@ -52,9 +55,9 @@ def own_places(root: Path = Path("/")) -> list[Place]:
         if not folder.is_dir():
             continue
         if controllers is None:
-            places[wanted] = Place(2, frozenset(_text(folder / "cgroup.controllers").split()), str(folder))
+            places[found] = Place(2, frozenset(_text(folder / "cgroup.controllers").split()), str(folder))
         else:
-            places[wanted] = Place(1, wanted, str(folder))
+            places[found] = Place(1, found, str(folder))
     return sorted(places.values(), key=lambda place: (-place.version, place.path))
 
 
@@ -63,7 +66,7 @@ def mount_points(root: Path = Path("/")) -> list[str]:
     return [
         str(root / mount_point.strip("/"))
         for _, mount_point, controllers in _mounts(_text(root / "proc/self/mountinfo"))
-        if controllers is None or controllers & WANTED
+        if controllers is None or controllers & (WANTED | DEMOTING)
     ]
 
 

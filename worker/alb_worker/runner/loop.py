@@ -23,11 +23,23 @@ from alb_core.tasks import Cause, Outcome
 from alb_worker.runner import processes
 from alb_worker.runner.attempt import RunningAttempt
 from alb_worker.runner.command import Spawner
+from alb_worker.runner.demotion import Demotion
 from alb_worker.runner.directories import FreshDirectories, FreshDirectory
 from alb_worker.runner.family import Family, kill_attempt, kill_child, signal_attempt
 from alb_worker.runner.groups import SAMPLING, RunnerGroups
 from alb_worker.runner.link import FrameLink
-from alb_worker.runner.messages import Ended, Kill, Noted, Ready, Settings, Start, ToRunner, Used
+from alb_worker.runner.messages import (
+    Demote,
+    Demoted,
+    Ended,
+    Kill,
+    Noted,
+    Ready,
+    Settings,
+    Start,
+    ToRunner,
+    Used,
+)
 from alb_worker.runner.output import OutputFlow
 from alb_worker.runner.program import CommandNotStarted
 from alb_worker.runner.timers import Timers
@@ -68,7 +80,8 @@ class Runner:
         self._spawner = Spawner(settings, os.environ)
         self._directories = FreshDirectories(settings.home, self._spawner.rinse)
         self._family = Family(groups)
-        self._watch = Watch(self._timers, groups, self._stop_for)
+        self._demotion = Demotion(settings.cgroup, settings.mechanism)
+        self._watch = Watch(self._timers, groups, self._stop_for, self._demotion)
         self._memory_kills = processes.OutOfMemoryKills()
         self._poll = select.epoll()
         self._output = OutputFlow(self._link, self._poll, self._settle, self._begin_watch)
@@ -151,6 +164,11 @@ class Runner:
                 self._stop(attempt, Cause.KILLED, message.grace_s, "")
             elif message.attempt in self._crowded_out:
                 self._give_up(message.attempt, CommandNotStarted(Cause.KILLED, "ended before it was started"))
+        elif isinstance(message, Demote):
+            attempt = self._attempts.get(message.attempt)
+            if attempt is not None:
+                mechanism = self._watch.demote(attempt)
+                self._link.send(Demoted(attempt=attempt.id, mechanism=mechanism))
         elif message.attempt not in self._attempts and message.attempt not in self._crowded_out:
             self._start_attempt(message)
 
@@ -387,6 +405,7 @@ class Runner:
                 break
             time.sleep(0.002)
         self._directories.close()
+        self._demotion.leave()
 
 
 def _crowded(failure: CommandNotStarted) -> bool:

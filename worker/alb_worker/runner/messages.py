@@ -77,7 +77,13 @@ class Kill(RunnerMessage, frozen=True, kw_only=True):
     #: 0: KILL at once. A second Kill can shorten the grace, never lengthen it.
 
 
-ToRunner: TypeAlias = Start | Kill
+class Demote(RunnerMessage, frozen=True, kw_only=True):
+    """Let this attempt run on with what nobody else wants of the processors. Answer: Demoted, if it runs."""
+
+    attempt: AttemptId
+
+
+ToRunner: TypeAlias = Start | Kill | Demote
 
 
 class Ready(RunnerMessage, frozen=True, kw_only=True):
@@ -127,6 +133,14 @@ class Ended(RunnerMessage, frozen=True, kw_only=True):
     #: Its fresh directory, where Start asked for it; whoever has this removes it.
 
 
+class Demoted(RunnerMessage, frozen=True, kw_only=True):
+    """The attempt has the lowest weight from now on, with all that it starts."""
+
+    attempt: AttemptId
+    mechanism: str
+    #: What gives it: see ``alb_worker.runner.demotion``.
+
+
 class Used(RunnerMessage, frozen=True, kw_only=True):
     """What attempts that run were seen to use; of each it is said every few seconds."""
 
@@ -139,7 +153,7 @@ class Noted(RunnerMessage, frozen=True, kw_only=True):
     note: Note
 
 
-FromRunner: TypeAlias = Ready | Started | Output | Ended | Used | Noted
+FromRunner: TypeAlias = Ready | Started | Output | Ended | Demoted | Used | Noted
 
 AGENT_ENDED: Final = 0
 #: Exit code of a runner whose agent closed the link.

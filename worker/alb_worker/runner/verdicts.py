@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from alb_core.amounts import size
 from alb_core.bounds import Bounds
 from alb_core.tasks import Cause
 
@@ -98,11 +99,3 @@ def _cpu(limit: float | None, usage: Usage) -> Breach | None:
         return None
     why = f"it used {usage.cpu_s:.2f} s of processor time, more than its limit of {limit:g} s"
     return Breach(Cause.TIMED_OUT, "cpu_s", why, patient=True)
-
-
-def size(size_bytes: int) -> str:
-    """Return a size for people."""
-    for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size_bytes >= 1 << exponent:
-            return f"{size_bytes / (1 << exponent):.4g} {unit}"
-    return f"{size_bytes} bytes"

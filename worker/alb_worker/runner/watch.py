@@ -17,6 +17,7 @@ from typing import Final
 from alb_core.messages import AttemptUse
 from alb_worker.runner import census, processes
 from alb_worker.runner.attempt import RunningAttempt
+from alb_worker.runner.demotion import Demotion
 from alb_worker.runner.dye import NO_DYE
 from alb_worker.runner.groups import SAMPLING, AttemptGroup, RunnerGroups
 from alb_worker.runner.scratch import ScratchWalk
@@ -52,14 +53,20 @@ class Watch:
         timers: Of the loop.
         groups: Of the runner.
         stop: Called with an attempt that has broken a bound.
+        demotion: Keeps those demoted that are.
     """
 
     def __init__(
-        self, timers: Timers, groups: RunnerGroups, stop: Callable[[RunningAttempt, Breach], None]
+        self,
+        timers: Timers,
+        groups: RunnerGroups,
+        stop: Callable[[RunningAttempt, Breach], None],
+        demotion: Demotion,
     ) -> None:
         self._timers = timers
         self._groups = groups
         self._stop = stop
+        self._demotion = demotion
         self._due: dict[RunningAttempt, float] = {}
         #: The next look at each.
         self._walks: dict[RunningAttempt, ScratchWalk] = {}
@@ -101,6 +108,14 @@ class Watch:
         use = AttemptUse(attempt=attempt.id, cpus=cpus, memory_bytes=memory_bytes, cpu_s=round(cpu_s, 3))
         self._untold.append(use)
 
+    def demote(self, attempt: RunningAttempt) -> str:
+        """Let an attempt run on with what nobody else wants; returns what does it."""
+        attempt.demoted = True
+        return self._weaken(attempt, census.marked() if attempt.group is None else {})
+
+    def _weaken(self, attempt: RunningAttempt, marked: dict[int, list[int]]) -> str:
+        return self._demotion.apply(attempt, self._members(attempt, marked))
+
     def _schedule(self, now: float) -> None:
         """Set the timer to the next round."""
         if not self._due:
@@ -127,6 +142,8 @@ class Watch:
         for attempt, broken in found:
             if broken is None and self._grown(attempt, began):
                 self._adopt(attempt)
+            if attempt.demoted and attempt in self._due:
+                self._weaken(attempt, marked)
         now = time.monotonic()
         for attempt in due:
             if attempt in self._due:

@@ -27,6 +27,7 @@ from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import (
     ConnectLeader,
     ConnectOutput,
+    DemoteAttempt,
     DisconnectLeader,
     DropSpool,
     Exit,
@@ -42,6 +43,7 @@ from alb_worker.core.events import (
     LinkClosed,
     LoadMeasured,
     Reported,
+    RunnerDemoted,
     RunnerEnded,
     RunnerLost,
     SpoolDropped,
@@ -50,7 +52,7 @@ from alb_worker.core.events import (
     WorkerEvent,
 )
 from alb_worker.core.worker import WorkerCore
-from alb_worker.runner.messages import Ended, Noted, Output, Ready, Started, Used
+from alb_worker.runner.messages import Demoted, Ended, Noted, Output, Ready, Started, Used
 from alb_worker.shell.checkpoints import Checkpoints
 from alb_worker.shell.courier_link import CourierLink
 from alb_worker.shell.gpus import gpu_environment
@@ -150,6 +152,7 @@ class Agent:
             LaunchAttempt: self._luggage.launch,
             SendChunk: self._output.add,
             KillAttempt: self._luggage.kill,
+            DemoteAttempt: lambda action: runner.demote(action.attempt),
             UseDepots: lambda action: courier.use_depots(action.depots),
             DropSpool: lambda action: self._spool.drop(action.attempt),
             ConnectLeader: self._connect_leader,
@@ -239,11 +242,14 @@ class Agent:
 
     def _hear_runner(self) -> None:
         pieces: list[Started | Output | Ended] = []
+        demoted: list[Demoted] = []
         death: RunnerDied | None = None
         for message in self._runner.receive():
             match message:
                 case Started() | Output() | Ended():
                     pieces.append(message)
+                case Demoted():
+                    demoted.append(message)
                 case RunnerDied():
                     death = message
                 case Used():
@@ -261,8 +267,15 @@ class Agent:
         unpacked = self._luggage.unpack(pieces)
         self._report_saved()
         self._take_in(unpacked)
+        for told in demoted:
+            self._on_demoted(told)
         if death is not None:
             self._replace_runner(death)
+
+    def _on_demoted(self, told: Demoted) -> None:
+        if told.attempt in self._core.attempts.records:  # it may be over and forgotten meanwhile
+            self._logger.info("attempt_demoted", attempt=str(told.attempt), mechanism=told.mechanism)
+            self._handle(RunnerDemoted(at=monotonic(), attempt=told.attempt, mechanism=told.mechanism))
 
     def _hear_courier(self, ready: Container[Source]) -> None:
         if self._luggage.courier.fileno() in ready or self._luggage.courier.has_news:

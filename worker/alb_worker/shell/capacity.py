@@ -20,6 +20,7 @@ from alb_core.errors import ConfigError
 from alb_core.io.clock import host_name
 from alb_core.notes import Level, Note
 from alb_core.resources import GPUS, Capacity, amount_of, counts_of
+from alb_core.speeds import Speeds
 from alb_worker.shell.cgroup import Cgroup
 from alb_worker.shell.gpus import Gpus, model_labels
 
@@ -69,13 +70,16 @@ def examine(interface: str = "", cgroup: Cgroup | None = None, gpus: Gpus | None
     )
 
 
-def offer(config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = ()) -> tuple[Capacity, list[Note]]:
+def offer(
+    config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = (), speeds: Speeds | None = None
+) -> tuple[Capacity, list[Note]]:
     """Decide what the worker offers.
 
     Args:
         config: What its operator wants.
         machine: What there is.
         kinds: Labels of the kinds of task that it runs.
+        speeds: As measured; None: they are not known, or the operator's word holds.
 
     Returns:
         The capacity, and what an operator should know about it.
@@ -113,7 +117,8 @@ def offer(config: WorkerConfig, machine: Machine, kinds: tuple[str, ...] = ()) -
         labels=(*config.labels, *kinds, *model_labels(machine.gpus[:gpus])),
         version=__version__,
         counts=counts,
-        speed=config.speed,
+        speed=config.speed or (1.0 if speeds is None else round(speeds.mean(), 3)),
+        speeds=speeds,
     )
     return capacity, notes
 

@@ -33,7 +33,7 @@ def load_kinds() -> tuple[dict[str, Kind], list[Note]]:
             if point.name in kinds or not is_kind(point.name):
                 raise ValueError("its name is taken, or none that a kind can have")  # noqa: TRY301 (told below)
             kinds[point.name] = _checked(point.load()())
-        except Exception as error:  # noqa: BLE001 (foreign code: whatever it raises, the others are there)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (foreign code: whatever it does, the others are there)
             fields = {"kind": point.name, "plugin": point.value, "error": repr(error)[:200]}
             notes.append(Note("kind_unusable", fields, Level.WARNING))
     notes.append(Note("kinds_loaded", {"kinds": sorted(kinds)}))

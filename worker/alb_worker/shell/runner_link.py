@@ -25,7 +25,7 @@ from alb_worker.core.steps import command_of_steps
 from alb_worker.runner import cgroup
 from alb_worker.runner.directories import clear_prepared
 from alb_worker.runner.link import FrameLink
-from alb_worker.runner.messages import FromRunner, Kill, Settings, Start
+from alb_worker.runner.messages import Demote, FromRunner, Kill, Settings, Start
 from alb_worker.shell import leftovers
 
 CLOSE_S: Final = 15.0
@@ -181,6 +181,10 @@ class RunnerLink:
     def kill(self, attempt: AttemptId, grace_s: float) -> None:
         """End an attempt: TERM, the grace, KILL; a grace of 0: KILL at once. Sent with the next ``flush``."""
         self._open_link().send(Kill(attempt=attempt, grace_s=grace_s))
+
+    def demote(self, attempt: AttemptId) -> None:
+        """Give an attempt the lowest weight. Answer, unless it has ended: Demoted. Sent with ``flush``."""
+        self._open_link().send(Demote(attempt=attempt))
 
     def flush(self) -> bool:
         """Send what the runner takes now; returns whether nothing is left."""

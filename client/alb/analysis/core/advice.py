@@ -11,6 +11,7 @@ from typing import Final
 
 from alb.analysis.core.figures import Advice, Figures, Group, Overload, WorkerFigures
 from alb.analysis.core.words import count, seconds, share, size
+from alb_core.copies import CHOOSER
 
 TASKS_MIN: Final = 100
 #: Fewer tasks say nothing.
@@ -320,7 +321,7 @@ def _given_back(figures: Figures) -> Iterator[Advice]:
 
 def _no_choice(figures: Figures) -> Iterator[Advice]:
     for policy in figures.policies:
-        enough = policy.attempts >= TASKS_MIN and len(figures.workers) > 1
+        enough = policy.attempts >= TASKS_MIN and len(figures.workers) > 1 and policy.policy != CHOOSER
         if enough and policy.single > NO_CHOICE * policy.attempts:
             yield Advice(
                 topic="placement",

@@ -182,6 +182,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int
     lost_s: float
     #: Run time of attempts that delivered nothing.
+    outrun_s: float
+    #: Run time of attempts that were killed, for another one beside them, their copy or original, counted.
     samples: int
 
 

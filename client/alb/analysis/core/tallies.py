@@ -18,7 +18,7 @@ CPU_SLACK: Final = 1.2
 #: A task may use so much more than it reserved before that counts: clocks of processors are coarse.
 SHORT_S: Final = 1.0
 #: What ran less says little about its processors.
-BROKEN: Final = {"lost", Cause.INTERRUPTED.value, Cause.EVICTED.value}
+BROKEN: Final = {"lost", Cause.INTERRUPTED.value, Cause.EVICTED.value, Cause.PREEMPTED.value}
 #: How attempts end that delivered nothing although they ran.
 UNFINISHED: Final = {TaskState.QUEUED.value, TaskState.RUNNING.value}
 

@@ -25,6 +25,7 @@ from alb.analysis.core.tallies import (
     wait_of,
 )
 from alb.analysis.core.timeline import Timeline
+from alb_core.copies import OUTRUN
 from alb_core.rows import FinishedTask, LoadSample, PastAttempt, Row
 
 GROUPS_MAX: Final = 1_000
@@ -70,7 +71,7 @@ class Workload:
         self._slowest: list[tuple[float, str, Slow]] = []
         self._longest: list[tuple[float, str, Slow]] = []
         self._attempts = self._samples = self._rerun = self._crashes = 0
-        self._lost_s = 0.0
+        self._lost_s = self._outrun_s = 0.0
 
     # --- taking in ------------------------------------------------------------------------------------------
 
@@ -133,6 +134,8 @@ class Workload:
             return
         self._attempts += 1
         self._attempt_causes[row.cause or "unknown"] += 1
+        if row.cause == OUTRUN:
+            self._outrun_s += max(0.0, row.ended - row.placed)
         if row.cause in BROKEN:
             self._lost_s += max(0.0, row.ended - row.placed)
         self._worker(row.worker or NOBODY).add_attempt(row)
@@ -226,6 +229,7 @@ class Workload:
             rerun_tasks=self._rerun,
             crashes=self._crashes,
             lost_s=self._lost_s,
+            outrun_s=self._outrun_s,
             samples=self._samples,
         )
 

@@ -12,11 +12,13 @@ import msgspec
 from alb.analysis.core.words import count
 from alb_core.errors import ConfigError
 from alb_core.limits import TIME_LIMIT_S_MAX
-from alb_core.resources import Capacity, Request
+from alb_core.resources import Capacity, Request, amount_of
 from alb_core.traces import Job, Machine
 
 RUN_S_MAX: Final = TIME_LIMIT_S_MAX
 USER_LENGTH_MAX: Final = 48
+UNFIT_SHOWN: Final = 3
+#: Of what jobs ask for that no machine has; the most frequent first.
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,49 +139,70 @@ def pool(
 def fitted(trace: Trace, machines: Sequence[Machine]) -> Trace:
     """Return a trace every job of which fits on some machine; what is too large is clipped, and counted.
 
+    So is what is left out, for no machine has its labels, its architecture or what it counts.
+
     A task of alb runs on one worker, whereas a job of a parallel machine may span many: one that asks for
     more processors than the largest machine has is given all of those, and runs as long as it did.
 
     Raises:
-        ConfigError: No machine has the labels or the architecture of some jobs.
+        ConfigError: No machine suits any of the jobs.
     """
     counts: Counter[str] = Counter()
-    requests = Requests()
-    fits: dict[Request, Request] = {}
-    for request in {job.request for job in trace.jobs}:
-        fits[request] = _fit(request, machines, requests)
+    left_out: Counter[str] = Counter()
+    fits = {request: _fit(request, machines) for request in {job.request for job in trace.jobs}}
     jobs = trace.jobs
     if any(request is not fit for request, fit in fits.items()):
         jobs = []
         for job in trace.jobs:
             fit = fits[job.request]
+            if fit is None:
+                left_out[_wanted(job.request)] += 1
+                continue
             counts["cpus"] += fit.cpus < job.request.cpus
             counts["memory"] += fit.memory_bytes < job.request.memory_bytes
             counts["bandwidth"] += fit.net_bps < job.request.net_bps
             changed = fit is not job.request
             jobs.append(msgspec.structs.replace(job, request=fit) if changed else job)
+    unfit = [
+        f"{count(number, 'job')} left out that ask for {wanted}, which no worker of the replay has"
+        for wanted, number in left_out.most_common(UNFIT_SHOWN)
+    ]
+    if not jobs and unfit:
+        raise ConfigError(f"nothing is left to replay: {unfit[0]}")
     remarks = [
         f"{count(number, 'job')} asked for more {what} than the largest worker has, and were given all of its"
         for what, number in counts.items()
         if number
     ]
-    return msgspec.structs.replace(trace, jobs=jobs, remarks=[*trace.remarks, *remarks])
+    if sum(left_out.values()):
+        jobs = ordered(jobs)
+    return msgspec.structs.replace(trace, jobs=jobs, remarks=[*trace.remarks, *unfit, *remarks])
 
 
-def _fit(request: Request, machines: Sequence[Machine], requests: Requests) -> Request:
-    suiting = [machine.capacity for machine in machines if request.suits(machine.capacity)]
+def _wanted(request: Request) -> str:
+    counted = (f"{counted.name}={counted.amount}" for counted in request.counts)
+    return ", ".join((*request.labels, *request.archs, *counted))
+
+
+def _fit(request: Request, machines: Sequence[Machine]) -> Request | None:
+    suiting = [machine.capacity for machine in machines if _suits(request, machine.capacity)]
     if not suiting:
-        wanted = ", ".join((*request.labels, *request.archs))
-        raise ConfigError(f"jobs of the trace ask for {wanted}, which no worker of the replay has")
+        return None
     if any(_holds(capacity, request) for capacity in suiting):
         return request
     largest = max(suiting, key=_reach(request))
-    return requests.make(
-        min(request.cpus, largest.cpus),
-        min(request.memory_bytes, largest.memory_bytes),
-        min(request.net_bps, largest.net_bps),
-        request.labels,
-        request.archs,
+    return msgspec.structs.replace(
+        request,
+        cpus=min(request.cpus, largest.cpus),
+        memory_bytes=min(request.memory_bytes, largest.memory_bytes),
+        net_bps=min(request.net_bps, largest.net_bps),
+    )
+
+
+def _suits(request: Request, capacity: Capacity) -> bool:
+    """Tell whether a machine is of the right kind, and has as much as is asked of what cannot be clipped."""
+    return request.suits(capacity) and all(
+        amount_of(capacity.counts, counted.name) >= counted.amount for counted in request.counts
     )
 
 

@@ -16,7 +16,8 @@ from tests.unit.alb.fake_broker import FakeBroker, succeed
 
 import alb
 from alb.core.notices import TaskPlaced
-from alb_core import codec
+from alb_core import codec, limits
+from alb_core.bounds import LimitsNode
 from alb_core.messages import (
     Accepted,
     Ack,
@@ -37,6 +38,7 @@ from alb_core.messages import (
     TaskLine,
     TasksPage,
 )
+from alb_core.shares import Share
 from alb_core.tasks import Result, Stream, TaskState
 
 NameLeader = Callable[[FakeBroker | None], None]
@@ -132,10 +134,12 @@ def test_a_rejection_raises_its_typed_error(client: alb.Client, broker: FakeBrok
         ("x", {"cwd": "relative"}, "absolute"),
         ("x", {"time_limit": -1}, "time limit"),
         ("x", {"on_lost": "shrug"}, "rerun"),
+        ("x", {"on_lost": "fail", "preemptible": True}, "preemptible"),
         ("x", {"colour": "red"}, "colour"),
         ("x", {"id": "7"}, "hex digits"),
         ("x" * 70_000, {}, "bytes"),
         ("\udcff", {}, "not valid text"),
+        ("x", {"memory": 10**25}, "beyond all bounds"),
     ],
 )
 def test_a_wrong_specification_is_refused_before_it_is_sent(
@@ -144,6 +148,21 @@ def test_a_wrong_specification_is_refused_before_it_is_sent(
     """The caller learns at once what is wrong."""
     with pytest.raises(alb.InvalidTask, match=complaint):
         client.submit(command, **options)  # type: ignore[arg-type]
+
+
+def test_a_wrong_request_is_refused_and_harms_nobody(client: alb.Client, broker: FakeBroker) -> None:
+    """What cannot be sent is told to the caller; what else this client waits for goes on."""
+    broker.answer = lambda m: (Finished(id=m.id, result=succeed()),) if isinstance(m, Submit) else ()
+    for ask in (
+        lambda: client.set_share("ann", Share(tasks_max=10**25)),
+        lambda: client.set_limits(LimitsNode(memory_bytes=10**25)),
+        lambda: client.set_policy("x" * limits.MESSAGE_BYTES_MAX),
+        lambda: client.array("x", indexes="1-3", memory=10**25),
+        lambda: client.array("x", indexes="1-3", cpus="many"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(alb.InvalidTask):
+            ask()
+    assert client.submit("x").result(timeout=60).exit_status == 0
 
 
 def test_an_id_under_way_is_refused(client: alb.Client, broker: FakeBroker) -> None:

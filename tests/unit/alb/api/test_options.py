@@ -9,6 +9,8 @@ import pytest
 from alb.api.options import make_spec
 from alb_core.errors import InvalidTask
 from alb_core.resources import Request, counts_of
+from alb_core.speeds import Strain
+from alb_core.vectors import parse_vector
 
 
 def asked(**options: Any) -> Request:
@@ -29,6 +31,14 @@ def test_labels_have_an_older_name() -> None:
     assert asked(prefer=["zone=a"], measured=True) == Request(prefers=("zone=a",), measured=True)
 
 
+def test_what_it_strains_and_what_counts_are_words_or_values() -> None:
+    """As the command line has them, or as the request does."""
+    vector = parse_vector("time=0.7,resources=0.3")
+    assert asked(work="float", optimize="time=0.7,resources=0.3") == asked(work=Strain.FLOAT, optimize=vector)
+    assert asked(work=Strain.FLOAT, optimize=vector) == Request(strain=Strain.FLOAT, optimize=vector)
+    assert asked(work=None, optimize=None) == Request()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -39,6 +49,9 @@ def test_labels_have_an_older_name() -> None:
         ({"gpus": 1, "resources": {"gpus": 2}}, "give one of them"),
         ({"require": "ssd"}, "list of labels"),
         ({"prefer": "ssd"}, "list of labels"),
+        ({"work": "disk"}, "use one of integer, memory, float"),
+        ({"optimize": "money"}, "nothing to optimise"),
+        ({"optimize": 0.7}, "use a text like"),
     ],
 )
 def test_what_is_no_request_is_refused(options: dict[str, Any], says: str) -> None:

@@ -100,6 +100,7 @@ def test_limits_are_shown_for_people(kept: list[LimitsNode], capfd: pytest.Captu
         (["set"], "write `alb limits`"),
         (["set", "colour=red"], "there is no limit 'colour'; there are: time, cpu"),
         (["set", "cpu"], "set takes NAME=VALUE"),
+        (["set", "cpu=1h", "cpu=2h"], "the limit cpu is given twice"),
         (["unset", "cpu=1"], "unset takes NAME alone"),
         (["set", "cpu=soon"], "cpu: 'soon' is no duration"),
         (["set", "processes=many"], "processes: 'many' is not a valid integer"),

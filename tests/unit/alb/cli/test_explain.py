@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from tests.broker_parts import make_attempt, record
 from tests.unit.alb.fake_broker import FakeBroker
 
 from alb.cli.main import run
+from alb_core import codec
+from alb_core.arrays import ArrayLine, ArraySpec, Stretch, Stride
 from alb_core.explanations import Considered, Explanation, Placement, Reason
-from alb_core.messages import Error, Message, QueryArray, QueryTask, TaskPage
+from alb_core.messages import ArrayPage, Error, Message, QueryArray, QueryTask, TaskPage
+from alb_core.spec import TaskSpec
+from alb_core.tasks import TaskState
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 ID = record(1).id
@@ -120,3 +125,39 @@ def test_what_nobody_knows_is_said(broker: FakeBroker, capfd: pytest.CaptureFixt
     answers(broker, TaskPage(seq=0, task=record(1)))
     assert run(["explain", ID, *ZK]) == 2
     assert "of an earlier version" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["explain", "status"])
+@pytest.mark.parametrize(
+    ("index", "told"),
+    [
+        (3, "it ended CANCELLED, and no more than that is kept"),
+        (9, "it is not made yet: 5 of 10 are"),
+        (11, "the array has no index 11"),
+        (2, "the table does not"),
+    ],
+)
+def test_what_an_array_knows_of_a_task_is_said(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str], verb: str, index: int, told: str
+) -> None:
+    """Where nobody holds the task itself: it has ended, will be made, or never can be."""
+    spec = ArraySpec(task=TaskSpec(command="x"), strides=(Stride(1, 10),))
+    page = ArrayPage(
+        seq=0,
+        array=ArrayLine(id=ID, user="u", state=TaskState.RUNNING, total=10, cursor=5),
+        spec=msgspec.Raw(codec.encode_array(spec)),
+        stretches=(Stretch(2, 1, TaskState.CANCELLED, 125),),
+        until=10,
+    )
+
+    def answer(message: Message) -> Sequence[Message]:
+        match message:
+            case QueryArray(seq=seq):
+                return (msgspec.structs.replace(page, seq=seq),)
+            case QueryTask(seq=seq):
+                return (Error(seq=seq, code="gone", why="the table does not hold it"),)
+        return ()
+
+    broker.answer = answer
+    assert run([verb, f"{ID}.{index}", *ZK]) == 125
+    assert told in capfd.readouterr().err

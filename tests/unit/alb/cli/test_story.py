@@ -113,6 +113,15 @@ def test_a_task_that_waits_for_room_is_told_once() -> None:
     assert told.lines == [f"task {TASK} is queued: it waits for room on a worker", "task runs on w1"]
 
 
+def test_a_task_that_no_worker_suits_is_told_why() -> None:
+    """Room alone would not help: whoever mistyped a label must not wait for it in vain."""
+    told = Told()
+    told.tell(greeted("b1", 7, again=False), placed(TaskState.QUEUED, "", 0))
+    told.tell(placed(TaskState.QUEUED, "", 0, "no worker has the label sdd"))
+    told.wait(20)
+    assert told.lines == [f"task {TASK} is queued: no worker has the label sdd"]
+
+
 def test_nobody_leads_is_waited_for() -> None:
     """ZooKeeper answers: an election may be under way, so this is not hopeless."""
     told = Told()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from alb.cli.values import (
     SETTING,
+    Number,
     format_duration,
     format_size,
     parse_bandwidth,
@@ -55,7 +57,14 @@ def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "4X", "-1", "1iB", "4Gbit", "1,5G"])
+@pytest.mark.parametrize("text", ["nan", "inf", "x", "0", "11"])
+def test_no_numbers(text: str) -> None:
+    """What is out of bounds, or beyond all, is refused; NaN is, too."""
+    with pytest.raises(click.BadParameter):
+        Number(0, 10, min_open=True).convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["", "G", "4X", "-1", "1iB", "4Gbit", "1,5G", "9" * 30, "9999999P"])
 def test_no_sizes(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(ValueError, match="size"):

@@ -40,7 +40,9 @@ from alb_core.messages import (
 )
 from alb_core.resources import counts_of
 from alb_core.spec import TaskSpec
+from alb_core.speeds import Strain
 from alb_core.tasks import Result, Stream, TaskRecord, TaskState
+from alb_core.vectors import Vector
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 TASK = "a" * 32
@@ -87,6 +89,7 @@ def test_submit_understands_its_options(broker: FakeBroker) -> None:
     assert (spec.command, spec.cwd, spec.name, spec.priority) == ("echo | wc", "/srv", "job", 5)
     assert (spec.time_limit_s, spec.grace_s, spec.on_lost.value) == (5400, 2, "fail")
     assert spec.request.memory_bytes == 4 << 30
+    assert not spec.preemptible
     assert (spec.request.cpus, spec.request.net_bps) == (0.5, 10**8)
     assert spec.request.labels == ("gpu", "zone=a")
     assert spec.env == {"A": "1", "HOME": os.environ["HOME"]}
@@ -96,11 +99,15 @@ def test_submit_understands_its_options(broker: FakeBroker) -> None:
 def test_submit_asks_for_more_than_processors(broker: FakeBroker) -> None:
     """GPUs and named counts, labels that are required and preferred, each in pieces or with commas."""
     flags = "--gpus 2 --resource licence=2 --resource dongle=1 --require arch=x86_64,ssd --label zone!=b"
-    assert run(["submit", *ZK, *flags.split(), "--prefer", "zone=a", "--measured", "-q", "x"]) == 0
+    flags += " --work memory --optimize time=0.7,resources=0.3"
+    words = [*flags.split(), "--prefer", "zone=a", "--measured", "--preemptible"]
+    assert run(["submit", *ZK, *words, "-q", "x"]) == 0
+    assert spec_of(broker).preemptible
     request = spec_of(broker).request
     assert request.counts == counts_of({"gpus": 2, "licence": 2, "dongle": 1})
     assert request.labels == ("arch=x86_64", "ssd", "zone!=b")
     assert (request.prefers, request.measured, request.gpus) == (("zone=a",), True, 2)
+    assert (request.strain, request.optimize) == (Strain.MEMORY, Vector(time=0.7, resources=0.3))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +125,9 @@ def test_submit_asks_for_more_than_processors(broker: FakeBroker) -> None:
         (f"--gpus {10**30}", "no number"),
         ("--gpus 2 --resource gpus=3", "give one of them"),
         ("--require a,,b", "is no label"),
+        ("--work disk", "'integer', 'memory', 'float'"),
+        ("--optimize money", "nothing to optimise: write time, resources"),
+        ("--optimize time=0,resources=0", "nor both of them 0"),
     ],
 )
 def test_nonsense_that_is_asked_for_is_refused_at_once(

@@ -48,6 +48,8 @@ def test_who_says_nothing_is_neither_kept_nor_tried_again(broker: FakeBroker) ->
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        ("--retries 1 --retry-on 0", "'0' are no exit codes"),
+        ("--retries 1 --retry-on ²", "'²' are no exit codes"),
         ("--retry-on 75", "retry_on (--retry-on) means nothing without retries"),
         ("--retries 1 --retry-on x", "'x' are no exit codes"),
         ("--retries 1 --retry-on 256", "'256' are no exit codes"),
@@ -58,7 +60,7 @@ def test_who_says_nothing_is_neither_kept_nor_tried_again(broker: FakeBroker) ->
         ("-d afterok:", "names no task"),
         ("-d afterok:zz", "'zz' is no task id"),
         ("--singleton", "give it one (--name)"),
-        ("--begin tomorrow", "write +10m, 08:00 or 2026-12-01T08:00"),
+        ("--begin tomorrow", "'tomorrow' is no time; write +10m, 08:00 or 2026-12-01T08:00"),
     ],
 )
 def test_what_makes_no_sense_is_said(

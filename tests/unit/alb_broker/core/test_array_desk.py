@@ -240,6 +240,9 @@ def test_parts_of_an_array_are_cancelled() -> None:
     each = leader(submit_array(array_spec(Stride(1, 6), at_once=2)), cpus=1.0)
     assert CancelNoted(id=ID) in hear(each, Cancel(id=ID, strides=(Stride(2, 3),)))
     assert kept(each).skips == (Stride(2, 3),)
+    each.client(Cancel(id=ID, strides=(Stride(2, 3),)))
+    assert not each.state.ledger.holds(f"/arrays/{ID}"), "what was cancelled already is written again"
+    assert CancelNoted(id=ID) in to_client(C1, each.commit())
     each.turn()
     assert children(each) == [1, 4]
 

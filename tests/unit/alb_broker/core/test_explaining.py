@@ -64,7 +64,7 @@ def test_a_busy_cluster_is_told_with_whose_turn_it_is() -> None:
     assert told.waits_s is not None
     turn = text(told, "turn")
     assert "its priority is 0; ann holds 80.0% of the cluster; 1 of his like it were submitted before" in turn
-    assert "the turn of 1 other kinds of tasks is before, of bob (10.0% at weight 2)" in turn
+    assert "the turn of another group of tasks is before, of bob (10.0% at weight 2)" in turn
     room = text(told, "room")
     assert "of 2 workers: 1 busy (w1: 0 of 4 cpus" in room
     assert "1 too small, even when empty (w2)" in room

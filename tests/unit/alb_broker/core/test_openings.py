@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.broker_parts import attempt, make_worker, request
 
-from alb_broker.core.openings import POOLS_MAX, Openings
+from alb_broker.core.openings import BARRED_MAX, POOLS_MAX, Openings, Order
 from alb_broker.core.workers import Worker
 from alb_core.resources import Load, Request
 
+BY_SIZE = Order(lambda worker: worker.capacity.cpus)
+BY_ROOM = Order(lambda worker: worker.room.cpus)
 SHAPES = tuple(request(cpus, memory) for cpus in (1, 2, 3) for memory in (0, 10, 20))
 
 
@@ -59,7 +61,7 @@ def test_the_highest_rank_is_found_first() -> None:
     """And the next ones where those do not suffice; among equals the search goes round."""
     each = [make_worker(f"w{number}", cpus=1 + number % 3) for number in range(9)]
     index = openings(*each)
-    index.rank_by(lambda worker: worker.capacity.cpus)
+    index.order_by(lambda _request: BY_SIZE)
     assert names(index.search(request(), 2)) == ["w2", "w5"]
     assert names(index.search(request(), 4)) == ["w8", "w2", "w5", "w1"]
 
@@ -68,7 +70,7 @@ def test_a_rank_that_changed_counts_at_the_next_search() -> None:
     """A worker that registers again with another speed stands where it belongs."""
     first, second = make_worker("w1", cpus=3), make_worker("w2", cpus=2)
     index = openings(first, second)
-    index.rank_by(lambda worker: worker.capacity.cpus)
+    index.order_by(lambda _request: BY_SIZE)
     assert names(index.search(request(), 2)) == ["w1", "w2"]
     first.offer(make_worker(cpus=1).capacity)
     assert names(index.search(request(), 2)) == ["w1", "w2"]
@@ -103,7 +105,7 @@ def test_requests_beyond_the_bound_are_found_all_the_same() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["reserve", "release", "cut", "heal", "forget", "rank"]),
+            st.sampled_from(["reserve", "release", "cut", "heal", "forget", "rank", "steady"]),
             st.integers(0, 3),
             st.sampled_from(SHAPES),
         ),
@@ -128,7 +130,9 @@ def test_exactly_those_with_room_are_found(steps: list[tuple[str, int, Request]]
             worker.known = False
             index.remove(worker.name)
         elif verb == "rank":
-            index.rank_by(lambda worker: worker.room.cpus)
+            index.order_by(lambda _request: BY_ROOM)
+        elif verb == "steady":
+            index.order_by(lambda _request: BY_ROOM._replace(steady=True))
         expected = sorted(worker.name for worker in each if worker.placeable and worker.fits(shape))
         assert sorted(names(index.search(shape, 16))) == expected
         assert bool(index.may_fit(shape)) == bool(expected)
@@ -151,7 +155,7 @@ def test_a_preference_comes_before_a_rank() -> None:
     """The fastest of those that are preferred, however fast the others are."""
     each = [make_worker(f"w{cpus}", cpus, labels=("ssd",) if cpus < 3 else ()) for cpus in (1, 2, 3)]
     index = openings(*each)
-    index.rank_by(lambda worker: worker.capacity.cpus)
+    index.order_by(lambda _request: BY_SIZE)
     assert names(index.search(request(1, prefers=("ssd",)), 4)) == ["w2", "w1"]
     assert names(index.search(request(1), 4)) == ["w3", "w2", "w1"]
 
@@ -168,3 +172,45 @@ def test_a_fallen_load_opens_a_worker_to_those_who_heed_it() -> None:
     assert index.search(heeding, 4) == []
     index.eased(worker)
     assert names(index.search(heeding, 4)) == ["w1"]
+
+
+def test_who_does_not_admit_a_task_is_passed_over_and_stays() -> None:
+    """To the last one while nobody is found; then past a bounded number; another gate finds all of them."""
+    each = [make_worker(f"w{number}") for number in range(3 * BARRED_MAX)]
+    index, asked = openings(*each), list[str]()
+
+    def only_last(worker: Worker) -> bool:
+        asked.append(worker.name)
+        return worker is each[-1]
+
+    assert index.search(request(), 4, lambda _worker: False) == []
+    assert names(index.search(request(), 4, only_last)) == [each[-1].name]
+    assert len(asked) == len(each)
+    asked.clear()
+    index.search(request(), 1, lambda worker: worker is each[-2])  # the next search begins behind it
+    assert names(index.search(request(), 4, only_last)) == [each[-1].name]
+    assert len(asked) == 1 + BARRED_MAX + 1
+    assert len(index.search(request(), len(each))) == len(each)
+
+
+def test_a_steady_order_finds_the_same_ones_again() -> None:
+    """As long as they have room; in any other order the search goes on behind the last one."""
+    each = [make_worker(f"w{number}", 2) for number in range(6)]
+    index = openings(*each)
+    assert [names(index.search(request(), 2)) for _ in range(2)] == [["w0", "w1"], ["w2", "w3"]]
+    index.order_by(lambda _request: Order(lambda _worker: 0.0, steady=True))
+    assert [names(index.search(request(), 2)) for _ in range(2)] == [["w0", "w1"], ["w0", "w1"]]
+    each[0].reserve(attempt(1), request(2))
+    assert names(index.search(request(), 2)) == ["w1", "w2"]
+
+
+def test_workers_stand_anew_where_ranks_changed_unseen() -> None:
+    """Who rises from a low row would not be found there while a higher one suffices."""
+    first, second = make_worker("w1", 3), make_worker("w2", 2)
+    index = openings(first, second)
+    index.order_by(lambda _request: BY_SIZE)
+    assert names(index.search(request(), 1)) == ["w1"]
+    second.offer(make_worker(cpus=4).capacity)
+    assert names(index.search(request(), 1)) == ["w1"]
+    index.reorder()
+    assert names(index.search(request(), 1)) == ["w2"]

@@ -100,6 +100,19 @@ def test_a_task_is_what_it_was(outcome: Outcome) -> None:
     assert shelf.ask(attach(1)) == Finished(id=task_id(1), result=record.result)
 
 
+def test_attempts_are_what_they_were() -> None:
+    """Also those that failed: with which status, and what a reservation had to do with the placement."""
+    shelf = Shelf()
+    record = shelf.run(1, Outcome(cause=Cause.EXITED, exit_code=0), TaskSpec(command="x"))
+    (last,) = record.attempts
+    failed = msgspec.structs.replace(last, n=last.n - 1, ended_as="exited", exit_code=7, part="reserved")
+    backfilled = msgspec.structs.replace(last, part="backfilled")
+    tried = msgspec.structs.replace(record, attempts=(failed, backfilled))
+    shelf.rows = rows_of(tried)
+    page = shelf.ask(QueryTask(seq=5, id=task_id(1)))
+    assert page.task.attempts == tried.attempts
+
+
 def test_nothing_that_a_result_says_is_forgotten() -> None:
     """A new field of results needs a column, or a place in what else they say."""
     columns = set(rows.FinishedTask.__struct_fields__) | {"stdout", "stderr"}

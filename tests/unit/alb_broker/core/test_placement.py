@@ -20,11 +20,13 @@ from alb_broker.core.queue import Queue
 from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
-from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, Policy, wishes
+from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, Policy, optimize, wishes
 from alb_core.choices import Choice
 from alb_core.resources import Load, Request, counts_of
 from alb_core.spec import OnLost, TaskSpec
+from alb_core.speeds import Speeds, Strain
 from alb_core.tasks import AttemptState, TaskState
+from alb_core.vectors import parse_vector
 
 
 class Scene:
@@ -179,7 +181,7 @@ def test_what_asks_for_more_than_what_fitted_nowhere_is_not_searched_for() -> No
     searched: list[float] = []
     search = scene.workers.candidates
 
-    def candidates(shape: Request, most: int) -> list[Worker]:
+    def candidates(shape: Request, most: int, _admits: object = None) -> list[Worker]:
         searched.append(shape.cpus)
         return search(shape, most)
 
@@ -256,7 +258,7 @@ def test_a_choice_is_refused_with_a_reason() -> None:
     """An unknown policy, a parameter that it does not have, one of another type, one that it refuses."""
     placer = Scene(take_last).placer
     for choice, part in (
-        (Choice(policy="missing"), "known: least-loaded, mine, uniform, weighted"),
+        (Choice(policy="missing"), "known: least-loaded, mine, optimize, uniform, weighted"),
         (Choice(policy="mine", parameters={"x": 1.0}), "no parameter 'x'; it has: none"),
         (Choice(policy="weighted", parameters={"cpus": 1.0}), "it has: cpu, memory, network"),
         (Choice(policy="weighted", parameters={"cpu": "much"}), "cpu is a number, and 'much' is none"),
@@ -422,3 +424,51 @@ def test_a_task_that_heeds_loads_waits_for_them_to_fall() -> None:
     scene.workers.loaded(worker, Load(cpu=0.5))
     assert scene.run() == 1
     assert scene.placed[-1] == (1, "w0")
+
+
+def test_a_tasks_own_vector_is_placed_by_whatever_the_policy_is() -> None:
+    """Also while the policy is broken: it is not asked. Who says nothing is placed by the policy."""
+    scene = Scene(take_last, workers=3)
+    scene.workers.by_name["w1"].reserve(attempt(9), request())
+    scene.submit(1, 2, optimize=parse_vector("resources"))
+    assert scene.run() == 2
+    assert scene.placed == [(1, "w1"), (2, "w1")]
+    assert (scene.placer.calls["optimize"], scene.placer.calls["mine"]) == (2, 0)
+    scene.submit(3)
+    scene.run()
+    assert scene.placer.calls["mine"] == 1
+
+
+def test_tasks_that_save_fill_one_worker_after_the_other() -> None:
+    """However many there are: a search meets those first that run something, and the same ones again."""
+    workers = 3 * CANDIDATES_MAX
+    scene = Scene(workers=workers, cpus=4)
+    scene.submit(*range(1, 13), optimize=parse_vector("resources"))
+    scene.run()
+    assert len({worker for _, worker in scene.placed}) == 3
+    scene = Scene(workers=workers, cpus=4)
+    scene.submit(*range(1, 13), optimize=parse_vector("time"))
+    scene.run()
+    assert len({worker for _, worker in scene.placed}) == 12
+
+
+def test_the_clusters_vector_is_that_of_the_policy_in_force() -> None:
+    """Whoever asks what counts for a task that says nothing is told; under other policies nobody knows."""
+    placer = Placer({**POLICIES, "optimize": optimize.choose}, seed=1)
+    assert placer.vector is None
+    placer.use(Choice(policy="optimize", parameters={"time": 0.3, "resources": 0.7}))
+    assert placer.vector == parse_vector("time=0.3")
+
+
+def test_a_task_goes_to_who_is_fast_in_what_it_strains() -> None:
+    """The fastest in general may be slow in that."""
+    scene = Scene(workers=3 * CANDIDATES, cpus=4)
+    scene.placer.use(Choice(policy="mine"))
+    good = scene.workers.by_name["w7"]
+    speeds = Speeds(integer=0.1, memory=0.1, floating=9.0)
+    good.offer(msgspec.structs.replace(good.capacity, speeds=speeds, speed=0.5))
+    scene.submit(1, strain=Strain.FLOAT, optimize=parse_vector("time"))
+    scene.submit(2, strain=Strain.MEMORY, optimize=parse_vector("time"))
+    scene.run()
+    assert dict(scene.placed)[1] == "w7"
+    assert dict(scene.placed)[2] != "w7"

@@ -140,7 +140,7 @@ def test_a_shape_that_fits_nowhere_is_not_offered_again_before_it_could_fit() ->
     cluster.run(waiting)
     assert cluster.offered == 2
     cluster.free = 1.0
-    waiting.unblock(lambda shape: shape.cpus <= 1)
+    waiting.unblock(lambda head: head.request.cpus <= 1)
     assert cluster.run(waiting) == [1]
     assert cluster.offered == 3
 
@@ -184,7 +184,7 @@ def test_all_that_fits_is_placed_once_and_in_the_order_of_its_group(
     waiting, cluster = queue(*tasks), Cluster(cpus=0)
     for room in rooms:
         cluster.free += room
-        waiting.unblock(lambda shape: shape.cpus <= cluster.free)
+        waiting.unblock(lambda head: head.request.cpus <= cluster.free)
         cluster.run(waiting)
         left = [each for each in tasks if each.state is TaskState.QUEUED]
         assert not any(each.spec.request.cpus <= cluster.free for each in left)
@@ -265,12 +265,12 @@ def test_who_is_overtaken_for_long_starves() -> None:
     assert starved(waiting, cluster, CLAIMED_S + 5) == []
     waiting.add(task(3))
     cluster.free = 1.0
-    waiting.unblock(lambda shape: shape.cpus <= 1)
+    waiting.unblock(lambda head: head.request.cpus <= 1)
     assert cluster.run(waiting, at=CLAIMED_S + 9) == [3]
     assert starved(waiting, cluster, CLAIMED_S + 10) == [1]
     assert starved(waiting, cluster, CLAIMED_S + 11) == [1]  # and goes on doing so, until it is placed
     cluster.free = 4.0
-    waiting.unblock(lambda shape: shape.cpus <= 4)
+    waiting.unblock(lambda head: head.request.cpus <= 4)
     assert cluster.run(waiting, at=CLAIMED_S + 12) == [1]
     assert starved(waiting, cluster, CLAIMED_S + 30) == []
 

@@ -259,6 +259,7 @@ def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
         znodes.DRAINED,
         znodes.LIMITS,
         znodes.SHARES,
+        znodes.COPIES,
     )
     scene.silent = False
     for request in others:
@@ -452,7 +453,7 @@ def test_a_stop_does_not_wait_for_zookeeper_for_ever() -> None:
 def test_a_leader_that_places_nothing_though_it_could_resigns() -> None:
     """Something is wrong with it that others may not share; its state is kept for analysis."""
     scene = leading(stuck_s=10.0)
-    scene.state.placer.run = lambda *_: 0  # type: ignore[method-assign]  # the defect that is looked for
+    scene.state.placer.run = lambda *_, **__: 0  # type: ignore[method-assign]  # the defect that is looked for
     scene.client(submit(1))
     worker = scene.state.workers.by_name["w1"]
     dumps: list[WriteDump] = []

@@ -35,6 +35,7 @@ def test_every_failure_of_its_own_is_tried_again(cause: Cause) -> None:
         (Cause.INTERRUPTED, 1),
         (Cause.GIVEN_BACK, 1),
         (Cause.EVICTED, 1),
+        (Cause.PREEMPTED, 1),
     ],
 )
 def test_successes_and_losses_are_no_failures(cause: Cause, code: int) -> None:
@@ -90,7 +91,7 @@ def test_there_is_no_more_than_the_largest_worker_has() -> None:
     """Whoever had all of that already is told so."""
     end = outcome(None, Cause.OUT_OF_MEMORY)
     more = retries.more_memory(spec(Request(1.0, 100), memory_factor=2), 0, end, 100)
-    assert more.why_not == "it ran out of 100 bytes of memory, and no worker has more than 100"
+    assert more.why_not == "it ran out of 100 bytes of memory, and no worker has more than 100 bytes"
 
 
 def test_a_bound_grows_with_what_is_reserved() -> None:

@@ -9,6 +9,8 @@ from tests.broker_parts import make_attempt, make_task, outcome, record
 
 from alb_broker.core.steps import (
     CancelAsked,
+    Copied,
+    Demoted,
     DependenciesMet,
     Doomed,
     Ended,
@@ -20,7 +22,7 @@ from alb_broker.core.steps import (
     Step,
     WorkerLost,
 )
-from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, Task, consistent
+from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, WILLED, Task, consistent
 from alb_core.errors import InvalidTransition
 from alb_core.resources import Request
 from alb_core.spec import OnLost, Retry, TaskSpec
@@ -28,7 +30,9 @@ from alb_core.tasks import AttemptState, Cause, Result, TaskState
 
 LIVE, LOST, OVER = AttemptState.LIVE, AttemptState.LOST, AttemptState.OVER
 PLACED = Placed(1.0, worker="w2", incarnation="w2-1", epoch=3)
+COPIED = Copied(1.0, worker="w2", incarnation="w2-1", epoch=3, of=1)
 CANCEL = CancelAsked(1.0)
+DEMOTED = Demoted(1.0, n=1, waiting="t2")
 HOLD = HoldAsked(1.0, by="ann")
 RELEASE = ReleaseAsked(1.0)
 MET = DependenciesMet(1.0, met=(0,))
@@ -91,8 +95,10 @@ WALKS: list[tuple[Callable[[], Task], Step, TaskState]] = [
     (held, FREED, TaskState.QUEUED),
     (held, DOOMED, TaskState.CANCELLED),
     (held, CANCEL, TaskState.CANCELLED),
+    (running, COPIED, TaskState.RUNNING),
     (running, ended(), TaskState.SUCCEEDED),
     (running, lost(), TaskState.QUEUED),
+    (running, DEMOTED, TaskState.RUNNING),
     (running, CANCEL, TaskState.RUNNING),
     *((lambda state=state: finished(state), CANCEL, state) for state in TaskState if state.terminal),  # type: ignore[misc]
 ]
@@ -115,7 +121,9 @@ def test_every_edge_is_walked() -> None:
 
 
 @pytest.mark.parametrize("state", list(TaskState))
-@pytest.mark.parametrize("step", [PLACED, ended(), lost(), Returned(1.0, n=1), CANCEL, HOLD, FREED, DOOMED])
+@pytest.mark.parametrize(
+    "step", [PLACED, COPIED, ended(), lost(), DEMOTED, Returned(1.0, n=1), CANCEL, HOLD, FREED, DOOMED]
+)
 def test_every_other_step_is_refused_with_the_story(state: TaskState, step: Step) -> None:
     """A step that the state does not allow changes nothing, and its error tells what happened before."""
     if (state, type(step)) in TASK_STEPS:
@@ -201,7 +209,7 @@ def test_an_interrupted_attempt_is_a_crash(cause: Cause) -> None:
     assert states(task) == [OVER]
 
 
-@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, Cause.EVICTED])
+@pytest.mark.parametrize("cause", [Cause.INTERRUPTED, Cause.KILLED, Cause.GIVEN_BACK, *WILLED])
 def test_the_end_of_a_lost_attempt_is_not_a_second_crash(cause: Cause) -> None:
     """Its loss was counted already; the report of no result leaves the task waiting."""
     task = waiting_again()
@@ -210,14 +218,14 @@ def test_the_end_of_a_lost_attempt_is_not_a_second_crash(cause: Cause) -> None:
     assert states(task) == [OVER]
 
 
-@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, Cause.EVICTED])
+@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, *WILLED])
 def test_an_attempt_that_is_given_back_is_no_crash(cause: Cause) -> None:
     """It never started, or was to end: the task waits again, as old as it was."""
     task = running()
     since = task.queued_since
     task.take(ended(cause=cause))
     assert (task.state, task.crashes, task.queued_since) == (TaskState.QUEUED, 0, since)
-    assert states(task) == [OVER]
+    assert (states(task), task.preemptions) == ([OVER], cause is Cause.PREEMPTED)
 
 
 def test_an_attempt_that_waited_on_a_lost_worker_is_no_crash() -> None:
@@ -227,14 +235,15 @@ def test_an_attempt_that_waited_on_a_lost_worker_is_no_crash() -> None:
     assert (task.state, task.crashes, states(task)) == (TaskState.QUEUED, 0, [LOST])
 
 
-def test_an_eviction_of_what_must_not_run_twice_is_a_loss() -> None:
+@pytest.mark.parametrize("cause", WILLED)
+def test_an_eviction_of_what_must_not_run_twice_is_a_loss(cause: Cause) -> None:
     """The leader asks for none; whatever a worker says, the command does not run again."""
     task = make_task(1, make_attempt(), spec=MUST_NOT_RERUN)
-    task.take(ended(cause=Cause.EVICTED))
+    task.take(ended(cause=cause))
     assert task.state is TaskState.LOST
 
 
-@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, Cause.EVICTED])
+@pytest.mark.parametrize("cause", [Cause.GIVEN_BACK, *WILLED])
 def test_a_cancelled_attempt_that_is_given_back_ends_the_task(cause: Cause) -> None:
     """There is nothing left to kill."""
     task = running()
@@ -396,7 +405,7 @@ def test_an_attempt_that_ran_out_of_memory_is_followed_by_one_with_more() -> Non
     task.take(Ended(1.0, n=3, outcome=oom, crash_limit=2, memory_max=250))
     assert task.result is not None
     assert task.state is TaskState.OOM
-    assert task.result.why == "it ran out of 250 bytes of memory, and no worker has more than 250"
+    assert task.result.why == "it ran out of 250 bytes of memory, and no worker has more than 250 bytes"
 
 
 def test_a_held_task_takes_back_nothing() -> None:

@@ -162,10 +162,10 @@ def test_a_new_pace_makes_a_full_worker_one_of_the_grown() -> None:
     """Tasks that found no room are offered again."""
     worker = quick_worker(allowance=0)
     known = workers(worker)
-    assert known.take_grown() == []
+    assert known.take_grown().workers == []
     worker.ended = 1000
     known.take_paces(1.0)
-    assert known.take_grown() == [worker]
+    assert known.take_grown().workers == [worker]
     assert known.soonest(request(), 16, spared=lambda _: False) is worker
 
 
@@ -174,7 +174,7 @@ def test_an_idle_tick_makes_nobody_grow() -> None:
     known = workers(*(make_worker(f"w{number}") for number in range(3)))
     known.take_grown()
     known.take_paces(0.2)
-    assert known.take_grown() == []
+    assert known.take_grown().workers == []
 
 
 def test_what_is_larger_than_what_comes_free_is_not_given_ahead() -> None:
@@ -231,8 +231,8 @@ def test_a_worker_comes_back_into_the_searches_when_its_room_grows() -> None:
     known.take_grown()
     worker.release(attempt(1))
     known.grew(worker)
-    assert known.take_grown() == [worker]
-    assert known.take_grown() == []
+    assert known.take_grown().workers == [worker]
+    assert known.take_grown().workers == []
     assert known.candidates(request(), 16) == [worker]
 
 
@@ -243,7 +243,7 @@ def test_a_worker_that_is_forgotten_is_no_candidate() -> None:
     known.add(new)
     assert known.candidates(request(), 16) == []
     known.grew(old)
-    assert known.take_grown() == []
+    assert known.take_grown().workers == []
     known.grew(new)
     assert known.candidates(request(), 16) == [new]
 
@@ -362,9 +362,13 @@ def test_a_program_goes_to_the_machines_that_it_is_for() -> None:
         ),
         (
             {"archs": ("aarch64",), "labels": ("gpu",)},
-            "[gpu] and architectures [aarch64] of one worker",
+            "1 cpus, the label gpu and the architecture aarch64 of one worker",
         ),
-        ({"cpus": 9.0}, "it asks 9 cpus"),
+        ({"cpus": 9.0}, "it asks 9 cpus of one worker; the largest has 8 cpus"),
+        (
+            {"memory_bytes": 3 << 40, "net_bps": 10**9},
+            "it asks 1 cpus, 3072 GiB of memory and 1000 Mbit/s of one worker",
+        ),
         ({"archs": ("x86_64",)}, ""),
     ],
 )

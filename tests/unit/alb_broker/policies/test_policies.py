@@ -42,6 +42,7 @@ candidates = st.lists(
         load=st.builds(Load, cpu=st.floats(0, 2), memory=st.floats(0, 2), net=st.floats(0, 2)),
         attempts=st.integers(0, 5),
         turn=st.integers(0, 5),
+        speed=st.sampled_from([0.5, 1.0, 4.0]),
     ),
     min_size=1,
     max_size=16,

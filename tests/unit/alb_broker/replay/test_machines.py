@@ -7,7 +7,7 @@ import pytest
 
 from alb_broker.replay.machines import Alarm, ReplayedMachine
 from alb_core.limits import AHEAD_KEPT_S
-from alb_core.messages import AttemptEnded, AttemptId, AttemptStarted, Kill, Run, WorkerMessage
+from alb_core.messages import AttemptEnded, AttemptId, AttemptStarted, Kill, Revoke, Run, WorkerMessage
 from alb_core.resources import Capacity, Request
 from alb_core.tasks import Cause
 from alb_core.traces import Machine
@@ -20,7 +20,7 @@ RUN_S = {A.task: 10.0, B.task: 4.0, C.task: 6.0}
 class Stand:
     """A machine of speed 2, two processors and 1,000 bytes; what it says, and the alarms that it set."""
 
-    def __init__(self) -> None:
+    def __init__(self, sharing: float = 0.0) -> None:
         self.said: list[WorkerMessage] = []
         self.alarms: list[tuple[float, Alarm]] = []
         self.runs: list[tuple[str, float, float]] = []
@@ -32,6 +32,7 @@ class Stand:
             lambda _peer, message: self.said.append(message),
             lambda at, alarm: self.alarms.append((at, alarm)),
             lambda task, began, ended: self.runs.append((task, began, ended)),
+            sharing,
         )
 
     def run(self, attempt: AttemptId, at: float = 0.0) -> None:
@@ -59,6 +60,14 @@ def test_a_fast_machine_takes_less_time() -> None:
     assert stand.runs == [(A.task, 1.0, 6.0)]
 
 
+def test_neighbours_slow_a_run_down_where_that_is_wanted() -> None:
+    """By the part of the machine that they have when it begins; alone it takes what it always does."""
+    stand = Stand(sharing=0.5)
+    stand.run(C)
+    stand.run(AttemptId(C.task, 2))
+    assert [at for at, _ in stand.alarms] == [3.0, 3.0 * 1.25]
+
+
 def test_what_waits_starts_in_order_when_there_is_room() -> None:
     """C would fit beside A's end, but B came before it."""
     stand = Stand()
@@ -82,7 +91,22 @@ def test_what_waits_too_long_is_given_back() -> None:
     assert stand.runs == []
 
 
-@pytest.mark.parametrize(("why", "cause"), [("cancelled", Cause.KILLED), ("evicted", Cause.EVICTED)])
+def test_what_is_asked_back_goes_unless_it_has_begun() -> None:
+    """The one is given back, the other goes on, and what ended a moment ago has been reported."""
+    stand = Stand()
+    for attempt in (A, B):
+        stand.run(attempt)
+    stand.machine.hear(Revoke(attempts=(A, B, C)), 1.0)
+    assert stand.said[2] == AttemptStarted(attempt=A, began=True)
+    assert stand.ends() == {B: Cause.GIVEN_BACK}
+    assert list(stand.machine.running) == [A]
+    assert not stand.machine.waiting
+
+
+@pytest.mark.parametrize(
+    ("why", "cause"),
+    [("cancelled", Cause.KILLED), ("evicted", Cause.EVICTED), ("preempted", Cause.PREEMPTED)],
+)
 def test_what_is_killed_makes_room_and_is_waste(why: str, cause: Cause) -> None:
     """Its own end, which was due later, means nothing any more."""
     stand = Stand()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,8 @@ from alb_broker.core.placement import Placer
 from alb_broker.core.queue import Queue
 from alb_broker.core.shares import Shares
 from alb_broker.core.workers import Workers
-from alb_broker.policies import Candidate, Context, Policy, summary, wishes_of
+from alb_broker.policies import Candidate, Context, Policy, check_parameters, summary, wishes, wishes_of
+from alb_broker.shell.plugins import PolicyBroke
 from alb_broker.shell.policy_guard import PolicyGuard, PolicyTooSlow
 from alb_core.choices import DEFAULT_POLICY, Choice
 from alb_core.draws import Draws
@@ -106,6 +108,32 @@ def test_a_quick_policy_is_left_alone() -> None:
         guarded(first)(TASK, [], context())
 
 
+def test_a_policy_cannot_feign_an_interruption() -> None:
+    """A broker takes SIGINT for itself: what looks like it in a policy is a failure of the policy."""
+
+    def interrupt(*_: object) -> Candidate | None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(PolicyBroke):
+        guarded(interrupt)(TASK, EACH, context())
+
+
+def test_the_check_of_parameters_is_bounded_too() -> None:
+    """It runs in the leader when somebody chooses the policy: one that hangs refuses, and holds nobody up."""
+
+    def hang(_parameters: object) -> str | None:
+        while True:
+            pass
+
+    for check, told in (
+        (hang, "PolicyTooSlow"),
+        (lambda _: "too much", "^too much$"),
+        (lambda _: None, "^$"),
+    ):
+        policy = guarded(wishes(parameters={"n": 1.0}, check=check)(lambda *_: None))
+        assert re.search(told, check_parameters(policy, {"n": 2.0}) or "")
+
+
 def test_a_late_alarm_harms_nobody() -> None:
     """Where no policy runs, the alarm finds nobody to interrupt."""
     guarded(first)(TASK, EACH, context())
@@ -136,7 +164,7 @@ def test_the_time_of_all_is_measured() -> None:
     spent = guard.spent()
     assert (spent["mine"][0], spent[DEFAULT_POLICY][0], "uniform" in spent) == (1, 2, False)
     assert spent["mine"][1] > PASS_S / 2 > spent[DEFAULT_POLICY][1] > 0
-    assert wishes_of(policies["weighted"]) is wishes_of(POLICIES["weighted"])
+    assert wishes_of(policies["weighted"]).parameters == wishes_of(POLICIES["weighted"]).parameters
     assert summary(policies["mine"]) == "Never come to an end."
 
 

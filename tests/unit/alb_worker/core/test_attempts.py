@@ -7,116 +7,44 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from tests.worker_parts import TRUE, attempt, ended, kinds, of_kind, only, run
+from tests.worker_yard import A1, A2, Yard
 
 from alb_core import codec, limits
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTransition
-from alb_core.messages import AttemptAck, AttemptEnded, AttemptId, AttemptStarted, Kill, Run
+from alb_core.messages import (
+    AttemptAck,
+    AttemptDemoted,
+    AttemptEnded,
+    AttemptId,
+    AttemptStarted,
+    Demote,
+    Kill,
+    Revoke,
+    Run,
+)
 from alb_core.notes import Note
-from alb_core.resources import GPUS, Capacity, Request, counts_of
+from alb_core.resources import GPUS, Request, counts_of
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause
 from alb_worker.core import attempts as module
 from alb_worker.core.actions import KillAttempt, LaunchAttempt, WorkerAction
-from alb_worker.core.attempts import (
-    LIVE,
-    STOP_GRACE_S,
-    UNENDED,
-    Attempts,
-    Phase,
-    RoomMade,
-    RoomMissed,
-    Superseded,
-)
-from alb_worker.core.attempts import WorkerStops as Stops
-from alb_worker.core.events import AttemptLaunched, RunnerEnded, RunnerLost
+from alb_worker.core.attempts import STOP_GRACE_S, Attempts
+from alb_worker.core.events import AttemptLaunched, RunnerDemoted, RunnerEnded, RunnerLost
+from alb_worker.core.record import Phase
+from alb_worker.core.stimuli import RoomMade, RoomMissed, Superseded
+from alb_worker.core.stimuli import WorkerStops as Stops
 
-A1 = attempt(1, 1)
-A2 = attempt(1, 2)
 LATE = limits.AHEAD_KEPT_S + 0.01
 
 
-def kill(of: AttemptId, why: str = "cancelled") -> Kill:
-    return Kill(attempt=of, why=why)
-
-
-class _Yard:
-    """Attempts with their invariants checked after every step."""
-
-    def __init__(self, cpus: float = 2.0, gpus: int = 0) -> None:
-        counts = counts_of({GPUS: gpus} if gpus else {})
-        self.attempts = Attempts(Capacity(cpus=cpus, memory_bytes=1000, counts=counts))
-
-    def _checked(self, actions: list[WorkerAction]) -> list[WorkerAction]:
-        self.attempts.check_invariants()
-        return actions
-
-    def run(self, message: Run, at: float = 0.0) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_run(at, message))
-
-    def give_back(self, at: float) -> list[WorkerAction]:
-        return self._checked(self.attempts.give_back_overdue(at))
-
-    def kill(self, of: AttemptId, at: float = 0.0) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_kill(at, kill(of)))
-
-    def evict(self, of: AttemptId) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_kill(0.0, kill(of, "evicted")))
-
-    def cause(self, of: AttemptId) -> Cause | None:
-        outcome = self.attempts.records[of].outcome
-        return None if outcome is None else outcome.cause
-
-    def ack(self, of: AttemptId) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_ack(0.0, AttemptAck(attempt=of)))
-
-    def launched(self, of: AttemptId) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_runner(AttemptLaunched(at=0.0, attempt=of, pid=7)))
-
-    def ended(self, event: RunnerEnded) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_runner(event))
-
-    def stop(self, grace_s: float = STOP_GRACE_S) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_all(0.0, Stops(at=0.0, grace_s=grace_s), UNENDED))
-
-    def runner_lost(self) -> list[WorkerAction]:
-        return self._checked(self.attempts.on_all(0.0, RunnerLost(at=0.0), LIVE))
-
-    def phase(self, of: AttemptId) -> Phase | None:
-        record = self.attempts.records.get(of)
-        return None if record is None else record.phase
-
-    # --- ways into each phase -----------------------------------------------------------------------------
-
-    def waiting(self) -> AttemptId:
-        self.run(run(A1))
-        self.run(run(A2))
-        return A2
-
-    def crowded(self) -> AttemptId:
-        self.run(run(attempt(2), TaskSpec(command="x", request=Request(cpus=2.0))))
-        self.run(run(A1))
-        return A1
-
-    def launching(self) -> AttemptId:
-        self.run(run(A1))
-        return A1
-
-    def running(self) -> AttemptId:
-        self.launched(self.launching())
-        return A1
-
-    def over(self) -> AttemptId:
-        self.running()
-        self.ended(ended(A1))
-        return A1
-
-
 #: For every edge of the table: how to walk it, the phase after it (None: forgotten), its actions.
-Walk = Callable[[_Yard, AttemptId], list[WorkerAction]]
+Walk = Callable[[Yard, AttemptId], list[WorkerAction]]
 EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.WAITING, Run): (lambda y, a: y.run(run(a)), Phase.WAITING, ["AttemptStarted"]),
     (Phase.WAITING, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.WAITING, Demote): (lambda y, a: y.demote(a), Phase.WAITING, []),
+    (Phase.WAITING, Revoke): (lambda y, a: y.revoke(a), Phase.ENDED, ["AttemptEnded"]),
     (Phase.WAITING, AttemptAck): (lambda y, a: y.ack(a), Phase.WAITING, []),
     (Phase.WAITING, Superseded): (lambda y, _: y.run(run(attempt(1, 3))), Phase.ENDED, ["AttemptEnded"]),
     (Phase.WAITING, RoomMade): (
@@ -132,6 +60,8 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.WAITING, Stops): (lambda y, _: y.stop(), Phase.ENDED, ["KillAttempt", "AttemptEnded"]),
     (Phase.LAUNCHING, Run): (lambda y, a: y.run(run(a)), Phase.LAUNCHING, ["AttemptStarted"]),
     (Phase.LAUNCHING, Kill): (lambda y, a: y.kill(a), Phase.LAUNCHING, ["KillAttempt"]),
+    (Phase.LAUNCHING, Demote): (lambda y, a: y.demote(a), Phase.LAUNCHING, []),
+    (Phase.LAUNCHING, Revoke): (lambda y, a: y.revoke(a), Phase.LAUNCHING, ["AttemptStarted"]),
     (Phase.LAUNCHING, AttemptAck): (lambda y, a: y.ack(a), Phase.LAUNCHING, []),
     (Phase.LAUNCHING, Superseded): (lambda y, _: y.run(run(A2)), Phase.LAUNCHING, ["KillAttempt"]),
     (Phase.LAUNCHING, Stops): (lambda y, _: y.stop(), Phase.LAUNCHING, ["KillAttempt"]),
@@ -144,6 +74,9 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.LAUNCHING, RunnerLost): (lambda y, _: y.runner_lost(), Phase.ENDED, ["AttemptEnded"]),
     (Phase.RUNNING, Run): (lambda y, a: y.run(run(a)), Phase.RUNNING, ["AttemptStarted"]),
     (Phase.RUNNING, Kill): (lambda y, a: y.kill(a), Phase.RUNNING, ["KillAttempt"]),
+    (Phase.RUNNING, Demote): (lambda y, a: y.demote(a), Phase.RUNNING, ["DemoteAttempt"]),
+    (Phase.RUNNING, RunnerDemoted): (lambda y, a: y.demoted(a), Phase.RUNNING, ["AttemptDemoted"]),
+    (Phase.RUNNING, Revoke): (lambda y, a: y.revoke(a), Phase.RUNNING, ["AttemptStarted"]),
     (Phase.RUNNING, AttemptAck): (lambda y, a: y.ack(a), Phase.RUNNING, []),
     (Phase.RUNNING, Superseded): (lambda y, _: y.run(run(A2)), Phase.RUNNING, ["KillAttempt"]),
     (Phase.RUNNING, Stops): (lambda y, _: y.stop(), Phase.RUNNING, ["KillAttempt"]),
@@ -151,6 +84,9 @@ EDGES: dict[tuple[Phase, type], tuple[Walk, Phase | None, list[str]]] = {
     (Phase.RUNNING, RunnerLost): (lambda y, _: y.runner_lost(), Phase.ENDED, ["AttemptEnded"]),
     (Phase.ENDED, Run): (lambda y, a: y.run(run(a)), Phase.ENDED, ["AttemptEnded"]),
     (Phase.ENDED, Kill): (lambda y, a: y.kill(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.ENDED, Demote): (lambda y, a: y.demote(a), Phase.ENDED, ["AttemptEnded"]),
+    (Phase.ENDED, RunnerDemoted): (lambda y, a: y.demoted(a), Phase.ENDED, []),
+    (Phase.ENDED, Revoke): (lambda y, a: y.revoke(a), Phase.ENDED, ["AttemptEnded"]),
     (Phase.ENDED, AttemptAck): (lambda y, a: y.ack(a), None, []),
 }
 
@@ -164,7 +100,7 @@ def test_every_edge_is_walked() -> None:
 def test_an_edge_leads_where_the_table_says(edge: tuple[Phase, type]) -> None:
     """From its phase, the stimulus gives the expected actions and phase, and its reason enters the story."""
     walk, after, expected = EDGES[edge]
-    yard = _Yard()
+    yard = Yard()
     start = {
         Phase.WAITING: yard.waiting,
         Phase.LAUNCHING: yard.launching,
@@ -181,7 +117,7 @@ def test_an_edge_leads_where_the_table_says(edge: tuple[Phase, type]) -> None:
 
 def test_an_unknown_attempt_is_launched_with_its_specification() -> None:
     """Run of something new is one order to the runner; the answer comes when it was launched."""
-    yard = _Yard()
+    yard = Yard()
     assert yard.run(run(A1)) == [LaunchAttempt(attempt=A1, spec=TRUE)]
     assert only(AttemptStarted, yard.launched(A1)).attempt == A1
     assert yard.attempts.live == 1
@@ -189,7 +125,7 @@ def test_an_unknown_attempt_is_launched_with_its_specification() -> None:
 
 def test_an_outcome_is_reported_as_the_runner_told_it() -> None:
     """The report carries the runner's outcome unchanged."""
-    yard = _Yard()
+    yard = Yard()
     yard.running()
     event = ended(A1, stdout=b"hello")
     assert only(AttemptEnded, yard.ended(event)) == AttemptEnded(attempt=A1, outcome=event.outcome)
@@ -199,7 +135,7 @@ def test_an_outcome_is_reported_as_the_runner_told_it() -> None:
 @pytest.mark.parametrize(("seen", "waited_s"), [(True, 2.0), (False, 1.5)])
 def test_how_long_it_waited_is_reported(*, seen: bool, waited_s: float) -> None:
     """From the order to the start, which a command that ends at once tells only by how long it ran."""
-    yard = _Yard()
+    yard = Yard()
     yard.run(run(A1), at=10.0)
     if seen:
         yard.attempts.on_runner(AttemptLaunched(at=12.0, attempt=A1, pid=7))
@@ -210,7 +146,7 @@ def test_how_long_it_waited_is_reported(*, seen: bool, waited_s: float) -> None:
 
 def test_what_never_started_did_not_wait_for_it() -> None:
     """Its report has no time of a start."""
-    yard = _Yard()
+    yard = Yard()
     yard.run(run(A1), at=10.0)
     (report,) = of_kind(AttemptEnded, yard.ended(ended(A1, at=12.0, cause=Cause.NOT_STARTED)))
     assert report.outcome.waited_s == 0.0
@@ -218,7 +154,7 @@ def test_what_never_started_did_not_wait_for_it() -> None:
 
 def test_a_lower_number_than_the_highest_known_is_refused() -> None:
     """A late Run of an old attempt starts nothing and answers nothing, whatever became of the newer one."""
-    yard = _Yard()
+    yard = Yard()
     yard.run(run(A2))
     for _ in range(2):
         note = only(Note, yard.run(run(A1)))
@@ -230,7 +166,7 @@ def test_a_lower_number_than_the_highest_known_is_refused() -> None:
 
 def test_an_acknowledged_attempt_is_never_run_again() -> None:
     """A Run that was doubled on its way and comes after the acknowledgement starts nothing."""
-    yard = _Yard()
+    yard = Yard()
     yard.over()
     yard.ack(A1)
     assert yard.attempts.idle
@@ -239,7 +175,7 @@ def test_an_acknowledged_attempt_is_never_run_again() -> None:
 
 def test_a_later_attempt_waits_until_the_older_one_is_gone() -> None:
     """Two copies of a task never overlap here: the old one is killed, the new one launched at its end."""
-    yard = _Yard()
+    yard = Yard()
     yard.running()
     assert kinds(yard.run(run(A2))) == ["KillAttempt"]
     assert set(yard.attempts.held()) == {A1, A2}
@@ -249,7 +185,7 @@ def test_a_later_attempt_waits_until_the_older_one_is_gone() -> None:
 
 def test_of_several_later_attempts_only_the_last_starts() -> None:
     """One that waits is superseded too, and reported as killed."""
-    yard = _Yard()
+    yard = Yard()
     yard.waiting()
     actions = yard.run(run(attempt(1, 3)))
     assert only(AttemptEnded, actions).outcome.cause is Cause.KILLED
@@ -258,7 +194,7 @@ def test_of_several_later_attempts_only_the_last_starts() -> None:
 
 def test_after_a_lost_runner_the_one_that_waits_starts() -> None:
     """The old attempt is interrupted with its runner, which clears the way in the new one."""
-    yard = _Yard()
+    yard = Yard()
     yard.waiting()
     actions = yard.runner_lost()
     assert only(AttemptEnded, actions).outcome.cause is Cause.INTERRUPTED
@@ -276,7 +212,7 @@ def test_after_a_lost_runner_the_one_that_waits_starts() -> None:
 )
 def test_a_malformed_specification_ends_the_attempt_at_once(spec: msgspec.Raw, why: str) -> None:
     """It is reported as not started, with what is wrong; nothing reaches the runner."""
-    yard = _Yard()
+    yard = Yard()
     report = only(AttemptEnded, yard.run(Run(attempt=A1, spec=spec)))
     assert report.outcome.cause is Cause.NOT_STARTED
     assert why in report.outcome.why
@@ -285,7 +221,7 @@ def test_a_malformed_specification_ends_the_attempt_at_once(spec: msgspec.Raw, w
 
 def test_killing_an_unknown_attempt_forbids_it() -> None:
     """It is reported as killed, and a Run that comes later gets the same report."""
-    yard = _Yard()
+    yard = Yard()
     assert only(AttemptEnded, yard.kill(A1)).outcome.cause is Cause.KILLED
     assert only(AttemptEnded, yard.run(run(A1))).outcome.cause is Cause.KILLED
     yard.ack(A1)
@@ -294,7 +230,7 @@ def test_killing_an_unknown_attempt_forbids_it() -> None:
 
 def test_the_grace_is_the_tasks_own_and_is_given_once() -> None:
     """The leader repeats Kill until the end; the runner hears it once."""
-    yard = _Yard()
+    yard = Yard()
     yard.running()
     assert only(KillAttempt, yard.kill(A1)).grace_s == TRUE.grace_s
     assert yard.kill(A1) == []
@@ -302,7 +238,7 @@ def test_the_grace_is_the_tasks_own_and_is_given_once() -> None:
 
 def test_a_stop_interrupts_within_its_own_grace() -> None:
     """The worker stops: the grace is bounded, and KILLED is told as INTERRUPTED."""
-    yard = _Yard()
+    yard = Yard()
     yard.running()
     assert only(KillAttempt, yard.stop()).grace_s == STOP_GRACE_S
     assert only(AttemptEnded, yard.ended(ended(A1, cause=Cause.KILLED))).outcome.cause is Cause.INTERRUPTED
@@ -310,14 +246,14 @@ def test_a_stop_interrupts_within_its_own_grace() -> None:
 
 def test_a_stop_never_lengthens_a_grace() -> None:
     """A task that wants no grace gets none."""
-    yard = _Yard()
+    yard = Yard()
     yard.run(run(A1, TaskSpec(command="x", grace_s=0.0)))
     assert only(KillAttempt, yard.stop()).grace_s == 0.0
 
 
 def test_what_the_leader_killed_before_the_stop_stays_killed() -> None:
     """The stop only shortens the grace of what is being killed already."""
-    yard = _Yard()
+    yard = Yard()
     yard.running()
     yard.kill(A1)
     assert kinds(yard.stop()) == ["KillAttempt"]
@@ -326,7 +262,7 @@ def test_what_the_leader_killed_before_the_stop_stays_killed() -> None:
 
 def test_a_command_that_ended_by_itself_during_the_stop_counts() -> None:
     """An exit code that came in time is a result, not an interruption."""
-    yard = _Yard()
+    yard = Yard()
     yard.running()
     yard.stop()
     assert only(AttemptEnded, yard.ended(ended(A1))).outcome.cause is Cause.EXITED
@@ -334,7 +270,7 @@ def test_a_command_that_ended_by_itself_during_the_stop_counts() -> None:
 
 def test_a_stopping_worker_starts_nothing() -> None:
     """Run is answered by giving the attempt back, which is reported until acknowledged."""
-    yard = _Yard()
+    yard = Yard()
     yard.stop()
     report = only(AttemptEnded, yard.run(run(A1)))
     assert report.outcome.cause is Cause.GIVEN_BACK
@@ -343,7 +279,7 @@ def test_a_stopping_worker_starts_nothing() -> None:
 
 def test_what_finds_no_room_starts_in_its_turn() -> None:
     """Attempts beyond the worker's room wait, and start in the order in which they came."""
-    yard = _Yard(cpus=1.0)
+    yard = Yard(cpus=1.0)
     orders = [yard.run(run(attempt(number))) for number in range(3)]
     assert [kinds(actions) for actions in orders] == [["LaunchAttempt"], [], []]
     assert yard.attempts.waiting == 2
@@ -353,7 +289,7 @@ def test_what_finds_no_room_starts_in_its_turn() -> None:
 
 def test_a_large_one_is_not_overtaken_by_smaller_ones_behind_it() -> None:
     """Room for the second in the row is left empty until the first has started."""
-    yard = _Yard(cpus=2.0)
+    yard = Yard(cpus=2.0)
     yard.run(run(attempt(1)))
     large = TaskSpec(command="x", request=Request(cpus=2.0))
     assert yard.run(run(attempt(2), large)) == []
@@ -364,7 +300,7 @@ def test_a_large_one_is_not_overtaken_by_smaller_ones_behind_it() -> None:
 
 def test_one_that_waits_for_an_older_attempt_holds_nobody_up() -> None:
     """There is room for the task behind it, and for itself once its older attempt is gone."""
-    yard = _Yard(cpus=2.0)
+    yard = Yard(cpus=2.0)
     yard.waiting()
     assert only(LaunchAttempt, yard.run(run(attempt(2)))).attempt == attempt(2)
     assert yard.give_back(LATE) == []
@@ -373,7 +309,7 @@ def test_one_that_waits_for_an_older_attempt_holds_nobody_up() -> None:
 
 def test_what_waits_too_long_for_room_is_given_back_the_newest_first() -> None:
     """Each report comes before those of older ones: whoever queues it again at the head keeps the order."""
-    yard = _Yard(cpus=1.0)
+    yard = Yard(cpus=1.0)
     for number in range(3):
         yard.run(run(attempt(number)), at=0.0)
     yard.run(run(attempt(3)), at=LATE)
@@ -387,7 +323,7 @@ def test_what_waits_too_long_for_room_is_given_back_the_newest_first() -> None:
 
 def test_a_stop_gives_back_what_waits_and_starts_nothing_in_its_place() -> None:
     """What never started is no crash; the room of what was given back stays empty."""
-    yard = _Yard(cpus=2.0)
+    yard = Yard(cpus=2.0)
     yard.run(run(attempt(1)))
     yard.run(run(attempt(2), TaskSpec(command="x", request=Request(cpus=2.0))))
     yard.run(run(attempt(3)))
@@ -398,7 +334,7 @@ def test_a_stop_gives_back_what_waits_and_starts_nothing_in_its_place() -> None:
 
 def test_reports_are_given_again_until_acknowledged() -> None:
     """After RESEND_S the report goes out again, after the acknowledgement never."""
-    yard = _Yard()
+    yard = Yard()
     yard.over()
     assert yard.attempts.report_due(0.5) == []
     first = yard.attempts.report_due(1.0 + limits.RESEND_S)
@@ -411,7 +347,7 @@ def test_reports_are_given_again_until_acknowledged() -> None:
 def test_reports_come_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new leader gets all reports, but a bounded number at a time, each once before any again."""
     monkeypatch.setattr(module, "REPORTS_PER_PORTION", 3)
-    yard = _Yard()
+    yard = Yard()
     for number in range(8):
         yard.kill(attempt(number))
     portions = [yard.attempts.report_all(50.0), *(yard.attempts.report_due(50.1) for _ in range(3))]
@@ -423,7 +359,7 @@ def test_reports_come_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_memory_of_attempt_numbers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task untouched for longest is forgotten first."""
     monkeypatch.setattr(module, "NEWEST_KEPT_MAX", 2)
-    yard = _Yard()
+    yard = Yard()
     for number in (1, 2, 1, 3):
         n = 2 if yard.attempts.newest(attempt(number).task) else 1
         yard.run(run(attempt(number, n)))
@@ -433,7 +369,7 @@ def test_the_memory_of_attempt_numbers_is_bounded(monkeypatch: pytest.MonkeyPatc
 
 def test_another_table_counts_anew_for_tasks_that_are_not_here() -> None:
     """After a restore the leader may use a number again; what is held here keeps its own."""
-    yard = _Yard()
+    yard = Yard()
     yard.over()
     yard.ack(A1)
     yard.run(run(attempt(2, 5)))
@@ -444,7 +380,7 @@ def test_another_table_counts_anew_for_tasks_that_are_not_here() -> None:
 
 def test_another_table_counts_anew_once_nothing_of_a_task_is_left() -> None:
     """What ended under the old table, and was reported to the new, may be placed there for the first time."""
-    yard = _Yard()
+    yard = Yard()
     yard.over()
     yard.attempts.on_new_table()
     assert kinds(yard.run(run(A1))) == ["AttemptEnded"]
@@ -457,12 +393,12 @@ def test_another_table_counts_anew_once_nothing_of_a_task_is_left() -> None:
 
 def test_an_acknowledgement_of_nothing_is_ignored() -> None:
     """The leader may acknowledge twice."""
-    assert _Yard().ack(A1) == []
+    assert Yard().ack(A1) == []
 
 
 def test_a_runner_that_breaks_its_contract_is_a_defect() -> None:
     """A second start, or news of an attempt that was never launched, raises with the record's story."""
-    yard = _Yard()
+    yard = Yard()
     yard.running()
     with pytest.raises(InvalidTransition, match=r"RUNNING cannot take AttemptLaunched .*there is room"):
         yard.launched(A1)
@@ -476,7 +412,7 @@ def test_a_runner_that_breaks_its_contract_is_a_defect() -> None:
 
 def test_an_evicted_command_is_ended_in_order_and_reported_as_such() -> None:
     """TERM and its own grace, once however often it is said; the leader reads that it is no crash."""
-    yard = _Yard()
+    yard = Yard()
     (order,) = of_kind(KillAttempt, yard.evict(yard.running()))
     assert order.grace_s == TRUE.grace_s
     assert yard.evict(A1) == []
@@ -484,9 +420,21 @@ def test_an_evicted_command_is_ended_in_order_and_reported_as_such() -> None:
     assert yard.cause(A1) is Cause.EVICTED
 
 
+def test_what_is_preempted_says_so_whether_it_had_started_or_not() -> None:
+    """It goes on later, so it saves at its end; and the leader counts how often a task was ended so."""
+    yard = Yard()
+    (order,) = of_kind(KillAttempt, yard.kill(yard.running(), why="preempted"))
+    assert order.resumes
+    yard.ended(ended(A1, cause=Cause.KILLED))
+    assert yard.cause(A1) is Cause.PREEMPTED
+    yard = Yard()
+    yard.kill(yard.crowded(), why="preempted")
+    assert yard.cause(A1) is Cause.PREEMPTED
+
+
 def test_a_command_that_ends_by_itself_while_it_is_evicted_has_its_result() -> None:
     """The eviction came too late."""
-    yard = _Yard()
+    yard = Yard()
     yard.evict(yard.running())
     yard.ended(ended(A1))
     assert yard.cause(A1) is Cause.EXITED
@@ -494,14 +442,14 @@ def test_a_command_that_ends_by_itself_while_it_is_evicted_has_its_result() -> N
 
 def test_what_was_not_started_is_given_back_at_once() -> None:
     """Nothing ran, so nothing is ended."""
-    yard = _Yard()
+    yard = Yard()
     assert kinds(yard.evict(yard.crowded())) == ["AttemptEnded"]
     assert yard.cause(A1) is Cause.GIVEN_BACK
 
 
 def test_an_eviction_of_what_never_came_is_answered() -> None:
     """A late Run of it starts nothing; whether it ended here long ago nobody knows any more."""
-    yard = _Yard()
+    yard = Yard()
     yard.evict(A1)
     assert yard.cause(A1) is Cause.EVICTED
     assert "LaunchAttempt" not in kinds(yard.run(run(A1)))
@@ -509,12 +457,12 @@ def test_an_eviction_of_what_never_came_is_answered() -> None:
 
 def test_who_wanted_the_end_last_decides_what_it_counts_as() -> None:
     """A cancellation after an eviction ends the task; a stop of the worker after it changes nothing."""
-    yard = _Yard()
+    yard = Yard()
     yard.evict(yard.running())
     yard.kill(A1)
     yard.ended(ended(A1, cause=Cause.KILLED))
     assert yard.cause(A1) is Cause.KILLED
-    yard = _Yard()
+    yard = Yard()
     yard.evict(yard.running())
     yard.stop()
     yard.ended(ended(A1, cause=Cause.KILLED))
@@ -523,19 +471,19 @@ def test_who_wanted_the_end_last_decides_what_it_counts_as() -> None:
 
 def test_only_what_goes_on_elsewhere_saves_at_its_end() -> None:
     """Evicted or stopped it does; not cancelled, and not where a newer incarnation has the worker's name."""
-    ways: list[tuple[Callable[[_Yard], list[WorkerAction]], bool]] = [
+    ways: list[tuple[Callable[[Yard], list[WorkerAction]], bool]] = [
         (lambda yard: yard.evict(A1), True),
         (lambda yard: yard.stop(), True),
         (lambda yard: yard.kill(A1), False),
         (lambda yard: yard.stop(grace_s=0.0), False),
     ]
     for way, resumes in ways:
-        yard = _Yard()
+        yard = Yard()
         yard.run(run(A1, TaskSpec(command="x", checkpoints=("a",))))
         assert yard.attempts.saves
         (killed,) = [action for action in way(yard) if isinstance(action, KillAttempt)]
         assert killed.resumes is resumes
-    assert not _Yard().attempts.saves
+    assert not Yard().attempts.saves
 
 
 @pytest.mark.parametrize(
@@ -554,8 +502,41 @@ def test_bounds_are_what_the_leader_settled(
     )
     raw = msgspec.Raw(codec.encode_spec(spec))
     message = Run(attempt=A1, spec=raw, bounds=said[0], time_limit_s=said[1])
-    launched = only(LaunchAttempt, _Yard().run(message))
+    launched = only(LaunchAttempt, Yard().run(message))
     assert (launched.bounds, launched.time_limit_s) == (bounds, limit_s)
+
+
+# --- demotion -------------------------------------------------------------------------------------------
+
+
+def test_a_demoted_attempt_makes_room_for_what_waits() -> None:
+    """Its processors are the next one's at once; asked again, nothing is given twice."""
+    yard = Yard(cpus=1.0)
+    yard.running()
+    assert yard.run(run(attempt(2))) == []
+    actions = yard.demote(A1)
+    assert kinds(actions) == ["DemoteAttempt", "LaunchAttempt"]
+    assert yard.run(run(attempt(3))) == []
+    assert kinds(yard.demote(A1)) == ["DemoteAttempt"]
+    assert kinds(yard.ended(ended(A1))) == ["AttemptEnded"], "its processors were given away before"
+    assert kinds(yard.ended(ended(attempt(2)))) == ["AttemptEnded", "LaunchAttempt"]
+
+
+def test_what_is_demoted_before_it_runs_begins_so() -> None:
+    """Its files may still be fetched: the runner is told when there is something to demote."""
+    yard = Yard()
+    yard.launching()
+    assert yard.demote(A1) == []
+    assert kinds(yard.launched(A1)) == ["AttemptStarted", "DemoteAttempt"]
+
+
+def test_the_leader_hears_what_demoted_it() -> None:
+    """And of an attempt that is not here, that nothing did."""
+    yard = Yard()
+    yard.running()
+    yard.demote(A1)
+    assert only(AttemptDemoted, yard.demoted(A1)) == AttemptDemoted(attempt=A1, mechanism="nice")
+    assert only(AttemptDemoted, yard.demote(attempt(9))) == AttemptDemoted(attempt=attempt(9))
 
 
 # --- GPUs -------------------------------------------------------------------------------------------------
@@ -568,7 +549,7 @@ def _asks(number: int, gpus: int) -> Run:
 
 def test_each_attempt_has_gpus_of_its_own() -> None:
     """Distinct ones while they live; who asks for none is told so; who finds none free waits."""
-    yard = _Yard(gpus=3)
+    yard = Yard(gpus=3)
     assert [only(LaunchAttempt, yard.run(_asks(n, gpus))).gpus for n, gpus in ((1, 1), (2, 2), (3, 0))] == [
         (0,),
         (1, 2),
@@ -582,4 +563,4 @@ def test_each_attempt_has_gpus_of_its_own() -> None:
 
 def test_a_worker_without_gpus_says_nothing_of_them() -> None:
     """Whatever a command's environment has of them stays as it is."""
-    assert only(LaunchAttempt, _Yard().run(run(A1))).gpus is None
+    assert only(LaunchAttempt, Yard().run(run(A1))).gpus is None

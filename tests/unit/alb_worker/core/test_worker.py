@@ -23,9 +23,11 @@ from tests.worker_parts import (
 
 from alb_core import limits, zk
 from alb_core.errors import InvalidTransition
+from alb_core.increments import Line
 from alb_core.messages import (
     AttemptAck,
     AttemptEnded,
+    AttemptProgress,
     AttemptUse,
     Beat,
     Error,
@@ -66,6 +68,7 @@ from alb_worker.core.events import (
     LinkOpened,
     LoadMeasured,
     OutputGrew,
+    Reported,
     RunnerLost,
     SpoolDropped,
     StopRequested,
@@ -210,6 +213,16 @@ def test_the_beat_carries_what_attempts_use() -> None:
     bench.handle(UsesMeasured(at=1.1, uses=(use,)))
     assert only(Beat, bench.handle(Tick(at=2.0))).uses == (use,)
     assert only(Beat, bench.handle(Tick(at=3.0))).uses == ()
+
+
+def test_the_beat_carries_how_far_attempts_have_come() -> None:
+    """Once, and whether anybody stores what they report or not."""
+    bench = Bench().register()
+    start(bench)
+    bench.handle(Reported(at=0.5, attempt=attempt(1), lines=(Line("step", "3"),)))
+    told = AttemptProgress(attempt=attempt(1), increments=1, step=3)
+    assert only(Beat, bench.handle(Tick(at=1.0))).progress == (told,)
+    assert only(Beat, bench.handle(Tick(at=2.0))).progress == ()
 
 
 def test_a_worker_that_waits_says_for_what() -> None:

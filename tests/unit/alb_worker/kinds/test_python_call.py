@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,18 @@ def test_a_call_is_done(run: Callable[..., Ran]) -> None:
     ran, reply = run(pack_call(work, ("/",), {}))
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "to stdout\n", "to stderr\n")
     assert reply == Reply(["/"])
+
+
+def test_a_call_may_remove_its_directory(run: Callable[..., Ran]) -> None:
+    """Its value comes back all the same: only files that were to be brought back are gone."""
+
+    def clear() -> int:
+        shutil.rmtree(Path.cwd())
+        return 5
+
+    ran, reply = run(pack_call(clear, (), {}))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert reply == Reply(5)
 
 
 def test_what_it_raises_is_told_twice(run: Callable[..., Ran]) -> None:

@@ -67,9 +67,10 @@ def test_our_own_reason_wins_over_how_it_died(attempt: RunningAttempt) -> None:
 
 def test_out_of_memory_is_told_apart(attempt: RunningAttempt) -> None:
     """KILL by the kernel because memory ran out is a cause of its own."""
-    attempt.out_of_memory = True
+    attempt.out_of_memory, attempt.peak_bytes = True, 300 << 20
     attempt.leader_ended(signal.SIGKILL, 11.0, 1.0)
     assert attempt.outcome().cause is Cause.OUT_OF_MEMORY
+    assert "its peak was 300 MiB" in attempt.outcome().why
 
 
 def test_usage_adds_time_and_keeps_the_peak(attempt: RunningAttempt) -> None:

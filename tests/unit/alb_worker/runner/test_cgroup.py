@@ -48,5 +48,5 @@ def test_a_runners_groups_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp
     """They are looked for where this process is, in every hierarchy; where there is none, none is told."""
     one, other = (Place(2, frozenset(), str(tmp_path / name)) for name in ("one", "other"))
     (tmp_path / "one" / "alb-test").mkdir(parents=True)
-    monkeypatch.setattr(cgroup, "own_places", lambda: [one, other])
+    monkeypatch.setattr(cgroup, "own_places", lambda **_: [one, other])
     assert cgroup.groups_named("alb-test") == [tmp_path / "one" / "alb-test"]

@@ -20,6 +20,7 @@ FILES_V2 = (
     "cgroup.procs",
     "cgroup.kill",
     "cgroup.subtree_control",
+    "cpu.weight",
     "memory.max",
     "memory.swap.max",
     "pids.max",
@@ -78,6 +79,8 @@ def test_version_2_with_controllers_holds_and_kills(tmp_path: Path, monkeypatch:
         "0",
     ]
     assert (base / "a1/pids.max").read_text() == "7"
+    assert group.weaken()
+    assert (base / "a1/cpu.weight").read_text() == "1"
     group.add(42)
     assert group.members() == [42]
     assert group.kill()

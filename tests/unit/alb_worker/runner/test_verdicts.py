@@ -6,7 +6,7 @@ import pytest
 
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.tasks import Cause
-from alb_worker.runner.verdicts import Usage, breach, over_time, size, watched
+from alb_worker.runner.verdicts import Usage, breach, over_time, watched
 
 MIB = 1024**2
 ALL = Bounds(cpu_s=2.0, memory_bytes=100 * MIB, processes=10, scratch_bytes=5 * MIB)
@@ -72,13 +72,3 @@ def test_only_what_can_be_broken_is_watched() -> None:
     assert not watched(NO_BOUNDS)
     assert not watched(Bounds(open_files=10, output_bytes=10))
     assert watched(Bounds(scratch_bytes=10))
-
-
-def test_sizes_are_for_people() -> None:
-    """Bytes where there are few, else rounded to a unit."""
-    assert [size(each) for each in (12, 2048, 5 * MIB, 3 * 2**30 // 2)] == [
-        "12 bytes",
-        "2 KiB",
-        "5 MiB",
-        "1.5 GiB",
-    ]

@@ -11,6 +11,7 @@ from alb_core.messages import AttemptId
 from alb_worker.runner import census, watch
 from alb_worker.runner.attempt import RunningAttempt
 from alb_worker.runner.command import Spawned
+from alb_worker.runner.demotion import Demotion
 from alb_worker.runner.groups import SAMPLING, AttemptGroup, RunnerGroups
 from alb_worker.runner.messages import Start
 from alb_worker.runner.timers import Timers
@@ -27,7 +28,12 @@ class Bench:
         self.timers = Timers()
         self.stopped: list[tuple[RunningAttempt, Breach]] = []
         self.groups = RunnerGroups("alb-test", SAMPLING)
-        self.watch = Watch(self.timers, self.groups, lambda *stopped: self.stopped.append(stopped))
+        self.watch = Watch(
+            self.timers,
+            self.groups,
+            lambda *stopped: self.stopped.append(stopped),
+            Demotion("alb-test", SAMPLING),
+        )
         self.members: dict[int, list[int]] = {}
         self.total = census.Sum(1, MIB, 0.0)
         self.own = MIB

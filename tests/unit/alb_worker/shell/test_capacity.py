@@ -13,6 +13,7 @@ import pytest
 from alb_core.config import WorkerConfig
 from alb_core.errors import ConfigError
 from alb_core.resources import counts_of
+from alb_core.speeds import Speeds
 from alb_worker.shell.capacity import Machine, default_interface, examine, link_speed_bps, offer
 from alb_worker.shell.cgroup import Cgroup
 from alb_worker.shell.gpus import NoGpus
@@ -193,3 +194,12 @@ def test_counts_that_are_none_are_refused(fields: dict[str, object], words: str)
     """Before anything is registered."""
     with pytest.raises(ConfigError, match=words):
         config(**fields).validate()
+
+
+def test_what_was_measured_is_offered_or_what_its_operator_says() -> None:
+    """The mean of the kinds of work is the speed in general; without either a machine is an ordinary one."""
+    speeds = Speeds(integer=1.0, memory=2.0, floating=4.0)
+    measured = offer(config(), MACHINE, speeds=speeds)[0]
+    assert (measured.speed, measured.speeds) == (2.0, speeds)
+    told, unknown = offer(config(speed=3.0), MACHINE)[0], offer(config(), MACHINE)[0]
+    assert [(each.speed, each.speeds) for each in (told, unknown)] == [(3.0, None), (1.0, None)]

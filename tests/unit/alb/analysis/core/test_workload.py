@@ -158,10 +158,13 @@ def test_attempts_tell_of_placement_crashes_and_reruns() -> None:
         attempt("a", 2, cause="interrupted", placed=200.0, ended=210.0, worker="w2", ahead=False),
         attempt("a", 3, worker="w2", policy="uniform", waited_s=8.0),
         attempt("b", 1, cause="given_back"),
+        attempt("c", 1, cause="outrun", placed=100.0, ended=130.0, worker="w1", policy="copies"),
     )
-    assert (found.attempts, found.rerun_tasks, found.crashes, found.lost_s) == (4, 1, 2, 70.0)
-    assert found.attempt_causes == {"lost": 1, "interrupted": 1, "exited": 1, "given_back": 1}
-    least, uniform = found.policies
+    assert (found.attempts, found.rerun_tasks, found.crashes, found.lost_s) == (5, 1, 2, 70.0)
+    assert found.outrun_s == 30.0
+    ends = {"lost": 1, "interrupted": 1, "exited": 1, "given_back": 1, "outrun": 1}
+    assert found.attempt_causes == ends
+    least, uniform = (policy for policy in found.policies if policy.policy != "copies")
     assert (least.policy, least.attempts, least.single, least.ahead, least.given_back) == (
         "least-loaded",
         3,

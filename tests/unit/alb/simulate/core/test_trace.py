@@ -8,7 +8,7 @@ import pytest
 
 from alb.simulate.core.trace import Trace, fitted, offered_load, ordered, pool, user_name, window, with_load
 from alb_core.errors import ConfigError
-from alb_core.resources import Capacity, Request
+from alb_core.resources import Capacity, Count, Request
 from alb_core.traces import Job, Machine
 
 
@@ -61,13 +61,30 @@ def test_what_is_too_large_is_clipped_and_counted() -> None:
 
 
 def test_labels_are_kept() -> None:
-    """Who asks for a label gets the largest machine that has it; one that nobody has is an error."""
+    """Who asks for a label gets the largest machine that has it; where nobody is left, there is an error."""
     labelled = Machine(name="ssd", capacity=Capacity(cpus=2.0, memory_bytes=0, labels=("ssd",)))
     trace = Trace(source="a", jobs=[job(0.0, cpus=3.0, labels=("ssd",))])
     (fit,) = fitted(trace, [labelled, *pool(1, 8.0, 0, (1.0,))]).jobs
     assert fit.request == Request(2.0, labels=("ssd",))
     with pytest.raises(ConfigError, match="ask for ssd"):
         fitted(trace, pool(1, 8.0, 0, (1.0,)))
+
+
+def test_what_no_machine_could_run_is_left_out() -> None:
+    """And counted: one such task in a dump, which waits for a worker with a GPU, must not stop the replay."""
+    trace = Trace(
+        source="a", jobs=[job(0.0, counts=(Count("gpus", 2),)), job(5.0, labels=("ssd",)), job(7.0, cpus=9.0)]
+    )
+    machines = [Machine(name="w", capacity=Capacity(cpus=2.0, memory_bytes=0, counts=(Count("gpus", 1),)))]
+    kept = fitted(trace, machines)
+    assert [(each.submitted, each.request) for each in kept.jobs] == [(0.0, Request(2.0))]
+    assert kept.remarks[:2] == [
+        "1 job left out that ask for gpus=2, which no worker of the replay has",
+        "1 job left out that ask for ssd, which no worker of the replay has",
+    ]
+    two = job(0.0, cpus=3.0, counts=(Count("gpus", 1),), prefers=("fast",))
+    (fit,) = fitted(Trace(source="a", jobs=[two]), machines).jobs
+    assert fit.request == Request(2.0, counts=(Count("gpus", 1),), prefers=("fast",))
 
 
 def test_order_and_names() -> None:

@@ -1,0 +1,33 @@
+"""The heads of the queue that wait for room, a few at a time and in turns: for whom room is to be made."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from alb_broker.core.task import Task
+
+if TYPE_CHECKING:
+    from alb_broker.core.state import State
+
+HEADS_MAX: Final = 16
+#: Looked at in one tick: the search must not cost what it gives.
+
+
+class Heads:
+    """Looks at one group after the other, whoever comes and goes.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self._next = 0  #: Where the next look begins.
+
+    def take(self) -> list[Task]:
+        """Return the next heads that found no room when they were last offered, and may have some."""
+        state, start = self._state, self._next
+        heads = list(islice(state.queue.roomless(), start, start + HEADS_MAX))
+        self._next = start + HEADS_MAX if len(heads) == HEADS_MAX else 0
+        return [head for head in heads if state.shares.allows(head.user, head.request)]

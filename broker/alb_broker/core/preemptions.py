@@ -1,0 +1,185 @@
+"""Preemption: what agreed to it is ended, to run again later, where somebody waits for its memory.
+
+Memory cannot be lent as processors can (`Demotions`): what runs keeps it until it ends. So tasks may say that
+they are *preemptible*. A head of the queue that finds no room for want of memory may have attempts of such
+tasks ended, on one worker, as few as are needed; among equal numbers those that lose least. It may take from
+tasks of a lower *rank* only. A rank is a priority, and within it who is not preemptible stands above who is.
+Of a lower priority it takes at once; within its own only when it was overtaken for long (it has a
+reservation), from who has run for a quantum.
+
+Ranks never change, and an attempt is ended for a strictly higher one only: so no two tasks, and no circle of
+them, ever end each other. No task is ended more than ``PREEMPTIONS_MAX`` times. What is ended goes back to
+its place in the queue, and the worker is set aside for whom it was ended, lest somebody else has the room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, NamedTuple, TypeAlias
+
+from alb_broker.core.heads import Heads
+from alb_broker.core.queue import key_of
+from alb_broker.core.reservations import SLACK_S, Plan
+from alb_broker.core.state import State
+from alb_broker.core.task import Task
+from alb_broker.core.workers import Worker
+from alb_core import limits
+from alb_core.messages import AttemptId, Kill
+from alb_core.resources import Request, Room, fits
+from alb_core.spec import OnLost
+from alb_core.tasks import AttemptState, TaskState
+
+WORKERS_MAX: Final = 200
+#: Compared for one head, in turns: the search must not cost what it gives.
+
+Rank: TypeAlias = tuple[int, bool]
+
+
+class _Victim(NamedTuple):
+    """An attempt that may be ended for somebody."""
+
+    memory_bytes: int
+    since: float
+    #: Cluster time of its placement.
+    id: AttemptId
+    request: Request
+    task: Task
+
+
+class Preemptions:
+    """Looks for what may have to end.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self._heads: Final = Heads(state)
+        self._worker = 0  #: Where the next look begins.
+
+    def tick(self) -> None:
+        """Make room for those who wait for memory, if somebody who agreed to it has that."""
+        workers = self._workers()
+        if not workers:
+            return
+        for head in sorted(self._heads.take(), key=lambda head: -head.spec.priority):
+            if head.request.memory_bytes and not head.request.measured:
+                self._make_room(head, workers)
+
+    def _workers(self) -> list[Worker]:
+        """Return workers that hold what is preemptible, and forget those that do not any more."""
+        yielding = self._state.workers.yielding
+        for name in [name for name, worker in yielding.items() if not worker.preemptible]:
+            del yielding[name]
+        start = self._worker if self._worker < len(yielding) else 0
+        self._worker = start + WORKERS_MAX
+        return list(islice(yielding.values(), start, start + WORKERS_MAX))
+
+    def _make_room(self, head: Task, workers: list[Worker]) -> None:
+        state, booked = self._state, self._state.placer.reservations
+        own = booked.by_key.get(key_of(head))
+        if own is not None and _left(own.worker).holds(head.request):
+            return  # what ends there is enough
+        plans = [
+            (len(victims), sum(state.now() - each.since for each in victims), worker.name, worker, victims)
+            for worker in workers
+            if (victims := self._enough(head, worker, waited=own is not None)) is not None
+        ]
+        best = min(plans, key=lambda plan: plan[:3], default=None)
+        if best is None or not best[-1]:
+            return
+        *_, worker, victims = best
+        moment = state.now() + SLACK_S + max(each.task.spec.grace_s for each in victims)
+        plan = Plan(moment, len(victims), worker, {each.id.task for each in victims})
+        if booked.book(head, plan, state.workers, state.now()):
+            for each in victims:
+                self._end(each, worker, head)
+
+    def _enough(self, head: Task, worker: Worker, *, waited: bool) -> list[_Victim] | None:
+        """Return what would have to end on a worker so that a task fits; None: nothing can help.
+
+        Args:
+            head: The task.
+            worker: The worker.
+            waited: It was overtaken for long.
+        """
+        request, other = head.request, worker.booked
+        is_open = other is None or other.key == key_of(head) or other.key[1] < head.spec.priority
+        if not (is_open and worker.placeable and not worker.ahead and fits(request, worker.capacity)):
+            return None
+        room = _left(worker)
+        if room.holds(request):
+            return []
+        if request.memory_bytes <= room.memory_bytes or not self._state.would_admit(head, worker):
+            return None
+        chosen: list[_Victim] = []
+        for victim in sorted(self._victims(head, worker, waited=waited), reverse=True):
+            room.give_back(victim.request)
+            chosen.append(victim)
+            if room.holds(request):
+                return _needed(chosen, room, request)
+        return None
+
+    def _victims(self, head: Task, worker: Worker, *, waited: bool) -> Iterator[_Victim]:
+        """Yield what may be ended on a worker for a task."""
+        state, rank = self._state, rank_of(head)
+        due = state.now() - state.config.quantum_s
+        for attempt_id in worker.preemptible - worker.killing.keys():
+            task, request = state.table.live.get(attempt_id.task), worker.reserved.get(attempt_id)
+            attempt = task.attempt(attempt_id.n) if task is not None else None
+            if task is None or attempt is None or request is None or not request.memory_bytes:
+                continue
+            lower = task.spec.priority < head.spec.priority
+            may = lower or (waited and rank_of(task) < rank and attempt.placed <= due)
+            if may and attempt.state is AttemptState.LIVE and is_preemptible(task):
+                yield _Victim(request.memory_bytes, attempt.placed, attempt_id, request, task)
+
+    def _end(self, victim: _Victim, worker: Worker, head: Task) -> None:
+        """Order an end; the order is repeated like any other."""
+        state = self._state
+        worker.order_end(victim.id, state.at)
+        worker.preempted.add(victim.id)
+        state.counters["preemptions_ordered"] += 1
+        state.note(
+            "attempt_preempted",
+            task=victim.id.task,
+            attempt=victim.id.n,
+            worker=worker.name,
+            waiting=head.id,
+        )
+        state.ledger.say(state.worker(worker.peer, Kill(attempt=victim.id, why="preempted")))
+
+
+def rank_of(task: Task) -> Rank:
+    """Return where a task stands in who may end whom."""
+    return task.spec.priority, not task.spec.preemptible
+
+
+def is_preemptible(task: Task) -> bool:
+    """Tell whether a running task may be ended for others: it agreed, may run again, and did not often."""
+    spec = task.spec
+    agreed = spec.preemptible and spec.on_lost is OnLost.RERUN
+    return agreed and task.state is TaskState.RUNNING and task.preemptions < limits.PREEMPTIONS_MAX
+
+
+def _left(worker: Worker) -> Room:
+    """Return the room on a worker once everything has ended that is about to."""
+    room = worker.emptied()
+    for attempt, request in worker.reserved.items():
+        if attempt not in worker.killing:
+            room.take(request)
+    return room
+
+
+def _needed(chosen: list[_Victim], room: Room, request: Request) -> list[_Victim]:
+    """Return those of some attempts without which there is no room: the last may make others needless."""
+    needed = list(chosen)
+    for victim in chosen:
+        room.take(victim.request)
+        if room.holds(request):
+            needed.remove(victim)
+        else:
+            room.give_back(victim.request)
+    return needed

@@ -1,0 +1,59 @@
+"""Takes run times to the rules of correction, and what those say to the workers and the log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alb_broker.core.corrections import Corrections, counts, kin_of
+from alb_broker.core.state import State
+from alb_broker.core.task import Task
+from alb_broker.core.workers import Worker
+from alb_core.speeds import Strain, grade
+from alb_core.tasks import Cause, Outcome
+
+CORRECT_S: Final = 10.0
+#: Between two corrections: each lets all workers stand anew in all searches.
+
+
+class SpeedDesk:
+    """Watches how long commands run.
+
+    Args:
+        state: The reign's parts.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+        self._corrections: Final = Corrections()
+        self._corrected_at = state.at  #: Own clock.
+
+    def on_end(self, task: Task, worker: Worker, outcome: Outcome) -> None:
+        """An attempt delivered its outcome; what goes on from somewhere did only a part of the work."""
+        good = outcome.cause is Cause.EXITED and outcome.exit_code == 0
+        if good and counts(outcome.wall_s, outcome.cpu_s) and not task.incremental:
+            kin = kin_of(task.array, task.user, task.spec.command, task.request)
+            self._corrections.add(kin, worker.name, self._state.now(), outcome.wall_s)
+
+    def tick(self) -> None:
+        """Correct what workers say of their speed, where that changes anything."""
+        state = self._state
+        if state.at - self._corrected_at < CORRECT_S:
+            return
+        self._corrected_at = state.at
+        before = state.workers.corrections
+        if not self._corrections.changed and not before:
+            return
+        factors = self._corrections.factors(self._said, state.now())
+        changed = [
+            name
+            for name in sorted(factors.keys() | before.keys())
+            if grade(factors.get(name, 1.0)) != grade(before.get(name, 1.0))
+        ]
+        if changed:
+            state.workers.correct(factors)
+        for name in changed:
+            state.note("worker_speed_corrected", worker=name, correction=round(factors.get(name, 1.0), 3))
+
+    def _said(self, name: str, strain: Strain | None) -> float | None:
+        worker = self._state.workers.by_name.get(name)
+        return None if worker is None else worker.capacity.speed_in(strain)

@@ -1,0 +1,125 @@
+"""Whose turn it is in one placement pass.
+
+Groups stand in *bands*: one for each user and level, the oldest head first. Bands are ranked by level, then
+by what the user holds, then by the age of their first head. So a placement, which changes what one user
+holds, moves his band and not each of his groups, and who finds no room is out after a look at few others.
+
+What changes meanwhile only lets a band fall back: what a user holds grows until the pass ends. So an old rank
+comes too early, never too late, and is put right when it comes first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from alb_broker.core.queue import WaitingGroup
+    from alb_broker.core.task import Task
+
+Rank: TypeAlias = tuple[int, float]
+#: The level, negated, and the share of the user: less goes first.
+Standing: TypeAlias = tuple[float, int, "WaitingGroup"]
+#: When its head was submitted, its number, and a group.
+
+
+class _Band:
+    """Groups of one user whose heads have one level."""
+
+    __slots__ = ("groups", "level", "user")
+
+    def __init__(self, user: str, level: int) -> None:
+        self.user: Final = user
+        self.level: Final = level
+        self.groups: list[Standing] = []  #: A heap.
+
+
+class Turns:
+    """The groups that may be offered in a pass.
+
+    Args:
+        groups: Those that are not blocked, whether they have a head or not.
+        share: What a user has.
+        at: Cluster time of the pass.
+    """
+
+    def __init__(self, groups: Iterable[WaitingGroup], share: Callable[[str], float], at: float) -> None:
+        self._share: Final = share
+        self._at: Final = at
+        self._shares: dict[str, float] = {}  #: What users have now.
+        self._bands: dict[tuple[str, int], _Band] = {}
+        for group in groups:
+            head = group.head()
+            if head is not None:
+                self._band(group, head).groups.append((head.submitted, group.number, group))
+        for band in self._bands.values():
+            band.groups.sort()
+        self._order: list[tuple[Rank, Standing, _Band]] = [self._entry(band) for band in self._bands.values()]
+        #: A heap. Each band with groups is in it with its true age, and no later than is its turn.
+        heapq.heapify(self._order)
+
+    def first(self) -> WaitingGroup | None:
+        """Return the group whose turn it is; None: there is no other."""
+        while self._order:
+            rank, standing, band = self._order[0]
+            if not band.groups or band.groups[0] is not standing:
+                heapq.heappop(self._order)  # another entry tells where the band stands
+            elif rank[1] != self._shares[band.user]:
+                heapq.heapreplace(self._order, self._entry(band))
+            else:
+                submitted, _, group = standing
+                head = group.head()
+                if (
+                    head is not None
+                    and head.submitted == submitted
+                    and (band.level == group.key[1] or band.level == group.level(head, self._at))
+                ):  # else it left meanwhile, or had risen by waiting, and another of its line was placed
+                    return group
+                self.move()
+        return None
+
+    @property
+    def rank(self) -> Rank:
+        """The rank of the group whose turn it is."""
+        return self._order[0][0]
+
+    def drop(self) -> None:
+        """The group whose turn it is gets none any more."""
+        band = self._order[0][2]
+        heapq.heappop(band.groups)
+        if band.groups:
+            heapq.heapreplace(self._order, self._entry(band))
+        else:
+            heapq.heappop(self._order)
+
+    def move(self) -> None:
+        """The group whose turn it is has another head, or a head of another level."""
+        group = self._order[0][2].groups[0][2]
+        self.drop()
+        head = group.head()
+        if head is not None:
+            band = self._band(group, head)
+            heapq.heappush(band.groups, (head.submitted, group.number, group))
+            if band.groups[0][2] is group:
+                heapq.heappush(self._order, self._entry(band))
+
+    def serve(self) -> None:
+        """The head whose turn it was is placed: its user has more, and its group another head."""
+        user = self._order[0][2].user
+        self._shares[user] = self._share(user)
+        self.move()
+
+    def _band(self, group: WaitingGroup, head: Task) -> _Band:
+        """Return the band that a group belongs to."""
+        user, level = group.key[0], group.level(head, self._at)
+        band = self._bands.get((user, level))
+        if band is None:
+            band = self._bands[user, level] = _Band(user, level)
+            if user not in self._shares:
+                self._shares[user] = self._share(user)
+        return band
+
+    def _entry(self, band: _Band) -> tuple[Rank, Standing, _Band]:
+        """Return where a band with groups stands among the others."""
+        return (-band.level, self._shares[band.user]), band.groups[0], band

@@ -1,0 +1,25 @@
+"""Planted defects of demotion: nobody ever gives way, or gives way before that is written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alb_broker.core.book import Book
+from alb_broker.core.demotions import Demotions
+from alb_core.messages import AttemptId, Demote
+
+
+def nobody_is_demoted() -> list[tuple[Any, str, Any]]:
+    """Whoever has a processor keeps it."""
+    return [(Demotions, "tick", lambda _: None)]
+
+
+def demote_before_commit() -> list[tuple[Any, str, Any]]:
+    """A worker hears that an attempt gives way before the table says so."""
+    demote = Book.demote
+
+    def hasty(book: Any, task: Any, worker: Any, attempt: AttemptId, *rest: Any) -> None:
+        book._state.out.append(book._state.worker(worker.peer, Demote(attempts=(attempt,))))
+        demote(book, task, worker, attempt, *rest)
+
+    return [(Book, "demote", hasty)]

@@ -1,0 +1,82 @@
+"""Commands that never end, in some seeds: until the very end of a seed they are there, and others must pass.
+
+Each may cost the others one quantum: then it gives its processors away, and never has them again where it is.
+So a bound on every task's end holds with them as without, longer by a quantum for each (and the ticks to see
+it). All other tasks of such a seed have a time limit: what has none is not promised to pass.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.commands import Script
+from tests.simulation.workload import UserTask
+
+from alb_core import codec, ids
+from alb_core.resources import Request
+from alb_core.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+QUANTUM_S: Final = 2.0
+ENDLESS_S: Final = 1e6
+END_S: Final = 60.0
+#: All are cancelled, and over, within so much.
+CANCEL_EVERY_S: Final = 5.0
+
+
+class Loops:
+    """The endless commands of one seed.
+
+    Args:
+        cluster: Where they run.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._draws = random.Random(f"{cluster.seed}/loops")
+        self.tasks: dict[str, UserTask] = {}  #: That nobody waits for.
+        self._left: dict[str, UserTask] = {}  #: That are to end.
+
+    def plan(self) -> None:
+        """Let users submit them in the first half of the first phase."""
+        knobs = self._cluster.knobs
+        for number in range(knobs.loops):
+            client = self._draws.choice(self._cluster.clients)
+            task = self._draw(number, client.user)
+            self.tasks[task.id] = task
+            self._cluster.timeline.at(self._draws.uniform(0.0, knobs.safety_s / 2), client.submit, task)
+
+    def _draw(self, number: int, user: str) -> UserTask:
+        draws = self._draws
+        script = Script(ENDLESS_S, 0, 0, 0, obedient=draws.random() < 0.5)
+        spec = TaskSpec(
+            command=("endless", *script.words()[1:]),
+            grace_s=0.5,
+            request=Request(cpus=draws.choice((0.5, 1.0))),
+            priority=draws.choice((0, 5)),
+            name=f"loop {number}",
+        )
+        task_id = ids.uuid7(1_700_000_000_000 + number, draws.randbytes(10))
+        return UserTask(task_id, spec, codec.encode_spec(spec), user, live=False)
+
+    @property
+    def bound_s(self) -> float:
+        """How much longer everything else may take because of them."""
+        return len(self.tasks) * (QUANTUM_S + 1.0)
+
+    def end(self) -> None:
+        """Have them cancelled by whoever lives, until they are gone: who was away may submit them again."""
+        clients, live = self._cluster.clients, self._cluster.invariants.table.live
+        self._left = {**self.tasks, **self._left}
+        self.tasks = {}
+        if not any(client.working for client in clients):
+            clients[0].start()
+        for client in clients:
+            for task in self._left.values():
+                if client.working and task.id in live:
+                    client.cancel(task)
+        if any(task_id in live for task_id in self._left):
+            self._cluster.timeline.after(CANCEL_EVERY_S, self.end)

@@ -1,0 +1,35 @@
+"""For whom room is to be made: a few heads at a time, all of them in turns."""
+
+from __future__ import annotations
+
+from tests.broker_parts import Desks, make_task
+
+from alb_broker.core.heads import HEADS_MAX, Heads
+from alb_core.shares import Share
+from alb_core.spec import TaskSpec
+
+
+def _waiting(users: int) -> Desks:
+    """Let each of so many users have a task for which there is no room."""
+    desks = Desks()
+    for number in range(users):
+        desks.state.queue.add(make_task(number, spec=TaskSpec(command="x"), user=f"user {number}"))
+    desks.place()
+    return desks
+
+
+def test_all_are_looked_at_in_turns() -> None:
+    """A few at a time, and from the first again behind the last."""
+    heads = Heads(_waiting(HEADS_MAX + 3).state)
+    looks = [[head.user for head in heads.take()] for _ in range(3)]
+    assert [len(look) for look in looks] == [HEADS_MAX, 3, HEADS_MAX]
+    assert len({*looks[0], *looks[1]}) == HEADS_MAX + 3
+    assert looks[2] == looks[0]
+
+
+def test_who_has_all_that_he_may_have_is_left_out() -> None:
+    """Room would not help him; and who is not offered yet is no head without room."""
+    desks = _waiting(2)
+    desks.state.shares.use(desks.state.shares.node.changed("user 0", Share(cpus_max=0.5)))
+    desks.state.queue.add(make_task(9, spec=TaskSpec(command="x"), user="eve"))
+    assert [head.user for head in Heads(desks.state).take()] == ["user 1"]

@@ -1,0 +1,276 @@
+"""Preemption: who is ended for whom, when, and how often; what becomes of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.broker_parts import (
+    C1,
+    C2,
+    W1,
+    Desks,
+    attempt,
+    capacity,
+    ended,
+    make_task,
+    submit,
+    to_worker,
+)
+
+from alb_broker.core.explaining import explain
+from alb_broker.core.preemptions import is_preemptible, rank_of
+from alb_broker.core.queue import key_of
+from alb_broker.core.reservations import RESERVATIONS_MAX, Plan, Reservation
+from alb_core import limits
+from alb_core.messages import AttemptStarted, Beat, Kill, Run
+from alb_core.resources import Load, Request
+from alb_core.spec import OnLost, TaskSpec
+from alb_core.tasks import Cause, TaskState
+
+MEMORY = capacity().memory_bytes
+QUANTUM_S = 5.0
+FOREVER = float("inf")
+
+
+def spec(part: float = 1.0, *, preemptible: bool = False, priority: int = 0, **fields: Any) -> TaskSpec:
+    """Return a specification that asks for a part of the worker's memory."""
+    request = Request(fields.pop("cpus", 1.0), memory_bytes=int(MEMORY * part))
+    return TaskSpec(command="x", request=request, preemptible=preemptible, priority=priority, **fields)
+
+
+class Stage(Desks):
+    """A worker of four processors, and two users."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(quantum_s=QUANTUM_S, **settings)
+        self.greet("ann", "bob")
+        self.join("w1", cpus=4.0)
+        self.workers.nodes_known = True
+        self.w1 = self.state.workers.by_name["w1"]
+
+    def submit(self, number: int, wanted: TaskSpec, peer: bytes = C1) -> list[Any]:
+        """Let a task come."""
+        return self._started(self.client(submit(number, wanted), peer=peer) + self.turn())
+
+    def end(self, number: int, n: int = 1, cause: Cause = Cause.PREEMPTED) -> list[Any]:
+        """Let an attempt end."""
+        return self._started(self.worker(ended(number, n, cause=cause)) + self.turn())
+
+    def pass_time(self, at: float) -> list[Kill]:
+        """Tick once, place and commit; returns what is killed."""
+        self.at(at).worker(Beat(load=Load()))
+        actions = self._started(self.tick(at) + self.turn())
+        return [message for message in to_worker(W1, actions) if isinstance(message, Kill)]
+
+    def set_aside(self, number: int) -> None:
+        """Let the worker be set aside for a task that was overtaken for long."""
+        key = key_of(self.task(number))
+        plan = Plan(FOREVER, 1, self.w1, set())
+        self.state.placer.reservations.by_key[key] = self.w1.booked = Reservation(key, plan, 0.0)
+
+    def _started(self, actions: list[Any]) -> list[Any]:
+        orders = [message.attempt for message in to_worker(W1, actions) if isinstance(message, Run)]
+        self.worker(*(AttemptStarted(attempt=each) for each in orders))
+        return actions
+
+    def runs(self, number: int) -> bool:
+        """Tell whether a task runs."""
+        return self.task(number).state is TaskState.RUNNING
+
+
+def preempted(*numbers: int) -> list[Kill]:
+    """Return the orders to end the first attempts of tasks."""
+    return [Kill(attempt=attempt(number), why="preempted") for number in numbers]
+
+
+def test_a_higher_priority_has_the_memory() -> None:
+    """At once, the worker is set aside for it, and it starts in the turn in which the room is there."""
+    stage = Stage()
+    stage.submit(1, spec(preemptible=True))
+    stage.submit(2, spec(priority=1), C2)
+    assert stage.pass_time(0.3) == preempted(1)
+    told = {reason.code: reason.text for reason in explain(stage.state, stage.task(2).record(), "").reasons}
+    assert told["reserved"].endswith("it starts when 1 tasks there have ended, and 1 are ended for it")
+    assert stage.pass_time(0.6) == []
+    stage.submit(3, spec(0.5), C2)
+    stage.end(1)
+    assert stage.runs(2)
+    assert not stage.runs(3)
+    assert stage.w1.booked is None
+
+
+def test_what_was_ended_waits_as_before_and_did_not_fail() -> None:
+    """No crash and no failure, though it may not crash even once; it keeps its age, and it says why."""
+    stage = Stage(crash_limit=0)
+    stage.submit(1, spec(preemptible=True))
+    age = stage.task(1).queued_since
+    stage.submit(2, spec(priority=1), C2)
+    stage.pass_time(0.3)
+    stage.end(1)
+    task = stage.task(1)
+    assert (task.state, task.crashes, task.failures, task.preemptions) == (TaskState.QUEUED, 0, 0, 1)
+    assert task.queued_since == age
+    assert stage.state.counters["attempts_preempted"] == 1
+    (placement,) = explain(stage.state, task.record(), "").placements
+    assert placement.ended_as == "preempted"
+    stage.end(2, cause=Cause.EXITED)
+    assert stage.runs(1)
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "in_the_way"),
+    [
+        (spec(), spec(priority=1), True),  # did not agree
+        (spec(preemptible=True, priority=1), spec(priority=1), True),  # no higher priority, not overtaken
+        (spec(preemptible=True, priority=2), spec(priority=1), True),
+        (
+            spec(0.1, preemptible=True, cpus=4.0),
+            spec(0.5, priority=1),
+            True,
+        ),  # not memory is short
+        (spec(0.1, preemptible=True), spec(0.9, priority=1), False),  # there is room
+    ],
+)
+def test_who_is_left_alone(running: TaskSpec, waiting: TaskSpec, in_the_way: bool) -> None:  # noqa: FBT001
+    """Whoever did not agree, who stands as high, and where memory is not what is short."""
+    stage = Stage()
+    stage.submit(1, running)
+    stage.submit(2, waiting, C2)
+    assert stage.pass_time(0.3) == []
+    assert stage.runs(2) is not in_the_way
+
+
+def test_who_is_overtaken_for_long_has_the_memory() -> None:
+    """Not before the quantum is over; and never if it is preemptible itself: they would end each other."""
+    for also, at, killed in (
+        (False, QUANTUM_S - 0.1, []),
+        (False, QUANTUM_S + 0.1, preempted(1)),
+        (True, QUANTUM_S + 0.1, []),
+    ):
+        stage = Stage()
+        stage.submit(1, spec(preemptible=True))
+        stage.submit(2, spec(preemptible=also), C2)
+        stage.set_aside(2)
+        assert stage.pass_time(at) == killed
+
+
+def test_as_few_as_are_needed_are_ended() -> None:
+    """The largest first; of equals the youngest, which loses least."""
+    stage = Stage()
+    for number, part in ((1, 0.2), (2, 0.4), (3, 0.2), (4, 0.2)):
+        stage.at(number * 0.01)
+        stage.submit(number, spec(part, preemptible=True))
+    stage.submit(5, spec(0.6, priority=1, cpus=0.5), C2)
+    assert stage.pass_time(0.3) == preempted(2, 4)
+
+
+def test_nothing_is_ended_in_vain() -> None:
+    """All that agreed would not be enough."""
+    stage = Stage()
+    stage.submit(1, spec(0.5, preemptible=True))
+    stage.submit(2, spec(0.5))
+    stage.submit(3, spec(0.6, priority=1), C2)
+    assert stage.pass_time(0.3) == []
+
+
+def test_what_ends_anyway_is_waited_for() -> None:
+    """Somebody cancelled what is in the way: nothing more ends for the room that comes with it."""
+    stage = Stage()
+    stage.submit(1, spec(0.5, preemptible=True))
+    stage.submit(2, spec(0.5, preemptible=True))
+    stage.w1.order_end(attempt(2), 0.0)
+    stage.submit(3, spec(0.5, priority=1), C2)
+    assert stage.pass_time(0.3) == []
+
+
+def test_a_task_is_ended_a_bounded_number_of_times() -> None:
+    """Then it keeps what it has."""
+    stage = Stage()
+    stage.submit(1, spec(preemptible=True))
+    at = 0.0
+    for n in range(1, limits.PREEMPTIONS_MAX + 1):
+        stage.submit(10 + n, spec(priority=1), C2)
+        at += 0.3
+        assert stage.pass_time(at) == [Kill(attempt=attempt(1, n), why="preempted")]
+        stage.end(1, n)
+        stage.end(10 + n, cause=Cause.EXITED)
+        assert stage.runs(1)
+    stage.submit(99, spec(priority=1), C2)
+    assert stage.pass_time(at + 0.3) == []
+
+
+def test_the_order_is_repeated_as_what_it_is() -> None:
+    """Until the end is reported; a cancel meanwhile is for good."""
+    stage = Stage()
+    stage.submit(1, spec(preemptible=True))
+    stage.submit(2, spec(priority=1), C2)
+    stage.pass_time(0.3)
+    assert stage.pass_time(0.4 + limits.RESEND_S) == preempted(1)
+    stage.task(1).cancel = True
+    assert stage.pass_time(0.5 + 2 * limits.RESEND_S) == [Kill(attempt=attempt(1), why="cancelled")]
+
+
+def test_a_higher_priority_takes_over_what_is_set_aside() -> None:
+    """For a lower one nothing is promised; of its own priority others keep their reservation."""
+    for priority, killed in ((1, preempted(1)), (0, [])):
+        stage = Stage()
+        stage.submit(1, spec(preemptible=True, priority=-1))
+        stage.submit(2, spec(0.9, preemptible=True), C2)
+        stage.set_aside(2)
+        stage.state.workers.yielding.clear()
+        stage.submit(3, spec(priority=priority), C2)
+        stage.state.workers.yielding["w1"] = stage.w1
+        orders = stage.pass_time(0.3)
+        assert orders == preempted(1)
+        booked = stage.w1.booked
+        assert booked is not None
+        assert (booked.key == key_of(stage.task(3))) is bool(killed)
+
+
+def test_no_more_is_set_aside_than_may_be() -> None:
+    """Nothing is ended for whom no worker can be kept."""
+    stage = Stage()
+    stage.submit(1, spec(preemptible=True))
+    stage.submit(2, spec(priority=1), C2)
+    for number in range(RESERVATIONS_MAX):
+        other = key_of(make_task(number, user=f"user {number}"))
+        plan = Plan(FOREVER, 1, stage.w1, set())
+        stage.state.placer.reservations.by_key[other] = Reservation(other, plan, 0.0)
+    assert stage.pass_time(0.3) == []
+
+
+def test_ranks_are_a_strict_order() -> None:
+    """Priority first; within it who is not preemptible stands above who is, so neither ends its like."""
+    specs = (spec(preemptible=True), spec(), spec(preemptible=True, priority=1), spec(priority=1))
+    ranks = [rank_of(make_task(number, spec=each)) for number, each in enumerate(specs)]
+    assert ranks == sorted(set(ranks))
+
+
+def test_what_must_not_run_twice_is_never_preemptible() -> None:
+    """Whatever its record says: such a specification is refused, but records are not looked at again."""
+    live = make_task(1, spec=spec(preemptible=True))
+    live.state = TaskState.RUNNING
+    fatal = make_task(2, spec=spec(preemptible=True, on_lost=OnLost.FAIL))
+    fatal.state = TaskState.RUNNING
+    assert (is_preemptible(live), is_preemptible(fatal)) == (True, False)
+
+
+def test_a_new_leader_knows_what_is_preemptible_and_how_often_it_was() -> None:
+    """From the table alone."""
+    stage = Stage()
+    stage.submit(1, spec(preemptible=True))
+    stage.submit(2, spec(priority=1), C2)
+    stage.pass_time(0.3)
+    stage.end(1)
+    stage.end(2, cause=Cause.EXITED)
+    record = stage.task(1).record()
+    assert record.preemptions == 1
+    heir = Desks()
+    old = stage.task(1)
+    heir.state.table.add(make_task(1, *old.attempts, spec=old.spec, preemptions=old.preemptions))
+    heir.workers.adopt_table()
+    heir.join("w1", attempt(1, 2), cpus=4.0)
+    worker = heir.state.workers.by_name["w1"]
+    assert (worker.preemptible, heir.state.workers.yielding) == ({attempt(1, 2)}, {"w1": worker})
+    assert heir.task(1).preemptions == 1

@@ -193,7 +193,8 @@ class Book:
         attempt_id = AttemptId(task.id, attempt.n)
         self.release(worker, attempt_id)
         self.ward.on_end(task, worker, outcome)
-        self.speeds.on_end(task, worker, outcome)
+        if not attempt.demoted:  # else it ran with what others left over
+            self.speeds.on_end(task, worker, outcome)
         state.stragglers.on_end(task, attempt, worker, outcome)
         if outcome.cause in RETURNED:
             state.counters[RETURNED[outcome.cause]] += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from alb_broker.core import events
 from alb_broker.core.actions import (
@@ -92,6 +92,13 @@ class Phase(enum.Enum):
     OVER = "over"  #: No longer leads; ``Reign.why`` says why.
 
 
+class Ticking(Protocol):
+    """Does something now and then."""
+
+    def tick(self) -> None:
+        """The clock ticked."""
+
+
 class Reign:
     """The leader's part of a broker.
 
@@ -144,6 +151,13 @@ class Reign:
         self._retention: Final = Retention(state)
         self._repair: Final = Repair(state, self._book)
         self._files: Final = FileDesk(state)
+        self._parts: Final[tuple[Ticking, ...]] = (
+            *(self._arrays, self._clients, self._answers, self._works, self._starts),
+            *(self._book.ward, self._book.speeds, self._workers, self._preemptions, self._demotions),
+            *(self._retention, self._repair, self._drains, self._policies, self._shares),
+            *(self._archive, self._inflow, self._resumption, self._files, self._clearance),
+        )
+        #: What each tick of the clock is for, in this order.
         self._lobby: dict[bytes, events.ClientSaid | events.WorkerSaid] = {}
         #: Greetings that came while the table was loading, the newest of each peer.
         self._suspended_at: float | None = None  #: Own clock, since when the session is suspended.
@@ -351,29 +365,11 @@ class Reign:
         elif self.phase is Phase.LEADING:
             self._takeover.tick()
             self._takeover.recollect()
-            self._arrays.tick()
-            self._clients.tick()
-            self._answers.tick()
-            self._works.tick()
-            self._starts.tick()
-            self._book.ward.tick()
-            self._book.speeds.tick()
-            self._workers.tick()
-            self._preemptions.tick()
-            self._demotions.tick()
-            self._retention.tick()
-            self._repair.tick()
-            self._read_config()
-            self._drains.tick()
-            self._policies.tick()
-            self._shares.tick()
+            for part in self._parts:
+                part.tick()
             if self._config_known:
                 self._copies.tick()
-            self._archive.tick()
-            self._inflow.tick()
-            self._resumption.tick()
-            self._files.tick()
-            self._clearance.tick()
+            self._read_config()
             self._watch_progress()
         elif state.at - self._leaving_at > LEAVING_S:
             self._end("it was stopped before its last batch was answered")

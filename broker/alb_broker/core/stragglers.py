@@ -94,6 +94,8 @@ class Stragglers:
             del self.watched[task.id]
         if outcome.cause is not Cause.EXITED or outcome.exit_code != 0 or outcome.wall_s <= 0:
             return
+        if attempt.demoted:
+            return  # it ran with what others left over: that tells nothing of what it takes
         siblings, wall_s = self._siblings(task.id, task.user, task), outcome.wall_s
         told_s = advance.at - attempt.placed if advance is not None else 0.0
         increments = advance.increments * wall_s / told_s if advance is not None and told_s > 0 else 0.0
@@ -203,4 +205,4 @@ class Stragglers:
 
 def speed_of(worker: Worker) -> float:
     """Return how fast a worker is said to be."""
-    return worker.capacity.speed
+    return worker.speed_in(None)

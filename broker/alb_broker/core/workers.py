@@ -17,13 +17,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from alb_broker.core.burden import Burden
+from alb_broker.core.misfits import why_misfit
 from alb_broker.core.openings import Gate, Openings, Order
 from alb_core import limits
-from alb_core.amounts import listed, size
-from alb_core.drains import Drain, named
+from alb_core.drains import Drain
 from alb_core.messages import AttemptId, AttemptUse, WorkerLine
 from alb_core.quarantines import Quarantine
-from alb_core.resources import EPSILON, Capacity, Load, Request, Room, amount_of, fits
+from alb_core.resources import EPSILON, Capacity, Load, Request, Room, fits
 from alb_core.speeds import Strain
 
 if TYPE_CHECKING:
@@ -501,54 +501,10 @@ class Workers:
 
     def why_never(self, request: Request) -> str:
         """Return why no worker of now could run the request, even if it were empty; empty: one could."""
-        if any(worker.drain is None and fits(request, worker.capacity) for worker in self.by_name.values()):
-            return ""  # mostly the first one could: this is asked for every task
-        if not self.by_name:
-            return "there are no workers; start one with alb worker"
-        able = [worker for worker in self.by_name.values() if fits(request, worker.capacity)]
-        if able:
-            names = named([worker.name for worker in able])
-            return f"every worker that could run it is drained: {names}; alb undrain puts them to work again"
-        return self._why_unsuitable(request) or self._why_too_large(request)
-
-    def _why_unsuitable(self, request: Request) -> str:
-        """Return what no worker has that is asked for, amounts apart; empty: each of it is somewhere."""
-        archs = sorted({worker.capacity.arch for worker in self.by_name.values()})
-        if request.archs and not set(request.archs) & set(archs):
-            return (
-                f"no worker has the architecture {' or '.join(request.archs)}: there are {', '.join(archs)}; "
-                "it waits for one that has"
-            )
         workers = self.by_name.values()
-        missing = [
-            label for label in request.labels if not any(worker.capacity.carries(label) for worker in workers)
-        ]
-        if missing:
-            return f"no worker has the label {', '.join(missing)}; it waits for one that has"
-        unknown = [
-            count.name
-            for count in request.counts
-            if not any(amount_of(worker.capacity.counts, count.name) for worker in workers)
-        ]
-        if unknown:
-            return f"no worker has the resource {', '.join(unknown)}; it waits for one that has"
-        return ""
-
-    def _why_too_large(self, request: Request) -> str:
-        cpus = max(worker.capacity.cpus for worker in self.by_name.values())
-        memory = max(worker.capacity.memory_bytes for worker in self.by_name.values())
-        asked = [
-            f"{request.cpus:g} cpus",
-            *([f"{size(request.memory_bytes)} of memory"] if request.memory_bytes else ()),
-            *([f"{request.net_bps / 1e6:g} Mbit/s"] if request.net_bps else ()),
-            *(f"{count.amount} {count.name}" for count in request.counts),
-            *(f"the label {label}" for label in request.labels),
-            *([f"the architecture {' or '.join(request.archs)}"] if request.archs else ()),
-        ]
-        return (
-            f"no worker could ever run it: it asks {listed(asked)} of one worker; the largest has {cpus:g} "
-            f"cpus, the one with most memory {size(memory)}; it waits for one that fits"
-        )
+        if any(worker.drain is None and fits(request, worker.capacity) for worker in workers):
+            return ""  # mostly the first one could: this is asked for every task
+        return why_misfit(request, list(workers))
 
     def largest_memory(self, request: Request) -> int:
         """Return the most memory that a worker has that suits a request, but for its memory; 0: none does."""

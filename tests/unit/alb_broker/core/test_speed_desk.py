@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.broker_parts import C1, W1, W2, Desks, attempt, notes, of_type, outcome, submit, to_client
 
@@ -11,10 +12,13 @@ from alb_core.messages import AttemptEnded, QueryWorkers, WorkersPage
 from alb_core.tasks import Outcome
 
 
-def run_all(desks: Desks, *numbers: int, slow: float = 4.0, **fields: float) -> None:
+def run_all(desks: Desks, *numbers: int, slow: float = 4.0, demoted: bool = False, **fields: float) -> None:
     """Let tasks run: on w2 they take so many times as long."""
     desks.run(*numbers)
     for number in numbers:
+        if demoted:
+            task = desks.task(number)
+            task.attempts = tuple(msgspec.structs.replace(each, demoted=5.0) for each in task.attempts)
         _, worker = desks.task(number).assignment()
         wall_s = 10.0 if worker == "w1" else 10.0 * slow
         told: Outcome = outcome(**{"wall_s": wall_s, "cpu_s": wall_s, **fields})
@@ -61,8 +65,8 @@ def test_a_slow_worker_is_seen_to_be_slow(desks: Desks) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"exit_code": 1}, {"cpu_s": 0.1}, {"wall_s": 0.5}],
-    ids=["it failed", "it waited", "it was short"],
+    [{"exit_code": 1}, {"cpu_s": 0.1}, {"wall_s": 0.5}, {"demoted": True}],
+    ids=["it failed", "it waited", "it was short", "it had what others left over"],
 )
 def test_some_runs_tell_nothing(desks: Desks, fields: dict[str, float]) -> None:
     """Of the machine that they ran on."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.broker_parts import attempt, capacity, make_worker, request
@@ -347,49 +346,6 @@ def test_a_program_goes_to_the_machines_that_it_is_for() -> None:
     found = workers.candidates(request(archs=("aarch64", "riscv64")), 4)
     assert [worker.name for worker in found] == ["a"]
     assert len(workers.candidates(request(), 4)) == 2
-
-
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        (
-            {"archs": ("riscv64", "s390x")},
-            "riscv64 or s390x: there are aarch64, x86_64; it waits",
-        ),
-        (
-            {"labels": ("kind=sqlite", "gpu")},
-            "no worker has the label kind=sqlite; it waits",
-        ),
-        (
-            {"archs": ("aarch64",), "labels": ("gpu",)},
-            "1 cpus, the label gpu and the architecture aarch64 of one worker",
-        ),
-        ({"cpus": 9.0}, "it asks 9 cpus of one worker; the largest has 8 cpus"),
-        (
-            {"memory_bytes": 3 << 40, "net_bps": 10**9},
-            "it asks 1 cpus, 3072 GiB of memory and 1000 Mbit/s of one worker",
-        ),
-        ({"archs": ("x86_64",)}, ""),
-    ],
-)
-def test_what_no_worker_could_ever_run_is_told_why(fields: dict[str, Any], says: str) -> None:
-    """The one thing that nobody has, or else all that is asked of one worker."""
-    workers = placeable(
-        make_worker("x", 8, arch="x86_64", labels=("gpu", "kind=python")), make_worker("a", 1, arch="aarch64")
-    )
-    why = workers.why_never(request(**fields))
-    assert (says in why, bool(why)) == (True, bool(says))
-
-
-def test_a_count_that_nobody_has_is_said() -> None:
-    """By name where no worker has any, in numbers where none has so many."""
-    known = workers(make_worker("w1", counts=counts_of({"licence": 2})))
-    both = request(counts=counts_of({"dongle": 1, "licence": 1}))
-    assert "no worker has the resource dongle" in known.why_never(both)
-    assert "3 licence" in known.why_never(request(counts=counts_of({"licence": 3})))
-    assert known.why_never(request(counts=counts_of({"licence": 2}))) == ""
-    assert "the label zone=a" in known.why_never(request(labels=("zone=a",)))
-    assert known.why_never(request(labels=("zone!=a",))) == ""
 
 
 def test_counts_taken_before_a_worker_registers_are_settled_when_it_does() -> None:

@@ -263,3 +263,13 @@ def test_what_nobody_asks_for_takes_no_bytes() -> None:
     assert msgspec.json.encode(Capacity(cpus=1.0, memory_bytes=1)) == b'{"cpus":1.0,"memory_bytes":1}'
     whole = Request(counts=(Count("gpus", 1),), prefers=("a",), measured=True)
     assert msgspec.json.decode(msgspec.json.encode(whole), type=Request) == whole
+
+
+def test_a_copy_of_room_is_counted_apart() -> None:
+    """What is taken from the one is still free in the other."""
+    room = Room(Capacity(cpus=2.0, memory_bytes=100, net_bps=10, counts=counts_of({"gpus": 1})))
+    twin = room.copy()
+    twin.take(Request(2.0, 100, net_bps=10, counts=counts_of({"gpus": 1})))
+    assert room.holds(Request(2.0, 100, net_bps=10, counts=counts_of({"gpus": 1})))
+    assert not twin.holds(Request(0.5))
+    assert (twin.memory_bytes, twin.net_bps, twin.counts) == (0, 0, {"gpus": 0})

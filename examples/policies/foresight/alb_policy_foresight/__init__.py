@@ -24,7 +24,7 @@ def policy_of(medians: Medians) -> Policy:
     def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
         """The fastest worker for what runs long by history, or is unknown, and the slowest for the rest."""
         sign = -1 if medians.is_long(key_of(task.command)) else 1
-        return least(candidates, context, lambda each: (sign * each.capacity.speed, pressure(task, each)))
+        return least(candidates, context, lambda each: (sign * each.speed, pressure(task, each)))
 
     return choose
 

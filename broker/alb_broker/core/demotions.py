@@ -148,7 +148,7 @@ class Demotions:
         missing = request.cpus - worker.room.cpus
         chosen: list[_Old] = []
         given = dict.fromkeys((each.task.user for each in there), 0.0)
-        waiting, is_his_own = self._counts_against(head), worker.booked is not None
+        waiting, set_aside = self._counts_against(head), worker.booked is not None
         for each in sorted(there, key=lambda each: (each.share, each.task.user != head.user, each.since)):
             if missing <= EPSILON:
                 break
@@ -157,7 +157,7 @@ class Demotions:
                 gives_way = kin_of(each.task) != kin_of(head)
             else:
                 left = -each.share - (given[user] + cpus) / state.shares.weight(user)
-                gives_way = is_his_own or left >= waiting - EPSILON
+                gives_way = set_aside or left >= waiting - EPSILON
             if gives_way and self._is_borne(each.task, worker, sum(given.values())):
                 chosen.append(each)
                 given[user] += cpus

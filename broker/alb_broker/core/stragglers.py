@@ -163,8 +163,8 @@ class Stragglers:
         self, task: Task, attempt: Attempt, siblings: Siblings | None, workers: Workers, now: float
     ) -> _Member | None:
         worker, name = workers.find(attempt.worker, attempt.incarnation), AttemptId(task.id, attempt.n)
-        if worker is None or name not in worker.reserved:
-            return None  # it waits there, or is over but for its report
+        if worker is None or name not in worker.reserved or name in worker.unconfirmed:
+            return None  # it waits there, is over but for its report, or has not reached its worker yet
         advance, elapsed_s = self._advances.get(name), max(0.0, now - attempt.placed)
         known = siblings if siblings is not None else Siblings()
         standing = known.standing(task.spec, elapsed_s, speed_of(worker), advance, now)

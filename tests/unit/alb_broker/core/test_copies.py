@@ -32,6 +32,7 @@ from alb_core.messages import (
     AttemptEnded,
     AttemptExited,
     AttemptProgress,
+    AttemptStarted,
     Beat,
     Cancel,
     Finished,
@@ -98,8 +99,16 @@ def lagging(spec: TaskSpec = SPEC, workers: int = 4, tasks: int = 4, **fields: A
     return each
 
 
+def began(each: Desks) -> None:
+    """Let workers say that what they were given has begun."""
+    for worker in each.state.workers:
+        for name in list(worker.unconfirmed):
+            each.worker(AttemptStarted(attempt=name, began=True), peer=worker.peer)
+
+
 def look(each: Desks, at: float = LATE_S) -> list[int]:
     """Let the leader look for stragglers; returns the numbers of the last task's live attempts."""
+    began(each)
     each.state.at = at
     each.copies.tick()
     return [found.n for found in each.task(4).live()]
@@ -170,6 +179,15 @@ def test_a_copy_is_for_whom_time_counts(time: float, tried: list[int]) -> None:
     """Where resources count more, nothing is run twice."""
     vector = weighed(time, 1 - time)
     assert look(lagging(msgspec.structs.replace(SPEC, request=Request(optimize=vector)))) == tried
+
+
+def test_what_has_not_reached_its_worker_is_not_copied() -> None:
+    """It lags for want of a commit or a link, not of a processor: its order to run is sent again."""
+    each = lagging()
+    each.state.at = LATE_S
+    each.copies.tick()
+    assert [found.n for found in each.task(4).live()] == [1]
+    assert look(each, LATE_S + 1) == [1, 2]
 
 
 def test_the_default_can_be_that_all_may() -> None:

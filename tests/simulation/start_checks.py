@@ -87,10 +87,11 @@ class StartChecks:
         )
 
     def on_array_started(self, record: ArrayRecord) -> None:
-        """The table says that nothing keeps an array back any more."""
+        """The table says that nothing keeps an array back any more; the same write may hold it again."""
         start = record.spec.task.start
         released = record.released or not start.hold
-        demand(not record.held_by and released, "nothing_held_is_placed", f"{record}")
+        made = bool(record.held_by and record.cursor)
+        demand(released and not made, "nothing_held_is_placed", f"{record}")
         for dependency in start.dependencies:
             demand(
                 self.came_true(dependency),

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness import Gate, show_logs_of_failed
+from tests.harness import Gate, show_logs_of_failed, wait_for
 
 from alb import Client
 from alb.local.cluster import LocalCluster, Plan
@@ -27,9 +27,10 @@ def main_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClus
 
 
 @pytest.fixture
-def cluster(main_cluster: LocalCluster) -> LocalCluster:
-    """The run's one cluster, all of it alive. Leave it as you found it."""
+def cluster(main_cluster: LocalCluster, _client: Client) -> LocalCluster:
+    """The run's one cluster, all of it alive, without guests of earlier tests. Leave it as you found it."""
     main_cluster.check_alive()
+    wait_for(lambda: all(each.link and each.session for each in _client.workers()), "guests to be forgotten")
     return main_cluster
 
 

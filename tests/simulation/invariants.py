@@ -98,6 +98,8 @@ class Invariants:
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
         self._counters: dict[tuple[str, int], Mapping[str, int]] = {}  #: Of each reign, its own.
         self._booked: dict[tuple[str, int], Reservations] = {}  #: Likewise.
+        self._checked: dict[tuple[str, int], dict[str, tuple[float, int, int]]] = defaultdict(dict)
+        #: Likewise, what the books said of each worker when they were checked: few turns change them.
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
 
@@ -154,32 +156,16 @@ class Invariants:
         self._counters[broker.incarnation, state.epoch] = state.counters
         self._booked[broker.incarnation, state.epoch] = state.placer.reservations
         self.queue.after_turn(broker.name, state)
+        checked = self._checked[broker.incarnation, state.epoch]
         entries = state.ledger.pending
         for client in state.clients:
             entries += len(client.unacknowledged)
         for worker in state.workers:
             entries += len(worker.unconfirmed) + len(worker.killing) + len(worker.revoked)
-            room, capacity = worker.room, worker.capacity
-            cpus, memory = room.cpus, room.memory_bytes
-            for request in worker.reserved.values():
-                cpus += request.cpus
-                memory += request.memory_bytes
-            exact = abs(cpus - capacity.cpus) < EPSILON and memory == capacity.memory_bytes
-            registered = capacity.cpus > 0
-            within = not registered or (room.cpus >= -EPSILON and room.memory_bytes >= 0)
-            if capacity.counts:
-                exact = exact and _counts_add_up(worker)
-                within = within and (not registered or all(free >= 0 for free in room.counts.values()))
-            demand(
-                exact and within,
-                "reserved_capacity_returns_exactly_once",
-                "{}: {} of {} cpus free on {}, with what is reserved there are {}",
-                broker.name,
-                room.cpus,
-                capacity.cpus,
-                worker.incarnation,
-                cpus,
-            )
+            books = (worker.room.cpus, worker.room.memory_bytes, len(worker.reserved))
+            if checked.get(worker.incarnation) != books:
+                checked[worker.incarnation] = books
+                _check_room(broker.name, worker)
         demand(
             entries <= PER_TASK_MAX * self._cluster.knobs.tasks,
             "everything_is_bounded",
@@ -278,6 +264,31 @@ class Invariants:
                 "every_question_is_answered",
                 f"{client.name} has no answer to {len(late)} requests",
             )
+
+
+def _check_room(broker: str, worker: Worker) -> None:
+    """What is free on a worker and what is reserved there are all that it has."""
+    room, capacity = worker.room, worker.capacity
+    cpus, memory = room.cpus, room.memory_bytes
+    for request in worker.reserved.values():
+        cpus += request.cpus
+        memory += request.memory_bytes
+    exact = abs(cpus - capacity.cpus) < EPSILON and memory == capacity.memory_bytes
+    registered = capacity.cpus > 0
+    within = not registered or (room.cpus >= -EPSILON and room.memory_bytes >= 0)
+    if capacity.counts:
+        exact = exact and _counts_add_up(worker)
+        within = within and (not registered or all(free >= 0 for free in room.counts.values()))
+    demand(
+        exact and within,
+        "reserved_capacity_returns_exactly_once",
+        "{}: {} of {} cpus free on {}, with what is reserved there are {}",
+        broker,
+        room.cpus,
+        capacity.cpus,
+        worker.incarnation,
+        cpus,
+    )
 
 
 def _counts_add_up(worker: Worker) -> bool:

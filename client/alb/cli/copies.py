@@ -31,7 +31,8 @@ def copies(place: Place, action: str, *, as_json: bool, **changes: Any) -> int:
     """Show, or set, the bounds of copies of stragglers, and what became of them under this leader.
 
     A task that lags far behind its likes is run a second time on a worker that is idle, if it says that it
-    may run twice (`alb submit --speculative`); the first success is its result, the other is killed. For
+    may run twice (`alb submit --speculative`); the first success is its result, the other is killed. Not
+    where resources count more than time (`--optimize`). For
     example `alb copies set --share 0.2 --unasked`, and `alb copies set --share 0` to make none.
 
     MADE counts copies, WON those that succeeded first, KILLED the attempts, copies or not, that ran in vain,

@@ -34,7 +34,7 @@ def explain(place: Place, id: str, *, as_json: bool) -> int:  # noqa: A002 (clic
 
     What must change first stands first. The candidates of a placement, with their room and load at that time,
     are kept by the leader that made it, for its newest few thousand placements; policy, number of candidates
-    and the part of reservations are kept as long as the task.
+    and the part of reservations are kept as long as the task, and so is what was copied, or preempted.
     """
     with place.client() as client:
         task_id = resolve(client, id)

@@ -36,6 +36,9 @@ def policy(place: Place, words: Sequence[str], *, try_for: float | None, as_json
     place by it from now on, without a restart, under every later leader. `try NAME --for 10m`: for so long,
     then by the former one again; `show` compares the two meanwhile. `history`: who chose what. `rollback`:
     back to the one before.
+
+    `set optimize time=0.3 resources=0.7` chooses what counts for all tasks that do not say it themselves
+    (`alb submit --optimize`).
     """
     verb, *rest = words or ("",)
     action = _ACTIONS.get(verb)

@@ -34,9 +34,10 @@ DEFAULT = "(others)"
 def share(place: Place, action: str, who: str | None, *, default: bool, as_json: bool, **changes: Any) -> int:
     """Show what each user may have of the cluster, and has; or set, or unset, what USER may have.
 
-    Whoever has the smallest share goes first: the largest part that his tasks reserve of all cpus, memory or
-    bandwidth, over his weight. What `set` does not say stays as it is; after `unset` he may have what
-    everybody may. For example `alb share set ann --weight 2 --cpus-max 40 --tasks-max 100000`.
+    Whoever has the smallest share goes first: the largest part that his tasks reserve of all cpus, memory,
+    bandwidth or counts, over his weight; what is demoted counts as before. What `set` does not say stays as
+    it is; after `unset` he may have what everybody may. For example
+    `alb share set ann --weight 2 --cpus-max 40 --tasks-max 100000`.
 
     SHARE is that part, CPUS and MEMORY what a user reserves, of what he may, and TASKS how many of his are in
     the table without a result. An array counts as one where tasks are bounded, and not at all in the list.

@@ -100,10 +100,8 @@ class Copies:
         return max(1, int(node.share * cpus))
 
     def running(self, tasks: Iterable[Task]) -> int:
-        """Return how many of these tasks have a copy that runs."""
-        return sum(
-            any(attempt.copy_of for attempt in task.live()) for task in tasks if len(task.attempts) > 1
-        )
+        """Return how many of these tasks run twice: a copy whose original is over is one no more."""
+        return sum(len(task.live()) > 1 for task in tasks if len(task.attempts) > 1)
 
     def _may_copy(self, straggler: Straggler) -> bool:
         """Tell whether a task may have one more copy now.

@@ -65,7 +65,8 @@ class Demotions:
         self._state: Final = state
         self._book: Final = book
         self._heads: Final = Heads(state)
-        self._worker = 0  #: Where the next look begins.
+        self._start = self._end = 0  #: The workers that are looked at, by their number.
+        self._round = 0  #: Of the heads, in which these are looked at: each head is held against each worker.
 
     @property
     def _is_on(self) -> bool:
@@ -95,14 +96,16 @@ class Demotions:
     def _looked_at(self) -> dict[Worker, list[_Old]]:
         """Return what has run for a quantum on the workers whose turn it is to be looked at."""
         workers = list(self._state.workers)
-        start = self._worker if self._worker < len(workers) else 0
+        if self._round != self._heads.rounds:
+            self._round = self._heads.rounds
+            self._start = self._end if self._end < len(workers) else 0
         found: dict[Worker, list[_Old]] = {}
         looked = 0
-        self._worker = start
-        for worker in workers[start : start + WORKERS_MAX]:
+        self._end = self._start
+        for worker in workers[self._start : self._start + WORKERS_MAX]:
             if looked >= ATTEMPTS_MAX:
                 break
-            self._worker += 1
+            self._end += 1
             looked += len(worker.reserved)
             there = list(self._old(worker))
             if there:

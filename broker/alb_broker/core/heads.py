@@ -24,10 +24,12 @@ class Heads:
     def __init__(self, state: State) -> None:
         self._state: Final = state
         self._next = 0  #: Where the next look begins.
+        self.rounds = 0  #: How often a look began with the first head.
 
     def take(self) -> list[Task]:
         """Return the next heads that found no room when they were last offered, and may have some."""
         state, start = self._state, self._next
+        self.rounds += not start
         heads = list(islice(state.queue.roomless(), start, start + HEADS_MAX))
         self._next = start + HEADS_MAX if len(heads) == HEADS_MAX else 0
         return [head for head in heads if state.shares.allows(head.user, head.request)]

@@ -57,7 +57,8 @@ class Preemptions:
     def __init__(self, state: State) -> None:
         self._state: Final = state
         self._heads: Final = Heads(state)
-        self._worker = 0  #: Where the next look begins.
+        self._start = 0  #: The first worker that is looked at, by its number.
+        self._round = 0  #: Of the heads, in which these are looked at: each head is held against each worker.
 
     def tick(self) -> None:
         """Make room for those who wait for memory, if somebody who agreed to it has that."""
@@ -73,9 +74,12 @@ class Preemptions:
         yielding = self._state.workers.yielding
         for name in [name for name, worker in yielding.items() if not worker.preemptible]:
             del yielding[name]
-        start = self._worker if self._worker < len(yielding) else 0
-        self._worker = start + WORKERS_MAX
-        return list(islice(yielding.values(), start, start + WORKERS_MAX))
+        if self._round != self._heads.rounds:
+            self._round = self._heads.rounds
+            self._start += WORKERS_MAX
+        if self._start >= len(yielding):
+            self._start = 0
+        return list(islice(yielding.values(), self._start, self._start + WORKERS_MAX))
 
     def _make_room(self, head: Task, workers: list[Worker]) -> None:
         state, booked = self._state, self._state.placer.reservations
@@ -110,8 +114,8 @@ class Preemptions:
         if not (is_open and worker.placeable and not worker.ahead and fits(request, worker.capacity)):
             return None
         room = _left(worker)
-        if room.holds(request):
-            return []
+        if room.holds(request):  # where that is set aside for a lower priority, it is no help at all
+            return [] if other is None or other.key == key_of(head) else None
         if request.memory_bytes <= room.memory_bytes or not self._state.would_admit(head, worker):
             return None
         chosen: list[_Victim] = []

@@ -104,7 +104,9 @@ class Repair:
         state.table.add(task)
         state.holds.know(task)
         state.arrays.readopt(task)
-        if task.state is not TaskState.RUNNING:
+        if task.state is TaskState.RUNNING:
+            state.stragglers.watch(task)
+        else:
             state.line_up(task)
         for attempt in task.live():
             worker = state.workers.find(attempt.worker, attempt.incarnation)

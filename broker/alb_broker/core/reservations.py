@@ -197,6 +197,7 @@ class Reservations:
         for reservation in list(self.by_key.values()):
             if _stands(reservation, queue, workers, admits):
                 reservation.review(ends_of, at)
+                workers.grew(reservation.worker)  # what is spared there may be more than it was
             else:
                 self._drop(reservation, workers)
         most = max(1, min(RESERVATIONS_MAX, len(workers.by_name) // WORKERS_EACH))

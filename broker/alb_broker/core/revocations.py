@@ -42,7 +42,7 @@ class _Look(NamedTuple):
 
     rooms: dict[str, Room]
     #: What is left, by worker, of the room that attempts are to be moved to.
-    nowhere: set[Request]
+    nowhere: set[tuple[str, Request]]
     #: For which there is none.
 
 
@@ -162,7 +162,8 @@ class Revocations:
     def _fits_elsewhere(self, task: Task, worker: Worker, look: _Look) -> bool:
         """Tell whether another worker has room for a task that no other was moved to; it takes that room."""
         request = task.request
-        if request in look.nowhere:
+        whose = ("" if self._state.gate is None else task.user, request)
+        if whose in look.nowhere:
             return False
         state = self._state
         for other in state.placer.find_room(task, state.workers, state.now(), state.gate):
@@ -174,7 +175,7 @@ class Revocations:
             if room.holds(request):
                 room.take(request)
                 return True
-        look.nowhere.add(request)
+        look.nowhere.add(whose)
         return False
 
     def _give_up(self, task: Task, attempt_id: AttemptId, worker: Worker) -> None:

@@ -203,8 +203,13 @@ class State:
         """Return why a task is let in nowhere although it waits for room only; empty: it is let in."""
         if not self.workers.crowded or not self.is_endless(task):  # nearly always: asked of each submission
             return ""
-        able = [worker for worker in self.workers if fits(task.request, worker.capacity)]
-        if not able or any(self.admits(task, worker) for worker in able):
+        fitting = False
+        for worker in self.workers:  # mostly the first that fits admits it
+            if fits(task.request, worker.capacity):
+                if self.admits(task, worker):
+                    return ""
+                fitting = True
+        if not fitting:
             return ""
         return (
             "it has no time limit, and where it fits as many such commands run as can be made to give way; "

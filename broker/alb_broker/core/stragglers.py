@@ -175,18 +175,19 @@ class Stragglers:
     ) -> Iterator[Straggler]:
         """Yield who lags among siblings, and take note of what their workers do a second."""
         work = siblings.work() if siblings is not None else 0.0
+        telling = [each for each in members if not each.attempt.demoted]  # the others have what is left over
         if not work:
-            if len(members) < SIBLINGS_MIN:
+            if len(telling) < SIBLINGS_MIN:
                 return
-            work = median(each.standing.total_s * speed_of(each.worker) for each in members)
-        rates = [1 / each.standing.total_s for each in members]
+            work = median(each.standing.total_s * speed_of(each.worker) for each in telling)
+        rates = [1 / each.standing.total_s for each in telling]
         threshold = percentile(
             rates + list(siblings.rates) if siblings is not None else rates, self.node.slow_tasks
         )
-        for member, rate in zip(members, rates, strict=True):
-            worker = member.worker
-            pace = paces.get(worker.name, speed_of(worker))
-            paces[worker.name] = min(pace, work * rate)
+        for member in members:
+            worker, rate = member.worker, 1 / member.standing.total_s
+            if not member.attempt.demoted:
+                paces[worker.name] = min(paces.get(worker.name, speed_of(worker)), work * rate)
             if rate < threshold and len(member.task.live()) == 1:
                 yield Straggler(member.standing.left_s, member.task, member.attempt, work)
 

@@ -16,7 +16,7 @@ from alb_broker.core.revocations import Revocations
 from alb_broker.core.shares import NOTHING
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.workers import BEGUN, Worker
 from alb_core import ids, limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
@@ -342,7 +342,8 @@ class WorkerDesk:
                 state.shares.give_back(attempt_id)
                 continue
             # Of a worker that never registered here nobody knows what it ran.
-            ahead = attempt_id in waited and worker.capacity.cpus > 0
+            begun = attempt_id not in waited or worker.revoked.get(attempt_id) == BEGUN
+            ahead = not begun and worker.capacity.cpus > 0
             self._book.release(worker, attempt_id)
             attempt = task.attempt(attempt_id.n)
             if attempt is not None and attempt.state is AttemptState.LIVE:

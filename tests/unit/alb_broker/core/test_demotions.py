@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.broker_parts import (
     C1,
@@ -22,6 +23,7 @@ from tests.broker_parts import (
     to_worker,
 )
 
+from alb_broker.core import demotions, heads
 from alb_broker.core.demotions import program_of
 from alb_broker.core.explaining import explain
 from alb_broker.core.queue import key_of
@@ -97,6 +99,30 @@ def test_who_had_its_quantum_gives_way() -> None:
     assert notes(actions, "attempt_demoted")[0]["waiting"] == stage.task(2).id
     marks = [op for op in stage.written if isinstance(op, zk.SetData) and b'"demoted"' in op.data]
     assert [op.path for op in marks] == [znodes.task_path(stage.task(1).id)]
+
+
+def test_every_head_is_held_against_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where both are looked at in turns of one length, and each fits only where it is not its turn."""
+    monkeypatch.setattr(heads, "HEADS_MAX", 1)
+    monkeypatch.setattr(demotions, "WORKERS_MAX", 1)
+    stage = Stage()
+    stage.join("w2", peer=W2)
+    for name, label in (("w1", "left"), ("w2", "right")):
+        worker = stage.state.workers.by_name[name]
+        worker.offer(msgspec.structs.replace(worker.capacity, labels=(label,)))
+    for number, label in enumerate(("left", "right"), start=1):
+        stage.submit(number, msgspec.structs.replace(LOOP, request=Request(labels=(label,))))
+    stage.worker(AttemptStarted(attempt=attempt(2)), peer=W2)
+    for number, label in enumerate(("right", "left"), start=3):
+        stage.submit(number, msgspec.structs.replace(SHORT, request=Request(labels=(label,))), C2)
+    for tick in range(6):
+        stage.at(OVER_S + tick).worker(Beat(load=Load()), peer=W2)
+        stage.pass_time(OVER_S + tick)
+        stage.worker(*(AttemptStarted(attempt=each) for each in (attempt(3), attempt(4))), peer=W2)
+    assert [stage.runs(number) for number in (3, 4)] == [
+        False,
+        True,
+    ]  # with both bob would have more than ann
 
 
 def test_nobody_gives_way_while_nobody_waits() -> None:

@@ -25,6 +25,7 @@ def test_all_are_looked_at_in_turns() -> None:
     assert [len(look) for look in looks] == [HEADS_MAX, 3, HEADS_MAX]
     assert len({*looks[0], *looks[1]}) == HEADS_MAX + 3
     assert looks[2] == looks[0]
+    assert heads.rounds == 2
 
 
 def test_who_has_all_that_he_may_have_is_left_out() -> None:

@@ -8,8 +8,6 @@ besides: nobody's endless commands keep another one's from their first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from alb_core.messages import AttemptId
 from alb_core.resources import EPSILON
 
@@ -32,10 +30,6 @@ class Burden:
 
     def __len__(self) -> int:
         return len(self._attempts)
-
-    def of_users(self) -> Iterator[tuple[str, float]]:
-        """Yield what each attempt had reserved, with its user."""
-        yield from self._attempts.values()
 
     def add(self, attempt: AttemptId, user: str, cpus: float) -> None:
         """An attempt is demoted that had reserved so much."""

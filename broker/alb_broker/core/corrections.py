@@ -17,8 +17,9 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias
 
+from alb_broker.core.newest import newest
 from alb_core.resources import Request
 from alb_core.speeds import Strain
 
@@ -72,7 +73,7 @@ class Corrections:
             at: Cluster time.
             wall_s: How long it ran.
         """
-        runs = _newest(_newest(self._kins, kin, OrderedDict, KINS_MAX), worker, _runs, WORKERS_MAX)
+        runs = newest(newest(self._kins, kin, OrderedDict, KINS_MAX), worker, _runs, WORKERS_MAX)
         runs.append(Run(at, math.log(wall_s)))
         self.changed = True
 
@@ -142,19 +143,3 @@ def _factor(differences: list[float]) -> float:
 
 def _runs() -> deque[Run]:
     return deque(maxlen=RUNS_KEPT)
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def _newest(book: OrderedDict[K, V], key: K, make: Callable[[], V], most: int) -> V:
-    """Return an entry, which is the newest from now on, and forget the oldest beyond a bound."""
-    entry = book.get(key)
-    if entry is None:
-        entry = book[key] = make()
-        if len(book) > most:
-            book.popitem(last=False)
-    else:
-        book.move_to_end(key)
-    return entry

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple, TypeAlias
 
+from alb_broker.core.newest import newest
 from alb_core.quarantines import Quarantine
 from alb_core.spec import TaskSpec
 
@@ -125,14 +126,7 @@ class Ward:
                     del book[name]
 
     def _kin(self, kin: Kin) -> _Kin:
-        known = self._kins.get(kin)
-        if known is None:
-            known = self._kins[kin] = _Kin()
-            if len(self._kins) > KINS_MAX:
-                self._kins.popitem(last=False)
-        else:
-            self._kins.move_to_end(kin)
-        return known
+        return newest(self._kins, kin, _Kin, KINS_MAX)
 
     def _judge(
         self, worker: str, kin: Kin, known: _Kin, at: float, workers: int

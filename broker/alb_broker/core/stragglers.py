@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from alb_broker.core.newest import newest
 from alb_broker.core.siblings import SIBLINGS_MIN, Advance, Siblings, Standing, percentile, siblings_key
 from alb_broker.core.task import Task
 from alb_core.copies import COPIES, CopiesNode, may_run_twice
@@ -116,15 +117,7 @@ class Stragglers:
             self._siblings(record.id, record.user, record).end(result.wall_s, speed)
 
     def _siblings(self, task_id: str, user: str, of: Task | TaskRecord) -> Siblings:
-        key = siblings_key(task_id, user, of.spec)
-        found = self._kinds.get(key)
-        if found is None:
-            found = self._kinds[key] = Siblings()
-            if len(self._kinds) > KINDS_MAX:
-                self._kinds.popitem(last=False)
-        else:
-            self._kinds.move_to_end(key)
-        return found
+        return newest(self._kinds, siblings_key(task_id, user, of.spec), Siblings, KINDS_MAX)
 
     # --- who lags -------------------------------------------------------------------------------------------
 

@@ -331,21 +331,12 @@ def test_a_worker_with_a_link_alone_is_not_lost() -> None:
     assert workers(silent(session=False, link=True)).overdue(1e6) == []
 
 
-def placeable(*each: Worker) -> Workers:
-    """Return these workers."""
-    workers = Workers()
-    for worker in each:
-        workers.add(worker)
-        workers.grew(worker)
-    return workers
-
-
 def test_a_program_goes_to_the_machines_that_it_is_for() -> None:
     """However much room the others have."""
-    workers = placeable(make_worker("x", 8, arch="x86_64"), make_worker("a", 1, arch="aarch64"))
-    found = workers.candidates(request(archs=("aarch64", "riscv64")), 4)
+    known = workers(make_worker("x", 8, arch="x86_64"), make_worker("a", 1, arch="aarch64"))
+    found = known.candidates(request(archs=("aarch64", "riscv64")), 4)
     assert [worker.name for worker in found] == ["a"]
-    assert len(workers.candidates(request(), 4)) == 2
+    assert len(known.candidates(request(), 4)) == 2
 
 
 def test_counts_taken_before_a_worker_registers_are_settled_when_it_does() -> None:

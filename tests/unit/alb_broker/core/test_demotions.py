@@ -22,6 +22,7 @@ from tests.broker_parts import (
     submit,
     to_worker,
 )
+from tests.one_worker import QUANTUM_S, OneWorker
 
 from alb_broker.core import demotions, heads
 from alb_broker.core.demotions import program_of
@@ -34,49 +35,29 @@ from alb_core.messages import AttemptDemoted, AttemptId, AttemptStarted, Beat, D
 from alb_core.resources import Load, Request
 from alb_core.shares import Share
 from alb_core.spec import TaskSpec
-from alb_core.tasks import TaskState
 
 LOOP = TaskSpec(command="while :; do :; done")
 SHORT = TaskSpec(command="echo hi", time_limit_s=10.0)
-QUANTUM_S = 5.0
 OVER_S = QUANTUM_S + 0.1
 
 
-class Stage(Desks):
+class Stage(OneWorker):
     """A worker, and two users."""
 
     def __init__(self, cpus: float = 1.0, **settings: Any) -> None:
-        super().__init__(quantum_s=QUANTUM_S, **settings)
-        self.greet("ann", "bob")
-        self.join("w1", cpus=cpus)
-        self.workers.nodes_known = True
+        super().__init__(cpus, **settings)
 
     def submit(self, number: int, spec: TaskSpec = LOOP, peer: bytes = C1) -> list[Any]:
         """Let a task come."""
-        return self._started(self.client(submit(number, spec), peer=peer) + self.turn())
+        return super().submit(number, spec, peer)
 
     def finish(self, number: int) -> list[Any]:
         """Let a task end."""
-        return self._started(self.worker(ended(number)) + self.turn())
-
-    def pass_time(self, at: float) -> list[Any]:
-        """Tick once, place and commit."""
-        self.at(at).worker(Beat(load=Load()))
-        return self._started(self.tick(at) + self.turn())
-
-    def _started(self, actions: list[Any]) -> list[Any]:
-        """The worker answers its orders to run."""
-        orders = [message.attempt for message in to_worker(W1, actions) if isinstance(message, Run)]
-        self.worker(*(AttemptStarted(attempt=each) for each in orders))
-        return actions
-
-    def runs(self, number: int) -> bool:
-        """Tell whether a task runs."""
-        return self.task(number).state is TaskState.RUNNING
+        return self.started(self.worker(ended(number)) + self.turn())
 
     def demoted(self) -> int:
         """Return how many attempts are demoted."""
-        return len(self.state.workers.by_name["w1"].burden)
+        return len(self.w1.burden)
 
 
 def told(actions: list[Any]) -> list[Demote]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from tests.broker_parts import (
-    C1,
     C2,
     W1,
     Desks,
@@ -14,22 +13,21 @@ from tests.broker_parts import (
     capacity,
     ended,
     make_task,
-    submit,
     to_worker,
 )
+from tests.one_worker import QUANTUM_S, OneWorker
 
 from alb_broker.core.explaining import explain
 from alb_broker.core.preemptions import is_preemptible, rank_of
 from alb_broker.core.queue import key_of
 from alb_broker.core.reservations import RESERVATIONS_MAX, Plan, Reservation
 from alb_core import limits
-from alb_core.messages import AttemptStarted, Beat, Kill, Run
-from alb_core.resources import Load, Request
+from alb_core.messages import Kill
+from alb_core.resources import Request
 from alb_core.spec import OnLost, TaskSpec
 from alb_core.tasks import Cause, TaskState
 
 MEMORY = capacity().memory_bytes
-QUANTUM_S = 5.0
 FOREVER = float("inf")
 
 
@@ -39,28 +37,19 @@ def spec(part: float = 1.0, *, preemptible: bool = False, priority: int = 0, **f
     return TaskSpec(command="x", request=request, preemptible=preemptible, priority=priority, **fields)
 
 
-class Stage(Desks):
+class Stage(OneWorker):
     """A worker of four processors, and two users."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(quantum_s=QUANTUM_S, **settings)
-        self.greet("ann", "bob")
-        self.join("w1", cpus=4.0)
-        self.workers.nodes_known = True
-        self.w1 = self.state.workers.by_name["w1"]
-
-    def submit(self, number: int, wanted: TaskSpec, peer: bytes = C1) -> list[Any]:
-        """Let a task come."""
-        return self._started(self.client(submit(number, wanted), peer=peer) + self.turn())
+        super().__init__(4.0, **settings)
 
     def end(self, number: int, n: int = 1, cause: Cause = Cause.PREEMPTED) -> list[Any]:
         """Let an attempt end."""
-        return self._started(self.worker(ended(number, n, cause=cause)) + self.turn())
+        return self.started(self.worker(ended(number, n, cause=cause)) + self.turn())
 
     def pass_time(self, at: float) -> list[Kill]:
         """Tick once, place and commit; returns what is killed."""
-        self.at(at).worker(Beat(load=Load()))
-        actions = self._started(self.tick(at) + self.turn())
+        actions = super().pass_time(at)
         return [message for message in to_worker(W1, actions) if isinstance(message, Kill)]
 
     def set_aside(self, number: int) -> None:
@@ -68,15 +57,6 @@ class Stage(Desks):
         key = key_of(self.task(number))
         plan = Plan(FOREVER, 1, self.w1, set())
         self.state.placer.reservations.by_key[key] = self.w1.booked = Reservation(key, plan, 0.0)
-
-    def _started(self, actions: list[Any]) -> list[Any]:
-        orders = [message.attempt for message in to_worker(W1, actions) if isinstance(message, Run)]
-        self.worker(*(AttemptStarted(attempt=each) for each in orders))
-        return actions
-
-    def runs(self, number: int) -> bool:
-        """Tell whether a task runs."""
-        return self.task(number).state is TaskState.RUNNING
 
 
 def preempted(*numbers: int) -> list[Kill]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -131,25 +129,14 @@ def test_lines_that_follow_too_many_failures_do_not_hide_the_status_of_what_fail
     assert "no more lines are taken" not in capfd.readouterr().err
 
 
-def interrupt_when(ready: Callable[[], bool], times: int) -> None:
-    """Press Ctrl-C so often once something is so."""
-
-    def interrupt() -> None:
-        deadline = time.monotonic() + 60
-        while not ready() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for _ in range(times):
-            time.sleep(0.3)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-
-
 def test_an_attached_array_is_left_alone(
-    broker: RememberingBroker, sleeping: str, capfd: pytest.CaptureFixture[str]
+    broker: RememberingBroker,
+    sleeping: str,
+    interrupt_when: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Two interrupts leave; nothing is cancelled."""
-    interrupt_when(lambda: any("AttachArray" in type(each).__name__ for each in broker.received), 2)
+    interrupt_when(lambda: any("AttachArray" in type(each).__name__ for each in broker.received))
     assert run(["attach", *ZK, sleeping[:12]]) == 130
     err = capfd.readouterr().err
     assert "Ctrl-C again within 2 s leaves it alone: it was under way before" in err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -250,19 +249,13 @@ def test_lines_that_cannot_be_read_on_are_an_error(
 
 
 def test_ctrl_c_twice_cancels_everything(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    broker: RememberingBroker,
+    each_line: Callable[..., int],
+    interrupt_when: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The first one says what goes on."""
-
-    def interrupt() -> None:
-        deadline = time.monotonic() + 60
-        while len(broker.submitted()) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for _ in range(2):
-            time.sleep(0.3)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
+    interrupt_when(lambda: len(broker.submitted()) == 3)
     assert each_line("1\n2\n3\n", "sleep") == 130
     told = capfd.readouterr()
     (array,) = broker.arrays
@@ -301,20 +294,6 @@ def joinable(broker: RememberingBroker) -> str:
     return task
 
 
-def interrupt_when(ready: Callable[[], bool]) -> None:
-    """Press Ctrl-C twice once something is so."""
-
-    def interrupt() -> None:
-        deadline = time.monotonic() + 60
-        while not ready() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for _ in range(2):
-            time.sleep(0.3)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-
-
 def attached(broker: RememberingBroker) -> bool:
     """Tell whether somebody follows a task of before."""
     return any(isinstance(message, Attach) for message in broker.received)
@@ -327,7 +306,11 @@ def cancelled(broker: RememberingBroker) -> list[str]:
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_ctrl_c_twice_leaves_a_joined_task_alone(
-    broker: RememberingBroker, joinable: str, capfd: pytest.CaptureFixture[str], options: list[str]
+    broker: RememberingBroker,
+    joinable: str,
+    interrupt_when: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+    options: list[str],
 ) -> None:
     """Somebody else submitted it: it is left, and said to go on."""
     interrupt_when(lambda: attached(broker))
@@ -359,7 +342,11 @@ def test_a_reader_that_leaves_leaves_a_joined_task_alone(
 
 
 def test_of_many_lines_only_our_tasks_are_cancelled(
-    broker: RememberingBroker, joinable: str, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    broker: RememberingBroker,
+    joinable: str,
+    each_line: Callable[..., int],
+    interrupt_when: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The joined one goes on, and the command does not wait for it."""
     interrupt_when(lambda: attached(broker) and len(broker.commands) == 3)

@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -177,19 +176,18 @@ def test_submit_json_is_one_document(broker: FakeBroker, capfd: pytest.CaptureFi
     assert (form["state"], form["exit_status"], form["stdout"]) == ("SUCCEEDED", 0, "hi\n")
 
 
-class Interrupter:
-    """A task that runs until it is cancelled; sends signals to this process once it runs."""
+class Endless:
+    """A task that runs until it is cancelled."""
 
-    def __init__(self, broker: FakeBroker, *signals: tuple[float, int]) -> None:
+    def __init__(self, broker: FakeBroker) -> None:
+        self.runs = False
         self.cancelled = False
-        self._broker = broker
-        self._signals = signals
         broker.answer = self.answer
 
     def answer(self, message: Message) -> Sequence[Message]:
         """Accept; end when cancelled."""
         if isinstance(message, Submit):
-            threading.Thread(target=self._send).start()
+            self.runs = True
             return (Accepted(id=message.id, state=TaskState.RUNNING, attempt=1, worker="w1"),)
         if isinstance(message, Cancel):
             self.cancelled = True
@@ -197,15 +195,13 @@ class Interrupter:
             return (CancelNoted(id=message.id), Finished(id=message.id, result=over))
         return ()
 
-    def _send(self) -> None:
-        for delay_s, number in self._signals:
-            time.sleep(delay_s)
-            os.kill(os.getpid(), number)
 
-
-def test_a_second_ctrl_c_cancels(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_second_ctrl_c_cancels(
+    broker: FakeBroker, interrupt_when: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
     """The first says what runs where and how to attach again; the second ends it, with status 130."""
-    task = Interrupter(broker, (0.3, signal.SIGINT), (0.3, signal.SIGINT))
+    task = Endless(broker)
+    interrupt_when(lambda: task.runs)
     assert run(["submit", *ZK, "sleep 100"]) == 130
     err = capfd.readouterr().err
     assert "runs on w1 and goes on; attach again with: alb logs -f" in err
@@ -214,10 +210,17 @@ def test_a_second_ctrl_c_cancels(broker: FakeBroker, capfd: pytest.CaptureFixtur
 
 
 def test_two_slow_ctrl_cs_do_not_cancel_and_sigterm_leaves(
-    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+    broker: FakeBroker, interrupt_when: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupts more than two seconds apart only inform; SIGTERM leaves the task alone."""
-    task = Interrupter(broker, (0.2, signal.SIGINT), (2.3, signal.SIGINT), (0.3, signal.SIGTERM))
+    task = Endless(broker)
+    later = [(2.3, signal.SIGINT), (0.3, signal.SIGTERM)]
+
+    def again() -> None:
+        delay_s, number = later.pop(0)
+        threading.Timer(delay_s, os.kill, (os.getpid(), number)).start()
+
+    interrupt_when(lambda: task.runs, again)
     assert run(["submit", *ZK, "sleep 100"]) == 128 + signal.SIGTERM
     assert "leaving; task" in capfd.readouterr().err
     assert not task.cancelled
@@ -225,7 +228,7 @@ def test_two_slow_ctrl_cs_do_not_cancel_and_sigterm_leaves(
 
 def test_a_reader_that_leaves_ends_the_task(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
     """Nobody reads stdout any more: the task is cancelled, as SIGPIPE would have ended it here."""
-    task = Interrupter(broker)
+    task = Endless(broker)
     broker.output = b"y\n" * 1000
     saved = os.dup(1)
     read_end, write_end = os.pipe()
@@ -243,7 +246,7 @@ def test_a_reader_that_leaves_ends_the_task(broker: FakeBroker, capfd: pytest.Ca
 
 def test_a_full_disk_leaves_the_task_alone(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
     """Output that cannot be written is said, with the way back to it; what runs goes on."""
-    task = Interrupter(broker)
+    task = Endless(broker)
     broker.output = b"y\n" * 1000
     saved = os.dup(1)
     full = os.open("/dev/full", os.O_WRONLY)

@@ -26,9 +26,9 @@ from alb_broker.core.events import BrokerEvent
 from alb_broker.replay.replay import EPOCH_S
 from alb_broker.replay.tree import Tree
 from alb_broker.shell.plugins import load_policies
-from alb_broker.shell.process import GC_THRESHOLDS
 from alb_core import codec, zk, znodes
 from alb_core.config import BrokerConfig
+from alb_core.io import collector
 from alb_core.messages import (
     AttemptEnded,
     AttemptId,
@@ -210,7 +210,7 @@ def us_per_placement(workers: int, queued: int, placements: int) -> float:
 
 def measure(_ground: Ground, size: Size) -> Figures:
     """Measure every size in turns; the median of each counts."""
-    gc.set_threshold(*GC_THRESHOLDS)
+    collector.serve()
     found: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     for repeat in range(size.repeats):
         for workers, costs in found.items():

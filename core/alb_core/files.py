@@ -79,6 +79,8 @@ def restored(files: tuple[FileRef, ...], saved: tuple[FileRef, ...]) -> tuple[Fi
         files: What its task takes along.
         saved: Its newest checkpoint, which replaces whatever stands in its way.
     """
+    if not saved:
+        return files
     taken = {file.name for file in saved}
     folders = {folder for name in taken for folder in _folders(name)}
     kept = (

@@ -15,7 +15,7 @@ from typing import Final
 
 from alb_core.config import WorkerConfig
 from alb_core.errors import ConfigError
-from alb_core.io import clock, logs
+from alb_core.io import clock, collector, logs
 from alb_core.io.alarm import Alarm
 from alb_core.io.descriptors import allow_open_files
 from alb_core.io.session import Session
@@ -123,6 +123,7 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         session.start()
         stack.callback(session.stop)
         stack.callback(runner.close)  # however this ends, no command outlives the registration
+        collector.serve()
         return agent.run()
 
 

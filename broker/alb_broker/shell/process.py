@@ -7,7 +7,6 @@ events into an inbox and ring.
 
 from __future__ import annotations
 
-import gc
 import math
 import sys
 from collections import deque
@@ -31,7 +30,7 @@ from alb_broker.store.events import StoreEvent
 from alb_core import codec, zk
 from alb_core.config import BrokerConfig
 from alb_core.errors import RemoteProtocolError
-from alb_core.io import clock, logs
+from alb_core.io import clock, collector, logs
 from alb_core.io.probe import Finding, Probe
 from alb_core.io.session import Session
 from alb_core.io.sockets import Doorbell, Router
@@ -47,9 +46,6 @@ MESSAGES_A_TURN: Final = 200
 PROBE_WITHIN_S: Final = 1.0
 SWITCH_INTERVAL_S: Final = 0.0005
 #: kazoo's threads hand over answers that the loop waits for: they must not wait 5 ms for the interpreter.
-
-GC_THRESHOLDS: Final = (50_000, 50, 50)
-#: The core makes values without cycles by the hundred thousand; looking for cycles often only costs.
 
 
 class Links(Mapping[str, Router]):
@@ -171,7 +167,7 @@ class BrokerProcess:
     def run(self) -> int:
         """Serve until the core wants to exit; returns the process's exit status."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        gc.set_threshold(*GC_THRESHOLDS)
+        collector.serve()
         for router in self._links.values():
             self._poller.register(router.socket, zmq.POLLIN)
         self._poller.register(self._bell.fileno(), zmq.POLLIN)

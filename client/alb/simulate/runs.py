@@ -14,10 +14,8 @@ from alb_broker.replay.replay import Ran, Replay
 from alb_broker.shell.plugins import load_policies
 from alb_core.choices import DEFAULT_POLICY
 from alb_core.errors import ConfigError
+from alb_core.io import collector
 from alb_core.traces import Machine
-
-GC_THRESHOLDS: Final = (50_000, 50, 50)
-#: As in the broker: the core makes values without cycles by the hundred thousand.
 
 Tell = Callable[[str, int], None]
 #: Is told which policy is at how many ended jobs.
@@ -90,7 +88,7 @@ class Policies:
             ReplayBroken: The replay cannot go on.
         """
         before = gc.get_threshold()
-        gc.set_threshold(*GC_THRESHOLDS)
+        gc.set_threshold(*collector.THRESHOLDS)
         try:
             return Replay(
                 trace.jobs, machines, self._found, name, seed=seed, sharing=sharing, tell=tell

@@ -9,6 +9,7 @@ import sys
 
 import msgspec
 
+from alb_core.io import collector
 from alb_worker.runner import processes
 from alb_worker.runner.command import UMASK
 from alb_worker.runner.groups import RunnerGroups
@@ -34,6 +35,7 @@ def main(descriptor: int, settings: Settings) -> int:
     connection = socket.socket(fileno=descriptor)
     connection.set_inheritable(False)
     runner = Runner(connection, settings, groups)
+    collector.serve()
     try:
         runner.run()
     finally:

@@ -25,13 +25,13 @@ from typing import Final, NamedTuple
 
 from alb_broker.core.book import Book
 from alb_broker.core.heads import Heads
+from alb_broker.core.likeness import alike_in_yielding
 from alb_broker.core.queue import key_of
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core.messages import AttemptId
 from alb_core.resources import EPSILON, fits
-from alb_core.spec import TaskSpec
 from alb_core.tasks import AttemptState, TaskState
 
 WORKERS_MAX: Final = 200
@@ -39,7 +39,6 @@ ATTEMPTS_MAX: Final = 4000
 #: Looked at in one tick, in turns, and one worker at least: the search must not cost what it gives.
 FEASIBLE_MAX: Final = 16
 #: Workers on which a task could have room made, compared before one is taken.
-SHELLS: Final = frozenset(("sh", "bash", "dash", "ksh", "zsh"))
 
 
 class _Old(NamedTuple):
@@ -157,7 +156,7 @@ class Demotions:
                 break
             user, cpus = each.task.user, each.task.request.cpus
             if user == head.user:
-                gives_way = kin_of(each.task) != kin_of(head)
+                gives_way = alike_in_yielding(each.task) != alike_in_yielding(head)
             else:
                 left = -each.share - (given[user] + cpus) / state.shares.weight(user)
                 gives_way = set_aside or left >= waiting - EPSILON
@@ -191,21 +190,3 @@ def _is_open_to(worker: Worker, head: Task) -> bool:
     """
     booked = worker.booked is None or worker.booked.key == key_of(head)
     return booked and (not head.request.measured or worker.load.leaves(head.request, worker.capacity))
-
-
-def kin_of(task: Task) -> str:
-    """Return what is alike among the tasks of one user: the array, or the program."""
-    return task.array or program_of(task.spec)
-
-
-def program_of(spec: TaskSpec) -> str:
-    """Return the program of a command; of a shell's, the first word of what the shell is to do."""
-    command = spec.command
-    if not isinstance(command, str):
-        words = list(command)
-        shell = len(words) > 2 and words[0].rpartition("/")[2] in SHELLS and words[1].startswith("-")
-        if not shell:
-            return words[0] if words else ""
-        command = words[2]
-    words = command.split(None, 1)
-    return words[0] if words else ""

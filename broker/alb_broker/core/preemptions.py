@@ -14,11 +14,11 @@ its place in the queue, and the worker is set aside for whom it was ended, lest 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.heads import Heads
+from alb_broker.core.lots import Lots
 from alb_broker.core.queue import key_of
 from alb_broker.core.reservations import SLACK_S, Plan
 from alb_broker.core.state import State
@@ -30,8 +30,8 @@ from alb_core.resources import Request, Room, fits
 from alb_core.spec import OnLost
 from alb_core.tasks import AttemptState, TaskState
 
-WORKERS_MAX: Final = 200
-#: Compared for one head, in turns: the search must not cost what it gives.
+STEPS_MAX: Final = 8000
+#: Of one tick, and one head at least: workers and attempts that are held against heads, a microsecond each.
 
 Rank: TypeAlias = tuple[int, bool]
 
@@ -47,6 +47,16 @@ class _Victim(NamedTuple):
     task: Task
 
 
+class _Stock:
+    """What one tick finds on a worker: its room once all has ended that is about to, and what might end."""
+
+    __slots__ = ("room", "victims")
+
+    def __init__(self, room: Room, victims: list[_Victim]) -> None:
+        self.room: Final = room
+        self.victims: Final = victims  #: The largest first; of equals the youngest, which loses least.
+
+
 class Preemptions:
     """Looks for what may have to end.
 
@@ -57,34 +67,36 @@ class Preemptions:
     def __init__(self, state: State) -> None:
         self._state: Final = state
         self._heads: Final = Heads(state)
-        self._start = 0  #: The first worker that is looked at, by its number.
-        self._round = 0  #: Of the heads, in which these are looked at: each head is held against each worker.
+        self._lots: Final = Lots(self._heads)
+        self._stocks: dict[str, _Stock] = {}  #: Of this tick, by worker.
+        self._steps = 0  #: Of this tick.
 
     def tick(self) -> None:
         """Make room for those who wait for memory, if somebody who agreed to it has that."""
         workers = self._workers()
         if not workers:
             return
-        for head in sorted(self._heads.take(), key=lambda head: -head.spec.priority):
+        self._stocks, self._steps = {}, 0
+        heads = sorted(self._heads.take(), key=lambda head: -head.spec.priority)
+        for number, head in enumerate(heads):
+            if self._steps >= STEPS_MAX:
+                self._heads.put_back(heads[number:])
+                break
             if head.request.memory_bytes and not head.request.measured:
                 self._make_room(head, workers)
+        self._stocks = {}
 
     def _workers(self) -> list[Worker]:
         """Return workers that hold what is preemptible, and forget those that do not any more."""
         yielding = self._state.workers.yielding
         for name in [name for name, worker in yielding.items() if not worker.preemptible]:
             del yielding[name]
-        if self._round != self._heads.rounds:
-            self._round = self._heads.rounds
-            self._start += WORKERS_MAX
-        if self._start >= len(yielding):
-            self._start = 0
-        return list(islice(yielding.values(), self._start, self._start + WORKERS_MAX))
+        return self._lots.take(yielding.values(), len(yielding))
 
     def _make_room(self, head: Task, workers: list[Worker]) -> None:
         state, booked = self._state, self._state.placer.reservations
         own = booked.by_key.get(key_of(head))
-        if own is not None and _left(own.worker).holds(head.request):
+        if own is not None and self._stock(own.worker).room.holds(head.request):
             return  # what ends there is enough
         plans = [
             (len(victims), sum(state.now() - each.since for each in victims), worker.name, worker, victims)
@@ -100,6 +112,7 @@ class Preemptions:
         if booked.book(head, plan, state.workers, state.now()):
             for each in victims:
                 self._end(each, worker, head)
+            del self._stocks[worker.name]
 
     def _enough(self, head: Task, worker: Worker, *, waited: bool) -> list[_Victim] | None:
         """Return what would have to end on a worker so that a task fits; None: nothing can help.
@@ -109,35 +122,55 @@ class Preemptions:
             worker: The worker.
             waited: It was overtaken for long.
         """
+        self._steps += 1
         request, other = head.request, worker.booked
         is_open = other is None or other.key == key_of(head) or other.key[1] < head.spec.priority
         if not (is_open and worker.placeable and not worker.ahead and fits(request, worker.capacity)):
             return None
-        room = _left(worker)
-        if room.holds(request):  # where that is set aside for a lower priority, it is no help at all
+        stock = self._stock(worker)
+        if stock.room.holds(request):  # where that is set aside for a lower priority, it is no help at all
             return [] if other is None or other.key == key_of(head) else None
-        if request.memory_bytes <= room.memory_bytes or not self._state.would_admit(head, worker):
+        if request.memory_bytes <= stock.room.memory_bytes or not self._state.would_admit(head, worker):
             return None
         chosen: list[_Victim] = []
-        for victim in sorted(self._victims(head, worker, waited=waited), reverse=True):
-            room.give_back(victim.request)
-            chosen.append(victim)
-            if room.holds(request):
-                return _needed(chosen, room, request)
+        room = stock.room.copy()
+        may_end = self._judge(head, waited=waited)
+        for victim in stock.victims:
+            self._steps += 1
+            if may_end(victim):
+                room.give_back(victim.request)
+                chosen.append(victim)
+                if room.holds(request):
+                    return _needed(chosen, room, request)
         return None
 
-    def _victims(self, head: Task, worker: Worker, *, waited: bool) -> Iterator[_Victim]:
-        """Yield what may be ended on a worker for a task."""
-        state, rank = self._state, rank_of(head)
-        due = state.now() - state.config.quantum_s
+    def _judge(self, head: Task, *, waited: bool) -> Callable[[_Victim], bool]:
+        """Return what tells whether an attempt may be ended for a task; arguments as for `_enough`."""
+        priority, rank = head.spec.priority, rank_of(head)
+        due = self._state.now() - self._state.config.quantum_s
+
+        def may_end(victim: _Victim) -> bool:
+            lower = victim.task.spec.priority < priority
+            return lower or (waited and rank_of(victim.task) < rank and victim.since <= due)
+
+        return may_end
+
+    def _stock(self, worker: Worker) -> _Stock:
+        stock = self._stocks.get(worker.name)
+        if stock is None:
+            victims = sorted(self._victims(worker), reverse=True)
+            stock = self._stocks[worker.name] = _Stock(_left(worker), victims)
+        return stock
+
+    def _victims(self, worker: Worker) -> Iterator[_Victim]:
+        """Yield what agreed to be ended on a worker, and has memory."""
+        table = self._state.table
         for attempt_id in worker.preemptible - worker.killing.keys():
-            task, request = state.table.live.get(attempt_id.task), worker.reserved.get(attempt_id)
+            task, request = table.live.get(attempt_id.task), worker.reserved.get(attempt_id)
             attempt = task.attempt(attempt_id.n) if task is not None else None
             if task is None or attempt is None or request is None or not request.memory_bytes:
                 continue
-            lower = task.spec.priority < head.spec.priority
-            may = lower or (waited and rank_of(task) < rank and attempt.placed <= due)
-            if may and attempt.state is AttemptState.LIVE and is_preemptible(task):
+            if attempt.state is AttemptState.LIVE and is_preemptible(task):
                 yield _Victim(request.memory_bytes, attempt.placed, attempt_id, request, task)
 
     def _end(self, victim: _Victim, worker: Worker, head: Task) -> None:

@@ -24,7 +24,7 @@ from tests.broker_parts import (
 )
 from tests.one_worker import QUANTUM_S, OneWorker
 
-from alb_broker.core import demotions, heads
+from alb_broker.core import heads, lots
 from alb_broker.core.explaining import explain
 from alb_broker.core.queue import key_of
 from alb_broker.core.reservations import Plan, Reservation
@@ -84,7 +84,7 @@ def test_who_had_its_quantum_gives_way() -> None:
 def test_every_head_is_held_against_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where both are looked at in turns of one length, and each fits only where it is not its turn."""
     monkeypatch.setattr(heads, "HEADS_MAX", 1)
-    monkeypatch.setattr(demotions, "WORKERS_MAX", 1)
+    monkeypatch.setattr(lots, "WORKERS_MAX", 1)
     stage = Stage()
     stage.join("w2", peer=W2)
     for name, label in (("w1", "left"), ("w2", "right")):

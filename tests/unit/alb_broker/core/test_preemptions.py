@@ -17,13 +17,15 @@ from tests.broker_parts import (
 )
 from tests.one_worker import QUANTUM_S, OneWorker
 
+from alb_broker.core import preemptions
 from alb_broker.core.explaining import explain
 from alb_broker.core.preemptions import is_preemptible, rank_of
 from alb_broker.core.queue import key_of
 from alb_broker.core.reservations import RESERVATIONS_MAX, Plan, Reservation
+from alb_broker.core.workers import Worker
 from alb_core import limits
 from alb_core.messages import Kill
-from alb_core.resources import Request
+from alb_core.resources import Request, Room
 from alb_core.spec import OnLost, TaskSpec
 from alb_core.tasks import Cause, TaskState
 
@@ -218,6 +220,38 @@ def test_no_more_is_set_aside_than_may_be() -> None:
         plan = Plan(FOREVER, 1, stage.w1, set())
         stage.state.placer.reservations.by_key[other] = Reservation(other, plan, 0.0)
     assert stage.pass_time(0.3) == []
+
+
+def test_a_worker_is_looked_up_once_for_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait, and however often the heads are held against it."""
+    looks = 0
+    left = preemptions._left
+
+    def counted(worker: Worker) -> Room:
+        nonlocal looks
+        looks += 1
+        return left(worker)
+
+    monkeypatch.setattr(preemptions, "_left", counted)
+    stage = Stage()
+    stage.submit(1, spec(0.5, preemptible=True))
+    stage.submit(2, spec(0.5))
+    for number in range(3, 10):
+        stage.submit(number, spec(0.5 + number / 100, priority=number), C2)
+    assert stage.pass_time(0.3) == []
+    assert looks == 1
+
+
+def test_a_tick_is_bounded_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With time for one head in each: the highest priority first, and nobody is left out."""
+    monkeypatch.setattr(preemptions, "STEPS_MAX", 1)
+    stage = Stage()
+    stage.submit(1, spec(0.5, preemptible=True))
+    stage.submit(2, spec(0.5))
+    stage.submit(3, spec(0.9, priority=2), C2)
+    stage.submit(4, spec(0.5, priority=1), C2)
+    assert stage.pass_time(0.3) == []
+    assert stage.pass_time(0.6) == preempted(1)
 
 
 def test_ranks_are_a_strict_order() -> None:

@@ -13,6 +13,9 @@ weight, whatever else he has: they are what changes hands, and the memory of wha
 keeps its user's next command from them. Nor must his own endless commands elsewhere, where what waits may not
 fit: for a task with a time limit only what ends by itself counts against its user.
 
+Memory is not lent. Where it is missing, too, what is preemptible may be ended for it (`Preemptions`), once it
+is clear that the processors could be had then, by the same rule.
+
 The mark of demotion is in the table before its worker hears of it, like everything that placement relies
 on. It stays until the attempt is over: where nobody else wants the processors, the lowest weight gets all.
 """
@@ -24,7 +27,7 @@ from typing import Final
 
 from alb_broker.core.book import Book
 from alb_broker.core.heads import Heads
-from alb_broker.core.lendable import Lendable, Old, Waiting
+from alb_broker.core.lendable import Lendable, Old, Waiting, is_on
 from alb_broker.core.lots import Lots
 from alb_broker.core.state import State
 from alb_broker.core.workers import Worker
@@ -49,16 +52,11 @@ class Demotions:
         self._heads: Final = Heads(state)
         self._lots: Final = Lots(self._heads)
 
-    @property
-    def _is_on(self) -> bool:
-        config = self._state.config
-        return config.quantum_s > 0 and config.max_demoted > 0
-
     def tick(self) -> None:
         """Make room for those who wait, if somebody has had its quantum."""
         state = self._state
         state.workers.forget_crowds()
-        heads = self._heads.take() if self._is_on else []
+        heads = self._heads.take() if is_on(state.config) else []
         if not heads:
             return
         lendable = Lendable(state)

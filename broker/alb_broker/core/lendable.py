@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from alb_broker.core.state import State
     from alb_broker.core.task import Task
     from alb_broker.core.workers import Worker
+    from alb_core.config import BrokerConfig
+    from alb_core.resources import Room
+
+
+def is_on(config: BrokerConfig) -> bool:
+    """Tell whether anything gives way at all."""
+    return config.quantum_s > 0 and config.max_demoted > 0
 
 
 class Waiting:
@@ -99,6 +106,7 @@ class Lendable:
 
     def __init__(self, state: State) -> None:
         self._state: Final = state
+        self._is_on: Final = is_on(state.config)
         self._there: Final[dict[str, _There]] = {}  #: By worker, of those that were asked for.
         self._holds: Final[dict[str, float]] = {}  #: Processors over his weight, by user.
         self._weights: Final[dict[str, float]] = {}
@@ -118,14 +126,26 @@ class Lendable:
         for each in gave_way:
             self._holds.pop(each.task.user, None)
 
-    def enough(self, who: Waiting, worker: Worker) -> list[Old]:
-        """Return what would have to give way on a worker so that a task fits; empty: nothing can help."""
+    def enough(
+        self, who: Waiting, worker: Worker, room: Room | None = None, ended: Container[AttemptId] = ()
+    ) -> list[Old]:
+        """Return what would have to give way on a worker so that a task fits; empty: nothing can help.
+
+        Args:
+            who: Has the task.
+            worker: The worker.
+            room: That there will be when attempts have ended; None: what is free.
+            ended: These attempts: they give nothing.
+        """
         self.steps += 1
-        request, room = who.task.request, worker.room
+        request, room = who.task.request, worker.room if room is None else room
         missing = request.cpus - room.cpus
         if missing <= EPSILON or not (room.holds(who.rest) and fits(request, worker.capacity)):
             return []
-        if not worker.placeable or worker.ahead or not self._state.admits(who.task, worker):
+        reserved = worker.capacity.cpus - room.cpus
+        if not (
+            self._is_on and worker.placeable and not worker.ahead and self._admits(who, worker, reserved)
+        ):
             return []
         there = self._look(worker)
         if there.cpus < missing - EPSILON:
@@ -139,7 +159,7 @@ class Lendable:
             self.steps += 1
             user = each.task.user
             takes = set_aside or user == who.task.user or self._may_press(who, user, given[user] + each.cpus)
-            if takes and self._is_borne(each, worker, total):
+            if takes and each.id not in ended and self._is_borne(each, worker, total, reserved):
                 chosen.append(each)
                 given[user] += each.cpus
                 total += each.cpus
@@ -197,13 +217,23 @@ class Lendable:
         """Tell whether a user who gives so many processors is left with as many as who waits, at least."""
         return self.holds(user) - cpus / self._weights[user] >= who.presses - EPSILON
 
-    def _is_borne(self, each: Old, worker: Worker, given: float) -> bool:
+    def _admits(self, who: Waiting, worker: Worker, reserved: float) -> bool:
+        """Tell whether a task may go to a worker on which so much is reserved: it could give way later."""
+        return not who.endless or worker.burden.admits(
+            who.task.user,
+            who.task.request.cpus,
+            reserved=reserved,
+            capacity=worker.capacity.cpus,
+            per_cpu=self._state.config.max_demoted,
+        )
+
+    def _is_borne(self, each: Old, worker: Worker, given: float, reserved: float) -> bool:
         """Tell whether a worker bears one more that is demoted, beside others that are about to be."""
         state = self._state
         return worker.burden.bears(
             each.cpus + given,
             endless=state.is_endless(each.task),
-            reserved=worker.capacity.cpus - worker.room.cpus,
+            reserved=reserved,
             capacity=worker.capacity.cpus,
             per_cpu=state.config.max_demoted,
         )

@@ -10,6 +10,10 @@ reservation), from who has run for a quantum.
 Ranks never change, and an attempt is ended for a strictly higher one only: so no two tasks, and no circle of
 them, ever end each other. No task is ended more than ``PREEMPTIONS_MAX`` times. What is ended goes back to
 its place in the queue, and the worker is set aside for whom it was ended, lest somebody else has the room.
+
+Where what has to end for the memory does not have the processors, too, others may give way then (`Lendable`):
+so much is ended as the memory takes, and once it is free `Demotions` finds the worker set aside for the task,
+and does the rest by its own rule. That it could is looked at before anything ends.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.heads import Heads
+from alb_broker.core.lendable import Lendable, Waiting
 from alb_broker.core.lots import Lots
-from alb_broker.core.queue import key_of
 from alb_broker.core.reservations import SLACK_S, Plan
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
@@ -32,6 +36,8 @@ from alb_core.tasks import AttemptState, TaskState
 
 STEPS_MAX: Final = 8000
 #: Of one tick, and one head at least: workers and attempts that are held against heads, a microsecond each.
+LENT_TRIES_MAX: Final = 8
+#: For one head on one worker: each may be a look at all that runs there.
 
 Rank: TypeAlias = tuple[int, bool]
 
@@ -57,6 +63,14 @@ class _Stock:
         self.victims: Final = victims  #: The largest first; of equals the youngest, which loses least.
 
 
+class _Ends(NamedTuple):
+    """What has to end on a worker so that a task fits; nothing: it fits without."""
+
+    victims: list[_Victim]
+    lent: bool = False
+    #: Others have to give way then, too.
+
+
 class Preemptions:
     """Looks for what may have to end.
 
@@ -69,22 +83,23 @@ class Preemptions:
         self._heads: Final = Heads(state)
         self._lots: Final = Lots(self._heads)
         self._stocks: dict[str, _Stock] = {}  #: Of this tick, by worker.
-        self._steps = 0  #: Of this tick.
+        self._lendable = Lendable(state)  #: As this tick finds it.
+        self._steps = 0  #: Of this tick, besides those that it counts itself.
 
     def tick(self) -> None:
         """Make room for those who wait for memory, if somebody who agreed to it has that."""
         workers = self._workers()
         if not workers:
             return
-        self._stocks, self._steps = {}, 0
+        self._stocks, self._lendable, self._steps = {}, Lendable(self._state), 0
         heads = sorted(self._heads.take(), key=lambda head: -head.spec.priority)
         for number, head in enumerate(heads):
-            if self._steps >= STEPS_MAX:
+            if self._steps + self._lendable.steps >= STEPS_MAX:
                 self._heads.put_back(heads[number:])
                 break
             if head.request.memory_bytes and not head.request.measured:
-                self._make_room(head, workers)
-        self._stocks = {}
+                self._make_room(Waiting(self._state, head), workers)
+        self._stocks, self._lendable = {}, Lendable(self._state)
 
     def _workers(self) -> list[Worker]:
         """Return workers that hold what is preemptible, and forget those that do not any more."""
@@ -93,55 +108,76 @@ class Preemptions:
             del yielding[name]
         return self._lots.take(yielding.values(), len(yielding))
 
-    def _make_room(self, head: Task, workers: list[Worker]) -> None:
+    def _make_room(self, who: Waiting, workers: list[Worker]) -> None:
         state, booked = self._state, self._state.placer.reservations
-        own = booked.by_key.get(key_of(head))
-        if own is not None and self._stock(own.worker).room.holds(head.request):
-            return  # what ends there is enough
-        plans = [
-            (len(victims), sum(state.now() - each.since for each in victims), worker.name, worker, victims)
+        own = booked.by_key.get(who.key)
+        if own is not None and self._will_do(who, own.worker):
+            return  # what ends there, and gives way then, is enough
+        found = [
+            (worker, ends)
             for worker in workers
-            if (victims := self._enough(head, worker, waited=own is not None)) is not None
+            if (ends := self._enough(who, worker, waited=own is not None)) is not None
         ]
-        best = min(plans, key=lambda plan: plan[:3], default=None)
-        if best is None or not best[-1]:
+        best = min(found, key=lambda pair: (*self._price(pair[1]), pair[0].name), default=None)
+        if best is None or not best[1].victims:
             return
-        *_, worker, victims = best
+        worker, (victims, _) = best
         moment = state.now() + SLACK_S + max(each.task.spec.grace_s for each in victims)
         plan = Plan(moment, len(victims), worker, {each.id.task for each in victims})
-        if booked.book(head, plan, state.workers, state.now()):
+        if booked.book(who.task, plan, state.workers, state.now()):
             for each in victims:
-                self._end(each, worker, head)
+                self._end(each, worker, who.task)
             del self._stocks[worker.name]
 
-    def _enough(self, head: Task, worker: Worker, *, waited: bool) -> list[_Victim] | None:
+    def _price(self, ends: _Ends) -> tuple[int, bool, float]:
+        """Return what ends cost: how many, whether others give way besides, and how much work is lost."""
+        now = self._state.now()
+        return len(ends.victims), ends.lent, sum(now - each.since for each in ends.victims)
+
+    def _will_do(self, who: Waiting, worker: Worker) -> bool:
+        """Tell whether a task will fit on a worker though nothing more is ended."""
+        room = self._stock(worker).room
+        return room.holds(who.task.request) or bool(self._lendable.enough(who, worker, room))
+
+    def _enough(self, who: Waiting, worker: Worker, *, waited: bool) -> _Ends | None:
         """Return what would have to end on a worker so that a task fits; None: nothing can help.
 
         Args:
-            head: The task.
+            who: Has the task.
             worker: The worker.
             waited: It was overtaken for long.
         """
         self._steps += 1
-        request, other = head.request, worker.booked
-        is_open = other is None or other.key == key_of(head) or other.key[1] < head.spec.priority
-        if not (is_open and worker.placeable and not worker.ahead and fits(request, worker.capacity)):
+        head, other = who.task, worker.booked
+        is_ours = other is None or other.key == who.key
+        is_open = is_ours or (other is not None and other.key[1] < head.spec.priority)
+        if not (is_open and worker.placeable and not worker.ahead and fits(head.request, worker.capacity)):
             return None
-        stock = self._stock(worker)
-        if stock.room.holds(request):  # where that is set aside for a lower priority, it is no help at all
-            return [] if other is None or other.key == key_of(head) else None
-        if request.memory_bytes <= stock.room.memory_bytes or not self._state.would_admit(head, worker):
+        if self._will_do(who, worker):  # where that is set aside for a lower priority, it is no help at all
+            return _Ends([]) if is_ours else None
+        room = self._stock(worker).room
+        if head.request.memory_bytes <= room.memory_bytes or not self._state.would_admit(head, worker):
             return None
-        chosen: list[_Victim] = []
-        room = stock.room.copy()
-        may_end = self._judge(head, waited=waited)
+        return self._choose(who, worker, self._judge(head, waited=waited))
+
+    def _choose(self, who: Waiting, worker: Worker, may_end: Callable[[_Victim], bool]) -> _Ends | None:
+        """Choose what ends on a worker: until there is room, or nothing lacks but what can be lent."""
+        stock, request = self._stock(worker), who.task.request
+        room, chosen, tries = stock.room.copy(), list[_Victim](), 0
         for victim in stock.victims:
             self._steps += 1
-            if may_end(victim):
-                room.give_back(victim.request)
-                chosen.append(victim)
-                if room.holds(request):
-                    return _needed(chosen, room, request)
+            if not may_end(victim):
+                continue
+            room.give_back(victim.request)
+            chosen.append(victim)
+            if room.holds(request):
+                return _Ends(_needed(chosen, room, request))
+            if tries < LENT_TRIES_MAX and room.holds(who.rest):
+                tries += 1
+                then = room.copy()
+                fewest = _needed(chosen, then, who.rest) if tries == 1 else list(chosen)
+                if self._lendable.enough(who, worker, then, {each.id for each in fewest}):
+                    return _Ends(fewest, lent=True)
         return None
 
     def _judge(self, head: Task, *, waited: bool) -> Callable[[_Victim], bool]:

@@ -3,7 +3,8 @@
 Right after a takeover most room is unknown: it is on workers that have not registered yet. Who takes from
 others for want of room (`Demotions`, `Preemptions`) waits until all are back that are in the table or have a
 node. Each of them registers, most within a second, or is given up as lost, as the worker desk decides: so the
-wait is bounded by ``LOST_WITH_SESSION_S``. Who comes later is no part of it.
+wait is bounded by ``LOST_WITH_SESSION_S``. Who comes later is no part of it, nor is the
+next incarnation of one that starts again and again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from alb_broker.core.state import State
 
 if TYPE_CHECKING:
     from alb_broker.core.worker_desk import WorkerDesk
+    from alb_broker.core.workers import Worker
 
 
 class _Ticking(Protocol):
@@ -33,7 +35,7 @@ class Muster:
         self._state: Final = state
         self._desk: Final = desk
         self._parts: Final = parts
-        self._awaited: set[str] | None = None  #: Names; None: not all nodes have been read yet.
+        self._awaited: list[Worker] | None = None  #: None: not all nodes have been read yet.
 
     def tick(self) -> None:
         """Pass the tick on, unless somebody is still expected."""
@@ -43,9 +45,8 @@ class Muster:
             for part in self._parts:
                 part.tick()
 
-    def _missing(self) -> set[str] | None:
-        by_name = self._state.workers.by_name
+    def _missing(self) -> list[Worker] | None:
         if self._awaited is None and not self._desk.nodes_known:
             return None
-        expected = by_name.keys() if self._awaited is None else self._awaited
-        return {name for name in expected if name in by_name and not by_name[name].peer}
+        expected = self._state.workers if self._awaited is None else self._awaited
+        return [worker for worker in expected if worker.known and not worker.peer]

@@ -114,3 +114,16 @@ def test_who_comes_later_is_not_waited_for() -> None:
     heir.answer_reads(heir.state.take_out(), {"w3": worker_node("w3")})
     heir.wait_until(0.4)
     assert heir.part.ticks == 1
+
+
+def test_who_starts_again_and_again_is_not_waited_for() -> None:
+    """Its next incarnation has a node, too, and may never register: the first is lost, so all are back."""
+    heir = Heir()
+    heir.know_nodes()
+    heir.join("w1", attempt(1))
+    heir.wait_until(0.2)
+    heir.workers._read(("w2",))
+    heir.answer_reads(heir.state.take_out(), {"w2": worker_node("w2", life=2)})
+    heir.wait_until(0.4)
+    heir.wait_until(0.6)
+    assert heir.part.ticks == 1

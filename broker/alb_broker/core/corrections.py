@@ -17,10 +17,10 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
+from alb_broker.core.likeness import Work
 from alb_broker.core.newest import newest
-from alb_core.resources import Request
 from alb_core.speeds import Strain
 
 RUNS_MIN: Final = 5
@@ -45,8 +45,6 @@ RUNS_KEPT: Final = 12
 _ERROR_OF_MEDIAN: Final = 1.2533 * 1.4826
 #: The standard error of a median is so many median absolute deviations, over the root of the number (normal).
 
-Kin: TypeAlias = tuple[str, str | tuple[str, ...], float, Strain | None]
-
 
 class Run(NamedTuple):
     """One run of a command that came to a good end."""
@@ -61,14 +59,14 @@ class Corrections:
     """How runs of the same commands differ from worker to worker."""
 
     def __init__(self) -> None:
-        self._kins: Final[OrderedDict[Kin, OrderedDict[str, deque[Run]]]] = OrderedDict()
+        self._kins: Final[OrderedDict[Work, OrderedDict[str, deque[Run]]]] = OrderedDict()
         self.changed = False  #: Something was added since factors were asked for.
 
-    def add(self, kin: Kin, worker: str, at: float, wall_s: float) -> None:
+    def add(self, kin: Work, worker: str, at: float, wall_s: float) -> None:
         """A command came to a good end.
 
         Args:
-            kin: What it is compared by; see `kin_of`.
+            kin: What it is compared by; see `alike_in_work`.
             worker: Where.
             at: Cluster time.
             wall_s: How long it ran.
@@ -93,7 +91,7 @@ class Corrections:
         factors = {worker: _factor(found) for worker, found in differences.items()}
         return {worker: factor for worker, factor in factors.items() if factor != 1.0}
 
-    def _forget_old(self, kin: Kin, book: OrderedDict[str, deque[Run]], since: float) -> None:
+    def _forget_old(self, kin: Work, book: OrderedDict[str, deque[Run]], since: float) -> None:
         for worker, runs in list(book.items()):
             while runs and runs[0].at < since:
                 runs.popleft()
@@ -101,11 +99,6 @@ class Corrections:
                 del book[worker]
         if not book:
             del self._kins[kin]
-
-
-def kin_of(array: str, user: str, command: str | tuple[str, ...], request: Request) -> Kin:
-    """Return what a run is compared by: its array, else its user and command; and what it had to run with."""
-    return user, array or command, request.cpus, request.strain
 
 
 def counts(wall_s: float, cpu_s: float) -> bool:

@@ -181,11 +181,6 @@ def record_of(
         return None, f"its row in the results store cannot be read: {error}"
     for name in more.truncated:
         told[name] = msgspec.structs.replace(told[name], truncated=True)
-    parts = dict(more.parts)
-    attempts = tuple(
-        msgspec.structs.replace(attempt, part=parts[attempt.n]) if attempt.n in parts else attempt
-        for attempt in attempts
-    )
     record = TaskRecord(
         id=row.task,
         state=state,
@@ -193,7 +188,7 @@ def record_of(
         digest=row.digest,
         spec=spec,
         submitted=row.submitted,
-        attempts=attempts,
+        attempts=_told_more(attempts, more),
         crashes=row.crashes,
         cancel=state is TaskState.CANCELLED,
         result=Result(
@@ -221,6 +216,10 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     value: bytes = b""
     parts: tuple[tuple[int, str], ...] = ()
     #: By number of the attempt, what a reservation had to do with its placement.
+    copies: tuple[tuple[int, int], ...] = ()
+    #: Of which attempt one was a copy, both by number.
+    demoted: tuple[tuple[int, float], ...] = ()
+    #: When one was, by number.
     going: bool = False
     #: It is leaving the store: parts of it may be gone.
 
@@ -240,8 +239,26 @@ def more_of(result: Result, attempts: Sequence[Attempt] = ()) -> str:
     same = {name: getattr(result, name) for name in _MORE}
     truncated = ("stdout",) * result.stdout.truncated + ("stderr",) * result.stderr.truncated
     parts = tuple((attempt.n, attempt.part) for attempt in attempts if attempt.part)
-    more = More(truncated=truncated, parts=parts, **same)
+    copies = tuple((attempt.n, attempt.copy_of) for attempt in attempts if attempt.copy_of)
+    demoted = tuple((attempt.n, attempt.demoted) for attempt in attempts if attempt.demoted)
+    more = More(truncated=truncated, parts=parts, copies=copies, demoted=demoted, **same)
     return "" if more == _NOTHING_MORE else msgspec.json.encode(more).decode()
+
+
+def _told_more(attempts: tuple[Attempt, ...], more: More) -> tuple[Attempt, ...]:
+    """Return attempts with what no column shows of them."""
+    parts, copies, demoted = dict(more.parts), dict(more.copies), dict(more.demoted)
+    if not (parts or copies or demoted):  # nearly always
+        return attempts
+    return tuple(
+        msgspec.structs.replace(
+            attempt,
+            part=parts.get(attempt.n, ""),
+            copy_of=copies.get(attempt.n, 0),
+            demoted=demoted.get(attempt.n, 0.0),
+        )
+        for attempt in attempts
+    )
 
 
 def is_going(row: rows.FinishedTask) -> bool:

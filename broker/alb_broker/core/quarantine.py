@@ -10,11 +10,11 @@ one begins with trust.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
+from alb_broker.core.likeness import Failing
 from alb_broker.core.newest import newest
 from alb_core.quarantines import Quarantine
-from alb_core.spec import TaskSpec
 
 FAILURES_MIN: Final = 3
 #: Different tasks: two may be chance.
@@ -28,8 +28,6 @@ KINS_MAX: Final = 1000
 #: That are remembered, the newest.
 FAILED_KEPT: Final = 16
 #: Tasks of one like that failed on one worker.
-
-Kin: TypeAlias = tuple[str, str]
 
 
 class _Kin:
@@ -46,34 +44,25 @@ class _Kin:
 class _Blame(NamedTuple):
     """Why a worker is, or was, in quarantine."""
 
-    kin: Kin
+    kin: Failing
     times: int
     #: How often, without a success in between.
     quarantine: Quarantine
-
-
-def kin_of(task_id: str, user: str, spec: TaskSpec) -> Kin:
-    """Return what a task is compared by: its array, else its user and program."""
-    array, dot, _ = task_id.partition(".")
-    if dot:
-        return user, array
-    words = spec.command.split(None, 1) if isinstance(spec.command, str) else spec.command
-    return user, words[0] if words else ""
 
 
 class Ward:
     """Watches how tasks end, and says who goes into quarantine, and who comes out."""
 
     def __init__(self) -> None:
-        self._kins: Final[OrderedDict[Kin, _Kin]] = OrderedDict()
+        self._kins: Final[OrderedDict[Failing, _Kin]] = OrderedDict()
         self._blamed: Final[dict[str, _Blame]] = {}  #: By worker, until it is cleared.
 
-    def on_success(self, worker: str, kin: Kin, at: float, workers: int) -> dict[str, Quarantine | None]:
+    def on_success(self, worker: str, kin: Failing, at: float, workers: int) -> dict[str, Quarantine | None]:
         """A task succeeded.
 
         Args:
             worker: Where.
-            kin: What it is compared by.
+            kin: What it is compared by; see `alike_in_failing`.
             at: Cluster time.
             workers: How many there are.
 
@@ -94,7 +83,7 @@ class Ward:
         return changed
 
     def on_failure(
-        self, worker: str, kin: Kin, task_id: str, at: float, workers: int
+        self, worker: str, kin: Failing, task_id: str, at: float, workers: int
     ) -> dict[str, Quarantine | None]:
         """A task failed quickly; arguments and result as in `on_success`."""
         blame = self._blamed.get(worker)
@@ -125,11 +114,11 @@ class Ward:
                 for name in book.keys() - present:
                     del book[name]
 
-    def _kin(self, kin: Kin) -> _Kin:
+    def _kin(self, kin: Failing) -> _Kin:
         return newest(self._kins, kin, _Kin, KINS_MAX)
 
     def _judge(
-        self, worker: str, kin: Kin, known: _Kin, at: float, workers: int
+        self, worker: str, kin: Failing, known: _Kin, at: float, workers: int
     ) -> dict[str, Quarantine | None]:
         """Put a worker into quarantine where its failures, and the successes of others, say so."""
         since = at - WINDOW_S

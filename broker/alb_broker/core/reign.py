@@ -43,6 +43,7 @@ from alb_broker.core.file_desk import FileDesk
 from alb_broker.core.inflow import Inflow
 from alb_broker.core.ledger import Failure, Flight, Lane
 from alb_broker.core.limits_desk import LimitsDesk
+from alb_broker.core.muster import Muster
 from alb_broker.core.past import Past
 from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.preemptions import Preemptions
@@ -123,8 +124,6 @@ class Reign:
         self._workers: Final = WorkerDesk(state, self._book, self._resumption, self._inflow)
         self._drains: Final = DrainDesk(state, self._workers)
         self._limits: Final = LimitsDesk(state)
-        self._demotions: Final = Demotions(state, self._book)
-        self._preemptions: Final = Preemptions(state)
         self._policies: Final = PolicyDesk(state)
         self._shares: Final = SharesDesk(state)
         self._copies: Final = Copies(state, self._book)
@@ -153,7 +152,8 @@ class Reign:
         self._files: Final = FileDesk(state)
         self._parts: Final[tuple[Ticking, ...]] = (
             *(self._arrays, self._clients, self._answers, self._works, self._starts),
-            *(self._book.ward, self._book.speeds, self._workers, self._preemptions, self._demotions),
+            *(self._book.ward, self._book.speeds, self._workers),
+            Muster(state, self._workers, Preemptions(state), Demotions(state, self._book)),
             *(self._retention, self._repair, self._drains, self._policies, self._shares),
             *(self._archive, self._inflow, self._resumption, self._files, self._clearance),
         )

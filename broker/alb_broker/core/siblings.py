@@ -9,11 +9,10 @@ be; times are compared as work: seconds times the speed of the worker. Pure valu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from statistics import median
 from typing import Final, NamedTuple
 
-from alb_core import ids
 from alb_core.spec import TaskSpec
 
 SIBLINGS_MIN: Final = 3
@@ -104,12 +103,6 @@ class Siblings:
         if advance.increments and len(self._increments) >= SIBLINGS_MIN:
             return min(1.0, advance.increments / median(self._increments))
         return 0.0
-
-
-def siblings_key(task_id: str, user: str, spec: TaskSpec) -> Hashable:
-    """Return what tasks that do the same have in common."""
-    array = ids.array_of(task_id)
-    return array or (user, spec.command, spec.kind, spec.payload, spec.steps)
 
 
 def percentile(values: Collection[float], part: float) -> float:

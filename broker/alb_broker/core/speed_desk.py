@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from alb_broker.core.corrections import Corrections, counts, kin_of
+from alb_broker.core.corrections import Corrections, counts
+from alb_broker.core.likeness import alike_in_work
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
@@ -31,7 +32,7 @@ class SpeedDesk:
         """An attempt delivered its outcome; what goes on from somewhere did only a part of the work."""
         good = outcome.cause is Cause.EXITED and outcome.exit_code == 0
         if good and counts(outcome.wall_s, outcome.cpu_s) and not task.incremental:
-            kin = kin_of(task.array, task.user, task.spec.command, task.request)
+            kin = alike_in_work(task.array, task.user, task.spec, task.request)
             self._corrections.add(kin, worker.name, self._state.now(), outcome.wall_s)
 
     def tick(self) -> None:

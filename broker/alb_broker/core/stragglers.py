@@ -14,8 +14,9 @@ from collections.abc import Hashable, Iterable, Iterator
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from alb_broker.core.likeness import alike_in_progress
 from alb_broker.core.newest import newest
-from alb_broker.core.siblings import SIBLINGS_MIN, Advance, Siblings, Standing, percentile, siblings_key
+from alb_broker.core.siblings import SIBLINGS_MIN, Advance, Siblings, Standing, percentile
 from alb_broker.core.task import Task
 from alb_core.copies import COPIES, CopiesNode, may_run_twice
 from alb_core.messages import AttemptId
@@ -117,7 +118,7 @@ class Stragglers:
             self._siblings(record.id, record.user, record).end(result.wall_s, speed)
 
     def _siblings(self, task_id: str, user: str, of: Task | TaskRecord) -> Siblings:
-        return newest(self._kinds, siblings_key(task_id, user, of.spec), Siblings, KINDS_MAX)
+        return newest(self._kinds, alike_in_progress(task_id, user, of.spec), Siblings, KINDS_MAX)
 
     # --- who lags -------------------------------------------------------------------------------------------
 
@@ -130,7 +131,7 @@ class Stragglers:
         """
         kinds: dict[Hashable, list[_Member]] = {}
         for task in self._next():
-            key = siblings_key(task.id, task.user, task.spec)
+            key = alike_in_progress(task.id, task.user, task.spec)
             siblings = self._kinds.get(key)
             for attempt in task.live():
                 member = self._judge(task, attempt, siblings, workers, now)

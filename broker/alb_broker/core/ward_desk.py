@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from alb_broker.core import retries
-from alb_broker.core.quarantine import QUICK_S, Ward, kin_of
+from alb_broker.core.likeness import alike_in_failing
+from alb_broker.core.quarantine import QUICK_S, Ward
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
@@ -39,7 +40,7 @@ class WardDesk:
         if failed and (outcome.wall_s > QUICK_S or outcome.cause in LIMITS):
             return
         now, count = self._state.now(), len(self._state.workers.by_name)
-        kin = kin_of(task.id, task.user, task.spec)
+        kin = alike_in_failing(task.id, task.user, task.spec)
         if failed:
             changed = self._ward.on_failure(worker.name, kin, task.id, now, count)
         else:

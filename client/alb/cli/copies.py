@@ -59,7 +59,8 @@ def copies(place: Place, action: str, *, as_json: bool, **changes: Any) -> int:
 def _show(page: CopiesPage) -> None:
     node = page.copies
     who = "tasks that do not say --no-speculative" if node.unasked else "tasks that say --speculative"
-    share = f"{node.share:.0%} of all processors, {page.most} copies now" if node.enabled else "none"
+    now = "1 copy" if page.most == 1 else f"{page.most} copies"
+    share = f"{node.share:.0%} of all processors, {now} now" if node.enabled else "none"
     rows = (
         ("of", who),
         ("at once", share),

@@ -12,6 +12,7 @@ from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.values import format_clock, format_duration, format_size
 from alb_core.errors import TaskGone
 from alb_core.tasks import TaskState
+from alb_core.vectors import vector_words
 
 if TYPE_CHECKING:
     from alb.api.client import Client
@@ -78,6 +79,9 @@ def _show(page: TaskPage, told: Explanation) -> None:
         out.echo(f"waits     for a worker, since {format_duration(told.waits_s)}")
     for number, reason in enumerate(told.reasons):
         out.echo(f"{'because' if number == 0 else 'and':9} {reason.text}")
+    vector = record.spec.request.optimize
+    if vector is not None:
+        out.echo(f"optimizes {vector_words(vector)} when a worker is chosen for it, whatever the policy is")
     for placement in told.placements:
         _show_placement(placement)
     if not told.placements and not told.reasons:

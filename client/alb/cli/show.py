@@ -18,6 +18,7 @@ from alb_core.errors import AlbError, CoordinationError, TaskGone
 from alb_core.messages import TaskPage
 from alb_core.resources import amount_of
 from alb_core.tasks import TaskState
+from alb_core.vectors import vector_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -212,6 +213,8 @@ def _show_task(record: TaskRecord, why: str, *, stored: bool) -> None:
     out.echo(f"user      {record.user}")
     if record.spec.name:
         out.echo(f"name      {record.spec.name}")
+    if record.spec.request.optimize is not None:
+        out.echo(f"optimizes {vector_words(record.spec.request.optimize)}")
     out.echo(f"submitted {_clock(record.submitted)}")
     for attempt in record.attempts:
         code = f" {attempt.exit_code}" if attempt.exit_code is not None else ""

@@ -16,9 +16,9 @@ from alb_core.messages import CopiesPage, Done, Error, Message, QueryCopies, Set
 ZK = ("--zk", "zk:2181", "--user", "u")
 
 
-@pytest.fixture
-def kept(broker: FakeBroker) -> list[CopiesNode]:
-    """Return what is in force, the newest last."""
+@pytest.fixture(params=[4])
+def kept(broker: FakeBroker, request: pytest.FixtureRequest) -> list[CopiesNode]:
+    """Return what is in force, the newest last; so many copies are the most."""
     told = [COPIES]
 
     def answer(message: Message) -> Sequence[Message]:
@@ -30,7 +30,14 @@ def kept(broker: FakeBroker) -> list[CopiesNode]:
                 return (Done(seq=seq),)
             case QueryCopies(seq=seq):
                 page = CopiesPage(
-                    seq=seq, copies=told[-1], running=1, most=4, made=9, won=7, outrun=8, wasted_s=75.0
+                    seq=seq,
+                    copies=told[-1],
+                    running=1,
+                    most=request.param,
+                    made=9,
+                    won=7,
+                    outrun=8,
+                    wasted_s=75.0,
                 )
                 return (page,)
         return ()
@@ -40,13 +47,14 @@ def kept(broker: FakeBroker) -> list[CopiesNode]:
 
 
 @pytest.mark.usefixtures("kept")
-def test_bounds_and_waste_are_shown_for_people(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("kept", "most"), [(4, "4 copies now"), (1, "1 copy now")], indirect=["kept"])
+def test_bounds_and_waste_are_shown_for_people(capfd: pytest.CaptureFixture[str], most: str) -> None:
     """Whose stragglers are copied, how many at once, and what that brought and cost."""
     assert run(["copies", *ZK]) == 0
     shown = capfd.readouterr().out
     for line in (
         "--speculative",
-        "10% of all processors, 4 copies now",
+        f"10% of all processors, {most}\n",
         "made          9",
         "wasted        1m",
     ):

@@ -15,8 +15,10 @@ from alb_core import codec
 from alb_core.arrays import ArrayLine, ArraySpec, Stretch, Stride
 from alb_core.explanations import Considered, Explanation, Placement, Reason
 from alb_core.messages import ArrayPage, Error, Message, QueryArray, QueryTask, TaskPage
+from alb_core.resources import Request
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
+from alb_core.vectors import Vector
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 ID = record(1).id
@@ -66,7 +68,7 @@ def answers(broker: FakeBroker, page: TaskPage | None) -> None:
 
     def answer(message: Message) -> Sequence[Message]:
         match message:
-            case QueryTask(seq=seq, explain=True) if page is not None:
+            case QueryTask(seq=seq) if page is not None:
                 return (TaskPage(seq=seq, task=page.task, explanation=page.explanation),)
             case QueryTask(seq=seq) | QueryArray(seq=seq):
                 return (Error(seq=seq, code="gone", why="the table does not hold it"),)
@@ -103,6 +105,21 @@ def test_why_an_attempt_went_there(broker: FakeBroker, capfd: pytest.CaptureFixt
     assert "-> w1: 2 cpus, 1.0 GiB free; load cpu 25% mem 0% net 0%" in text
     assert "   w2: 1 cpus, 0 B, 1000 Mbit/s free" in text
     assert text.rstrip().endswith("runs      on w1")
+
+
+@pytest.mark.parametrize(
+    ("vector", "words"), [(Vector(time=0.7, resources=0.3), "time=0.7,resources=0.3"), (None, None)]
+)
+@pytest.mark.parametrize("verb", ["explain", "status"])
+def test_what_counts_for_a_task_is_shown(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str], verb: str, vector: Vector | None, words: str | None
+) -> None:
+    """Its own vector, as it is written; where it has none the policy decides, and nothing is said."""
+    spec = TaskSpec(command="x", request=Request(optimize=vector))
+    answers(broker, TaskPage(seq=0, task=record(1, spec=spec), explanation=WAITING.explanation))
+    assert run([verb, ID, *ZK]) == 0
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("optimizes ")]
+    assert [line.split()[1] for line in lines] == ([words] if words else [])
 
 
 def test_programs_get_codes(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:

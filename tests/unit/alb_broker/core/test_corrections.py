@@ -16,11 +16,12 @@ from alb_broker.core.corrections import (
     WORKERS_MAX,
     Corrections,
     counts,
-    kin_of,
 )
+from alb_broker.core.likeness import alike_in_work
+from alb_core.spec import TaskSpec
 from alb_core.speeds import Strain
 
-KIN = kin_of("", "ann", "make", request())
+KIN = alike_in_work("", "ann", TaskSpec(command="make"), request())
 
 
 def alike(_worker: str, _strain: Strain | None) -> float:
@@ -53,7 +54,7 @@ def test_what_a_worker_says_of_itself_is_heeded() -> None:
     """Twice as fast in half the time needs no correction; in the kind of work that the task strains."""
     found = Corrections()
     for strain, fast in ((None, 2.0), (Strain.FLOAT, 8.0)):
-        kin = kin_of("", "ann", "make", request(strain=strain))
+        kin = alike_in_work("", "ann", TaskSpec(command="make"), request(strain=strain))
         for _ in range(RUNS_MIN):
             found.add(kin, "w1", 0.0, 80.0)
             found.add(kin, "w2", 0.0, 80.0 / fast)
@@ -119,20 +120,12 @@ def test_likes_and_workers_are_bounded() -> None:
     """The newest stay."""
     found = Corrections()
     for number in range(2 * KINS_MAX):
-        found.add(kin_of("", "ann", f"make {number}", request()), "w1", 0.0, 1.0)
+        found.add(alike_in_work("", "ann", TaskSpec(command=f"make {number}"), request()), "w1", 0.0, 1.0)
     for number in range(2 * WORKERS_MAX):
         for _ in range(2 * RUNS_KEPT):
             found.add(KIN, f"w{number}", 0.0, 1.0)
     assert len(found._kins) == KINS_MAX
     assert sum(map(len, found._kins[KIN].values())) == WORKERS_MAX * RUNS_KEPT
-
-
-def test_like_is_the_array_or_the_very_same_command() -> None:
-    """Of one user, with as many processors; what it prefers or reserves of memory changes nothing."""
-    assert kin_of("a1", "ann", "x", request()) == kin_of("a1", "ann", "y", request(1, 5))
-    assert kin_of("", "ann", "make a", request()) != kin_of("", "ann", "make b", request())
-    assert kin_of("", "ann", "make", request()) != kin_of("", "bob", "make", request())
-    assert kin_of("", "ann", "make", request(1)) != kin_of("", "ann", "make", request(2))
 
 
 def test_only_runs_that_computed_measure_a_machine() -> None:

@@ -24,8 +24,7 @@ from tests.broker_parts import (
 )
 from tests.one_worker import QUANTUM_S, OneWorker
 
-from alb_broker.core import demotions, heads
-from alb_broker.core.demotions import program_of
+from alb_broker.core import heads, lots
 from alb_broker.core.explaining import explain
 from alb_broker.core.queue import key_of
 from alb_broker.core.reservations import Plan, Reservation
@@ -85,7 +84,7 @@ def test_who_had_its_quantum_gives_way() -> None:
 def test_every_head_is_held_against_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where both are looked at in turns of one length, and each fits only where it is not its turn."""
     monkeypatch.setattr(heads, "HEADS_MAX", 1)
-    monkeypatch.setattr(demotions, "WORKERS_MAX", 1)
+    monkeypatch.setattr(lots, "WORKERS_MAX", 1)
     stage = Stage()
     stage.join("w2", peer=W2)
     for name, label in (("w1", "left"), ("w2", "right")):
@@ -449,22 +448,6 @@ def test_who_registers_again_keeps_it() -> None:
     stage.worker(register("w1", attempt(1), attempt(2)), peer=b"again")
     assert stage.demoted() == 1
     assert stage.state.workers.by_name["w1"].room.cpus == 0.0
-
-
-@pytest.mark.parametrize(
-    ("command", "program"),
-    [
-        ("while :; do :; done", "while"),
-        (("/bin/sh", "-c", "while :; do :; done"), "while"),
-        (("bash", "script", "x"), "bash"),
-        (("python", "-c", "pass"), "python"),
-        ("", ""),
-        (("sh", "-c", ""), ""),
-    ],
-)
-def test_a_shell_is_not_the_program(command: str | tuple[str, ...], program: str) -> None:
-    """What it is to do is."""
-    assert program_of(TaskSpec(command=command)) == program
 
 
 def test_times_are_cluster_times() -> None:

@@ -34,3 +34,14 @@ def test_who_has_all_that_he_may_have_is_left_out() -> None:
     desks.state.shares.use(desks.state.shares.node.changed("user 0", Share(cpus_max=0.5)))
     desks.state.queue.add(make_task(9, spec=TaskSpec(command="x"), user="eve"))
     assert [head.user for head in Heads(desks.state).take()] == ["user 1"]
+
+
+def test_for_whom_there_was_no_time_is_the_next() -> None:
+    """If room would still help it, and before others: the turns go on behind it."""
+    desks = _waiting(HEADS_MAX + 3)
+    heads = Heads(desks.state)
+    first = heads.take()
+    heads.put_back(first[-3:])
+    desks.state.shares.use(desks.state.shares.node.changed(first[-3].user, Share(cpus_max=0.5)))
+    assert heads.take() == first[-2:]
+    assert [head.user for head in heads.take()] == [f"user {HEADS_MAX + number}" for number in range(3)]

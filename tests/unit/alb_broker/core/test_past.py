@@ -18,8 +18,9 @@ from alb_core import rows
 from alb_core.files import FileRef
 from alb_core.messages import AttemptEnded, Error, Finished, QueryTask, Rejected, TaskPage
 from alb_core.spec import TaskSpec
-from alb_core.tasks import Cause, Outcome, Result, Stream, TaskRecord
+from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, Result, Stream, TaskRecord
 
+SOME = {str: "text", int: 3, float: 2.5, bool: True, int | None: 4, AttemptState: "over"}
 URL = "sqlite:////somewhere"
 BINARY = bytes(range(256)) * 40
 
@@ -101,13 +102,14 @@ def test_a_task_is_what_it_was(outcome: Outcome) -> None:
 
 
 def test_attempts_are_what_they_were() -> None:
-    """Also those that failed: with which status, and what a reservation had to do with the placement."""
+    """Also those that failed: with which status; which was a copy, was demoted, or had a reservation."""
     shelf = Shelf()
     record = shelf.run(1, Outcome(cause=Cause.EXITED, exit_code=0), TaskSpec(command="x"))
     (last,) = record.attempts
     failed = msgspec.structs.replace(last, n=last.n - 1, ended_as="exited", exit_code=7, part="reserved")
     backfilled = msgspec.structs.replace(last, part="backfilled")
-    tried = msgspec.structs.replace(record, attempts=(failed, backfilled))
+    copy = msgspec.structs.replace(last, n=last.n + 1, copy_of=last.n, demoted=5.25, ended_as="outrun")
+    tried = msgspec.structs.replace(record, attempts=(failed, backfilled, copy))
     shelf.rows = rows_of(tried)
     page = shelf.ask(QueryTask(seq=5, id=task_id(1)))
     assert page.task.attempts == tried.attempts
@@ -117,6 +119,15 @@ def test_nothing_that_a_result_says_is_forgotten() -> None:
     """A new field of results needs a column, or a place in what else they say."""
     columns = set(rows.FinishedTask.__struct_fields__) | {"stdout", "stderr"}
     assert set(Result.__struct_fields__) <= columns | set(module.More.__struct_fields__)
+
+
+def test_nothing_that_an_attempt_says_is_forgotten() -> None:
+    """Nor is it of attempts, whatever is added to them."""
+    shelf = Shelf()
+    record = shelf.run(1, Outcome(cause=Cause.EXITED, exit_code=0), TaskSpec(command="x"))
+    told = msgspec.convert({each.name: SOME[each.type] for each in msgspec.structs.fields(Attempt)}, Attempt)
+    shelf.rows = rows_of(msgspec.structs.replace(record, attempts=(told,)))
+    assert shelf.ask(QueryTask(seq=5, id=task_id(1))).task.attempts == (told,)
 
 
 def test_what_nobody_holds_is_gone() -> None:

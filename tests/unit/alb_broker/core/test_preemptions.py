@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 from tests.broker_parts import (
+    C1,
     C2,
     W1,
+    W2,
     Desks,
     attempt,
     capacity,
@@ -17,13 +20,15 @@ from tests.broker_parts import (
 )
 from tests.one_worker import QUANTUM_S, OneWorker
 
+from alb_broker.core import preemptions
 from alb_broker.core.explaining import explain
 from alb_broker.core.preemptions import is_preemptible, rank_of
 from alb_broker.core.queue import key_of
 from alb_broker.core.reservations import RESERVATIONS_MAX, Plan, Reservation
+from alb_broker.core.workers import Worker
 from alb_core import limits
-from alb_core.messages import Kill
-from alb_core.resources import Request
+from alb_core.messages import AttemptStarted, Beat, Kill
+from alb_core.resources import Load, Request, Room
 from alb_core.spec import OnLost, TaskSpec
 from alb_core.tasks import Cause, TaskState
 
@@ -218,6 +223,136 @@ def test_no_more_is_set_aside_than_may_be() -> None:
         plan = Plan(FOREVER, 1, stage.w1, set())
         stage.state.placer.reservations.by_key[other] = Reservation(other, plan, 0.0)
     assert stage.pass_time(0.3) == []
+
+
+LOOP = TaskSpec(command="while :; do :; done", request=Request(3.0))
+
+
+def test_memory_of_one_and_processors_of_another() -> None:
+    """One is ended, and when it is gone the other gives way: neither alone would have made the room."""
+    stage = Stage()
+    stage.submit(1, spec(0.8, preemptible=True))
+    stage.submit(2, LOOP)
+    stage.submit(3, spec(0.5, priority=1, cpus=3.0, time_limit_s=9.0), C2)
+    assert stage.pass_time(0.3) == [], "the loop has not had its quantum"
+    assert stage.pass_time(QUANTUM_S + 0.1) == preempted(1)
+    assert stage.pass_time(QUANTUM_S + 0.4) == []
+    assert len(stage.w1.burden) == 0, "it gives way for nothing as long as the memory is not there"
+    stage.end(1)
+    assert stage.pass_time(QUANTUM_S + 0.7) == []
+    assert attempt(2) in stage.w1.burden
+    assert stage.runs(3)
+    assert not stage.runs(1)
+    assert stage.w1.booked is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "other", "peer"),
+    [
+        ({"max_demoted": 0}, LOOP, C1),
+        ({}, spec(0.0, cpus=3.0), C2),  # its like, of its own user
+        ({}, TaskSpec(command="y", request=Request(3.0, memory_bytes=1), preemptible=True, priority=1), C1),
+    ],
+)
+def test_nothing_is_ended_where_processors_would_lack(settings: Any, other: TaskSpec, peer: bytes) -> None:
+    """Nobody gives way at all, or not to this task; who may be demoted is, preemptible or not."""
+    stage = Stage(**settings)
+    stage.submit(1, spec(0.8, preemptible=True))
+    stage.submit(2, other, peer)
+    stage.submit(3, spec(0.5, priority=1, cpus=3.0, time_limit_s=9.0), C2)
+    lent = other.preemptible
+    assert stage.pass_time(QUANTUM_S + 0.1) == (preempted(1) if lent else [])
+    if lent:
+        stage.end(1)
+        stage.pass_time(QUANTUM_S + 0.4)
+    assert (attempt(2) in stage.w1.burden, stage.runs(3)) == (lent, lent)
+
+
+@pytest.mark.parametrize(("at", "killed"), [(0.3, (1, 2)), (QUANTUM_S + 0.1, (1,))])
+def test_what_can_be_lent_spares_an_end(at: float, killed: tuple[int, ...]) -> None:
+    """Once the loop has had its quantum its processor is enough, with those of the larger one."""
+    stage = Stage()
+    stage.submit(1, spec(0.6, preemptible=True))
+    stage.submit(2, spec(0.3, preemptible=True, cpus=2.0))
+    stage.submit(3, TaskSpec(command="loop"))
+    stage.submit(4, spec(0.5, priority=1, cpus=2.0, time_limit_s=9.0), C2)
+    assert stage.pass_time(at) == preempted(*killed)
+
+
+def test_what_gives_way_alone_spares_all() -> None:
+    """There is memory here, and elsewhere what holds it would have had to end."""
+    stage = Stage()
+    stage.submit(1, spec(0.1, preemptible=True))
+    stage.submit(2, LOOP)
+    stage.join("w2", cpus=1.0, peer=W2)
+    stage.submit(3, spec(0.9, preemptible=True))
+    stage.worker(AttemptStarted(attempt=attempt(3)), peer=W2)
+    stage.submit(4, spec(0.2, priority=1, time_limit_s=9.0), C2)
+    stage.worker(Beat(load=Load()), peer=W2)
+    assert stage.runs(3)
+    stage.at(QUANTUM_S + 0.1).worker(Beat(load=Load()), peer=W2)
+    assert stage.pass_time(QUANTUM_S + 0.1) == []
+    assert (len(stage.w1.burden), stage.runs(4)) == (1, True)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whoever_waits_they_come_to_rest(seed: int) -> None:
+    """Random tasks that never end by themselves: at last nobody is ended any more, and nobody gives way."""
+    chance = random.Random(seed)
+    stage = Stage()
+    for number in range(1, 12):
+        stage.submit(
+            number,
+            spec(
+                chance.choice((0.1, 0.3, 0.5, 0.8)),
+                cpus=chance.choice((0.5, 1.0, 2.0, 4.0)),
+                preemptible=chance.random() < 0.6,
+                priority=chance.randrange(3),
+                time_limit_s=chance.choice((None, 1e6)),
+            ),
+            chance.choice((C1, C2)),
+        )
+    quiet = 0
+    for tick in range(1, 200):
+        demoted = len(stage.w1.burden)
+        killed = [kill.attempt for kill in stage.pass_time(tick * 0.3)]
+        for each in killed:
+            stage.end(int(each.task, 16), each.n)
+        quiet = 0 if killed or len(stage.w1.burden) > demoted else quiet + 1
+    assert quiet > 30
+    assert all(stage.task(number).preemptions <= limits.PREEMPTIONS_MAX for number in range(1, 12))
+
+
+def test_a_worker_is_looked_up_once_for_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait, and however often the heads are held against it."""
+    looks = 0
+    left = preemptions._left
+
+    def counted(worker: Worker) -> Room:
+        nonlocal looks
+        looks += 1
+        return left(worker)
+
+    monkeypatch.setattr(preemptions, "_left", counted)
+    stage = Stage()
+    stage.submit(1, spec(0.5, preemptible=True))
+    stage.submit(2, spec(0.5))
+    for number in range(3, 10):
+        stage.submit(number, spec(0.5 + number / 100, priority=number), C2)
+    assert stage.pass_time(0.3) == []
+    assert looks == 1
+
+
+def test_a_tick_is_bounded_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With time for one head in each: the highest priority first, and nobody is left out."""
+    monkeypatch.setattr(preemptions, "STEPS_MAX", 1)
+    stage = Stage()
+    stage.submit(1, spec(0.5, preemptible=True))
+    stage.submit(2, spec(0.5))
+    stage.submit(3, spec(0.9, priority=2), C2)
+    stage.submit(4, spec(0.5, priority=1), C2)
+    assert stage.pass_time(0.3) == []
+    assert stage.pass_time(0.6) == preempted(1)
 
 
 def test_ranks_are_a_strict_order() -> None:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from alb_broker.core.likeness import Failing
 from alb_broker.core.quarantine import (
     FAILED_KEPT,
     KINS_MAX,
     QUARANTINE_S,
     QUARANTINE_S_MAX,
     WINDOW_S,
-    Kin,
     Ward,
-    kin_of,
 )
 from alb_core.quarantines import Quarantine
-from alb_core.spec import TaskSpec
 
 KIN = ("ann", "sim")
 
 
 def fail(
-    ward: Ward, worker: str, *tasks: str, at: float = 1.0, kin: Kin = KIN
+    ward: Ward, worker: str, *tasks: str, at: float = 1.0, kin: Failing = KIN
 ) -> dict[str, Quarantine | None]:
     """Let tasks fail on one of four workers; returns what the last one changed."""
     changed: dict[str, Quarantine | None] = {}
@@ -106,14 +104,6 @@ def test_never_more_than_half_of_the_workers() -> None:
     lone = Ward()
     lone.on_success("gone", KIN, 0.0, 1)
     assert all(lone.on_failure("w1", KIN, task, 1.0, 1) == {} for task in "abc")
-
-
-def test_like_is_the_array_or_the_program() -> None:
-    """The task of an array is like the others of it, any other one like its user's runs of the program."""
-    spec = TaskSpec(command="sim --seed 7")
-    assert kin_of("a.3", "ann", spec) == ("ann", "a")
-    assert kin_of("a", "ann", spec) == kin_of("b", "ann", TaskSpec(command=("sim", "8"))) == KIN
-    assert kin_of("a", "ann", TaskSpec(command=" ")) == ("ann", "")
 
 
 def test_what_is_remembered_is_bounded() -> None:

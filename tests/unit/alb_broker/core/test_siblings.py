@@ -11,7 +11,6 @@ from alb_broker.core.siblings import (
     Advance,
     Siblings,
     percentile,
-    siblings_key,
 )
 from alb_core.spec import TaskSpec
 
@@ -66,16 +65,6 @@ def test_what_was_told_lately_is_not_older_than_it_is() -> None:
     assert each.standing(STEPS, 3.0, 1.0, Advance(0, 20, 2.0), 3.0) == pytest.approx((4.0, 1.0))
     now = 2.0 + 4 * STALE_S
     assert each.standing(STEPS, now, 1.0, Advance(0, 20, 2.0), now) == pytest.approx((2 * now, now))
-
-
-def test_who_are_siblings() -> None:
-    """Tasks of one array; else those of one user with one command."""
-    array = "0" * 31 + "a"
-    other = TaskSpec(command="y")
-    assert siblings_key(f"{array}.1", "ann", PLAIN) == siblings_key(f"{array}.2", "ann", other)
-    assert siblings_key("1" * 32, "ann", PLAIN) == siblings_key("2" * 32, "ann", PLAIN)
-    assert siblings_key("1" * 32, "ann", PLAIN) != siblings_key("1" * 32, "bob", PLAIN)
-    assert siblings_key("1" * 32, "ann", PLAIN) != siblings_key("1" * 32, "ann", other)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ class InstantRunner(RunnerLink):
         """Say that the command is gone."""
         self._say(_ended(attempt, KILLED))
 
+    def demote(self, attempt: AttemptId) -> None:
+        """Do nothing: there are no processes that could have less."""
+
     def flush(self) -> bool:
         """Make the journal readable; there is nothing to send."""
         if self._journal is not None:

@@ -74,6 +74,11 @@ class Broker:
         """Whether so much may be written at once that nothing more should be gathered before."""
         return self.reign is not None and self.reign.batch_waits
 
+    @property
+    def loading(self) -> bool:
+        """Whether it reads the table, and makes nothing but what it keeps."""
+        return self.reign is not None and self.reign.phase is Phase.LOADING
+
     def handle(self, event: BrokerEvent) -> list[Action]:
         """Take one event.
 

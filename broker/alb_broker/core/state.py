@@ -6,7 +6,7 @@ The desks (``client_desk``, ``worker_desk``, …) act on it; it decides nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -223,14 +223,22 @@ class State:
             task: HELD or QUEUED.
             first: In the queue, before its likes.
         """
+        if not self._waits_elsewhere(task):
+            self.queue.add(task, first=first)
+
+    def line_up_all(self, tasks: Iterable[Task]) -> None:
+        """Let many tasks wait where they belong, the oldest first."""
+        self.queue.fill(task for task in tasks if not self._waits_elsewhere(task))
+
+    def _waits_elsewhere(self, task: Task) -> bool:
+        """Let a task wait among the held ones, or for its time, if it belongs there."""
         if task.state is TaskState.HELD:
             self.holds.watch(task)
-            return
+            return True
         task.postponed = task.not_before > 0 and task.not_before > self.now()
         if task.postponed:
             self.holds.alarms.set(task.id, task.not_before)
-        else:
-            self.queue.add(task, first=first)
+        return task.postponed
 
     def take_out(self) -> list[Action]:
         """Return, and forget, the actions that wait for no commit."""

@@ -7,13 +7,13 @@ in the background.
 
 from __future__ import annotations
 
-from collections import deque
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Final
 
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task, consistent
+from alb_broker.core.task_reader import TaskReader
 from alb_core import ids, zk, znodes
 from alb_core.notes import Level
 from alb_core.tasks import TaskState
@@ -25,6 +25,9 @@ FIRST_CHUNK: Final = 100
 #: Before the size of records is known.
 READS_AHEAD: Final = 4
 #: Reads under way at once: enough to keep ZooKeeper busy while this broker decodes.
+
+_NAME: Final = itemgetter(slice(len(f"{znodes.TASKS}/{ids.buckets()[0]}/"), None))
+#: The last part of a task's path.
 
 
 class Takeover:
@@ -38,7 +41,8 @@ class Takeover:
         self._state: Final = state
         self._asked: dict[int, zk.Request] = {}  #: Requests under way, by token.
         self._unanswered: list[zk.Request] = []  #: To be asked again.
-        self._paths: deque[str] = deque()  #: Of tasks, not asked yet.
+        self._reader: Final = TaskReader()
+        self._paths: list[str] = []  #: Of tasks, not asked yet.
         self._chunk = FIRST_CHUNK  #: Nodes of one read.
         self._listings = 0  #: Listings without an answer.
         self._done_paths: list[str] = []
@@ -74,8 +78,11 @@ class Takeover:
         if request.path.startswith(znodes.DONE):
             self._know_done(request.path, event.names)
         else:
-            self._plan(request.path, event.names)
-        self._read_on()
+            self._paths += [f"{request.path}/{name}" for name in event.names]
+        if not self._listings:
+            # By the time of their ids, across the buckets: so they come about as old as they are queued.
+            self._paths.sort(key=_NAME)
+            self._read_on()
         return True
 
     def _know_done(self, path: str, names: tuple[str, ...]) -> None:
@@ -84,28 +91,18 @@ class Takeover:
             state.table.finish(DoneTask(name, state.clock.claimed, None))
             self._done_paths.append(f"{path}/{name}")
 
-    def _plan(self, path: str, names: tuple[str, ...]) -> None:
-        self._paths.extend(f"{path}/{name}" for name in names)
-
     def _read_on(self) -> None:
-        """Keep some reads under way; a small rest waits until the lists are complete."""
-        while (
-            self._paths
-            and self._reading() < READS_AHEAD
-            and (not self._listings or len(self._paths) >= self._chunk)
-        ):
-            count = min(self._chunk, len(self._paths))
-            paths = tuple(self._paths.popleft() for _ in range(count))
-            self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths, stats=False))
-        if not (self._listings or self._paths or self._asked or self._unanswered):
+        """Keep some reads under way."""
+        while self._paths and len(self._asked) < READS_AHEAD:
+            self._ask_next(self._paths)
+        if not (self._paths or self._asked or self._unanswered):
             self._complete()
 
-    def _reading(self) -> int:
-        return (
-            len(self._asked)
-            - self._listings
-            + sum(isinstance(request, zk.ListChildren) for request in self._unanswered)
-        )
+    def _ask_next(self, paths: list[str]) -> None:
+        """Read the next portion of these nodes."""
+        portion = tuple(paths[: self._chunk])
+        del paths[: self._chunk]
+        self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=portion, stats=False))
 
     def on_nodes(self, event: zk.NodesRead) -> bool:
         """Take tasks' records; returns whether they were asked here."""
@@ -115,26 +112,26 @@ class Takeover:
         if event.nodes is None:
             self._unanswered.append(request)
             return True
+        found = [node for node in event.nodes if node is not None]
         take = self._take_done if self.complete else self._take_live
-        for node in event.nodes:
-            if node is not None:
-                take(node)
-        self._size_next(event.nodes)
+        for node in found:
+            take(node)
+        self._size_next(found)
         if self.complete:
             self.recollect()
         else:
             self._read_on()
         return True
 
-    def _size_next(self, nodes: tuple[zk.NodeRead | None, ...]) -> None:
+    def _size_next(self, nodes: list[zk.NodeRead]) -> None:
         """Fit the next reads to the size of what came."""
-        size = sum(len(node.data) for node in nodes if node is not None)
+        size = sum([len(node.data) for node in nodes])
         if size:
             self._chunk = max(1, min(READ_CHUNK, CHUNK_BYTES * len(nodes) // size))
 
     def _take_live(self, node: zk.NodeRead) -> None:
         try:
-            record = znodes.decode_task(node.path, node.data)
+            record = self._reader.read(node.path, node.data)
         except znodes.UnreadableNode as error:
             self._state.set_aside(error.path, error.why)
             return
@@ -164,8 +161,7 @@ class Takeover:
         live.sort(key=attrgetter("submitted"))
         for task in live:
             state.holds.know(task)
-            if task.state is not TaskState.RUNNING:
-                state.line_up(task)
+        state.line_up_all(task for task in live if task.state is not TaskState.RUNNING)
         counts = state.table.counts
         self.complete = True
         state.note(
@@ -186,6 +182,4 @@ class Takeover:
         if not self._done_paths:
             self._state.recollected = True
             return
-        paths = tuple(self._done_paths[: self._chunk])
-        del self._done_paths[: self._chunk]
-        self._ask(zk.ReadNodes(token=self._state.tokens.next(), paths=paths, stats=False))
+        self._ask_next(self._done_paths)

@@ -310,9 +310,11 @@ class Task:
 
 def consistent(record: TaskRecord) -> bool:
     """Tell whether a record can be that of a live task: what waits has no live attempt, what runs has one."""
-    runs = bool(record.attempts) and any(attempt.state is AttemptState.LIVE for attempt in record.attempts)
-    states = (TaskState.RUNNING,) if runs else (TaskState.QUEUED, TaskState.HELD)
-    return record.result is None and record.state in states
+    if record.result is not None:
+        return False
+    if record.attempts and any(attempt.state is AttemptState.LIVE for attempt in record.attempts):
+        return record.state is TaskState.RUNNING
+    return record.state is TaskState.QUEUED or record.state is TaskState.HELD
 
 
 def _closed(attempt: Attempt, at: float) -> Attempt:

@@ -125,6 +125,7 @@ class BrokerProcess:
         )
         self._keeper: Final = Keeper(config.store, meta.table, self._post)
         self._exit: actions.Exit | None = None
+        self._collector: Final = collector.Loads()
         self._notes: list[Note] = []  #: Of this turn; written at its end, for nobody waits for a line.
         self._ticked_at = float("-inf")
         self._clients_polled: int = zmq.POLLIN
@@ -213,6 +214,8 @@ class BrokerProcess:
         for box in (self._workers, self._clients, self._grants, self._chunks):
             box.flush()
         self._write_notes()
+        reigns = self.core.reign is not None or self._exit is not None  # who exits has nothing to tidy up
+        self._collector.follow(loads=self.core.loading, keeps=reigns)
 
     def _write_notes(self) -> None:
         for note in self._notes:

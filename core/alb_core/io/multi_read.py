@@ -57,15 +57,12 @@ class MultiRead:
         """
         nodes: list[NodeRead | None] = []
         for path in self._paths:
-            kind, _, error = _HEADER.unpack_from(buffer, offset)
-            offset += _HEADER.size
-            if kind == _ERROR:
-                offset += _INT.size
+            kind, _, error, length = _HEADER_AND_LENGTH.unpack_from(buffer, offset)
+            offset += _HEADER_AND_LENGTH.size
+            if kind == _ERROR:  # then the error comes again, in place of a length
                 nodes.append(None if error == NoNodeError.code else _unreadable(path))
                 continue
-            (length,) = _INT.unpack_from(buffer, offset)
-            offset += _INT.size
-            end = offset + max(length, 0)  # -1: a node whose data is null
+            end = offset + length if length > 0 else offset  # -1: a node whose data is null
             stat = read_stat(buffer, end) if self._stats else NO_STAT
             nodes.append(NodeRead(path=path, data=buffer[offset:end], stat=stat))
             offset = end + STAT_BYTES

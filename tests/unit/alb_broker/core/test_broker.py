@@ -13,6 +13,7 @@ from alb_broker.core import events
 from alb_broker.core.actions import Exit, SendToClient, SendToWorker
 from alb_broker.core.broker import STANDBY_EPOCH, Broker
 from alb_broker.core.election import Stand
+from alb_broker.core.reign import Phase
 from alb_core import limits, zk, znodes
 from alb_core.messages import (
     Accepted,
@@ -150,6 +151,16 @@ def test_one_broker_leads_and_the_others_know_it() -> None:
     } == {  # type: ignore[union-attr]
         "b1"
     }
+
+
+def test_a_broker_says_while_it_loads_the_table() -> None:
+    """From the claim until it leads; a standby loads nothing."""
+    each = stage("b1", "b2")
+    leader, other = (each.brokers[name].core for name in ("b1", "b2"))
+    assert leader.reign is not None
+    assert (leader.loading, other.loading) == (False, False)
+    leader.reign.phase = Phase.LOADING
+    assert leader.loading
 
 
 def test_a_leader_welcomes_with_the_endpoints_of_all_brokers() -> None:

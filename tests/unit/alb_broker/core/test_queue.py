@@ -110,6 +110,37 @@ def test_a_task_that_lost_its_worker_goes_before_its_likes() -> None:
     assert Cluster().run(waiting) == [1, 2, 3]
 
 
+def test_many_tasks_line_up_as_one_after_the_other_would() -> None:
+    """The same groups with the same tasks in the same order, whoever shares a specification with whom."""
+    shared, equal = (TaskSpec(command="x", request=request(1.0)) for _ in range(2))
+    other = TaskSpec(command="x", request=request(2.0))
+    tasks = [
+        make_task(number, spec=spec, user=user)
+        for number, (spec, user) in enumerate(
+            [(shared, "ann"), (equal, "ann"), (shared, "bob"), (other, "ann"), (shared, "ann")]
+        )
+    ]
+    at_once = Queue()
+    at_once.fill(iter(tasks))
+    one_by_one = queue(*tasks)
+    assert {key: list(group.tasks) for key, group in at_once._groups.items()} == {
+        key: list(group.tasks) for key, group in one_by_one._groups.items()
+    }
+    assert [group.number for group in at_once._groups.values()] == [0, 1, 2]
+
+
+def test_of_many_tasks_those_that_are_held_back_wait_apart() -> None:
+    """They are offered when they are released, and not before."""
+    held = {1}
+    waiting = Queue(lambda each: int(each.id, 16) in held)
+    waiting.fill([task(1), task(2)])
+    cluster = Cluster()
+    assert cluster.run(waiting) == [2]
+    held.clear()
+    waiting.release_held()
+    assert cluster.run(waiting) == [1]
+
+
 def test_tasks_that_left_the_queue_otherwise_are_passed_over() -> None:
     """A cancelled or adopted task is not placed, wherever it stands."""
     gone, stays = task(1), task(2)

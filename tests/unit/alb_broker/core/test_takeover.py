@@ -127,6 +127,32 @@ def test_reads_are_large_and_few_at_once() -> None:
     assert len(of_type(zk.ReadNodes, state.take_out())) == READS_AHEAD
 
 
+def test_tasks_are_read_in_the_order_of_their_ids() -> None:
+    """About as old as they are queued, and not bucket by bucket; nothing is read before all is listed."""
+    tree = Tree(record(number) for number in range(3 * FIRST_CHUNK))
+    load(tree)
+    names = [path.rpartition("/")[2] for request in tree.asked for path in request.paths]
+    assert names == [task_id(number) for number in range(3 * FIRST_CHUNK)]
+
+
+def test_what_waits_for_a_time_or_is_held_is_not_queued() -> None:
+    """A time that is over keeps nothing, and nobody loses his place by it."""
+    later = record(1, not_before=CLAIMED_S + 60)
+    held = record(2, state=TaskState.HELD, held_by="ann")
+    before = [record(3), record(4, not_before=CLAIMED_S - 60), record(5)]
+    state, _, _ = load(Tree([later, held, *before, record(6, make_attempt())]))
+    (group,) = state.queue._groups.values()
+    assert [int(task.id, 16) for task in group.tasks] == [3, 4, 5]
+    assert state.holds.alarms.due(CLAIMED_S + 61) == [task_id(1)]
+    assert list(state.holds.woken) == [task_id(2)]
+
+
+def test_equal_specifications_are_kept_once() -> None:
+    """A hundred thousand tasks of one command need the memory of one."""
+    state, _, _ = load(Tree(record(number) for number in range(3)))
+    assert len({id(task.spec) for task in state.table.live.values()}) == 1
+
+
 def test_reads_of_large_records_are_small() -> None:
     """No answer is so large that the session could not ping meanwhile."""
     large = TaskSpec(command="x" * 60_000)

@@ -3,6 +3,7 @@
 Groups stand in *bands*: one for each user and level, the oldest head first. Bands are ranked by level, then
 by what the user holds, then by the age of their first head. So a placement, which changes what one user
 holds, moves his band and not each of his groups, and who finds no room is out after a look at few others.
+Where one finds none for a reason that holds for all of its *shape*, the shape is shut, and none is asked.
 
 What changes meanwhile only lets a band fall back: what a user holds grows until the pass ends. So an old rank
 comes too early, never too late, and is put right when it comes first.
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from alb_broker.core.queue import WaitingGroup
+    from alb_broker.core.queue import Shape, WaitingGroup
     from alb_broker.core.task import Task
 
 Rank: TypeAlias = tuple[int, float]
@@ -47,6 +48,7 @@ class Turns:
     def __init__(self, groups: Iterable[WaitingGroup], share: Callable[[str], float], at: float) -> None:
         self._share: Final = share
         self._at: Final = at
+        self.shut: set[Shape] = set()  #: Whose groups find no room, whoever asks.
         self._shares: dict[str, float] = {}  #: What users have now.
         self._bands: dict[tuple[str, int], _Band] = {}
         for group in groups:
@@ -65,6 +67,8 @@ class Turns:
             rank, standing, band = self._order[0]
             if not band.groups or band.groups[0] is not standing:
                 heapq.heappop(self._order)  # another entry tells where the band stands
+            elif standing[2].shape in self.shut:
+                self._refuse_shut(band)
             elif rank[1] != self._shares[band.user]:
                 heapq.heapreplace(self._order, self._entry(band))
             else:
@@ -79,6 +83,20 @@ class Turns:
                 self.move()
         return None
 
+    def _refuse_shut(self, band: _Band) -> None:
+        """Take from the front of the first band whose shape is shut."""
+        groups, shut = band.groups, self.shut
+        while groups and groups[0][2].shape in shut:
+            heapq.heappop(groups)[2].refuse(self._at)
+        self._settle(band)
+
+    def _settle(self, band: _Band) -> None:
+        """Something left the front of the first band: put it where it belongs now."""
+        if band.groups:
+            heapq.heapreplace(self._order, self._entry(band))
+        else:
+            heapq.heappop(self._order)
+
     @property
     def rank(self) -> Rank:
         """The rank of the group whose turn it is."""
@@ -88,10 +106,7 @@ class Turns:
         """The group whose turn it is gets none any more."""
         band = self._order[0][2]
         heapq.heappop(band.groups)
-        if band.groups:
-            heapq.heapreplace(self._order, self._entry(band))
-        else:
-            heapq.heappop(self._order)
+        self._settle(band)
 
     def move(self) -> None:
         """The group whose turn it is has another head, or a head of another level."""

@@ -243,9 +243,10 @@ class Placer:
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
-        return next(
-            worker for worker, candidate in zip(found, candidates, strict=True) if candidate is chosen
-        )
+        for worker, candidate in zip(found, candidates, strict=True):
+            if candidate is chosen:
+                return worker
+        raise AssertionError("the chosen one is a candidate")
 
     def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
         if task.request.optimize is not None:  # whoever says what counts for his task goes before the policy

@@ -15,16 +15,13 @@ from itertools import count
 from typing import Final, TypeAlias
 
 from alb_broker.core.task import Task
-from alb_broker.core.turns import Rank, Turns
+from alb_broker.core.turns import AGE_PER_LEVEL_S, Rank, Turns
 from alb_core.resources import Request
 from alb_core.tasks import QUEUED
 
 Key: TypeAlias = tuple[str, int, Request, bool]
 #: User, priority, shape, and whether its time is limited: what is not may be barred where there is room.
 
-AGE_PER_LEVEL_S: Final = 600.0
-#: Who got nothing for so long goes before the next higher priority, once: long enough that priorities mean
-#: something to people who wait, short enough that a night with a full queue does not pass without a turn.
 AGED_S: Final = 86_400.0
 #: Who got nothing for a day goes before everybody, whatever the priorities: they are 32-bit numbers.
 LEVEL_AGED: Final = 2**32
@@ -58,7 +55,7 @@ class Shape:
         self.groups = 0  #: How many there are.
 
 
-class _Line:
+class Line:
     """All groups of one user and priority: they age together, or many shapes would make many turns."""
 
     __slots__ = ("groups", "served")
@@ -84,7 +81,7 @@ class WaitingGroup:
         "tasks",
     )
 
-    def __init__(self, key: Key, line: _Line, shape: Shape, number: int) -> None:
+    def __init__(self, key: Key, line: Line, shape: Shape, number: int) -> None:
         self.key = key
         self.line = line
         self.shape = shape
@@ -143,7 +140,7 @@ class Queue:
 
     def __init__(self, held_back: Callable[[Task], bool] = lambda _task: False) -> None:
         self._groups: dict[Key, WaitingGroup] = {}
-        self._lines: dict[tuple[str, int], _Line] = {}
+        self._lines: dict[tuple[str, int], Line] = {}
         self._shapes: dict[Request, Shape] = {}
         self._numbers = count()
         self._held_back = held_back
@@ -181,7 +178,7 @@ class Queue:
     def _begin(self, key: Key) -> WaitingGroup:
         line = self._lines.get(key[:2])
         if line is None:
-            line = self._lines[key[:2]] = _Line()
+            line = self._lines[key[:2]] = Line()
         shape = self._shapes.get(key[2])
         if shape is None:
             shape = self._shapes[key[2]] = Shape()

@@ -16,8 +16,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from alb_broker.core.queue import Shape, WaitingGroup
+    from alb_broker.core.queue import Line, Shape, WaitingGroup
     from alb_broker.core.task import Task
+
+AGE_PER_LEVEL_S: Final = 600.0
+#: Who got nothing for so long goes before the next higher priority, once: long enough that priorities mean
+#: something to people who wait, short enough that a night with a full queue does not pass without a turn.
 
 Rank: TypeAlias = tuple[int, float]
 #: The level, negated, and the share of the user: less goes first.
@@ -51,15 +55,27 @@ class Turns:
         self.shut: set[Shape] = set()  #: Whose groups find no room, whoever asks.
         self._shares: dict[str, float] = {}  #: What users have now.
         self._bands: dict[tuple[str, int], _Band] = {}
-        for group in groups:
-            head = group.head()
-            if head is not None:
-                self._band(group, head).groups.append((head.submitted, group.number, group))
+        self._gather(groups)
         for band in self._bands.values():
             band.groups.sort()
         self._order: list[tuple[Rank, Standing, _Band]] = [self._entry(band) for band in self._bands.values()]
         #: A heap. Each band with groups is in it with its true age, and no later than is its turn.
         heapq.heapify(self._order)
+
+    def _gather(self, groups: Iterable[WaitingGroup]) -> None:
+        """Let the groups stand in their bands, in no order yet."""
+        young: dict[Line, _Band] = {}  # most have not risen by waiting: then all of a line have one band
+        for group in groups:
+            head = group.head()
+            if head is None:
+                continue
+            is_young = self._at - head.queued_since < AGE_PER_LEVEL_S
+            band = young.get(group.line) if is_young else None
+            if band is None:
+                band = self._band(group, head)
+                if is_young:
+                    young[group.line] = band
+            band.groups.append((head.submitted, group.number, group))
 
     def first(self) -> WaitingGroup | None:
         """Return the group whose turn it is; None: there is no other."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from alb_core.tasks import EXITED, Attempt, Cause, Outcome, Result, TaskState
 
 SUCCEEDED: Final = TaskState.SUCCEEDED  # looked up in its class it costs thirty times as much
@@ -11,7 +13,8 @@ SUCCEEDED: Final = TaskState.SUCCEEDED  # looked up in its class it costs thirty
 
 def result_of(attempt: Attempt, outcome: Outcome, at: float) -> Result:
     """Return the result of a task whose attempt ended so, at this cluster time."""
-    return Result(
+    # In two steps: CPython puts more than 15 named arguments into a dictionary, for five times the cost.
+    result = Result(
         state=_final_state(outcome),
         exit_code=outcome.exit_code,
         signal=outcome.signal,
@@ -24,12 +27,15 @@ def result_of(attempt: Attempt, outcome: Outcome, at: float) -> Result:
         memory_bytes=outcome.memory_bytes,
         stdout=outcome.stdout,
         stderr=outcome.stderr,
+        started=attempt.placed + outcome.waited_s if outcome.wall_s else 0.0,
+    )
+    return msgspec.structs.replace(
+        result,
         output_open=outcome.output_open,
         returned=outcome.returned,
         unreturned=outcome.unreturned,
         limit=outcome.limit,
         mechanism=outcome.mechanism,
-        started=attempt.placed + outcome.waited_s if outcome.wall_s else 0.0,
         read_bytes=outcome.read_bytes,
         written_bytes=outcome.written_bytes,
         value=outcome.value,

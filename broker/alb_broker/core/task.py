@@ -167,7 +167,8 @@ class Task:
 
     def record(self) -> TaskRecord:
         """Return the task as its znode holds it."""
-        return TaskRecord(
+        # In two steps: CPython puts more than 15 named arguments into a dictionary, for five times the cost.
+        record = TaskRecord(
             id=self.id,
             state=self.state,
             user=self.user,
@@ -175,17 +176,20 @@ class Task:
             spec=self.spec,
             submitted=self.submitted,
             attempts=self.attempts,
+            not_before=self.not_before,
+            result=self.result,
+        )
+        return msgspec.structs.replace(
+            record,
             crashes=self.crashes,
             failures=self.failures,
             preemptions=self.preemptions,
             memory_bytes=self.memory_bytes,
-            not_before=self.not_before,
             held_by=self.held_by,
             released=self.released,
             met=self.met,
             cancel=self.cancel,
             incremental=self.incremental,
-            result=self.result,
         )
 
     def attempt(self, n: int) -> Attempt | None:

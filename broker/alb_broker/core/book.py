@@ -20,7 +20,7 @@ from alb_broker.core.actions import (
 from alb_broker.core.array import Array
 from alb_broker.core.array_progress import Expanded
 from alb_broker.core.decisions import Decided
-from alb_broker.core.ledger import Lane
+from alb_broker.core.ledger import RESULTS, Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retries import wants_more_memory
@@ -60,7 +60,7 @@ from alb_core.messages import (
     TaskMoved,
 )
 from alb_core.notes import Level
-from alb_core.tasks import Attempt, AttemptState, Cause, Outcome, TaskState
+from alb_core.tasks import LIVE, OVER, QUEUED, Attempt, Cause, Outcome, TaskState
 
 RETURNED: Final = {
     Cause.GIVEN_BACK: "attempts_given_back",
@@ -177,7 +177,7 @@ class Book:
     def end(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, at: float) -> None:
         """An attempt that may deliver did: the task has its result, or is queued again."""
         state = self._state
-        waited, failures = task.state is TaskState.QUEUED, task.failures
+        waited, failures = task.state is QUEUED, task.failures
         others = [other for other in task.live() if other.n != attempt.n]
         more = wants_more_memory(task.spec, outcome)
         reason = self._step(
@@ -200,7 +200,7 @@ class Book:
             state.counters[RETURNED[outcome.cause]] += 1
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
         state.counters["tasks_retried"] += task.failures - failures
-        if waited and task.state is TaskState.QUEUED and task.failures == failures:
+        if waited and task.state is QUEUED and task.failures == failures:
             self._save(task, (acknowledgement,))
             return
         if others and task.state.terminal:
@@ -361,7 +361,7 @@ class Book:
         attempt_id = action.message.attempt
         task = self._state.table.live.get(attempt_id.task)
         attempt = task.attempt(attempt_id.n) if task is not None else None
-        return attempt is None or attempt.state is not AttemptState.LIVE
+        return attempt is None or attempt.state is not LIVE
 
     def run_message(self, task: Task, attempt: AttemptId) -> Run | None:
         """Return the order to execute an attempt, with the readers who wait for its output.
@@ -429,14 +429,14 @@ class Book:
         if task.state.terminal:
             self._finish(task, releases)
             return
-        if task.state is TaskState.QUEUED:
+        if task.state is QUEUED:
             self._state.line_up(task, first=not task.not_before)  # it had its turn, unless it failed
             self._state.counters["tasks_requeued"] += 1
         self._save(task, (*releases, *self._moves(task, why=reason)))
 
     def _save(self, task: Task, releases: tuple[Action, ...] | list[Action]) -> None:
         self._state.ledger.write(
-            Lane.RESULTS,
+            RESULTS,
             task.id,
             (zk.SetData(znodes.task_path(task.id), znodes.encode(task.record())),),
             tuple(releases),
@@ -465,7 +465,7 @@ class Book:
                 state.table.owe(task.id, peer)
         kept = (TaskKept(task.id),) if state.table.archives or task.array else ()
         state.ledger.write(
-            Lane.RESULTS,
+            RESULTS,
             task.id,
             (
                 zk.Delete(znodes.task_path(task.id)),
@@ -519,6 +519,6 @@ def _listeners(task: Task, array: Array) -> list[bytes]:
 def deliverable(task: Task, n: int, incarnation: str) -> Attempt | None:
     """Return the attempt if its report may still change the task: live, or lost and not superseded."""
     attempt = task.attempt(n)
-    if attempt is None or attempt.incarnation != incarnation or attempt.state is AttemptState.OVER:
+    if attempt is None or attempt.incarnation != incarnation or attempt.state is OVER:
         return None
     return attempt

@@ -14,7 +14,7 @@ from alb_broker.core.actions import Action, Exit, SendToClient, SendToWorker
 from alb_broker.core.election import Election, Stand
 from alb_broker.core.events import BrokerEvent
 from alb_broker.core.membership import Membership
-from alb_broker.core.reign import Phase, Reign
+from alb_broker.core.reign import OVER, Phase, Reign
 from alb_broker.core.state import State, Tokens
 from alb_broker.policies import Policy
 from alb_core import zk
@@ -98,10 +98,8 @@ class Broker:
         reign = self.reign
         assert reign is not None  # noqa: S101 (narrows the type)
         actions = reign.handle(event) if type(event) in REIGN_ONLY else self._share(event, reign)
-        if reign.phase is Phase.OVER:
+        if reign.phase is OVER:
             actions += self._step_down(event)
-        if isinstance(event, events.StopRequested):
-            self._stopping = True
         return actions
 
     def _share(self, event: BrokerEvent, reign: Reign) -> list[Action]:
@@ -115,6 +113,8 @@ class Broker:
             actions += self._election.on_node_changed(event.path, event.at)
         self._know_session(event)
         self._tell_members(reign.state)
+        if isinstance(event, events.StopRequested):
+            self._stopping = True
         return actions
 
     def _tell_members(self, state: State) -> None:

@@ -45,6 +45,10 @@ class Lane(enum.IntEnum):
     RETENTION = 2  #: Deletions.
 
 
+RESULTS: Final = Lane.RESULTS
+#: Where nearly all is written: looked up in its class it costs thirty times as much.
+
+
 class Folded(Protocol):
     """Something whose nodes many groups of a batch change, and that are written once a batch."""
 
@@ -183,7 +187,7 @@ class Ledger:
         self._hurried = self._hurried or hurry
 
     def _queue(self, lane: Lane, user: str) -> deque[Group]:
-        if lane is Lane.RESULTS:
+        if lane is RESULTS:
             return self._results
         if lane is Lane.RETENTION:
             return self._retention
@@ -435,7 +439,8 @@ def _size(operations: Sequence[zk.Operation]) -> int:
     size = 0
     for operation in operations:
         size += OPERATION_OVERHEAD_BYTES + len(operation.path)
-        if isinstance(operation, (zk.Create, zk.SetData)):
+        # An isinstance of a Struct that says no costs 800 instructions.
+        if type(operation) is zk.SetData or type(operation) is zk.Create:
             size += len(operation.data)
     return size
 

@@ -91,7 +91,11 @@ class Pool:
             self._stand(worker)
 
     def _stand(self, worker: Worker) -> None:
-        self._rows.setdefault(self._place(worker), deque()).append(worker)
+        place = self._place(worker)
+        row = self._rows.get(place)
+        if row is None:
+            row = self._rows[place] = deque()
+        row.append(worker)
 
     def _place(self, worker: Worker) -> tuple[int, float]:
         preferred = self._request.preferred(worker.capacity) if self._request.prefers else 0

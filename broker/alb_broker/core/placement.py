@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.openings import Gate
-from alb_broker.core.queue import Offered, Queue
+from alb_broker.core.queue import NO_ROOM, NOWHERE, PLACED, Offered, Queue
 from alb_broker.core.ranks import Ranks
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
 from alb_broker.core.shares import Shares
@@ -45,6 +45,8 @@ POLICY_RESTS_S: Final = 1.0
 #: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
 POLICY_RESTS_S_MAX: Final = 64.0
 #: Each time that it fails again soon after, it rests twice as long, up to this.
+
+RERUN: Final = OnLost.RERUN  # looked up in its class it costs thirty times as much
 
 Admission: TypeAlias = Callable[[Task, Worker], bool]
 #: Tells whether a task that may run for ever may go to a worker.
@@ -168,6 +170,7 @@ class Placer:
         failures = defaultdict[str, tuple[_Failures, _Failures]](lambda: (_Failures(), _Failures()))
         # what found no free room; what found none ahead either: users apart where workers do not admit all
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
+        full_up = NO_ROOM if admits or booked.by_key or shares.bounded else NOWHERE  # these tell likes apart
 
         def offer(task: Task) -> Offered:
             request = task.request
@@ -178,7 +181,7 @@ class Placer:
             gate = _gate(task, admits)
             full, nowhere = failures["" if gate is None else task.user]
             if nowhere.cover(request) and not favoured:
-                return Offered.NO_ROOM
+                return full_up
             tried = full.cover(request) and not favoured
             found = [] if tried else self._with_room(task, workers, ends, gate)
             ahead = not found
@@ -187,11 +190,11 @@ class Placer:
                 if not _may_wait_there(task):
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
-                    return Offered.NO_ROOM
+                    return NO_ROOM
                 soonest = _soonest(request, workers, entitled, gate)
                 if soonest is None:
                     nowhere.add(request)
-                    return Offered.NO_ROOM
+                    return full_up
                 found = [soonest]
             elif len(found) > 1 and task.failed_on:
                 found = [worker for worker in found if worker.name != task.failed_on]
@@ -203,7 +206,7 @@ class Placer:
             part, share = booked.part(task, worker), shares.share(task.user)
             commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
             booked.on_placed(task, worker, workers, ends)
-            return Offered.PLACED
+            return PLACED
 
         return queue.place(shares.share, offer, PASS_MAX, at)
 
@@ -212,7 +215,10 @@ class Placer:
         workers.order_by(self._ranks)
         grown = workers.take_grown()
         if grown.workers:
-            queue.unblock(lambda head: workers.could_take(head.request, grown, _gate(head, admits)))
+            queue.unblock(
+                lambda head: workers.could_take(head.request, grown, _gate(head, admits)),
+                apart=admits is not None,
+            )
 
     def _with_room(self, task: Task, workers: Workers, ends: float, gate: Gate | None) -> list[Worker]:
         """Return some workers that admit a task and have room that is not set aside for others."""
@@ -237,9 +243,10 @@ class Placer:
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
-        return next(
-            worker for worker, candidate in zip(found, candidates, strict=True) if candidate is chosen
-        )
+        for worker, candidate in zip(found, candidates, strict=True):
+            if candidate is chosen:
+                return worker
+        raise AssertionError("the chosen one is a candidate")
 
     def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
         if task.request.optimize is not None:  # whoever says what counts for his task goes before the policy
@@ -312,7 +319,7 @@ class _Failures:
     def cover(self, request: Request) -> bool:
         """Tell whether a request need not be tried."""
         for failed in self._requests:  # noqa: SIM110 (asked for every head: a generator costs twice as much)
-            if failed == request or _asks_for_more(request, failed):
+            if failed is request or _asks_for_more(request, failed):
                 return True
         return False
 
@@ -354,4 +361,4 @@ def _may_wait_there(task: Task) -> bool:
     Nor one that heeds measured loads: what is measured when it starts is not what it was placed by. Nor
     one that came back from workers again and again.
     """
-    return task.spec.on_lost is OnLost.RERUN and not task.request.measured and not task.bounces
+    return task.spec.on_lost is RERUN and not task.request.measured and not task.bounces

@@ -15,19 +15,19 @@ from itertools import count
 from typing import Final, TypeAlias
 
 from alb_broker.core.task import Task
-from alb_broker.core.turns import Rank, Turns
+from alb_broker.core.turns import AGE_PER_LEVEL_S, Rank, Turns
 from alb_core.resources import Request
-from alb_core.tasks import TaskState
+from alb_core.tasks import QUEUED
 
 Key: TypeAlias = tuple[str, int, Request, bool]
 #: User, priority, shape, and whether its time is limited: what is not may be barred where there is room.
 
-AGE_PER_LEVEL_S: Final = 600.0
-#: Who got nothing for so long goes before the next higher priority, once: long enough that priorities mean
-#: something to people who wait, short enough that a night with a full queue does not pass without a turn.
 AGED_S: Final = 86_400.0
 #: Who got nothing for a day goes before everybody, whatever the priorities: they are 32-bit numbers.
 LEVEL_AGED: Final = 2**32
+
+
+NEVER: Final = float("inf")
 
 
 class Offered(enum.Enum):
@@ -37,9 +37,25 @@ class Offered(enum.Enum):
     DECLINED = "declined"  #: The policy wants it to wait; it is asked again in the next pass.
     BOUNDED = "bounded"  #: Its user has all that he may have; it is asked again in the next pass.
     NO_ROOM = "no room"  #: It fits nowhere, until the room on some worker grows.
+    NOWHERE = "nowhere"  #: The same, and nor does anything else that asks for the same.
 
 
-class _Line:
+PLACED: Final = Offered.PLACED
+NO_ROOM: Final = Offered.NO_ROOM
+NOWHERE: Final = Offered.NOWHERE
+#: Told with every offer: looked up in their class they cost thirty times as much.
+
+
+class Shape:
+    """What the tasks of some groups ask for, whoever submitted them: told apart by identity."""
+
+    __slots__ = ("groups",)
+
+    def __init__(self) -> None:
+        self.groups = 0  #: How many there are.
+
+
+class Line:
     """All groups of one user and priority: they age together, or many shapes would make many turns."""
 
     __slots__ = ("groups", "served")
@@ -52,25 +68,37 @@ class _Line:
 class WaitingGroup:
     """Tasks of one user that are alike to the policy, oldest first."""
 
-    __slots__ = ("blocked", "bounded", "declined", "key", "line", "number", "overtaken", "refused", "tasks")
+    __slots__ = (
+        "blocked",
+        "bounded",
+        "declined",
+        "key",
+        "line",
+        "number",
+        "overtaken",
+        "refused",
+        "shape",
+        "tasks",
+    )
 
-    def __init__(self, key: Key, line: _Line, number: int) -> None:
+    def __init__(self, key: Key, line: Line, shape: Shape, number: int) -> None:
         self.key = key
         self.line = line
+        self.shape = shape
         self.number = number  #: Of equals whose heads are of one age, who began to wait earlier goes first.
         self.tasks: deque[Task] = deque()
         #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
         self.blocked = False  #: Its head fitted nowhere, and no room that could fit it has grown since.
         self.declined = False  #: The policy wanted its head to wait when it was last asked.
         self.bounded = False  #: Its user had all that he may have, when its head was last offered.
-        self.refused = float("inf")  #: Cluster time, since when its head finds no room.
+        self.refused = NEVER  #: Cluster time, since when its head finds no room.
         self.overtaken = False  #: Meanwhile something was placed whose turn was not before it.
 
     def head(self) -> Task | None:
         """Return the oldest task that still waits."""
         while self.tasks:
             task = self.tasks[0]
-            if task.state is TaskState.QUEUED and not task.postponed:  # `waits_for_room`, without a call
+            if task.state is QUEUED and not task.postponed:  # `waits_for_room`, without a call
                 return task
             self.tasks.popleft()
         return None
@@ -82,20 +110,25 @@ class WaitingGroup:
             return self.key[1]
         return self.key[1] + int(age / AGE_PER_LEVEL_S) if age < AGED_S else LEVEL_AGED
 
-    def offer_head(self, offer: Callable[[Task], Offered], at: float) -> bool:
-        """Offer the head, which must exist; returns whether it was placed."""
+    def offer_head(self, offer: Callable[[Task], Offered], at: float) -> Offered:
+        """Offer the head, which must exist; returns what came of it."""
         answer = offer(self.tasks[0])
-        self.blocked = answer is Offered.NO_ROOM
-        self.declined = answer is Offered.DECLINED
-        self.bounded = answer is Offered.BOUNDED
-        if answer is Offered.NO_ROOM:
-            self.refused = min(self.refused, at)
-            return False
-        self.refused, self.overtaken = float("inf"), False
-        if answer is Offered.PLACED:
+        if answer is NO_ROOM or answer is NOWHERE:
+            self.refuse(at)
+            return answer
+        self.blocked = self.declined = self.bounded = self.overtaken = False
+        self.refused = NEVER
+        if answer is PLACED:
             self.tasks.popleft()
             self.line.served = at
-        return answer is Offered.PLACED
+        else:
+            self.declined, self.bounded = answer is Offered.DECLINED, answer is Offered.BOUNDED
+        return answer
+
+    def refuse(self, at: float) -> None:
+        """Its head fits nowhere."""
+        self.blocked, self.declined, self.bounded = True, False, False
+        self.refused = min(self.refused, at)
 
 
 class Queue:
@@ -107,7 +140,8 @@ class Queue:
 
     def __init__(self, held_back: Callable[[Task], bool] = lambda _task: False) -> None:
         self._groups: dict[Key, WaitingGroup] = {}
-        self._lines: dict[tuple[str, int], _Line] = {}
+        self._lines: dict[tuple[str, int], Line] = {}
+        self._shapes: dict[Request, Shape] = {}
         self._numbers = count()
         self._held_back = held_back
         self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
@@ -158,16 +192,29 @@ class Queue:
     def _begin(self, key: Key) -> WaitingGroup:
         line = self._lines.get(key[:2])
         if line is None:
-            line = self._lines[key[:2]] = _Line()
+            line = self._lines[key[:2]] = Line()
+        shape = self._shapes.get(key[2])
+        if shape is None:
+            shape = self._shapes[key[2]] = Shape()
         line.groups += 1
-        group = self._groups[key] = WaitingGroup(key, line, next(self._numbers))
+        shape.groups += 1
+        group = self._groups[key] = WaitingGroup(key, line, shape, next(self._numbers))
         return group
 
-    def unblock(self, could_fit: Callable[[Task], bool]) -> None:
-        """Room grew: groups whose heads could fit there are offered again."""
+    def unblock(self, could_fit: Callable[[Task], bool], *, apart: bool = False) -> None:
+        """Room grew: groups whose heads could fit there are offered again.
+
+        Args:
+            could_fit: Tells it of a head.
+            apart: It may differ between heads that ask for the same.
+        """
+        known: dict[Shape, bool] = {}
         for group in self._groups.values():
-            if group.blocked and (head := group.head()) is not None and could_fit(head):
-                group.blocked = False
+            if group.blocked:
+                fitting = None if apart else known.get(group.shape)
+                if fitting is None and (head := group.head()) is not None:
+                    fitting = known[group.shape] = could_fit(head)
+                group.blocked = not fitting
 
     def unplaced(self) -> Iterator[Task]:
         """Yield the head of each group that waits for room, not because somebody wants it to."""
@@ -225,7 +272,7 @@ class Queue:
         if worst is None and not any(group.overtaken for group in self._groups.values()):
             return []
         for rank, _, number, group in self._ranked(share, at):
-            if group.refused == float("inf"):
+            if group.refused == NEVER:
                 continue
             passed = worst is not None and rank <= worst
             group.overtaken = group.overtaken or passed or group.line.served > group.refused
@@ -250,23 +297,29 @@ class Queue:
         turns = Turns((group for group in self._groups.values() if not group.blocked), share, at)
         placed = 0
         while placed < most and (group := turns.first()) is not None:
-            if group.offer_head(offer, at):
+            answer = group.offer_head(offer, at)
+            if answer is PLACED:
                 placed += 1
                 rank = turns.rank
                 self._worst = rank if self._worst is None else max(self._worst, rank)
                 turns.serve()
             else:
                 turns.drop()
+                if answer is NOWHERE:
+                    turns.shut.add(group.shape)
         self._forget_empty()
         return placed
 
     def _forget_empty(self) -> None:
         empty = [key for key, group in self._groups.items() if not group.tasks]
         for key in empty:
-            line = self._groups.pop(key).line
-            line.groups -= 1
-            if not line.groups:
+            group = self._groups.pop(key)
+            group.line.groups -= 1
+            if not group.line.groups:
                 del self._lines[key[:2]]
+            group.shape.groups -= 1
+            if not group.shape.groups:
+                del self._shapes[key[2]]
 
 
 def key_of(task: Task) -> Key:

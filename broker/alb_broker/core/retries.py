@@ -13,7 +13,7 @@ import msgspec
 
 from alb_core.amounts import size
 from alb_core.spec import TaskSpec
-from alb_core.tasks import Cause, Outcome
+from alb_core.tasks import EXITED, Cause, Outcome
 
 CODES: Final = {Cause.NOT_EXECUTABLE: 126, Cause.NOT_FOUND: 127, Cause.NOT_STARTED: 125}
 #: Exit codes of what did not start, where its worker told none.
@@ -35,7 +35,7 @@ class MoreMemory(NamedTuple):
 
 def failed(outcome: Outcome) -> bool:
     """Tell whether an attempt failed by itself."""
-    if outcome.cause is Cause.EXITED:
+    if outcome.cause is EXITED:
         return outcome.exit_code != 0
     return outcome.cause in BROKEN or outcome.cause in CODES
 
@@ -88,7 +88,7 @@ def more_memory(spec: TaskSpec, memory_bytes: int, outcome: Outcome, memory_max:
 
 def told(outcome: Outcome) -> str:
     """Return how an attempt ended, for a sentence about it."""
-    if outcome.cause is Cause.EXITED:
+    if outcome.cause is EXITED:
         return f"exited with {outcome.exit_code}"
     if outcome.cause is Cause.SIGNALLED:
         return f"was ended by signal {outcome.signal}"

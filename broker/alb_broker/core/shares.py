@@ -48,7 +48,7 @@ class Shares:
 
     def __init__(self) -> None:
         self.node: SharesNode = NO_SHARES  #: What users may have.
-        self._bounded = False  #: Somebody's reservations have a bound.
+        self.bounded = False  #: Somebody's reservations have a bound.
         self._total: dict[str, float] = dict.fromkeys(RESOURCES, 0)  #: What all workers offer.
         self._parts: tuple[float, float, float] = (0.0, 0.0, 0.0)
         #: That one unit is of each; 0 where there is nothing.
@@ -63,7 +63,7 @@ class Shares:
     def use(self, node: SharesNode) -> None:
         """Let these weights and bounds be in force."""
         self.node = node
-        self._bounded = any(
+        self.bounded = any(
             share.cpus_max is not None or share.memory_bytes_max is not None
             for share in (node.default, *node.users.values())
         )
@@ -186,7 +186,7 @@ class Shares:
 
     def allows(self, user: str, request: Request) -> bool:
         """Tell whether a user may reserve as much more."""
-        return not self._bounded or not self._beyond(user, request)
+        return not self.bounded or not self._beyond(user, request)
 
     def _beyond(self, user: str, request: Request) -> str:
         """Return the bound that a user would break, as a sentence; empty: none."""

@@ -10,7 +10,7 @@ from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core.speeds import Strain, grade
-from alb_core.tasks import Cause, Outcome
+from alb_core.tasks import EXITED, Outcome
 
 CORRECT_S: Final = 10.0
 #: Between two corrections: each lets all workers stand anew in all searches.
@@ -30,7 +30,7 @@ class SpeedDesk:
 
     def on_end(self, task: Task, worker: Worker, outcome: Outcome) -> None:
         """An attempt delivered its outcome; what goes on from somewhere did only a part of the work."""
-        good = outcome.cause is Cause.EXITED and outcome.exit_code == 0
+        good = outcome.cause is EXITED and outcome.exit_code == 0
         if good and counts(outcome.wall_s, outcome.cpu_s) and not task.incremental:
             kin = alike_in_work(task.array, task.user, task.spec, task.request)
             self._corrections.add(kin, worker.name, self._state.now(), outcome.wall_s)

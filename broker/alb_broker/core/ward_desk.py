@@ -12,7 +12,7 @@ from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core.notes import Level
 from alb_core.quarantines import Quarantine
-from alb_core.tasks import Cause, Outcome
+from alb_core.tasks import EXITED, Cause, Outcome
 
 TIDY_S: Final = 60.0
 #: Between two looks for workers that are no more.
@@ -35,7 +35,7 @@ class WardDesk:
     def on_end(self, task: Task, worker: Worker, outcome: Outcome) -> None:
         """An attempt delivered its outcome."""
         failed = retries.failed(outcome)
-        if not failed and outcome.cause is not Cause.EXITED:
+        if not failed and outcome.cause is not EXITED:
             return  # it came to no end of its own
         if failed and (outcome.wall_s > QUICK_S or outcome.cause in LIMITS):
             return

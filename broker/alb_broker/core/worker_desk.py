@@ -81,7 +81,7 @@ class WorkerDesk:
 
     def receive(self, peer: bytes, message: WorkerMessage) -> None:  # noqa: C901 (a flat table)
         """Handle one message of one worker."""
-        if isinstance(message, Register):
+        if type(message) is Register:
             self._on_register(peer, message)
             return
         worker = self._state.workers.by_peer.get(peer)
@@ -92,16 +92,16 @@ class WorkerDesk:
             return
         self._heard(worker)
         match message:
+            case AttemptStarted():  # first what comes most: each case before it costs 800 instructions
+                self._on_started(worker, message)
+            case AttemptEnded():
+                self._on_ended(worker, message)
             case Beat(load=load, uses=uses, progress=progress):
                 self._state.workers.loaded(worker, load)
                 worker.note_uses(uses)
                 self._state.stragglers.note_progress(progress, self._state.now())
-            case AttemptStarted():
-                self._on_started(worker, message)
             case AttemptDemoted(attempt=attempt):
                 worker.demoting.pop(attempt, None)
-            case AttemptEnded():
-                self._on_ended(worker, message)
             case AttemptExited():
                 self._on_exited(worker, message.attempt)
             case Increments():

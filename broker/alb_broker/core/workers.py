@@ -160,8 +160,12 @@ class Worker:
         """Set the request aside for an attempt, or let it wait ahead; a second time changes nothing."""
         if self.holds(attempt):
             return
-        self.ahead[attempt] = request
-        self._advance(waited=False)
+        if not self.ahead and self.room.holds(request):
+            self.reserved[attempt] = request
+            self.room.take(request)
+        else:
+            self.ahead[attempt] = request
+            self._advance(waited=False)
 
     def _advance(self, *, waited: bool = True) -> None:
         """Give room to what waits, in order, as the worker does."""
@@ -221,12 +225,12 @@ class Worker:
             Whether there was anything to give back.
         """
         self.unconfirmed.pop(attempt, None)
-        self.killing.pop(attempt, None)
-        self.revoked.pop(attempt, None)
-        self.demoting.pop(attempt, None)
-        self.begun.pop(attempt, None)
-        self.preemptible.discard(attempt)
-        self.preempted.discard(attempt)
+        for noted in (self.killing, self.revoked, self.demoting, self.begun):
+            if noted:  # mostly none is: to hash the attempt for each costs more than this look
+                noted.pop(attempt, None)
+        for marked in (self.preemptible, self.preempted):
+            if marked:
+                marked.discard(attempt)
         demoted = bool(self.burden) and self.burden.remove(attempt)
         foreign = attempt in self.foreign
         self.foreign.discard(attempt)

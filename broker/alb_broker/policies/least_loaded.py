@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from alb_broker.policies import Candidate, Context
-from alb_broker.policies.measures import least, used
+from alb_broker.policies.measures import least, ordered
 from alb_core.spec import TaskSpec
 
 WEIGHTS: Final = (0.6, 0.25, 0.15)
@@ -20,5 +20,5 @@ def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) ->
 
 def pressure(task: TaskSpec, candidate: Candidate) -> float:
     """Return how used the worker would be, 0 (idle) to 1 (full), or above where it is overloaded."""
-    uses = sorted(used(task, candidate))
+    uses = ordered(task, candidate)
     return WEIGHTS[0] * uses[2] + WEIGHTS[1] * uses[1] + WEIGHTS[2] * uses[0]

@@ -41,9 +41,21 @@ def used(task: TaskSpec, candidate: Candidate) -> Uses:
     Reservations know of tasks that just started, measurements of what tasks really use and of other programs
     on the machine.
     """
+    return Uses(*_used(task, candidate))
+
+
+def _used(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float]:
     cpu, memory, net = _reserved(task, candidate)
     load = candidate.load
-    return Uses(max(cpu, load.cpu), max(memory, load.memory), max(net, load.net))
+    # Asked of each candidate of each placement: a call of `max` costs ten times as much.
+    cpu = cpu if cpu > load.cpu else load.cpu  # noqa: FURB136 (see above)
+    memory = memory if memory > load.memory else load.memory  # noqa: FURB136 (see above)
+    return cpu, memory, net if net > load.net else load.net  # noqa: FURB136 (see above)
+
+
+def ordered(task: TaskSpec, candidate: Candidate) -> list[float]:
+    """Return what `used` does, the least used resource first, without their names."""
+    return sorted(_used(task, candidate))
 
 
 def least(candidates: Sequence[Candidate], context: Context, key: Callable[[Candidate], Any]) -> Candidate:

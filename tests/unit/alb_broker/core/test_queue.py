@@ -176,6 +176,40 @@ def test_a_shape_that_fits_nowhere_is_not_offered_again_before_it_could_fit() ->
     assert cluster.offered == 3
 
 
+def test_what_fits_nowhere_whoever_asks_is_offered_once_for_all_users() -> None:
+    """The others of its shape are blocked as it is, and found when somebody looks for who has no room."""
+    offered: list[str] = []
+
+    def offer(each: Task) -> Offered:
+        offered.append(each.user)
+        return Offered.NOWHERE
+
+    waiting = queue(task(1, "ann"), task(2, "bob"), task(3, "cleo"))
+    assert waiting.place(lambda _: 0.0, offer, 10, CLAIMED_S) == 0
+    assert offered == ["ann"]
+    assert [head.user for head in waiting.roomless()] == ["ann", "bob", "cleo"]
+    group = waiting.group(key_of(task(3, "cleo")))
+    assert group is not None
+    assert group.refused == CLAIMED_S
+
+
+def test_a_shape_is_asked_about_once_when_room_grew_unless_its_tasks_are_told_apart() -> None:
+    """What holds of one head holds of its likes; but a gate may let in one user and not another."""
+    waiting = queue(task(1, "ann"), task(2, "bob"))
+    asked: list[str] = []
+
+    def could_fit(head: Task) -> bool:
+        asked.append(head.user)
+        return head.user == "bob"
+
+    Cluster(cpus=0).run(waiting)
+    waiting.unblock(could_fit)
+    assert asked == ["ann"]
+    waiting.unblock(could_fit, apart=True)
+    assert asked == ["ann", "ann", "bob"]
+    assert [head.user for head in waiting.roomless()] == ["ann"]
+
+
 def test_a_task_that_the_policy_declined_is_offered_in_the_next_pass() -> None:
     """The policy may think otherwise then, though no room grew."""
     waiting = queue(task(1))

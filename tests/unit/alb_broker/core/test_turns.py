@@ -25,7 +25,9 @@ WAITING = st.lists(
     max_size=20,
 )
 #: User, priority, shape, when it was submitted (some are of one age), and how long it waits.
-ANSWERS = st.lists(st.sampled_from((Offered.PLACED, Offered.PLACED, Offered.NO_ROOM, Offered.BOUNDED)))
+ANSWERS = st.lists(
+    st.sampled_from((Offered.PLACED, Offered.PLACED, Offered.NO_ROOM, Offered.NOWHERE, Offered.BOUNDED))
+)
 
 
 class Pass:
@@ -80,7 +82,10 @@ def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float) ->
 
     while groups := [group for group in groups if group.head() is not None]:
         group = min(groups, key=turn)
-        if not group.offer_head(each.offer, at):
+        answer = group.offer_head(each.offer, at)
+        if answer is Offered.NOWHERE:
+            groups = [other for other in groups if other.shape is not group.shape]
+        elif answer is not Offered.PLACED:
             groups.remove(group)
 
 

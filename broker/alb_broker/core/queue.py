@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import count
 from typing import Final, TypeAlias
 
 from alb_broker.core.task import Task
@@ -52,12 +51,11 @@ class _Line:
 class WaitingGroup:
     """Tasks of one user that are alike to the policy, oldest first."""
 
-    __slots__ = ("blocked", "bounded", "declined", "key", "line", "number", "overtaken", "refused", "tasks")
+    __slots__ = ("blocked", "bounded", "declined", "key", "line", "overtaken", "refused", "tasks")
 
-    def __init__(self, key: Key, line: _Line, number: int) -> None:
+    def __init__(self, key: Key, line: _Line) -> None:
         self.key = key
         self.line = line
-        self.number = number  #: Of equals whose heads are of one age, who began to wait earlier goes first.
         self.tasks: deque[Task] = deque()
         #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
         self.blocked = False  #: Its head fitted nowhere, and no room that could fit it has grown since.
@@ -108,7 +106,6 @@ class Queue:
     def __init__(self, held_back: Callable[[Task], bool] = lambda _task: False) -> None:
         self._groups: dict[Key, WaitingGroup] = {}
         self._lines: dict[tuple[str, int], _Line] = {}
-        self._numbers = count()
         self._held_back = held_back
         self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
         self._worst: Rank | None = None
@@ -146,7 +143,7 @@ class Queue:
         if line is None:
             line = self._lines[key[:2]] = _Line()
         line.groups += 1
-        group = self._groups[key] = WaitingGroup(key, line, next(self._numbers))
+        group = self._groups[key] = WaitingGroup(key, line)
         return group
 
     def unblock(self, could_fit: Callable[[Task], bool]) -> None:
@@ -185,12 +182,12 @@ class Queue:
 
     def _ranked(
         self, share: Callable[[str], float], at: float
-    ) -> Iterator[tuple[Rank, float, int, WaitingGroup]]:
-        """Yield each group that has a head: its rank, the age of the head, a number, and itself."""
+    ) -> Iterator[tuple[Rank, float, str, WaitingGroup]]:
+        """Yield each group that has a head: its rank, age and id of the head, and itself."""
         for group in self._groups.values():
             head = group.head()
             if head is not None:
-                yield (-group.level(head, at), share(group.key[0])), head.submitted, group.number, group
+                yield (-group.level(head, at), share(group.key[0])), head.submitted, head.id, group
 
     def starved(self, since: float, share: Callable[[str], float], at: float) -> list[WaitingGroup]:
         """Return the groups whose heads found no room for long, while others were placed past them.
@@ -207,16 +204,16 @@ class Queue:
             The highest level first, and in it who has waited longest.
         """
         worst, self._worst = self._worst, None
-        found: list[tuple[int, float, int, WaitingGroup]] = []
+        found: list[tuple[int, float, str, WaitingGroup]] = []
         if worst is None and not any(group.overtaken for group in self._groups.values()):
             return []
-        for rank, _, number, group in self._ranked(share, at):
+        for rank, _, head, group in self._ranked(share, at):
             if group.refused == float("inf"):
                 continue
             passed = worst is not None and rank <= worst
             group.overtaken = group.overtaken or passed or group.line.served > group.refused
             if group.overtaken and group.refused <= since:
-                found.append((rank[0], group.refused, number, group))
+                found.append((rank[0], group.refused, head, group))
         return [group for *_, group in sorted(found, key=lambda each: each[:3])]
 
     def place(

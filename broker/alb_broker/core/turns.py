@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 Rank: TypeAlias = tuple[int, float]
 #: The level, negated, and the share of the user: less goes first.
-Standing: TypeAlias = tuple[float, int, "WaitingGroup"]
-#: When its head was submitted, its number, and a group.
+Standing: TypeAlias = tuple[float, str, "WaitingGroup"]
+#: When its head was submitted, the id of that, and a group. Ids sort by time: what a client sends together is
+#: of one age to the leader, and yet goes in its order.
 
 
 class _Band:
@@ -52,7 +53,7 @@ class Turns:
         for group in groups:
             head = group.head()
             if head is not None:
-                self._band(group, head).groups.append((head.submitted, group.number, group))
+                self._band(group, head).groups.append((head.submitted, head.id, group))
         for band in self._bands.values():
             band.groups.sort()
         self._order: list[tuple[Rank, Standing, _Band]] = [self._entry(band) for band in self._bands.values()]
@@ -100,7 +101,7 @@ class Turns:
         head = group.head()
         if head is not None:
             band = self._band(group, head)
-            heapq.heappush(band.groups, (head.submitted, group.number, group))
+            heapq.heappush(band.groups, (head.submitted, head.id, group))
             if band.groups[0][2] is group:
                 heapq.heappush(self._order, self._entry(band))
 

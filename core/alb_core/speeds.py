@@ -55,6 +55,11 @@ def grade(speed: float) -> int:
     return round(GRADES_A_DOUBLING * math.log2(speed))
 
 
+def graded(speed: float) -> float:
+    """Return the speed of a machine's class: two measurements of one machine never agree quite."""
+    return float(2.0 ** (grade(speed) / GRADES_A_DOUBLING))
+
+
 def check_speed(speed: float) -> str | None:
     """Return what is wrong with a speed, as a sentence, or None."""
     if not 0 < speed <= limits.SPEED_MAX:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
 from typing import Final, TypeAlias
 
 from alb_broker.core.task import Task
@@ -25,8 +24,6 @@ Key: TypeAlias = tuple[str, int, Request, bool]
 AGED_S: Final = 86_400.0
 #: Who got nothing for a day goes before everybody, whatever the priorities: they are 32-bit numbers.
 LEVEL_AGED: Final = 2**32
-
-
 NEVER: Final = float("inf")
 
 
@@ -68,24 +65,12 @@ class Line:
 class WaitingGroup:
     """Tasks of one user that are alike to the policy, oldest first."""
 
-    __slots__ = (
-        "blocked",
-        "bounded",
-        "declined",
-        "key",
-        "line",
-        "number",
-        "overtaken",
-        "refused",
-        "shape",
-        "tasks",
-    )
+    __slots__ = ("blocked", "bounded", "declined", "key", "line", "overtaken", "refused", "shape", "tasks")
 
-    def __init__(self, key: Key, line: Line, shape: Shape, number: int) -> None:
+    def __init__(self, key: Key, line: Line, shape: Shape) -> None:
         self.key = key
         self.line = line
         self.shape = shape
-        self.number = number  #: Of equals whose heads are of one age, who began to wait earlier goes first.
         self.tasks: deque[Task] = deque()
         #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
         self.blocked = False  #: Its head fitted nowhere, and no room that could fit it has grown since.
@@ -142,7 +127,6 @@ class Queue:
         self._groups: dict[Key, WaitingGroup] = {}
         self._lines: dict[tuple[str, int], Line] = {}
         self._shapes: dict[Request, Shape] = {}
-        self._numbers = count()
         self._held_back = held_back
         self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
         self._worst: Rank | None = None
@@ -198,7 +182,7 @@ class Queue:
             shape = self._shapes[key[2]] = Shape()
         line.groups += 1
         shape.groups += 1
-        group = self._groups[key] = WaitingGroup(key, line, shape, next(self._numbers))
+        group = self._groups[key] = WaitingGroup(key, line, shape)
         return group
 
     def unblock(self, could_fit: Callable[[Task], bool], *, apart: bool = False) -> None:
@@ -246,12 +230,12 @@ class Queue:
 
     def _ranked(
         self, share: Callable[[str], float], at: float
-    ) -> Iterator[tuple[Rank, float, int, WaitingGroup]]:
-        """Yield each group that has a head: its rank, the age of the head, a number, and itself."""
+    ) -> Iterator[tuple[Rank, float, str, WaitingGroup]]:
+        """Yield each group that has a head: its rank, age and id of the head, and itself."""
         for group in self._groups.values():
             head = group.head()
             if head is not None:
-                yield (-group.level(head, at), share(group.key[0])), head.submitted, group.number, group
+                yield (-group.level(head, at), share(group.key[0])), head.submitted, head.id, group
 
     def starved(self, since: float, share: Callable[[str], float], at: float) -> list[WaitingGroup]:
         """Return the groups whose heads found no room for long, while others were placed past them.
@@ -268,16 +252,16 @@ class Queue:
             The highest level first, and in it who has waited longest.
         """
         worst, self._worst = self._worst, None
-        found: list[tuple[int, float, int, WaitingGroup]] = []
+        found: list[tuple[int, float, str, WaitingGroup]] = []
         if worst is None and not any(group.overtaken for group in self._groups.values()):
             return []
-        for rank, _, number, group in self._ranked(share, at):
+        for rank, _, head, group in self._ranked(share, at):
             if group.refused == NEVER:
                 continue
             passed = worst is not None and rank <= worst
             group.overtaken = group.overtaken or passed or group.line.served > group.refused
             if group.overtaken and group.refused <= since:
-                found.append((rank[0], group.refused, number, group))
+                found.append((rank[0], group.refused, head, group))
         return [group for *_, group in sorted(found, key=lambda each: each[:3])]
 
     def place(

@@ -25,8 +25,9 @@ AGE_PER_LEVEL_S: Final = 600.0
 
 Rank: TypeAlias = tuple[int, float]
 #: The level, negated, and the share of the user: less goes first.
-Standing: TypeAlias = tuple[float, int, "WaitingGroup"]
-#: When its head was submitted, its number, and a group.
+Standing: TypeAlias = tuple[float, str, "WaitingGroup"]
+#: When its head was submitted, the id of that, and a group. Ids sort by time: what a client sends together is
+#: of one age to the leader, and yet goes in its order.
 
 
 class _Band:
@@ -75,7 +76,7 @@ class Turns:
                 band = self._band(group, head)
                 if is_young:
                     young[group.line] = band
-            band.groups.append((head.submitted, group.number, group))
+            band.groups.append((head.submitted, head.id, group))
 
     def first(self) -> WaitingGroup | None:
         """Return the group whose turn it is; None: there is no other."""
@@ -131,7 +132,7 @@ class Turns:
         head = group.head()
         if head is not None:
             band = self._band(group, head)
-            heapq.heappush(band.groups, (head.submitted, group.number, group))
+            heapq.heappush(band.groups, (head.submitted, head.id, group))
             if band.groups[0][2] is group:
                 heapq.heappush(self._order, self._entry(band))
 

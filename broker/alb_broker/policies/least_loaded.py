@@ -1,4 +1,4 @@
-"""``least-loaded`` (the default): the worker whose scarcest resource is least used."""
+"""``least-loaded`` (the default): the worker whose scarcest resource is least used, for how fast it is."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Final
 from alb_broker.policies import Candidate, Context
 from alb_broker.policies.measures import least, ordered
 from alb_core.spec import TaskSpec
+from alb_core.speeds import graded
 
 WEIGHTS: Final = (0.6, 0.25, 0.15)
 #: Of the most, the second and the least used of CPU, memory and network.
 
 
 def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
-    """The worker whose scarcest resource is least used: reserved or measured, whichever is more."""
-    return least(candidates, context, lambda candidate: pressure(task, candidate))
+    """The worker whose scarcest resource is least used, for its speed: reserved or measured, what is more."""
+    return least(candidates, context, lambda candidate: pressure_for_speed(task, candidate))
+
+
+def pressure_for_speed(task: TaskSpec, candidate: Candidate) -> float:
+    """Return how used the worker would be for how fast it is: one of twice the speed bears twice as much."""
+    return pressure(task, candidate) / graded(candidate.speed)
 
 
 def pressure(task: TaskSpec, candidate: Candidate) -> float:

@@ -83,6 +83,12 @@ def test_priority_goes_before_everything() -> None:
     assert cluster.run(queue(task(1), task(2, "bob", priority=5))) == [2, 1]
 
 
+def test_what_was_sent_together_goes_in_its_order() -> None:
+    """All of it is of one age; ids sort by time, so no shape goes before what was sent earlier."""
+    waiting = queue(*(task(number, cpus=cpus) for number, cpus in ((1, 1.0), (2, 4.0), (3, 1.0), (4, 2.0))))
+    assert Cluster().run(waiting) == [1, 2, 3, 4]
+
+
 def test_users_with_less_go_first() -> None:
     """Among equals of priority the one who holds least is served, so shares even out."""
     cluster = Cluster()
@@ -126,7 +132,7 @@ def test_many_tasks_line_up_as_one_after_the_other_would() -> None:
     assert {key: list(group.tasks) for key, group in at_once._groups.items()} == {
         key: list(group.tasks) for key, group in one_by_one._groups.items()
     }
-    assert [group.number for group in at_once._groups.values()] == [0, 1, 2]
+    assert list(at_once._groups) == list(one_by_one._groups)
 
 
 def test_of_many_tasks_those_that_are_held_back_wait_apart() -> None:

@@ -75,10 +75,10 @@ def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float) ->
     """Make a pass that ranks all groups anew before each offer."""
     groups = [group for key in keys if (group := waiting.group(key)) is not None]
 
-    def turn(group: WaitingGroup) -> tuple[float, float, float, int]:
+    def turn(group: WaitingGroup) -> tuple[float, float, float, str]:
         head = group.head()
         assert head is not None
-        return -group.level(head, at), each.share(group.key[0]), head.submitted, group.number
+        return -group.level(head, at), each.share(group.key[0]), head.submitted, head.id
 
     while groups := [group for group in groups if group.head() is not None]:
         group = min(groups, key=turn)

@@ -17,11 +17,18 @@ IDLE = Load()
 
 
 def candidate(
-    worker: str, *, cpus: float = 4, free: float = 4, memory: float = 1.0, load: Load = IDLE, net: int = 0
+    worker: str,
+    *,
+    cpus: float = 4,
+    free: float = 4,
+    memory: float = 1.0,
+    load: Load = IDLE,
+    net: int = 0,
+    speed: float = 1.0,
 ) -> Candidate:
     """Return a worker of 4 GiB with so much free, memory as a fraction."""
     offers = Capacity(cpus=cpus, memory_bytes=4 * GIB, net_bps=net)
-    return Candidate(worker, offers, free, int(4 * GIB * memory), net, load)
+    return Candidate(worker, offers, free, int(4 * GIB * memory), net, load, speed=speed)
 
 
 def chosen(*candidates: Candidate, task: TaskSpec = TASK, seed: int = 1) -> str:
@@ -54,6 +61,23 @@ def test_measurements_do_not_add_to_reservations() -> None:
     reserved = candidate("w", free=2)
     measured = candidate("w", free=2, load=Load(cpu=0.5))
     assert pressure(TASK, reserved) == pressure(TASK, measured)
+
+
+@pytest.mark.parametrize("speed", [2.0, 4.0])
+def test_a_faster_worker_bears_as_much_more(speed: float) -> None:
+    """Of idle ones it comes first, and until it is as many times as used as the slower one would be."""
+    slow = candidate("slow", cpus=10, free=10)
+    full = {2.0: 8, 4.0: 6}[speed]  # with the task 3 and 5 of 10 processors; the slow one has 1, and memory
+    assert chosen(slow, candidate("fast", cpus=10, free=10, speed=speed)) == "fast"
+    assert chosen(slow, candidate("fast", cpus=10, free=full + 1.5, speed=speed)) == "fast"
+    assert chosen(slow, candidate("fast", cpus=10, free=full, speed=speed)) == "slow"
+
+
+def test_speeds_that_hardly_differ_are_alike() -> None:
+    """Two measurements of one machine never agree quite: the idler one is taken, and of idle ones any."""
+    busy, idle = candidate("busy", free=1, speed=1.02), candidate("idle", speed=0.98)
+    assert chosen(busy, idle) == "idle"
+    assert {chosen(candidate("a", speed=1.02), idle, seed=seed) for seed in range(20)} == {"a", "idle"}
 
 
 def test_the_request_itself_counts() -> None:

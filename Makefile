@@ -3,7 +3,7 @@
 MAKEFLAGS += --no-print-directory
 PYTHON_IN_VENV := .venv/bin/python
 READY := .venv/prepared
-PYTEST := $(PYTHON_IN_VENV) -m pytest
+PYTEST = $(PYTHON_IN_VENV) -m pytest $(PYTEST_OPTIONS)
 # Tests and benchmarks start processes by the hundred: each would compile all modules again, half of its start.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -188,8 +188,8 @@ class Load:
         leader = self._leader
         leader.placed, leader.seconds, leader.measured = 0, 0.0, True
         while leader.placed < placements:
-            for _ in range(ENDED_A_TURN):
-                running = leader.running
+            running = leader.running
+            for _ in range(min(ENDED_A_TURN, len(running))):
                 chosen = self._random.randrange(len(running))
                 running[chosen], running[-1] = running[-1], running[chosen]
                 peer, attempt = running.pop()

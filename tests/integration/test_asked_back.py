@@ -13,8 +13,8 @@ from alb_core.tasks import TaskState
 
 SHORT: Final = 50
 #: Commands so quick that a worker is given some ahead.
-BEFORE: Final = 10
-#: That end before the long one comes.
+BEFORE: Final = 4
+#: That end before the long one comes: few, for after a quantum the first command gives way to the others.
 
 
 def place_of(client: Client, task_id: str) -> str:

@@ -28,19 +28,18 @@ def dependencies_forgotten() -> list[tuple[Any, str, Any]]:
 
 def back_off_forgotten() -> list[tuple[Any, str, Any]]:
     """A new leader queues at once what an earlier one let wait for its time."""
-    line_up = State.line_up
+    waits_elsewhere = State._waits_elsewhere
 
-    def hasty(state: Any, task: Any, *, first: bool = False) -> None:
+    def hasty(state: Any, task: Any) -> bool:
         if (
             task.state is TaskState.QUEUED
             and task.not_before > state.now()
             and not state.counters["tasks_retried"]
         ):
-            state.queue.add(task, first=first)
-        else:
-            line_up(state, task, first=first)
+            return False
+        return waits_elsewhere(state, task)
 
-    return [(State, "line_up", hasty)]
+    return [(State, "_waits_elsewhere", hasty)]
 
 
 def hold_unrecorded() -> list[tuple[Any, str, Any]]:

@@ -95,8 +95,11 @@ RESPAWN = "trap '' TERM; while :; do sleep 600 & wait; done"
 
 HOSTILE = {
     "fork bomb": Hostile(BOMB, Cause.OVER_LIMIT, Bounds(processes=60), "processes"),
-    "slow forks": Hostile(
-        "while :; do sleep 600 & sleep 0.02; done", Cause.OVER_LIMIT, Bounds(processes=20), "processes"
+    "slow forks": Hostile(  # once the bombs are over: while they are young, a neighbour may be refused a fork
+        "sleep 4; while :; do sleep 600 & sleep 0.02; done",
+        Cause.OVER_LIMIT,
+        Bounds(processes=20),
+        "processes",
     ),
     "fork bomb without a bound": Hostile(BOMB, Cause.TIMED_OUT, limit="time_limit_s", time_limit_s=1.5),
     "daemons": Hostile(

@@ -46,7 +46,7 @@ def plain(value: S) -> S:
 
 @lru_cache(maxsize=64)  # as many as there are types of structures in a specification, and more
 def _fields(of: type[msgspec.Struct]) -> tuple[tuple[str, object, bool], ...]:
-    """Return name and default of each field that may hold a float or a structure, and whether it is a float."""
+    """Return name and default of each field that may hold a float or a structure; and whether a float."""
     found = []
     for field in msgspec.structs.fields(of):
         kinds = get_args(field.type) if get_origin(field.type) in _UNIONS else (field.type,)

@@ -53,7 +53,7 @@ def test_what_never_started_has_no_times(capfd: pytest.CaptureFixture[str]) -> N
 def test_output_that_nobody_delivered_is_not_said_to_be_empty(capfd: pytest.CaptureFixture[str]) -> None:
     """What a lost attempt wrote is gone, and how much that was is not known."""
     lines = told(capfd, state=TaskState.LOST, attempt=0, worker="")
-    assert lines["output"].startswith("output    attempt 2 on w1 delivered none; what is kept of it: alb logs ")
+    assert lines["output"].startswith("output    attempt 2 on w1 delivered none; what is kept")
     assert "usage" not in lines
 
 

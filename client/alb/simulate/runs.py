@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -96,11 +95,9 @@ class Policies:
             ReplayBroken: The replay cannot go on, or the policy hangs.
         """
         policies = ReplayGuard().guard(self._found)
-        before = gc.get_threshold()
-        gc.set_threshold(*collector.THRESHOLDS)
+        replay = Replay(trace.jobs, machines, policies, name, seed=seed, sharing=sharing, tell=tell)
         try:
-            return Replay(trace.jobs, machines, policies, name, seed=seed, sharing=sharing, tell=tell).run()
+            with collector.seldom():
+                return replay.run()
         except PolicyHung as hung:
             raise ReplayBroken(str(hung)) from None
-        finally:
-            gc.set_threshold(*before)

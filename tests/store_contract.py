@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import pytest
+from sqlalchemy import text
 from tests.store_rows import Ear, attempt, finished, increment, load, output, work
 from tests.store_servers import Place
 
 from alb_broker.store.events import StoreFenced, StoreRemoved, StoreScanned, StoreWritten
 from alb_broker.store.interface import StaleTerm, Store, StoreUnavailable, StoreUnusable
 from alb_broker.store.opening import open_store
+from alb_broker.store.sql import SqlStore
 from alb_broker.store.thread import StoreThread
 from alb_core.io.clock import new_id
 from alb_core.rows import FAMILIES, FinishedTask, Increment, LoadSample, Output, Span, Work, key_of
@@ -80,7 +82,7 @@ class StoreContract:
                 output("a"),
                 increment("a"),
                 attempt("a"),
-                attempt("a", 2, ahead=False, exit_code=None, signal=9),
+                attempt("a", 2, ahead=False, exit_code=None, signal=9, copy_of=1),
             ),
             *(finished("a"), finished("b", exit_code=None, signal=15, more="{}"), load("w1", 1.25)),
             work("w", "a"),
@@ -88,6 +90,16 @@ class StoreContract:
         store.write(1, rows)
         found = [row for family in FAMILIES for row in store.scan(family, ALL, 10)]
         assert sorted(map(repr, found)) == sorted(map(repr, rows))
+
+    def test_people_see_which_attempt_was_a_copy(self, store: Store, table: str) -> None:
+        """In the view, beside what else is to be known of an attempt, and its task's user."""
+        if not isinstance(store, SqlStore):
+            pytest.skip("views are a matter of SQL")
+        store.write(1, [finished("a"), attempt("a"), attempt("a", 2, copy_of=1)])
+        query = "SELECT n, ahead, copy_of, user_name FROM v_attempts WHERE table_id = :table ORDER BY n"
+        with store._engine.connect() as connection:
+            seen = connection.execute(text(query), {"table": table}).all()
+        assert [tuple(row) for row in seen] == [(1, 1, 0, "ann"), (2, 1, 1, "ann")]
 
     def test_rows_sort_by_key(self, store: Store) -> None:
         """Texts sort by code point, numbers by value, whatever the order of writing."""

@@ -165,6 +165,8 @@ class PastAttempt(Row, frozen=True, gc=False, kw_only=True):
     #: How many workers were looked at.
     ahead: bool
     #: Given to the worker before it had room.
+    copy_of: int = 0
+    #: Number of the attempt that lagged, which this one was a copy of; 0: it was none.
 
 
 class LoadSample(Row, frozen=True, gc=False, kw_only=True):

@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.harness import wait_for
+
+from alb import Client, ZooKeeperUnreachable
+from alb.local.ports import Port
 
 ALB = str(Path(sys.executable).with_name("alb"))
 NOBODY = "127.0.0.1:1"
@@ -56,6 +60,8 @@ def alb(*arguments: str, stdin: str = "", **environ: str) -> subprocess.Complete
         (["broker", "--zk", NOBODY, "--name", "b/1"], 2, "not usable"),
         (["broker", "--zk", NOBODY, "--bind", "*"], 2, "--advertise"),
         (["broker", "--zk", NOBODY, "--ports", "1,2,3"], 2, "ports"),
+        (["up", "--cpus", "0"], 2, "0<x<=1000000"),
+        (["up", "--cpus", "nan"], 2, "nan"),
         (["worker", "--zk", NOBODY, "--session-timeout", "1h"], 2, "between 0.5 and 120"),
         (
             ["worker", "--zk", NOBODY, "--config", "/nonexistent.toml"],
@@ -100,6 +106,28 @@ def test_no_zookeeper_is_said_within_seconds(arguments: list[str]) -> None:
     assert "--zk or ALB_ZK" in done.stderr
     assert "Traceback" not in done.stderr
     assert time.monotonic() - begin < 60
+
+
+def test_a_question_says_what_it_waits_for() -> None:
+    """After a second; only then does it give up."""
+    done = alb("status", "--connect-timeout", "3", ALB_ZK=NOBODY)
+    *said, last = done.stderr.splitlines()
+    assert f"alb: waiting for ZooKeeper ({NOBODY})" in said
+    assert "no ZooKeeper server answered within" in last
+    assert done.returncode == 125
+
+
+def test_a_program_is_told_that_there_is_no_zookeeper(
+    closed_port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In Python's log, while its task waits; and by a typed error where it wants to be connected first."""
+    nobody = f"127.0.0.1:{closed_port.number}"
+    with Client(nobody) as client:
+        future = client.submit("true")
+        wait_for(lambda: f"waiting for ZooKeeper ({nobody})" in caplog.messages, "a word of what is missing")
+        assert not future.done()
+    with pytest.raises(ZooKeeperUnreachable, match=f"no ZooKeeper server answered .*{nobody}"):
+        Client(nobody, connect_timeout=0.5)
 
 
 def test_version_and_help() -> None:

@@ -133,7 +133,7 @@ def test_an_interpreter_that_ends_waits_for_its_calls(cluster: LocalCluster) -> 
         timeout=60,
         check=False,
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, "Traceback" in ran.stderr) == (0, False), ran.stderr
     said = ran.stdout.splitlines()
     assert said == ["end", "apple", "pear", "cannot schedule new futures after interpreter shutdown"]
 

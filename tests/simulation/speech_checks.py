@@ -166,7 +166,7 @@ class SpeechChecks:
             case said.Kill(attempt=attempt_id, why="preempted"):
                 record = table.live.get(attempt_id.task)
                 demand(
-                    record is None or _agreed(record),
+                    record is None or _agreed(record) or _is_copy(record, attempt_id.n),
                     "only_who_agreed_is_preempted",
                     "{} of {}",
                     name,
@@ -210,3 +210,8 @@ def _agreed(record: TaskRecord) -> bool:
     spec = record.spec
     often = record.preemptions >= limits.PREEMPTIONS_MAX
     return spec.preemptible and spec.on_lost is OnLost.RERUN and not often
+
+
+def _is_copy(record: TaskRecord, n: int) -> bool:
+    """Tell whether an attempt was begun only because another one lagged."""
+    return any(attempt.n == n and attempt.copy_of for attempt in record.attempts)

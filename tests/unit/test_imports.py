@@ -50,7 +50,10 @@ PURE_PACKAGES = {"alb_broker.replay"}
 #: Pure without being a core: replays give the same result everywhere.
 
 RUNS_REPLAYS = {"alb.simulate.runs"}
-REPLAYS = ("alb_broker.replay.", "alb_broker.policies.", "alb_broker.shell.plugins.")
+REPLAYS = (
+    *("alb_broker.replay.", "alb_broker.policies."),
+    *("alb_broker.shell.plugins.", "alb_broker.shell.replay_guard."),
+)
 #: The policy simulator is the broker's core in virtual time: it would say nothing of a copy.
 
 LAYERS = {"core": 0, "policies": 0, "runner": 1, "shell": 1, "__main__": 2, "main": 2}

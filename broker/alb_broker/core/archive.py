@@ -206,6 +206,7 @@ def _attempt_row(
         waited_s=max(0.0, attempt.placed - waiting_since),
         candidates=attempt.candidates,
         ahead=attempt.ahead,
+        copy_of=attempt.copy_of,
     )
 
 

@@ -123,7 +123,7 @@ class ArrayDesk:
 
     def _accept(self, client: Client, message: SubmitArray, spec: ArraySpec, wire: bytes) -> None:
         state = self._state
-        moment = state.holds.moment(client.user, spec.task.name, state.now())
+        moment = state.holds.moment(client.user, spec.task.name, state.stamp())
         from_inputs = bool(message.inputs) or not message.whole or not spec.strides
         record = ArrayRecord(
             id=message.id,

@@ -323,7 +323,7 @@ class Book:
             return
         known = task.attempt(attempt.n)
         self._state.shares.take(attempt, task.user, task.request, endless=task.spec.time_limit_s is None)
-        if task.spec.preemptible:
+        if task.spec.preemptible or (known is not None and known.copy_of):
             worker.preemptible.add(attempt)
             self._state.workers.yielding[worker.name] = worker
         if known is None or not known.demoted:

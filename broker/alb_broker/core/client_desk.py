@@ -270,7 +270,7 @@ class ClientDesk:
             user=client.user,
             digest=digest(wire),
             spec=spec,
-            submitted=state.holds.moment(client.user, spec.name, state.now()),
+            submitted=state.holds.moment(client.user, spec.name, state.stamp()),
         )
         begun = self._starts.begin(record)
         if isinstance(begun, str):

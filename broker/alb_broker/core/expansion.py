@@ -76,7 +76,7 @@ class Expansion:
         room, size = self._room(array)
         if not room:
             return False
-        record, now = array.record, self._state.now()
+        record, stamp = array.record, self._state.stamp
         made: list[Task] = []
         skipped: list[int] = []
         position = record.cursor
@@ -86,7 +86,7 @@ class Expansion:
             if record.skips and is_skipped(record.skips, array.places.index_at(position)):
                 skipped.append(position)
             else:
-                task = array.child(position, now)
+                task = array.child(position, stamp())
                 if task is None:
                     self._read(array, position)
                     break

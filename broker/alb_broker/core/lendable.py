@@ -16,7 +16,7 @@ from alb_broker.core.likeness import alike_in_yielding
 from alb_broker.core.queue import Key, key_of
 from alb_core.messages import AttemptId
 from alb_core.resources import EPSILON, Request, fits
-from alb_core.tasks import AttemptState, TaskState
+from alb_core.tasks import LIVE, RUNNING
 
 if TYPE_CHECKING:
     from alb_broker.core.state import State
@@ -187,12 +187,12 @@ class Lendable:
                 continue
             task = state.table.live.get(attempt_id.task)
             attempt = task.attempt(attempt_id.n) if task is not None else None
-            if task is None or attempt is None or task.state is not TaskState.RUNNING:
+            if task is None or attempt is None or task.state is not RUNNING:
                 continue
             since = attempt.placed
             if attempt_id in worker.begun:  # it waited there for its room
                 since = state.clock.time(worker.begun[attempt_id])
-            if attempt.state is AttemptState.LIVE and since <= due:
+            if attempt.state is LIVE and since <= due:
                 yield Old(since, attempt_id, task.request.cpus, task)
 
     # --- who gives way --------------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     parts: tuple[tuple[int, str], ...] = ()
     #: By number of the attempt, what a reservation had to do with its placement.
     copies: tuple[tuple[int, int], ...] = ()
-    #: Of which attempt one was a copy, both by number.
+    #: Of which attempt one was a copy, both by number; where the rows of attempts have no column for it.
     demoted: tuple[tuple[int, float], ...] = ()
     #: When one was, by number.
     going: bool = False
@@ -239,9 +239,8 @@ def more_of(result: Result, attempts: Sequence[Attempt] = ()) -> str:
     same = {name: getattr(result, name) for name in _MORE}
     truncated = ("stdout",) * result.stdout.truncated + ("stderr",) * result.stderr.truncated
     parts = tuple((attempt.n, attempt.part) for attempt in attempts if attempt.part)
-    copies = tuple((attempt.n, attempt.copy_of) for attempt in attempts if attempt.copy_of)
     demoted = tuple((attempt.n, attempt.demoted) for attempt in attempts if attempt.demoted)
-    more = More(truncated=truncated, parts=parts, copies=copies, demoted=demoted, **same)
+    more = More(truncated=truncated, parts=parts, demoted=demoted, **same)
     return "" if more == _NOTHING_MORE else msgspec.json.encode(more).decode()
 
 
@@ -254,7 +253,7 @@ def _told_more(attempts: tuple[Attempt, ...], more: More) -> tuple[Attempt, ...]
         msgspec.structs.replace(
             attempt,
             part=parts.get(attempt.n, ""),
-            copy_of=copies.get(attempt.n, 0),
+            copy_of=copies.get(attempt.n, attempt.copy_of),
             demoted=demoted.get(attempt.n, 0.0),
         )
         for attempt in attempts
@@ -311,4 +310,5 @@ def _attempt(row: rows.PastAttempt) -> Attempt:
         ended=row.ended,
         ended_as=row.cause,
         exit_code=row.exit_code,
+        copy_of=row.copy_of,
     )

@@ -11,6 +11,9 @@ Ranks never change, and an attempt is ended for a strictly higher one only: so n
 them, ever end each other. No task is ended more than ``PREEMPTIONS_MAX`` times. What is ended goes back to
 its place in the queue, and the worker is set aside for whom it was ended, lest somebody else has the room.
 
+Before all others, and for anybody, copies are ended: their tasks run all the same, and there was to be a copy
+only where nobody wanted the room. A task has few of them in all, so this ends, too.
+
 Where what has to end for the memory does not have the processors, too, others may give way then (`Lendable`):
 so much is ended as the memory takes, and once it is free `Demotions` finds the worker set aside for the task,
 and does the rest by its own rule. That it could is looked at before anything ends.
@@ -45,6 +48,8 @@ Rank: TypeAlias = tuple[int, bool]
 class _Victim(NamedTuple):
     """An attempt that may be ended for somebody."""
 
+    spare: bool
+    #: Another attempt of its task runs, which it is a copy of.
     memory_bytes: int
     since: float
     #: Cluster time of its placement.
@@ -60,7 +65,8 @@ class _Stock:
 
     def __init__(self, room: Room, victims: list[_Victim]) -> None:
         self.room: Final = room
-        self.victims: Final = victims  #: The largest first; of equals the youngest, which loses least.
+        self.victims: Final = victims
+        #: Copies first; then the largest first, of equals the youngest, which loses least.
 
 
 class _Ends(NamedTuple):
@@ -129,10 +135,14 @@ class Preemptions:
                 self._end(each, worker, who.task)
             del self._stocks[worker.name]
 
-    def _price(self, ends: _Ends) -> tuple[int, bool, float]:
-        """Return what ends cost: how many, whether others give way besides, and how much work is lost."""
+    def _price(self, ends: _Ends) -> tuple[int, int, bool, float]:
+        """Return what ends cost: how many, whether others give way besides, and how much work is lost.
+
+        What runs twice counts less than anything that does not.
+        """
         now = self._state.now()
-        return len(ends.victims), ends.lent, sum(now - each.since for each in ends.victims)
+        only = sum(not each.spare for each in ends.victims)
+        return only, len(ends.victims), ends.lent, sum(now - each.since for each in ends.victims)
 
     def _will_do(self, who: Waiting, worker: Worker) -> bool:
         """Tell whether a task will fit on a worker though nothing more is ended."""
@@ -186,6 +196,8 @@ class Preemptions:
         due = self._state.now() - self._state.config.quantum_s
 
         def may_end(victim: _Victim) -> bool:
+            if victim.spare:
+                return True
             lower = victim.task.spec.priority < priority
             return lower or (waited and rank_of(victim.task) < rank and victim.since <= due)
 
@@ -199,15 +211,16 @@ class Preemptions:
         return stock
 
     def _victims(self, worker: Worker) -> Iterator[_Victim]:
-        """Yield what agreed to be ended on a worker, and has memory."""
+        """Yield what agreed to be ended on a worker, or is a copy, and has memory."""
         table = self._state.table
         for attempt_id in worker.preemptible - worker.killing.keys():
             task, request = table.live.get(attempt_id.task), worker.reserved.get(attempt_id)
             attempt = task.attempt(attempt_id.n) if task is not None else None
             if task is None or attempt is None or request is None or not request.memory_bytes:
                 continue
-            if attempt.state is AttemptState.LIVE and is_preemptible(task):
-                yield _Victim(request.memory_bytes, attempt.placed, attempt_id, request, task)
+            spare = bool(attempt.copy_of) and len(task.live()) > 1
+            if attempt.state is AttemptState.LIVE and (spare or is_preemptible(task)):
+                yield _Victim(spare, request.memory_bytes, attempt.placed, attempt_id, request, task)
 
     def _end(self, victim: _Victim, worker: Worker, head: Task) -> None:
         """Order an end; the order is repeated like any other."""

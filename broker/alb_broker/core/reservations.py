@@ -7,13 +7,15 @@ needs. So the head starts once the attempts have ended that stood in its way whe
 
 This is EASY backfilling (Lifka, "The ANL/IBM SP scheduling system", 1995; Mu'alem and Feitelson 2001), with
 two differences: most run times are unknown here, so what has no time limit ends at an unknown moment; and a
-worker is set aside only after a wait, for that costs room. A reservation is known to nobody but this leader,
-which promises nothing by it: the next one makes its own.
+worker is set aside only after a wait, for that costs room. Where nobody knows when something ends, what has
+run for long is likely to run for long: it is waited for last, and what is waited for in vain, not for ever. A
+reservation is known to nobody but this leader, which promises nothing by it: the next one makes its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log2
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from alb_broker.core.queue import Key, Queue, WaitingGroup, key_of
@@ -36,9 +38,28 @@ PLANS_MAX: Final = 200
 #: Workers that are compared for one reservation: each costs a look at all of its attempts.
 SLACK_S: Final = 5.0
 #: From a placement to the start of its command (commit and order), and from a kill to the end.
+MOVE_AFTER_S: Final = 60.0
+#: So long a reservation waits for what ends nobody knows when; then it moves to where less is to be waited
+#: for. Twice as long with each move: in the end longer than whatever ends at all.
+AGE_S: Final = 60.0
+#: Below this age nothing tells which of two ends first; beyond, each doubling does.
 FOREVER: Final = float("inf")
 RESERVED: Final = "reserved"  #: The worker was set aside for it.
 BACKFILLED: Final = "backfilled"  #: It was set aside for somebody whom the task does not delay.
+
+
+class Times(NamedTuple):
+    """What is known of when attempts begin and end, in cluster time."""
+
+    at: float
+    #: Now.
+    placed_of: Callable[[AttemptId], float]
+    ends_of: Callable[[AttemptId], float]
+    #: By when an attempt surely ends; infinite: nobody knows.
+
+    def age(self, attempt: AttemptId) -> int:
+        """Return how old an attempt is, as far as that tells when it ends."""
+        return int(log2(1.0 + max(0.0, self.at - self.placed_of(attempt)) / AGE_S))
 
 
 class Plan(NamedTuple):
@@ -48,6 +69,13 @@ class Plan(NamedTuple):
     ends: int
     worker: Worker
     passing: set[str]
+    age: int = 0
+    #: Of the oldest of what ends nobody knows when (`Times.age`).
+
+    @property
+    def cost(self) -> tuple[float, int, int, str]:
+        """What of two plans is less for the better one."""
+        return self.moment, self.age, self.ends, self.worker.name
 
 
 class Reservation:
@@ -57,14 +85,16 @@ class Reservation:
         key: The group.
         plan: By whose end there will be room.
         made: Cluster time.
+        moves: How many for the same head waited in vain before.
     """
 
-    __slots__ = ("key", "made", "moment", "passing", "spare", "worker")
+    __slots__ = ("key", "made", "moment", "moves", "passing", "spare", "worker")
 
-    def __init__(self, key: Key, plan: Plan, made: float) -> None:
+    def __init__(self, key: Key, plan: Plan, made: float, moves: int = 0) -> None:
         self.key: Final = key
         self.worker: Final = plan.worker
         self.made: Final = made
+        self.moves: Final = moves
         self.moment = plan.moment  #: Cluster time by which there is room; infinite: nobody knows when.
         self.passing = plan.passing  #: Tasks on the worker that end before: in the way, or backfilled.
         self.spare = Room()  #: What others may have for as long as they like.
@@ -81,6 +111,11 @@ class Reservation:
         for attempt, request in present.items():
             if attempt.task not in self.passing:
                 self.spare.take(request)
+
+    def in_vain(self, at: float) -> bool:
+        """Tell whether it has waited long enough for what ends nobody knows when."""
+        waits = self.moment == FOREVER and bool(self.passing) and not self.worker.preempted
+        return waits and at - self.made > MOVE_AFTER_S * 2.0**self.moves
 
     def admits(self, request: Request, ends: float) -> bool:
         """Tell whether a task of others does not delay the head: it ends before, or leaves it room."""
@@ -171,13 +206,12 @@ class Reservations:
 
     # --- now and then ---------------------------------------------------------------------------------------
 
-    def look(  # noqa: PLR0913 (what may be set aside, for whom)
+    def look(
         self,
         queue: Queue,
         workers: Workers,
         share: Callable[[str], float],
-        ends_of: Callable[[AttemptId], float],
-        at: float,
+        times: Times,
         *,
         admits: Callable[[Task, Worker], bool] = lambda _task, _worker: True,
     ) -> None:
@@ -187,17 +221,26 @@ class Reservations:
             queue: Who waits.
             workers: Which may be set aside.
             share: What a user has.
-            ends_of: Cluster time by which an attempt surely ends; infinite: nobody knows.
-            at: Cluster time.
+            times: When attempts begin and end.
             admits: Tells whether a worker will admit a task once it has room for it.
         """
+        at = times.at
         if at - self._looked < LOOK_EVERY_S:
             return
         self._looked = at
+
+        def reserve(group: WaitingGroup, moves: int = 0) -> None:
+            able = [worker for worker in workers if admits(group.tasks[0], worker)]
+            self._reserve(group, able, times, moves)
+
         for reservation in list(self.by_key.values()):
             if _stands(reservation, queue, workers, admits):
-                reservation.review(ends_of, at)
+                reservation.review(times.ends_of, at)
                 workers.grew(reservation.worker)  # what is spared there may be more than it was
+                group = queue.group(reservation.key)
+                if group is not None and reservation.in_vain(at):
+                    self._drop(reservation, workers)
+                    reserve(group, reservation.moves + 1)
             else:
                 self._drop(reservation, workers)
         most = max(1, min(RESERVATIONS_MAX, len(workers.by_name) // WORKERS_EACH))
@@ -205,13 +248,9 @@ class Reservations:
             if len(self.by_key) >= most:
                 return
             if group.key not in self.by_key:
-                self._reserve(
-                    group, [worker for worker in workers if admits(group.tasks[0], worker)], ends_of, at
-                )
+                reserve(group)
 
-    def _reserve(
-        self, group: WaitingGroup, workers: list[Worker], ends_of: Callable[[AttemptId], float], at: float
-    ) -> None:
+    def _reserve(self, group: WaitingGroup, workers: list[Worker], times: Times, moves: int) -> None:
         request = group.key[2]
         able = [
             worker
@@ -219,35 +258,40 @@ class Reservations:
             if worker.placeable and worker.booked is None and fits(request, worker.capacity)
         ]
         step = max(1, len(able) // PLANS_MAX)  # begins elsewhere each time, or some were never looked at
-        plans = [_plan(worker, request, ends_of, at) for worker in able[self.made % step :: step]]
-        best = min(plans, key=lambda plan: (plan.moment, plan.ends, plan.worker.name), default=None)
+        plans = [_plan(worker, request, times) for worker in able[self.made % step :: step]]
+        best = min(plans, key=lambda plan: plan.cost, default=None)
         if best is None:
             return
-        reservation = Reservation(group.key, best, at)
+        reservation = Reservation(group.key, best, times.at, moves)
         self.by_key[group.key] = best.worker.booked = reservation
-        reservation.review(ends_of, at)
+        reservation.review(times.ends_of, times.at)
         self.made += 1
         head = group.tasks[0].id
         fields = {"worker": best.worker.name, "task": head, "user": group.key[0], "ends": best.ends}
         self.notes.append(Note("worker_reserved", fields))
 
 
-def _plan(worker: Worker, request: Request, ends_of: Callable[[AttemptId], float], at: float) -> Plan:
+def _plan(worker: Worker, request: Request, times: Times) -> Plan:
     """Return how a worker, which could run the request if it were empty, would come to have room for it."""
     present = {**worker.reserved, **worker.ahead}
-    # What ends soonest goes first; of what nobody knows, what frees most: the fewest ends are the likeliest.
-    order = sorted((ends_of(attempt), -wants.cpus, attempt) for attempt, wants in present.items())
+    # What ends soonest goes first; of what nobody knows, the youngest, and of those what frees most: the
+    # fewest ends are the likeliest.
+    order = sorted(
+        (ends, times.age(attempt) if ends == FOREVER else 0, -wants.cpus, attempt)
+        for attempt, wants in present.items()
+        for ends in (times.ends_of(attempt),)
+    )
     room = worker.emptied()
     for wants in present.values():
         room.take(wants)
-    moment, passing = at, set[str]()
-    for ends, _, attempt in order:
+    moment, passing, oldest = times.at, set[str](), 0
+    for ends, age, _, attempt in order:
         if room.holds(request):
             break
         room.give_back(present[attempt])
         passing.add(attempt.task)
-        moment = max(moment, ends)
-    return Plan(moment, len(passing), worker, passing)
+        moment, oldest = max(moment, ends), max(oldest, age)
+    return Plan(moment, len(passing), worker, passing, oldest)
 
 
 def _stands(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from alb_broker.core.clients import Client
-from alb_broker.core.reservations import FOREVER, sure_end
+from alb_broker.core.reservations import FOREVER, Times, sure_end
 from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
@@ -113,13 +113,17 @@ class SharesDesk:
             state.queue,
             state.workers,
             state.shares.share,
-            self._ends_of,
-            state.now(),
+            Times(state.now(), self._placed_of, self._ends_of),
             admits=state.would_admit,
         )
         if reservations.notes:
             state.out.extend(reservations.notes)
             reservations.notes.clear()
+
+    def _placed_of(self, attempt_id: AttemptId) -> float:
+        task = self._state.table.live.get(attempt_id.task)
+        attempt = task.attempt(attempt_id.n) if task is not None else None
+        return self._state.now() if attempt is None else attempt.placed
 
     def _ends_of(self, attempt_id: AttemptId) -> float:
         task = self._state.table.live.get(attempt_id.task)

@@ -15,7 +15,7 @@ from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.arrays import Arrays
 from alb_broker.core.clients import Clients
 from alb_broker.core.decisions import Decisions
-from alb_broker.core.holds import Holds
+from alb_broker.core.holds import MICROSECOND, Holds
 from alb_broker.core.ledger import Ledger
 from alb_broker.core.placement import Admission, Placer
 from alb_broker.core.policy_figures import PolicyFigures
@@ -62,6 +62,7 @@ class ClusterClock:
         self.claimed: Final = max(claimed_s, floor_s)
         self._at: Final = at
         self._newest = (at, round(self.claimed, 6))  #: The moment that was asked last, and its time.
+        self._stamp = 0.0  #: The newest.
 
     def time(self, at: float) -> float:
         """Return cluster time at a moment of the own clock."""
@@ -70,6 +71,14 @@ class ClusterClock:
             time = round(self.claimed + max(0.0, at - self._at), 6)
             self._newest = (at, time)
         return time
+
+    def stamp(self, at: float) -> float:
+        """Return cluster time for what comes at a moment: later than any stamp before.
+
+        So what is submitted at one moment stays in the order in which it came, under whichever leader.
+        """
+        self._stamp = max(self.time(at), round(self._stamp + MICROSECOND, 6))
+        return self._stamp
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +149,10 @@ class State:
     def now(self) -> float:
         """Return the cluster time of the event that is handled now."""
         return self.clock.time(self.at)
+
+    def stamp(self) -> float:
+        """Return the time by which what comes now is known to have come; see `ClusterClock.stamp`."""
+        return self.clock.stamp(self.at)
 
     def client(self, peer: bytes, message: ToClient) -> SendToClient:
         """Put a message to a client under this epoch."""

@@ -415,7 +415,7 @@ def _end_unasked(task: Task, step: Ended, attempt: Attempt) -> str | None:
     if outcome.cause is Cause.GIVEN_BACK:
         return task.wait_again(step.at, outcome.why)
     if outcome.cause in WILLED and task.spec.on_lost is OnLost.RERUN:
-        task.preemptions += outcome.cause is Cause.PREEMPTED
+        task.preemptions += outcome.cause is Cause.PREEMPTED and not task.live()
         return task.wait_again(step.at, outcome.why)
     crashed = outcome.cause is Cause.INTERRUPTED or outcome.cause in WILLED
     if crashed or (outcome.cause is Cause.KILLED and not task.cancel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -13,12 +13,11 @@ from alb_broker.policies import Candidate, Context, Policy, check_policy, wishes
 from alb_core import ids
 from alb_core.choices import DEFAULT_POLICY
 from alb_core.errors import ConfigError
+from alb_core.io.plug_ins import Loader, PlugInUnusable, is_ours
 from alb_core.notes import Level, Note
 from alb_core.spec import TaskSpec
 
 GROUP: Final = "alb.policies"
-OURS: Final = "alb"
-#: The distribution whose names are taken.
 POLICIES_MAX: Final = 64
 #: Of one broker: it names all of them in its node.
 
@@ -45,25 +44,28 @@ def load_policies() -> dict[str, Policy]:
 
 
 def find_policies() -> Installed:
-    """Import every installed policy.
+    """Import every installed policy, in the main thread.
 
     One that cannot be used is left out: a plug-in of somebody else's must not keep a broker from starting.
 
     Raises:
         ConfigError: The default is not among them: the installation is broken.
     """
-    found = Installed({}, {}, [])
+    found, loader = Installed({}, {}, []), Loader()
     for point in _points():
+        policy: Any = None
         try:
-            policy = point.load()
-            wrong = _wrong_name(point.name, found) or check_policy(policy)
+            wrong = _wrong_name(point.name, found)
+            if wrong is None:
+                policy, wrong = loader.load(point, lambda loaded: (loaded, check_policy(loaded)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever foreign code does when it is imported)
-            wrong = f"it cannot be loaded: {error!r:.200}"
+            told = str(error) if isinstance(error, PlugInUnusable) else repr(error)
+            wrong = f"it cannot be loaded: {told:.200}"
         if wrong is not None:
             fields = {"policy": point.name, "at": point.value, "why": wrong}
             found.notes.append(Note("policy_unusable", fields, Level.WARNING))
             continue
-        found.policies[point.name] = policy if _ours(point) else _tamed(policy)
+        found.policies[point.name] = policy if is_ours(point) else _tamed(policy)
         distribution = getattr(point, "dist", None)
         found.sources[point.name] = f"{distribution.name} {distribution.version}" if distribution else ""
     if DEFAULT_POLICY not in found.policies:
@@ -84,13 +86,8 @@ def _wrong_name(name: str, found: Installed) -> str | None:
 
 def _points() -> Iterator[EntryPoint]:
     """Yield what is registered, at most so many: our own first, so that nobody takes their names."""
-    points = sorted(entry_points(group=GROUP), key=lambda point: not _ours(point))
+    points = sorted(entry_points(group=GROUP), key=lambda point: not is_ours(point))
     yield from points[:POLICIES_MAX]
-
-
-def _ours(point: EntryPoint) -> bool:
-    distribution = getattr(point, "dist", None)
-    return distribution is not None and distribution.name == OURS
 
 
 def _tamed(policy: Policy) -> Policy:

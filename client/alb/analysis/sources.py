@@ -216,6 +216,7 @@ def _attempts(record: TaskRecord, now: float) -> Iterator[PastAttempt]:
             waited_s=max(0.0, attempt.placed - since),
             candidates=attempt.candidates,
             ahead=attempt.ahead,
+            copy_of=attempt.copy_of,
         )
         since = attempt.ended or attempt.placed
 

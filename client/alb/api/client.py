@@ -26,6 +26,7 @@ from alb.api.packing import PACKED, pack
 from alb.api.result import TaskResult
 from alb.api.stored import bounded, checked
 from alb.api.stream import TaskStream
+from alb.api.waits import Waits
 from alb.api.works import Prepared, Works
 from alb.core import events, notices
 from alb.core.events import Query
@@ -71,20 +72,26 @@ class Client(Arrays):
         zk: ZooKeeper servers, ``host:2181,host:2181``, with an optional ``/chroot``. None: ``$ALB_ZK``.
         user: Whose tasks these are. None: the login name.
         timeout: How long questions wait for an answer, in seconds. Tasks wait as long as it takes.
+        connect_timeout: Return only when a leader answers, and wait for that at most so many seconds. None:
+            return at once; what is asked or submitted then waits by itself.
         capture_bytes: How much output a future keeps of each stream, in bytes: the last ones, and
             `TaskResult.stdout_cut` tells. Read larger output with `stream`.
         on_notice: Told what happens meanwhile (`alb.core.notices`), on the client's thread; must not block.
+            None: what takes longer than a moment is a warning of Python's logger ``alb``.
 
     Raises:
         ConfigError: No ZooKeeper was given, or the address is malformed.
+        ZooKeeperUnreachable: With `connect_timeout`: no server answered in time.
+        NoLeader: With `connect_timeout`: no broker answered as the leader in time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each has its default)
         self,
         zk: str | None = None,
         *,
         user: str | None = None,
         timeout: float = 10.0,
+        connect_timeout: float | None = None,
         capture_bytes: int = CAPTURE_BYTES,
         on_notice: Callable[[notices.AnyNotice], None] | None = None,
     ) -> None:
@@ -93,15 +100,19 @@ class Client(Arrays):
         self.config = made if made.user else msgspec.structs.replace(made, user=login_name())
         self._timeout = timeout
         self._capture_bytes = capture_bytes
-        self._desk = Desk(on_notice)
-        self._on_notice = on_notice
+        self._on_notice = Waits().hear if on_notice is None else on_notice
+        self._desk = Desk(self._on_notice)
         self._mover: Files | None = None
         #: Made when the first file is to be moved.
-        self._engine = Engine(self.config, self._desk, min(LOOK_UP_S, 0.8 * timeout))
+        patience_s = timeout if connect_timeout is None else min(timeout, connect_timeout)
+        self._engine = Engine(self.config, self._desk, min(LOOK_UP_S, 0.8 * patience_s))
         self._works = Works(self.config.user, lambda query: self._ask(query, WorksPage))
         self._engine.start()
         # Also runs when the client is forgotten, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, self._engine.stop)
+        if connect_timeout is not None and not self._desk.greeted.wait(connect_timeout):
+            self.close()
+            raise self._desk.no_answer(connect_timeout)
 
     def close(self) -> None:
         """Leave. Futures that are not done raise ClientClosed; their tasks go on in the cluster."""
@@ -415,8 +426,7 @@ class Client(Arrays):
         if self._mover is None:
             from alb.api.files import Files  # noqa: PLC0415 (most clients move no files, and HTTP takes time)
 
-            tell = self._on_notice or _nobody_listens
-            self._mover = Files(self._find_depots, tell, max(self._timeout, DEPOT_S))
+            self._mover = Files(self._find_depots, self._on_notice, max(self._timeout, DEPOT_S))
         return self._mover
 
     def _find_depots(self) -> list[str]:
@@ -452,10 +462,6 @@ class Client(Arrays):
             self._desk.forget_answer(token)
             self._engine.post(events.RequestAbandoned(at=monotonic(), token=token))
             raise self._desk.no_answer(patience_s) from None
-
-
-def _nobody_listens(_notice: notices.AnyNotice) -> None:
-    """Hear a notice, and do nothing."""
 
 
 def login_name() -> str:

@@ -32,8 +32,10 @@ class Desk:
         on_notice: Told what a waiting person may want to know, on the engine's thread.
     """
 
-    def __init__(self, on_notice: Callable[[notices.AnyNotice], None] | None) -> None:
+    def __init__(self, on_notice: Callable[[notices.AnyNotice], None]) -> None:
         self._on_notice = on_notice
+        self.greeted = threading.Event()
+        #: A leader welcomed us, once at least.
         self._lock = threading.Lock()
         #: Held while the books change hands at the end; a single dict operation needs no lock.
         self._futures: dict[str, TaskFuture] = {}
@@ -181,6 +183,7 @@ class Desk:
         """Remember what explains a delay, and pass the notice on."""
         if isinstance(notice, notices.LeaderGreeted):
             self._trouble = None
+            self.greeted.set()
         elif isinstance(
             notice,
             notices.ZooKeeperSilent | notices.NobodyLeads | notices.BrokerRefused | notices.LeaderWaits,
@@ -188,8 +191,7 @@ class Desk:
             self._trouble = notice
         elif isinstance(notice, notices.TaskPlaced) and (future := self._futures.get(notice.id)) is not None:
             future.move(notice)
-        if self._on_notice is not None:
-            self._on_notice(notice)
+        self._on_notice(notice)
 
     def on_end(self, error: BaseException | None) -> None:
         """Fail everything that is still waited for."""

@@ -6,7 +6,6 @@ a call is packed ``alb_core/calls.py``'s.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,14 +18,12 @@ from typing import Any, Final, ParamSpec, TypeVar, Unpack
 from alb.api.client import Client
 from alb.api.future import TaskFuture
 from alb.api.options import TaskOptions
+from alb.api.waits import LOGGER
 from alb.core.notices import TaskPlaced
 from alb_core.calls import PYTHON, PYTHON_LABEL, Reply, open_reply, pack_call, pack_each
 from alb_core.errors import CallFailed
 from alb_core.limits import NAME_LENGTH_MAX
 from alb_core.tasks import TaskState
-
-LOGGER: Final = logging.getLogger("alb")
-#: Says what a program that waits for its futures could not know.
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -220,7 +217,7 @@ class _Calls:
             call = self._over.get()
             try:
                 _settle(call)
-            except BaseException:  # a callback of the user's: the other calls are still here
+            except BaseException:  # noqa: BLE001 (a callback of the user's: the other calls are still here)
                 LOGGER.exception("a callback of a call of the executor failed")
             following = self._next(call)
             if following is not None:

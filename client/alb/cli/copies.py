@@ -32,8 +32,9 @@ def copies(place: Place, action: str, *, as_json: bool, **changes: Any) -> int:
 
     A task that lags far behind its likes is run a second time on a worker that is idle, if it says that it
     may run twice (`alb submit --speculative`); the first success is its result, the other is killed. Not
-    where resources count more than time (`--optimize`). For
-    example `alb copies set --share 0.2 --unasked`, and `alb copies set --share 0` to make none.
+    where resources count more than time (`--optimize`), nor where a results store keeps what it reports
+    (increments, `--steps`). For example `alb copies set --share 0.2 --unasked`, and `alb copies set --share
+    0` to make none.
 
     MADE counts copies, WON those that succeeded first, KILLED the attempts, copies or not, that ran in vain,
     and WASTED for how long.

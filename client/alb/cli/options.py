@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from alb.cli import out
 from alb.cli.values import DURATION
 
 if TYPE_CHECKING:
@@ -48,11 +49,16 @@ class Place:
     def client(
         self, on_notice: Callable[[AnyNotice], None] | None = None, **settings: int
     ) -> Iterator[Client]:
-        """Open a client for the time of a block, with further settings of it."""
-        from alb.api.client import Client  # noqa: PLC0415 (after the arguments were understood)
+        """Open a client for the time of a block, with further settings of it.
 
+        Where nobody listens to its notices, it is said what takes long.
+        """
+        from alb.api.client import Client  # noqa: PLC0415 (after the arguments were understood)
+        from alb.api.waits import Waits  # noqa: PLC0415
+
+        hear = Waits(out.say).hear if on_notice is None else on_notice
         with Client(
-            self.zk, user=self.user, timeout=self.connect_timeout, on_notice=on_notice, **settings
+            self.zk, user=self.user, timeout=self.connect_timeout, on_notice=hear, **settings
         ) as client:
             yield client
 

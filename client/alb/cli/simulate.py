@@ -105,6 +105,9 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
 
     policies = Policies()
     names = policies.chosen(policy)
+    if policy == "all":
+        for name, why in policies.unusable.items():
+            out.say(f"the policy {name} is left out: {why}")
     trace = window(open_trace(where, table=table, assume_s=assume_s), begin_s, end_s, limit)
     if not trace.jobs:
         raise click.UsageError("no job of the trace is in the part that was chosen")

@@ -23,6 +23,8 @@ TRY_PAUSE_S: Final = (0.1, 1.0)
 #: Between two rounds over the known brokers: the first pause, and the longest after doubling.
 LOOK_UP_PAUSE_S: Final = (0.2, 2.0)
 #: Between two reads of ZooKeeper, which cost it a session each.
+AWAITED_S: Final = 1.0
+#: What a search that takes longer waits for is told: a new leader is found within milliseconds.
 HOPS_MAX: Final = 4
 #: Standbys that point at each other are not followed for ever.
 
@@ -34,11 +36,13 @@ class LeaderLink:
         user: Whose tasks we submit.
         client: ``host:pid``, for people.
         seed: For the spread of pauses, so that a thousand clients do not knock together.
+        zookeeper: The servers, for people.
     """
 
-    def __init__(self, user: str, client: str, seed: int) -> None:
+    def __init__(self, user: str, client: str, seed: int, zookeeper: str = "") -> None:
         self._hello = Hello(user=user, client=client)
         self._draws = Draws(seed)
+        self._zookeeper = f"ZooKeeper ({zookeeper})" if zookeeper else "ZooKeeper"
         self._links = 0
         #: The number of the newest link of either kind.
         self.link = 0
@@ -60,6 +64,10 @@ class LeaderLink:
         self._hello_at = 0.0
         self._searching_since: float | None = None
         #: None: not searching, or not yet begun.
+        self._awaited_told = False
+        #: It was said what this search waits for.
+        self._led = True
+        #: Somebody leads, as far as ZooKeeper said at last; False: nobody does.
         self._greeted_before = False
         self.known: tuple[str, ...] = ()
         #: Request endpoints of all brokers, as ZooKeeper or the last leader gave them.
@@ -106,6 +114,7 @@ class LeaderLink:
         self._leave(out)
         if self._searching_since is None:
             self._searching_since = at
+            self._awaited_told = False
             self._try_pause_s, self._look_up_pause_s = TRY_PAUSE_S[0], LOOK_UP_PAUSE_S[0]
             self._look_up_at = at
         self._hops = 0
@@ -177,7 +186,8 @@ class LeaderLink:
                 return
             self.lose(at, f"{leader.broker} took over", out, first=leader.clients)
             return
-        if leader is None or self.is_stale(leader.epoch, leader.table):
+        self._led = leader is not None and not self.is_stale(leader.epoch, leader.table)
+        if leader is None or not self._led:
             out.append(actions.Tell(notices.NobodyLeads(brokers=len(brokers))))
             if not self.link and not self._round:
                 self._round = deque(self.known)
@@ -193,6 +203,7 @@ class LeaderLink:
     def on_look_up_failed(self, at: float, why: str, out: list[ClientAction]) -> None:
         """Note that ZooKeeper does not answer; the known brokers are tried all the same."""
         self._looking_up = False
+        self._led = True  # as far as we know
         self._look_up_later(at)
         if not self.welcomed:
             out.append(actions.Tell(notices.ZooKeeperSilent(why=why)))
@@ -290,6 +301,7 @@ class LeaderLink:
             self.lose(at, "", out)
             return
         self._look_up(at, out)
+        self._tell_awaited(at, self._searching_since, out)
         if not self.link:
             self._try_next(at, out)
         elif not self._opened:
@@ -299,6 +311,19 @@ class LeaderLink:
             self._try_next(at, out)
         elif at >= self._hello_at:
             self._greet(at, out)
+
+    def _tell_awaited(self, at: float, since: float, out: list[ClientAction]) -> None:
+        """Say what a search waits for, once it takes long."""
+        if self._awaited_told or at - since < AWAITED_S:
+            return
+        self._awaited_told = True
+        if not self._led:
+            what = "a broker to lead"
+        elif self.link:
+            what = f"an answer of the broker at {self.endpoint}"
+        else:
+            what = self._zookeeper
+        out.append(actions.Tell(notices.LeaderAwaited(waited_s=at - since, what=what)))
 
     def close(self, out: list[ClientAction]) -> None:
         """Say goodbye."""

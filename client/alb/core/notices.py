@@ -33,6 +33,14 @@ class LeaderGreeted(Notice, frozen=True, kw_only=True):
     #: Whether there was one before.
 
 
+class LeaderAwaited(Notice, frozen=True, kw_only=True):
+    """No leader has welcomed us for a while; said once of each search."""
+
+    waited_s: float
+    what: str
+    #: Who is asked at present: ZooKeeper, or a broker.
+
+
 class NobodyLeads(Notice, frozen=True, kw_only=True):
     """ZooKeeper answers, but no broker leads at present."""
 
@@ -126,6 +134,7 @@ class DepotsSilent(Notice, frozen=True, kw_only=True):
 AnyNotice: TypeAlias = (
     LeaderLost
     | LeaderGreeted
+    | LeaderAwaited
     | NobodyLeads
     | ZooKeeperSilent
     | LeaderWaits

@@ -52,7 +52,7 @@ class ClientCore:
     """
 
     def __init__(self, config: ClientConfig, *, client: str = "", seed: int = 0) -> None:
-        self.leader = LeaderLink(config.user, client, seed)
+        self.leader = LeaderLink(config.user, client, seed, config.zk)
         self.book = TaskBook(unanswered_max=config.unanswered_max, holding_s=config.holding_s)
         self._requests = Requests()
         self.arrays = ArrayBook(self.book, self._requests.next_seq, holding_s=config.holding_s)

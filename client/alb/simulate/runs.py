@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -11,9 +10,10 @@ from alb.simulate.core.figures import Figures, figures
 from alb.simulate.core.trace import Trace
 from alb_broker.policies import Policy
 from alb_broker.replay.replay import Ran, Replay
-from alb_broker.shell.plugins import load_policies
+from alb_broker.shell.plugins import find_policies
+from alb_broker.shell.replay_guard import PolicyHung, ReplayGuard
 from alb_core.choices import DEFAULT_POLICY
-from alb_core.errors import ConfigError
+from alb_core.errors import ConfigError, ReplayBroken
 from alb_core.io import collector
 from alb_core.traces import Machine
 
@@ -25,8 +25,13 @@ class Policies:
     """The installed policies."""
 
     def __init__(self) -> None:
-        self._found: Final[Mapping[str, Policy]] = load_policies()
+        installed = find_policies()
+        self._found: Final[Mapping[str, Policy]] = installed.policies
         self.default: Final = DEFAULT_POLICY
+        self.unusable: Final[Mapping[str, str]] = {
+            note.fields["policy"]: note.fields["why"] for note in installed.notes
+        }
+        #: Why others that are installed cannot be used, by name.
 
     @property
     def names(self) -> list[str]:
@@ -46,6 +51,8 @@ class Policies:
             return self.names
         names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
         for name in names:
+            if name in self.unusable and name not in self._found:
+                raise ConfigError(f"--policy: {name} cannot be used: {self.unusable[name]}")
             if name not in self._found:
                 raise ConfigError(
                     f"--policy: {name[:80]!r} is not installed here; there are {', '.join(self.names)}"
@@ -85,13 +92,12 @@ class Policies:
         """Replay a trace under one policy; on a full machine each run takes longer by the share `sharing`.
 
         Raises:
-            ReplayBroken: The replay cannot go on.
+            ReplayBroken: The replay cannot go on, or the policy hangs.
         """
-        before = gc.get_threshold()
-        gc.set_threshold(*collector.THRESHOLDS)
+        policies = ReplayGuard().guard(self._found)
+        replay = Replay(trace.jobs, machines, policies, name, seed=seed, sharing=sharing, tell=tell)
         try:
-            return Replay(
-                trace.jobs, machines, self._found, name, seed=seed, sharing=sharing, tell=tell
-            ).run()
-        finally:
-            gc.set_threshold(*before)
+            with collector.seldom():
+                return replay.run()
+        except PolicyHung as hung:
+            raise ReplayBroken(str(hung)) from None

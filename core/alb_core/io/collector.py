@@ -7,6 +7,8 @@ through all modules and records again, as the collector does at times, is a paus
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 THRESHOLDS: Final = (50_000, 50, 50)
@@ -23,6 +25,17 @@ def serve() -> None:
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     gc.enable()
+
+
+@contextmanager
+def seldom() -> Iterator[None]:
+    """Look for cycles seldom in a block, and as before after it: for work in somebody's process."""
+    before = gc.get_threshold()
+    gc.set_threshold(*THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class Loads:

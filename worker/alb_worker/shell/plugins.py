@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Final
 
+from alb_core.io.plug_ins import Loader
 from alb_core.kinds import BUILT_IN, is_kind, label_of
 from alb_core.notes import Level, Note
 from alb_worker.kinds.builtin import Binary, Command
@@ -21,18 +22,19 @@ LABEL_LENGTH_MAX: Final = 64
 
 
 def load_kinds() -> tuple[dict[str, Kind], list[Note]]:
-    """Make every installed kind.
+    """Make every installed kind, in the main thread.
 
     Returns:
         Kinds by name, and what an operator should know: which are there, and which cannot be used and why.
     """
     kinds: dict[str, Kind] = {"command": Command(), "binary": Binary()}
     notes: list[Note] = []
+    loader = Loader()
     for point in entry_points(group=GROUP):
         try:
             if point.name in kinds or not is_kind(point.name):
                 raise ValueError("its name is taken, or none that a kind can have")  # noqa: TRY301 (told below)
-            kinds[point.name] = _checked(point.load()())
+            kinds[point.name] = loader.load(point, lambda found: _checked(found()))
         except (Exception, SystemExit) as error:  # noqa: BLE001 (foreign code: whatever it does, the others are there)
             fields = {"kind": point.name, "plugin": point.value, "error": repr(error)[:200]}
             notes.append(Note("kind_unusable", fields, Level.WARNING))

@@ -88,6 +88,16 @@ def test_a_command_s_result_comes_back(client: alb.Client, broker: FakeBroker) -
     wait_for(lambda: Ack(id=future.id) in broker.received)
 
 
+def test_connect_timeout_waits_for_a_leader(broker: FakeBroker, name_leader: NameLeader) -> None:
+    """The client is there when a leader has welcomed it; else there is none, but a typed error."""
+    assert broker
+    with alb.Client("zk:2181", user="u", connect_timeout=60) as client:
+        assert client._desk.greeted.is_set()
+    name_leader(None)
+    with pytest.raises(alb.ZooKeeperUnreachable, match=r"no ZooKeeper server answered .* \(zk:2181\)"):
+        alb.Client("zk:2181", user="u", connect_timeout=0.4)
+
+
 def test_another_exit_status_is_a_result_and_check_raises(client: alb.Client, broker: FakeBroker) -> None:
     """A command that fails is no error of alb; whoever insists on success gets CommandFailed."""
     failed = Result(state=TaskState.FAILED, exit_code=3, attempt=1, worker="w1")

@@ -46,6 +46,38 @@ def test_nobody_leads_is_told_and_asked_again_with_growing_pauses() -> None:
     assert 1.0 <= pauses[-1] <= 2.2
 
 
+def awaited(driver: Driver) -> list[str]:
+    """Return what the person was told that the search waits for."""
+    return [notice.what for notice in driver.told() if isinstance(notice, notices.LeaderAwaited)]
+
+
+def test_a_search_that_lasts_says_once_what_it_waits_for() -> None:
+    """After a second, whom it asks: ZooKeeper, which does not answer at all here, and so says nothing."""
+    driver = Driver()
+    driver.tick()
+    told = awaited(driver)
+    for _ in range(40):
+        driver.tick(0.25)
+        told += awaited(driver)
+        assert bool(told) is (driver.now >= 1.0)
+    assert told == ["ZooKeeper (zk:2181)"]
+
+
+def test_what_is_waited_for_may_be_a_broker() -> None:
+    """One that was named and does not answer; or any, where nobody leads. Each search says it anew."""
+    driver = Driver()
+    driver.tick()
+    driver.do(events.LeaderFound, leader=leader("b1", 1), brokers=BROKERS)
+    driver.tick(0.5)
+    driver.tick(0.5)
+    assert awaited(driver) == [f"an answer of the broker at {ENDPOINTS['b1']}"]
+    driver = Driver().connect("b1")
+    driver.do(events.LinkClosed, link=driver.link)
+    driver.do(events.LeaderFound, leader=None, brokers=BROKERS)
+    driver.tick(1.0)
+    assert awaited(driver) == ["a broker to lead"]
+
+
 def test_zookeeper_down_is_not_fatal_while_a_known_broker_answers() -> None:
     """After the leader's death the client goes round the known brokers, and follows a standby's pointer."""
     driver = Driver().connect("b1")

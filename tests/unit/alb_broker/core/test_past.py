@@ -115,6 +115,21 @@ def test_attempts_are_what_they_were() -> None:
     assert page.task.attempts == tried.attempts
 
 
+def test_copies_of_before_there_was_a_column_are_known() -> None:
+    """Then the task's row told of them."""
+    shelf = Shelf()
+    record = shelf.run(1, Outcome(cause=Cause.EXITED, exit_code=0), TaskSpec(command="x"))
+    (last,) = record.attempts
+    both = (last, msgspec.structs.replace(last, n=last.n + 1))
+    more = msgspec.json.encode(module.More(copies=((last.n + 1, last.n),))).decode()
+    shelf.rows = [
+        msgspec.structs.replace(row, more=more) if isinstance(row, rows.FinishedTask) else row
+        for row in rows_of(msgspec.structs.replace(record, attempts=both))
+    ]
+    page = shelf.ask(QueryTask(seq=5, id=task_id(1)))
+    assert [attempt.copy_of for attempt in page.task.attempts] == [0, last.n]
+
+
 def test_nothing_that_a_result_says_is_forgotten() -> None:
     """A new field of results needs a column, or a place in what else they say."""
     columns = set(rows.FinishedTask.__struct_fields__) | {"stdout", "stderr"}

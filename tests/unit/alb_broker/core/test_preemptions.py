@@ -389,3 +389,88 @@ def test_a_new_leader_knows_what_is_preemptible_and_how_often_it_was() -> None:
     worker = heir.state.workers.by_name["w1"]
     assert (worker.preemptible, heir.state.workers.yielding) == ({attempt(1, 2)}, {"w1": worker})
     assert heir.task(1).preemptions == 1
+
+
+class Pair(Stage):
+    """Two such workers; task 1, which may run twice, runs on the first, and its copy on the second."""
+
+    def __init__(self, part: float = 1.0) -> None:
+        super().__init__()
+        self.submit(1, spec(part, speculative=True))
+        self.join("w2", cpus=4.0, peer=W2)
+        self.w2 = self.state.workers.by_name["w2"]
+        self.copy()
+
+    def copy(self) -> None:
+        """Copy the task's first attempt once more."""
+        self.book.copy(self.task(1), self.w2, 1, 1, self.state.at)
+        self.worker(AttemptStarted(attempt=attempt(1, self.task(1).attempts[-1].n)), peer=W2)
+        self.commit()
+
+    def killed(self, at: float) -> list[tuple[bytes, Kill]]:
+        """Tick once, place and commit; returns what is killed, and by whom."""
+        actions = OneWorker.pass_time(self, at)
+        return [
+            (peer, message)
+            for peer in (W1, W2)
+            for message in to_worker(peer, actions)
+            if isinstance(message, Kill)
+        ]
+
+
+def test_a_copy_is_the_first_to_go() -> None:
+    """At once and for anybody, though its task did not agree to it; that runs on, and nothing counts."""
+    pair = Pair()
+    pair.submit(2, spec(), C2)
+    assert pair.killed(0.3) == [(W2, Kill(attempt=attempt(1, 2), why="preempted"))]
+    pair.worker(ended(1, 2, cause=Cause.PREEMPTED), peer=W2)
+    pair.turn()
+    assert (pair.runs(1), pair.runs(2)) == (True, True)
+    task = pair.task(1)
+    assert [each.ended_as for each in task.attempts] == ["", "preempted"]
+    assert (task.preemptions, task.crashes, task.failures) == (0, 0, 0)
+
+
+def test_what_it_was_a_copy_of_is_left_alone_and_so_is_who_runs_alone() -> None:
+    """Once the first attempt is over, the copy is all that its task has."""
+    pair = Pair()
+    pair.worker(ended(1, 1, cause=Cause.EXITED, exit_code=3))
+    pair.turn()
+    pair.submit(2, spec())
+    pair.submit(3, spec(), C2)
+    assert pair.runs(2)
+    assert pair.killed(0.3) == []
+
+
+def test_rather_a_copy_than_what_agreed_to_be_ended() -> None:
+    """On each worker is one of those, of a lower priority: its work would be lost, that of a copy is not."""
+    pair = Pair(0.5)
+    pair.submit(2, spec(0.5, preemptible=True))
+    pair.submit(3, spec(0.5, preemptible=True))
+    assert pair.w1.reserved.keys() | pair.w2.reserved.keys() >= {attempt(2), attempt(3)}
+    pair.submit(4, spec(0.5, priority=1), C2)
+    assert pair.killed(0.3) == [(W2, Kill(attempt=attempt(1, 2), why="preempted"))]
+
+
+def test_rather_two_copies_than_one_that_agreed() -> None:
+    """And of two workers that where copies are enough."""
+    pair = Pair(0.25)
+    pair.copy()
+    for number in (2, 3, 4):
+        pair.submit(number, spec(0.5 if number < 4 else 0.25, preemptible=True))
+    assert pair.w1.room.memory_bytes + pair.w2.room.memory_bytes <= 2
+    pair.submit(5, spec(0.5, priority=1), C2)
+    killed = pair.killed(0.3)
+    assert sorted(kill.attempt for _, kill in killed) == [attempt(1, 2), attempt(1, 3)]
+
+
+def test_a_new_leader_knows_which_is_a_copy() -> None:
+    """From the table alone."""
+    old = Pair().task(1)
+    heir = Desks()
+    heir.state.table.add(make_task(1, *old.attempts, spec=old.spec))
+    heir.workers.adopt_table()
+    heir.join("w1", attempt(1, 1), cpus=4.0)
+    heir.join("w2", attempt(1, 2), cpus=4.0, peer=W2)
+    assert heir.state.workers.by_name["w2"].preemptible == {attempt(1, 2)}
+    assert not heir.state.workers.by_name["w1"].preemptible

@@ -14,9 +14,11 @@ from tests.broker_parts import CLAIMED_S, POLICIES, attempt, make_task, make_wor
 from alb_broker.core.placement import Decision, Placer
 from alb_broker.core.queue import Queue
 from alb_broker.core.reservations import (
+    AGE_S,
     BACKFILLED,
     FOREVER,
     LOOK_EVERY_S,
+    MOVE_AFTER_S,
     RESERVATIONS_MAX,
     RESERVE_AFTER_S,
     RESERVED,
@@ -24,6 +26,7 @@ from alb_broker.core.reservations import (
     WORKERS_EACH,
     Plan,
     Reservation,
+    Times,
     sure_end,
 )
 from alb_broker.core.shares import Shares
@@ -84,7 +87,8 @@ class Cluster:
             self.shares.give_back(AttemptId(task_id, 1))
             self.workers.grew(worker)
         reservations = self.placer.reservations
-        reservations.look(self.queue, self.workers, self.shares.share, self._ends_of, self.now)
+        times = Times(self.now, lambda of: self.started[of.task], self._ends_of)
+        reservations.look(self.queue, self.workers, self.shares.share, times)
         self.placer.run(self.queue, self.workers, self.shares, self._commit, self.now)
         self._check()
         self.now += TURN_S
@@ -176,6 +180,77 @@ def test_the_worker_that_is_free_soonest_is_set_aside() -> None:
     flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S, runs_s=0.25, cpus=0.5, limit_s=1.0)
     (reservation,) = cluster.placer.reservations.by_key.values()
     assert reservation.worker.name == where[make_task(3).id]
+
+
+def test_what_has_run_for_long_is_waited_for_last() -> None:
+    """A command that never ends stands in the way on one worker; on the other one, more but younger ones."""
+    cluster = Cluster(4, 4)
+    endless = cluster.submit(FOREVER)
+    flooded(cluster, cluster.now + 2 * AGE_S)
+    (where,) = (name for _, task_id, name in cluster.ends if task_id == endless.id)
+    large = cluster.submit(1.0, cpus=4.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + LOOK_EVERY_S + 5.0 + 2 * TURN_S)
+    assert cluster.parts[large.id] == RESERVED
+    assert large.id not in {task_id for _, task_id, name in cluster.ends if name == where}
+
+
+def test_on_one_worker_the_young_are_waited_for() -> None:
+    """Though the end of the old one alone would be enough."""
+    cluster = Cluster(4)
+    cluster.submit(FOREVER, cpus=2.0)
+    flooded(cluster, cluster.now + 2 * AGE_S)
+    large = cluster.submit(1.0, cpus=2.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + LOOK_EVERY_S + 5.0 + 2 * TURN_S)
+    assert cluster.parts[large.id] == RESERVED
+
+
+def test_a_reservation_that_waits_in_vain_moves() -> None:
+    """While all are young the fewest ends are waited for; if that is one that never comes, not for ever."""
+    cluster = Cluster(4, 4)
+    endless = cluster.submit(FOREVER, cpus=4.0)
+    flooded(cluster, cluster.now + 5)
+    (where,) = (name for _, task_id, name in cluster.ends if task_id == endless.id)
+    large = cluster.submit(1.0, cpus=4.0)
+    began = cluster.now
+    flooded(cluster, began + RESERVE_AFTER_S + MOVE_AFTER_S - LOOK_EVERY_S)
+    (reservation,) = cluster.placer.reservations.by_key.values()
+    assert (reservation.worker.name, large.state) == (where, TaskState.QUEUED)
+    flooded(cluster, began + RESERVE_AFTER_S + MOVE_AFTER_S + 3 * LOOK_EVERY_S + 5.0)
+    assert cluster.parts[large.id] == RESERVED
+
+
+def test_moving_comes_to_rest() -> None:
+    """Where everything runs for longer than a reservation waits at first, one waits for longer in the end."""
+    cluster = Cluster(2, 2, 2, 2)
+    runs_s = 2.5 * MOVE_AFTER_S
+    for number in range(8):
+        cluster.submit(runs_s)
+        cluster.until(cluster.now + (number % 3) * 20.0 + TURN_S)
+    large = cluster.submit(1.0, cpus=2.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 4 * runs_s, runs_s=runs_s)
+    assert large.state is not TaskState.QUEUED
+
+
+@pytest.mark.parametrize("moves", [0, 1, 7])
+def test_each_waits_twice_as_long_as_the_one_before(moves: int) -> None:
+    """So one outlasts whatever ends at all. Where the end is known, or nothing is in the way, none moves."""
+    worker, key, patience_s = make_worker("w1", 2.0), ("ann", 0, request(2.0)), MOVE_AFTER_S * 2.0**moves
+    reservation = Reservation(key, Plan(FOREVER, 1, worker, {attempt(1).task}), 0.0, moves)
+    assert [reservation.in_vain(patience_s + late) for late in (0, 1)] == [False, True]
+    reservation.moment = patience_s
+    assert not reservation.in_vain(patience_s + 1)
+    assert not Reservation(key, Plan(FOREVER, 0, worker, set()), 0.0, moves).in_vain(patience_s + 1)
+
+
+def test_a_worker_on_which_tasks_are_ended_is_kept() -> None:
+    """What is ended there for a head must not be in vain."""
+    worker, key = make_worker("w1", 2.0), ("ann", 0, request(2.0))
+    worker.reserve(attempt(1), request(1.0))
+    reservation = Reservation(key, Plan(FOREVER, 1, worker, {attempt(1).task}), 0.0)
+    assert not reservation.in_vain(MOVE_AFTER_S)
+    assert reservation.in_vain(MOVE_AFTER_S + 1)
+    worker.preempted.add(attempt(1))
+    assert not reservation.in_vain(MOVE_AFTER_S + 1)
 
 
 def test_backfill_ends_before_or_leaves_room() -> None:

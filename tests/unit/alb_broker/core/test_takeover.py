@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.broker_parts import CLAIMED_S, make_attempt, make_state, of_type, read, record, task_id
+from tests.array_parts import array_spec, leader, submit_array
+from tests.broker_parts import CLAIMED_S, make_attempt, make_state, of_type, read, record, submit, task_id
 
 from alb_broker.core.actions import Action
 from alb_broker.core.state import State
 from alb_broker.core.takeover import CHUNK_BYTES, FIRST_CHUNK, READ_CHUNK, READS_AHEAD, Takeover
 from alb_core import ids, zk, znodes
+from alb_core.arrays import Stride
 from alb_core.spec import TaskSpec
 from alb_core.tasks import AttemptState, Result, TaskRecord, TaskState
 
@@ -111,6 +113,18 @@ def test_what_waits_is_queued_by_age() -> None:
     state, _, _ = load(Tree(record(number) for number in range(50)))
     (group,) = state.queue._groups.values()
     assert [int(task.id, 16) for task in group.tasks] == list(range(50))
+
+
+def test_the_order_is_the_one_of_before() -> None:
+    """Also of what came at one moment: tasks whose ids say otherwise, and an array, ten after nine."""
+    old = leader(submit_array(array_spec(Stride(1, 12))))
+    numbers = random.Random(1).sample(range(2, 1000), 40)
+    old.client(*map(submit, numbers))
+    waiting = [task.id for group in old.state.queue._groups.values() for task in group.tasks]
+    assert [int(name, 16) for name in waiting if "." not in name] == numbers
+    assert [name.partition(".")[2] for name in waiting if "." in name] == [str(n) for n in range(1, 13)]
+    state, _, _ = load(Tree(task.record() for task in old.state.table.live.values()))
+    assert [task.id for group in state.queue._groups.values() for task in group.tasks] == waiting
 
 
 def test_reads_are_large_and_few_at_once() -> None:

@@ -8,12 +8,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
-from tests.store_rows import finished, output, work
+from tests.store_rows import attempt, finished, output, work
 
 from alb_broker.store.interface import Span
 from alb_broker.store.opening import open_store
 from alb_broker.store.schema import METADATA, TABLES, VERSION_TABLE
-from alb_core.rows import FAMILIES, FinishedTask, Output, Row, Work, columns
+from alb_core.rows import FAMILIES, FinishedTask, Output, PastAttempt, Row, Work, columns
 
 
 def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     store = open_store(url, "t")
     store.open()
-    store.write(1, [finished("a"), output("a")])
+    store.write(1, [finished("a"), attempt("a"), output("a")])
     store.close()
     engine = create_engine(url)
     with engine.begin() as connection:
@@ -45,6 +45,7 @@ def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
         connection.execute(text("DROP VIEW v_tasks"))
         connection.execute(text("DROP VIEW v_attempts"))
         connection.execute(text("ALTER TABLE alb_tasks DROP COLUMN more"))
+        connection.execute(text("ALTER TABLE alb_attempts DROP COLUMN copy_of"))
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))  # noqa: S608
     for cut_off in (False, True):
         if cut_off:
@@ -52,10 +53,13 @@ def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
                 connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))  # noqa: S608
         store.open()
         assert store.scan(FinishedTask, Span(), 10) == [finished("a")]
+        assert store.scan(PastAttempt, Span(), 10) == [attempt("a")]
         assert store.scan(Output, Span(), 10) == [output("a")]
         store.write(1, [work("w", "a")])
         assert store.get(Work, [("w",)]) == [work("w", "a")]
         store.close()
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT n, copy_of FROM v_attempts")).all() == [(1, 0)]
     engine.dispose()
 
 

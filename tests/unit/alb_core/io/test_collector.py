@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from contextlib import suppress
+
+from alb_core.io import collector
 
 PROGRAM = """
 import gc
@@ -65,3 +69,12 @@ assert gc.isenabled()
 def test_what_is_loaded_is_looked_through_only_when_it_is_of_no_use_any_more() -> None:
     """Not while it is loaded, not while it is kept; then what of it is in cycles is freed."""
     subprocess.run([sys.executable, "-c", LOADING], check=True)
+
+
+def test_looking_seldom_ends_with_its_block() -> None:
+    """However that ends: it is somebody else's process."""
+    before = gc.get_threshold()
+    with suppress(ValueError), collector.seldom():
+        assert gc.get_threshold() == collector.THRESHOLDS
+        raise ValueError
+    assert gc.get_threshold() == before

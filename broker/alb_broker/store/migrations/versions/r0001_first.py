@@ -81,7 +81,7 @@ def upgrade() -> None:
     op.create_index("alb_tasks_by_user", "alb_tasks", ["table_id", "user", "finished"], if_not_exists=True)
     op.create_index("alb_loads_by_time", "alb_loads", ["table_id", "time"], if_not_exists=True)
     bind = op.get_bind()
-    for name, query in _views(bind.dialect).items():
+    for name, query in views(bind.dialect).items():
         op.execute(f"DROP VIEW IF EXISTS {name}")
         bind.exec_driver_sql(f"CREATE VIEW {name} AS {query}")
 
@@ -90,8 +90,13 @@ def _create(name: str, *columns: sa.Column[Any]) -> None:
     op.create_table(name, _key("table_id"), *columns, if_not_exists=True)
 
 
-def _views(dialect: sa.Dialect) -> dict[str, str]:
-    """Return the views. Times are the database's own, in the session's time zone; SQLite's are UTC."""
+def views(dialect: sa.Dialect, *, of_attempts: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the views. Times are the database's own, in the session's time zone; SQLite's are UTC.
+
+    Args:
+        dialect: Of the database.
+        of_attempts: Columns that later steps added to ``alb_attempts``.
+    """
     time = {
         "sqlite": "strftime('%Y-%m-%d %H:%M:%f', {}, 'unixepoch')",
         "postgresql": "to_timestamp({})",
@@ -111,7 +116,7 @@ def _views(dialect: sa.Dialect) -> dict[str, str]:
     more = columns("t", "attempt", "crashes", "@submitted", "@finished", "stdout_bytes", "stderr_bytes")
     asked = columns("t", "cpus", "request_memory_bytes", "request_net_bps", "labels", "spec")
     attempt = columns("a", "table_id", "task", "n", "worker", "epoch", "@placed", "@ended", "cause", *usage)
-    decision = columns("a", "policy", "waited_s", "candidates", "ahead")
+    decision = columns("a", "policy", "waited_s", "candidates", "ahead", *of_attempts)
     load = columns("l", "table_id", "worker", "@time", "cpu", "memory", "net", "running", "reserved_cpus")
     stream = columns("o", "table_id", "task", "attempt", "stream")
     of_task = "LEFT JOIN alb_tasks t ON t.table_id = a.table_id AND t.task = a.task"

@@ -220,6 +220,7 @@ class StagedWorker(Peer):
         self.running: set[AttemptId] = set()
         self.reports: dict[AttemptId, Outcome] = {}
         self.newest: dict[str, int] = {}
+        self.cpu_load = 0.0  #: As it measures its machine.
 
     def connect(self) -> None:
         """Have a session, and the node that belongs to it."""
@@ -324,7 +325,7 @@ class StagedWorker(Peer):
     def beat(self) -> None:
         """Show that it lives."""
         if self.registered:
-            self.say(Beat(load=Load(running=len(self.running))))
+            self.say(Beat(load=Load(cpu=self.cpu_load, running=len(self.running))))
             self.report()
 
 

@@ -4,9 +4,10 @@ One command a line; words without ``=`` name players, the others are options. Th
 
 ``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
 ``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1 optimize=time``, or
-``speculative=1``;
+``speculative=1``, ``measured=1``;
 ``cancel t1``; ``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
-``drain w1 deadline=2``; ``undrain w1``;
+``drain w1 deadline=2``; ``undrain w1``; ``load w1 cpu=0.5`` (it measures that from now on);
+``share bob cpus_max=2``;
 ``finish t1 exit=0 on=w1 took=2`` (its command ends, where it runs);
 ``interrupt t1`` (the worker gives it up);
 ``silence w1``, ``return w1``, ``restart w1`` (a new life under the same name);
@@ -49,12 +50,14 @@ from alb_core.messages import (
     Revoke,
     Run,
     SetPolicy,
+    SetShare,
     Suspect,
     TaskMoved,
     UndrainWorkers,
 )
 from alb_core.notes import Level, Note
 from alb_core.resources import Request
+from alb_core.shares import Share
 from alb_core.spec import After, Dependency, OnLost, Retry, Start, TaskSpec
 from alb_core.tasks import AttemptState, Cause, TaskState
 from alb_core.vectors import parse_vector
@@ -256,6 +259,7 @@ class Transcript:
                 float(options.get("cpus", 1)),
                 int(options.get("memory", 0)),
                 optimize=parse_vector(options["optimize"]) if "optimize" in options else None,
+                measured="measured" in options,
             ),
             time_limit_s=float(options["limit"]) if "limit" in options else None,
             preemptible="preemptible" in options,
@@ -287,6 +291,13 @@ class Transcript:
     def _do_undrain(self, names: list[str], options: Options) -> None:
         undrain = UndrainWorkers(seq=3, workers=tuple(names))
         self._stage.client(options.get("client", "c1")).say(undrain)
+
+    def _do_load(self, names: list[str], options: Options) -> None:
+        self._stage.workers[names[0]].cpu_load = float(options["cpu"])
+
+    def _do_share(self, names: list[str], options: Options) -> None:
+        share = Share(**{name: float(text) for name, text in options.items()})
+        self._stage.client("c1").say(SetShare(seq=6, user=names[0], share=share))
 
     def _do_suspect(self, names: list[str], options: Options) -> None:
         leader = self._stage.leader_node()

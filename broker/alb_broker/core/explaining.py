@@ -75,11 +75,9 @@ def _reasons(state: State, task: Task, group: WaitingGroup | None, why: str) -> 
     if group is not None:
         yield Reason("turn", _turn(state, task, group))
         yield from _set_aside(state, task, group)
-        if group.declined and group.head() is task:
-            text = (
-                f"policy {state.placer.name} was asked and wants it to wait; it is asked again in each pass"
-            )
-            yield Reason("declined", text)
+        declined = state.why_declined(task)
+        if declined:
+            yield Reason("declined", declined)
     if not unfit:
         barred = state.why_barred(task)
         if barred:
@@ -164,7 +162,8 @@ def _room(state: State, task: Task) -> str:
     parts = [f"{len(workers)} {lack} ({_examples(lack, workers)})" for lack, workers in sorted(kinds.items())]
     if free:
         names = named([worker.name for worker in free], WORKERS_NAMED)
-        parts.insert(0, f"{names} could take it now: it is placed as soon as its turn comes")
+        when = "the policy wants it to" if state.why_declined(task) else "its turn comes"
+        parts.insert(0, f"{names} could take it now: it is placed as soon as {when}")
     return f"of {len(state.workers.by_name)} workers: {'; '.join(parts)}"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
+from alb_broker.core.declines import DECLINES_S, Declines
 from alb_broker.core.openings import Gate
 from alb_broker.core.queue import NO_ROOM, NOWHERE, PLACED, Offered, Queue
 from alb_broker.core.ranks import Ranks
@@ -73,7 +74,7 @@ class Trouble(NamedTuple):
 
     failures: int
     newest: str
-    #: What it raised last, type and text.
+    #: What it raised last, type and text; or that it let a task wait for too long.
     at: float
     #: Cluster time of that.
 
@@ -92,6 +93,7 @@ class Placer:
         self.reservations: Final = Reservations()
         self.calls: Counter[str] = Counter()  #: How often each policy was asked.
         self.troubles: dict[str, Trouble] = {}  #: Of the policies that failed.
+        self.declines: Final = Declines()  #: Of the policy in force.
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.
         self._wishes = Wishes()  #: Of the policy in force.
         self._parameters: Mapping[str, Parameter] = {}  #: Its own, and what was chosen instead.
@@ -138,6 +140,7 @@ class Placer:
         self._parameters = {**self._wishes.parameters, **choice.parameters}
         self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self.vector)
         self._rests_s, self._rests_until = 0.0, float("-inf")
+        self.declines.clear()
 
     def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
         self,
@@ -198,7 +201,7 @@ class Placer:
                 found = [soonest]
             elif len(found) > 1 and task.failed_on:
                 found = [worker for worker in found if worker.name != task.failed_on]
-            worker = self._choose(task, found, context)
+            worker = self._choose(task, found, context, ahead=ahead)
             if worker is None:
                 return Offered.DECLINED
             self._turn += 1
@@ -212,6 +215,7 @@ class Placer:
 
     def _begin(self, queue: Queue, workers: Workers, admits: Admission | None) -> None:
         """Let searches go by the policy's wishes, and have offered again what may fit where room grew."""
+        self.declines.begin()
         workers.order_by(self._ranks)
         grown = workers.take_grown()
         if grown.workers:
@@ -237,10 +241,10 @@ class Placer:
         """
         return self._with_room(task, workers, sure_end(task, at, None), _gate(task, admits))
 
-    def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
+    def _choose(self, task: Task, found: list[Worker], context: Context, *, ahead: bool) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
         candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
-        chosen = self._ask(task, candidates, context)
+        chosen = self._ask(task, candidates, context, ahead=ahead)
         if chosen is None:
             return None
         for worker, candidate in zip(found, candidates, strict=True):
@@ -248,7 +252,9 @@ class Placer:
                 return worker
         raise AssertionError("the chosen one is a candidate")
 
-    def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
+    def _ask(
+        self, task: Task, candidates: tuple[Candidate, ...], context: Context, *, ahead: bool
+    ) -> Candidate | None:
         if task.request.optimize is not None:  # whoever says what counts for his task goes before the policy
             self._decided = OPTIMIZE
             self.calls[OPTIMIZE] += 1
@@ -257,19 +263,39 @@ class Placer:
             self._decided = self.name
             self.calls[self.name] += 1
             try:
-                return _checked(self.policies[self.name](task.effective, candidates, context), candidates)
+                chosen = _checked(self.policies[self.name](task.effective, candidates, context), candidates)
             except Exception as error:  # noqa: BLE001 (a policy is foreign code: whatever it does, tasks go on)
-                self._rest(error, context.at)
+                self._rest(f"{type(error).__name__}: {error}".strip(": ")[:200], context.at)
+            else:
+                if chosen is not None or ahead or not self._waited_enough(task, context.at):
+                    if chosen is not None and self.declines:
+                        self.declines.end(task)
+                    return chosen
         self._decided = DEFAULT_POLICY
         self.calls[DEFAULT_POLICY] += 1
         return self.policies[DEFAULT_POLICY](task.effective, candidates, context)
 
-    def _rest(self, error: Exception, at: float) -> None:
-        """Let the default stand in for a while: longer where the policy failed soon after it rested."""
-        again = at < self._rests_until + self._rests_s
-        self._rests_s = min(2 * self._rests_s, POLICY_RESTS_S_MAX) if again else POLICY_RESTS_S
+    def _waited_enough(self, task: Task, at: float) -> bool:
+        """The policy lets a task wait for which there is room; tell whether it has for too long."""
+        since = self.declines.note(task, at)
+        if since is None:
+            return False
+        self._rest(f"it let task {task.id} wait for {at - since:.0f} s though there was room", at, since)
+        return True
+
+    def _rest(self, told: str, at: float, since: float | None = None) -> None:
+        """Let the default stand in for a while: longer where the policy failed soon after it rested.
+
+        Args:
+            told: How it failed.
+            at: Cluster time.
+            since: When that began, where it took its time: then at least as long is for the default.
+        """
+        again = (at if since is None else since) < self._rests_until + self._rests_s
+        least_s = POLICY_RESTS_S if since is None else DECLINES_S
+        self._rests_s = max(least_s, min(2 * self._rests_s, POLICY_RESTS_S_MAX) if again else 0.0)
         self._rests_until = at + self._rests_s
-        told = f"{type(error).__name__}: {error}".strip(": ")[:200]
+        self.declines.clear()
         known = self.troubles.get(self.name)
         self.troubles[self.name] = Trouble(1 if known is None else known.failures + 1, told, at)
         fields = {"policy": self.name, "error": told, "rests_s": self._rests_s, "stands_in": DEFAULT_POLICY}

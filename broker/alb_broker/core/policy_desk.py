@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from alb_broker.core.actions import Action
 from alb_broker.core.clients import Client
+from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.setting import Setting, read_form
 from alb_broker.core.state import State
 from alb_broker.policies import summary, wishes_of
@@ -201,12 +202,27 @@ class PolicyDesk:
 def policy_trouble(state: State) -> str:
     """Return what is wrong with the policy in force, as a sentence; empty: nothing."""
     aside = state.table.set_aside.get(znodes.POLICY, "")
+    return aside or "; ".join(part for part in (_failed(state), _declines(state)) if part)
+
+
+def _failed(state: State) -> str:
     trouble = state.placer.troubles.get(state.placer.name)
-    if aside or trouble is None:
-        return aside
+    if trouble is None:
+        return ""
     stands_in = f"; {Choice().policy} stands in for it now" if state.placer.rests(state.now()) else ""
     times = "once" if trouble.failures == 1 else f"{trouble.failures} times"
     return f"{state.placer.name} failed {times} under this leader, last with {trouble.newest}{stands_in}"
+
+
+def _declines(state: State) -> str:
+    number, longest_s = state.placer.declines.waiting(state.now())
+    if not number:
+        return ""
+    tasks = "one task" if number == 1 else f"{number} tasks, each the first of its likes,"
+    return (
+        f"{state.placer.name} lets {tasks} wait though there is room, for {longest_s:.0f} s now; after "
+        f"{DECLINES_S:.0f} s that counts as a failure, and {Choice().policy} places"
+    )
 
 
 def _fields(choice: Choice) -> dict[str, Any]:

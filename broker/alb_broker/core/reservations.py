@@ -8,8 +8,9 @@ needs. So the head starts once the attempts have ended that stood in its way whe
 This is EASY backfilling (Lifka, "The ANL/IBM SP scheduling system", 1995; Mu'alem and Feitelson 2001), with
 two differences: most run times are unknown here, so what has no time limit ends at an unknown moment; and a
 worker is set aside only after a wait, for that costs room. Where nobody knows when something ends, what has
-run for long is likely to run for long: it is waited for last, and what is waited for in vain, not for ever. A
-reservation is known to nobody but this leader, which promises nothing by it: the next one makes its own.
+run for long is likely to run for long: it is waited for last, and what is waited for in vain, not for ever.
+For a load that is measured nobody can wait: it may be somebody else's, and stay. A reservation is known to
+nobody but this leader, which promises nothing by it: the next one makes its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from alb_core.notes import Note
 from alb_core.resources import Request, Room, fits
 
 if TYPE_CHECKING:
+    from alb_broker.core.shares import Shares
     from alb_broker.core.workers import Worker, Workers
 
 RESERVE_AFTER_S: Final = 10.0
@@ -43,6 +45,11 @@ MOVE_AFTER_S: Final = 60.0
 #: for. Twice as long with each move: in the end longer than whatever ends at all.
 AGE_S: Final = 60.0
 #: Below this age nothing tells which of two ends first; beyond, each doubling does.
+LOAD_SETTLES_S: Final = 10.0
+#: So long a worker that has the room is kept for who heeds its load: what ended is measured for a while yet.
+RESTS_S: Final = 60.0
+#: If the load is still too high then, its user gets no reservation for such a task for so long, and twice as
+#: long with each time: all of them together take ever less of what others could do there.
 FOREVER: Final = float("inf")
 RESERVED: Final = "reserved"  #: The worker was set aside for it.
 BACKFILLED: Final = "backfilled"  #: It was set aside for somebody whom the task does not delay.
@@ -88,7 +95,7 @@ class Reservation:
         moves: How many for the same head waited in vain before.
     """
 
-    __slots__ = ("key", "made", "moment", "moves", "passing", "spare", "worker")
+    __slots__ = ("key", "made", "moment", "moves", "passing", "roomy", "spare", "worker")
 
     def __init__(self, key: Key, plan: Plan, made: float, moves: int = 0) -> None:
         self.key: Final = key
@@ -98,6 +105,7 @@ class Reservation:
         self.moment = plan.moment  #: Cluster time by which there is room; infinite: nobody knows when.
         self.passing = plan.passing  #: Tasks on the worker that end before: in the way, or backfilled.
         self.spare = Room()  #: What others may have for as long as they like.
+        self.roomy = FOREVER  #: Cluster time, since when the worker has the room; infinite: it has not.
 
     def review(self, ends_of: Callable[[AttemptId], float], at: float) -> None:
         """Take stock of what is on the worker."""
@@ -111,6 +119,12 @@ class Reservation:
         for attempt, request in present.items():
             if attempt.task not in self.passing:
                 self.spare.take(request)
+        has_room = not worker.ahead and worker.room.holds(self.key[2])
+        self.roomy = min(self.roomy, at) if has_room else FOREVER
+
+    def loaded(self, at: float) -> bool:
+        """Tell whether the room has been there for long, and only the load that is measured is too high."""
+        return self.key[2].measured and at - self.roomy > LOAD_SETTLES_S
 
     def in_vain(self, at: float) -> bool:
         """Tell whether it has waited long enough for what ends nobody knows when."""
@@ -142,6 +156,8 @@ class Reservations:
         self.made = 0  #: Of this reign.
         self.backfilled = 0  #: Tasks of others that were placed on a worker that is set aside.
         self._looked = float("-inf")  #: Cluster time of the newest look.
+        self._rests: dict[str, tuple[float, float]] = {}
+        #: By user: until when none is made for what heeds loads (cluster time), and how long that is.
 
     # --- in a placement pass --------------------------------------------------------------------------------
 
@@ -179,6 +195,7 @@ class Reservations:
         own = self.by_key.get(key_of(task))
         if own is not None:
             self._drop(own, workers)
+            self._rests.pop(task.user, None)
         if worker.booked is not None:
             worker.booked.take(task, ends)
             self.backfilled += 1
@@ -210,7 +227,7 @@ class Reservations:
         self,
         queue: Queue,
         workers: Workers,
-        share: Callable[[str], float],
+        shares: Shares,
         times: Times,
         *,
         admits: Callable[[Task, Worker], bool] = lambda _task, _worker: True,
@@ -220,7 +237,7 @@ class Reservations:
         Args:
             queue: Who waits.
             workers: Which may be set aside.
-            share: What a user has.
+            shares: What users have, and may have.
             times: When attempts begin and end.
             admits: Tells whether a worker will admit a task once it has room for it.
         """
@@ -234,21 +251,38 @@ class Reservations:
             self._reserve(group, able, times, moves)
 
         for reservation in list(self.by_key.values()):
-            if _stands(reservation, queue, workers, admits):
-                reservation.review(times.ends_of, at)
-                workers.grew(reservation.worker)  # what is spared there may be more than it was
-                group = queue.group(reservation.key)
-                if group is not None and reservation.in_vain(at):
-                    self._drop(reservation, workers)
-                    reserve(group, reservation.moves + 1)
-            else:
+            if not _stands(reservation, queue, workers, shares, admits):
                 self._drop(reservation, workers)
+                continue
+            reservation.review(times.ends_of, at)
+            workers.grew(reservation.worker)  # what is spared there may be more than it was
+            group = queue.group(reservation.key)
+            if reservation.loaded(at):
+                self._drop(reservation, workers)
+                self._rest(reservation.key[0], at)
+            elif group is not None and reservation.in_vain(at):
+                self._drop(reservation, workers)
+                reserve(group, reservation.moves + 1)
         most = max(1, min(RESERVATIONS_MAX, len(workers.by_name) // WORKERS_EACH))
-        for group in queue.starved(at - RESERVE_AFTER_S, share, at):
+        for group in queue.starved(at - RESERVE_AFTER_S, shares.share, at):
             if len(self.by_key) >= most:
                 return
-            if group.key not in self.by_key:
+            if group.key not in self.by_key and self._may_have_one(group, shares, at):
                 reserve(group)
+
+    def _rest(self, user: str, at: float) -> None:
+        """A worker had room for a user's task in vain: let others have it, for longer than the last time."""
+        self._rests = {
+            name: (until, rest_s) for name, (until, rest_s) in self._rests.items() if at < until + rest_s
+        }
+        rest_s = 2 * self._rests[user][1] if user in self._rests else RESTS_S
+        self._rests[user] = (at + rest_s, rest_s)
+
+    def _may_have_one(self, group: WaitingGroup, shares: Shares, at: float) -> bool:
+        """Tell whether a reservation could help a group: room is what its head lacks."""
+        user, _, request, _ = group.key
+        rests = request.measured and user in self._rests and at < self._rests[user][0]
+        return not rests and shares.allows(user, request)
 
     def _reserve(self, group: WaitingGroup, workers: list[Worker], times: Times, moves: int) -> None:
         request = group.key[2]
@@ -259,6 +293,8 @@ class Reservations:
         ]
         step = max(1, len(able) // PLANS_MAX)  # begins elsewhere each time, or some were never looked at
         plans = [_plan(worker, request, times) for worker in able[self.made % step :: step]]
+        if request.measured:  # where nothing has to end, the load is what lacks
+            plans = [plan for plan in plans if plan.ends]
         best = min(plans, key=lambda plan: plan.cost, default=None)
         if best is None:
             return
@@ -295,13 +331,18 @@ def _plan(worker: Worker, request: Request, times: Times) -> Plan:
 
 
 def _stands(
-    reservation: Reservation, queue: Queue, workers: Workers, admits: Callable[[Task, Worker], bool]
+    reservation: Reservation,
+    queue: Queue,
+    workers: Workers,
+    shares: Shares,
+    admits: Callable[[Task, Worker], bool],
 ) -> bool:
-    """Tell whether a reservation still has a head that waits, and a worker that will have room for it."""
+    """Tell whether a reservation still has a head that may have room, and a worker that will have it."""
     worker, group = reservation.worker, queue.group(reservation.key)
     head = group.head() if group is not None else None
     return (
         head is not None
+        and shares.allows(head.user, head.request)
         and admits(head, worker)
         and workers.by_name.get(worker.name) is worker
         and worker.placeable

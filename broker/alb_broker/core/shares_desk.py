@@ -112,7 +112,7 @@ class SharesDesk:
         reservations.look(
             state.queue,
             state.workers,
-            state.shares.share,
+            state.shares,
             Times(state.now(), self._placed_of, self._ends_of),
             admits=state.would_admit,
         )

@@ -232,8 +232,10 @@ class StartDesk:
             return f"it failed {task.failures} times, and is tried again in {left:.0f} s"
         if not task.waits_for_room:
             return ""
-        bounded = self._state.shares.why_not(task.user, task.request)
-        return bounded or self._state.workers.why_never(task.request) or self._state.why_barred(task)
+        state = self._state
+        bounded = state.shares.why_not(task.user, task.request)
+        never = bounded or state.workers.why_never(task.request)
+        return never or state.why_barred(task) or state.why_declined(task)
 
     def why_array(self, array: Array) -> str:
         """Return what keeps an array, as a sentence; empty: nothing does."""

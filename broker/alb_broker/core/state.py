@@ -15,11 +15,12 @@ from alb_broker.core.actions import Action, SendToClient, SendToWorker
 from alb_broker.core.arrays import Arrays
 from alb_broker.core.clients import Clients
 from alb_broker.core.decisions import Decisions
+from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.holds import MICROSECOND, Holds
 from alb_broker.core.ledger import Ledger
 from alb_broker.core.placement import Admission, Placer
 from alb_broker.core.policy_figures import PolicyFigures
-from alb_broker.core.queue import Queue
+from alb_broker.core.queue import Queue, key_of
 from alb_broker.core.shares import Shares
 from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.stragglers import Stragglers
@@ -29,6 +30,7 @@ from alb_broker.core.workers import Worker, Workers
 from alb_broker.policies import Policy
 from alb_core import zk, znodes
 from alb_core.bounds import NO_LIMITS
+from alb_core.choices import DEFAULT_POLICY
 from alb_core.config import BrokerConfig
 from alb_core.messages import ToClient, ToWorker
 from alb_core.notes import Level, Note
@@ -227,6 +229,17 @@ class State:
         return (
             "it has no time limit, and where it fits as many such commands run as can be made to give way; "
             "one of them must end, or it must have a limit: alb submit --time-limit, or alb limits set"
+        )
+
+    def why_declined(self, task: Task) -> str:
+        """Return that a task waits because the policy wants it to; empty: it does not."""
+        group = self.queue.group(key_of(task)) if self.placer.declines else None
+        if group is None or not group.declined:
+            return ""
+        what = "it" if group.head() is task else "the first of its likes"
+        return (
+            f"there is room, and policy {self.placer.name} wants {what} to wait; it is asked again in each "
+            f"pass, and after {DECLINES_S:.0f} s {DEFAULT_POLICY} places it"
         )
 
     def line_up(self, task: Task, *, first: bool = False) -> None:

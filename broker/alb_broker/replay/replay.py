@@ -61,7 +61,7 @@ SUBMISSIONS_A_TURN: Final = 200
 OPENING_TICKS: Final = 100
 #: Within which the leader must be ready.
 IDLE_TICKS: Final = 1000
-#: So long nothing may happen while jobs wait: a policy may let them wait, but not for ever.
+#: So long nothing may happen while jobs wait: longer than a policy may let one wait.
 TELL_EVERY: Final = 200
 #: Ended jobs, until the caller is told again how many there are.
 BOUNDLESS: Final = 1 << 40
@@ -181,7 +181,7 @@ class Replay:
         """Replay the workload.
 
         Raises:
-            ReplayBroken: A job fits on no machine, the policy lets jobs wait for ever, or the core broke.
+            ReplayBroken: A job fits on no machine, jobs wait for ever all the same, or the core broke.
         """
         self._open()
         total = len(self._jobs)
@@ -428,7 +428,7 @@ class Replay:
             if why:
                 return f"job {int(task.id, 16)} is never placed: {why}"
         waiting = state.table.counts[TaskState.QUEUED]
-        return f"the policy {self._policy} lets {waiting} jobs wait for ever, though nothing runs any more"
+        return f"{waiting} jobs wait for ever under {self._policy}, though nothing runs any more"
 
 
 def _first_nodes(machines: Sequence[Machine], policy: str) -> dict[str, bytes]:

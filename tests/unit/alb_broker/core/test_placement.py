@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_worker, request
 
+from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.placement import (
     PASS_MAX,
     POLICY_RESTS_S,
@@ -201,6 +202,54 @@ def test_a_policy_may_let_a_task_wait() -> None:
     assert (scene.run(), scene.placer.failures) == (0, 0)
     scene.placer.use(Choice(policy="uniform"))
     assert scene.run() == 1
+
+
+def test_a_policy_that_lets_tasks_wait_for_ever_stops_nobody() -> None:
+    """It has its time with a task for which there is room; then the default places that, and all others."""
+    scene = Scene(decline)
+    scene.submit(1, 2)
+    scene.run(0.0)
+    scene.run(DECLINES_S - 0.1)
+    assert scene.placed == []
+    assert scene.placer.declines.waiting(DECLINES_S - 0.1) == (1, DECLINES_S - 0.1)
+    scene.submit(3, cpus=2.0)
+    scene.run(DECLINES_S)
+    assert sorted(number for number, _ in scene.placed) == [1, 2, 3]
+    (note,) = scene.placer.notes
+    assert (note.event, note.fields["rests_s"]) == ("policy_failed", DECLINES_S)
+    assert note.fields["error"] == f"it let task {make_task(1).id} wait for 30 s though there was room"
+    assert not scene.placer.declines
+
+
+def test_a_policy_that_lets_tasks_wait_again_rests_for_longer() -> None:
+    """The default has more of the time than it, however busy the cluster is meanwhile."""
+    scene = Scene(decline, cpus=100)
+    number = iter(range(1, 1000))
+    for at in range(400):
+        scene.submit(next(number))
+        scene.run(float(at))
+    assert [note.fields["rests_s"] for note in scene.placer.notes] == [30.0, 60.0, 64.0]
+
+
+def test_what_had_no_room_meanwhile_is_not_held_against_a_policy() -> None:
+    """Nor what it declined where there was none: on a worker where the task would have waited."""
+    scene = Scene(decline, workers=1)
+    scene.submit(1)
+    scene.run(0.0)
+    scene.workers.by_name["w0"].reserve(attempt(9), request(4.0))
+    scene.run(1.0)
+    scene.run(2.0)
+    scene.workers.by_name["w0"].release(attempt(9))
+    scene.workers.grew(scene.workers.by_name["w0"])
+    scene.run(DECLINES_S + 3.0)
+    assert scene.placed == []
+    tight = Scene(decline, workers=1, cpus=1)
+    tight.workers.by_name["w0"].reserve(attempt(9), request(1.0))
+    tight.allow("w0", 1).turned = request(1.0)
+    tight.submit(2)
+    for at in (0.0, DECLINES_S, 2 * DECLINES_S):
+        tight.run(at)
+    assert (tight.placed, tight.placer.failures) == ([], 0)
 
 
 @pytest.mark.parametrize("policy", [break_down, invent, babble])

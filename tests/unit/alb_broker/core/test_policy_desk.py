@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.broker_parts import C1, Desks, notes, of_type, read, to_client
+from tests.broker_parts import C1, POLICIES, Desks, notes, of_type, read, submit, task_id, to_client
 
 from alb_broker.core.placement import Trouble
 from alb_core import zk, znodes
@@ -19,6 +19,7 @@ from alb_core.messages import (
     PoliciesPage,
     QueryCluster,
     QueryPolicies,
+    QueryTask,
     SetPolicy,
 )
 
@@ -305,6 +306,24 @@ def test_a_policy_that_fails_is_seen() -> None:
     cluster = ask(each, QueryCluster(seq=3))
     assert isinstance(cluster, ClusterPage)
     assert cluster.policy_trouble == found.why
+
+
+def test_a_policy_that_lets_tasks_wait_is_seen_at_once() -> None:
+    """In the state of the cluster and of the task: else nothing tells why free workers do nothing."""
+    each = desks()
+    each.state.placer.policies = {**POLICIES, "uniform": lambda *_: None}  # type: ignore[misc]
+    choose(each, UNIFORM)
+    each.join("w1", cpus=4.0)
+    each.client(submit(1), submit(2))
+    each.turn()
+    found = page(each)
+    assert found.why == (
+        "uniform lets one task wait though there is room, for 0 s now; after 30 s that counts as a failure, "
+        "and least-loaded places"
+    )
+    waits = [ask(each, QueryTask(seq=4, id=task_id(number))).why for number in (1, 2)]
+    assert waits[0].startswith("there is room, and policy uniform wants it to wait")
+    assert waits[1].startswith("there is room, and policy uniform wants the first of its likes to wait")
 
 
 def test_brokers_that_lack_a_policy_are_named() -> None:

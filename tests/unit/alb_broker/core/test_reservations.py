@@ -17,6 +17,7 @@ from alb_broker.core.reservations import (
     AGE_S,
     BACKFILLED,
     FOREVER,
+    LOAD_SETTLES_S,
     LOOK_EVERY_S,
     MOVE_AFTER_S,
     RESERVATIONS_MAX,
@@ -34,6 +35,8 @@ from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_core.files import FileRef
 from alb_core.messages import AttemptId
+from alb_core.resources import Load
+from alb_core.shares import Share, SharesNode
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 
@@ -67,12 +70,13 @@ class Cluster:
         limit_s: float | None = None,
         user: str = "ann",
         priority: int = 0,
+        *,
+        measured: bool = False,
     ) -> Task:
         """Let a task wait that will run for so long."""
         number = next(self._numbers)
-        spec = TaskSpec(
-            command="x", request=request(cpus), time_limit_s=limit_s, priority=priority, grace_s=0.0
-        )
+        wants = request(cpus, measured=measured)
+        spec = TaskSpec(command="x", request=wants, time_limit_s=limit_s, priority=priority, grace_s=0.0)
         task = make_task(number, spec=spec, user=user, submitted=self.now)
         self.tasks[task.id], self.runs_s[task.id] = task, runs_s
         self.queue.add(task)
@@ -88,7 +92,7 @@ class Cluster:
             self.workers.grew(worker)
         reservations = self.placer.reservations
         times = Times(self.now, lambda of: self.started[of.task], self._ends_of)
-        reservations.look(self.queue, self.workers, self.shares.share, times)
+        reservations.look(self.queue, self.workers, self.shares, times)
         self.placer.run(self.queue, self.workers, self.shares, self._commit, self.now)
         self._check()
         self.now += TURN_S
@@ -376,6 +380,71 @@ def test_files_make_an_end_uncertain() -> None:
         command="x", time_limit_s=5.0, files=(FileRef(name="f", sha256="0" * 64, size_bytes=1),)
     )
     assert sure_end(make_task(1, spec=carries), 100.0, None) == FOREVER
+
+
+def test_a_load_that_stays_sets_no_worker_aside_for_good() -> None:
+    """It is somebody else's: who heeds it holds the room for seconds, ever less often, and others run."""
+    cluster = Cluster(4)
+    cluster.workers.by_name["w0"].load = Load(cpu=0.5)
+    flooded(cluster, cluster.now + 5)
+    measured = cluster.submit(1.0, cpus=4.0, measured=True, user="mallory")
+    began = cluster.now
+    flooded(cluster, began + 600.0)
+    late = [at for at in cluster.started.values() if at > began + 300.0]
+    assert measured.state is TaskState.QUEUED
+    whose = [note.fields["user"] for note in cluster.placer.reservations.notes]
+    assert whose.count("mallory") == 4  # after 10 s; then 60, 120 and 240 s after the one before ended
+    assert len(late) > 270  # in 300 s, of which some 13 were lost; four run at once, for four seconds each
+
+
+def test_no_worker_is_set_aside_for_a_load() -> None:
+    """Where nothing has to end, room is not what lacks: an empty but loaded worker stays everybody's."""
+    cluster = Cluster(4)
+    cluster.workers.by_name["w0"].load = Load(cpu=0.75)
+    measured = cluster.submit(1.0, cpus=2.0, measured=True, user="mallory")
+    began = cluster.now
+    while cluster.now < began + 3 * RESERVE_AFTER_S:
+        small = cluster.submit(1.0)
+        cluster.turn()
+        assert small.state is not TaskState.QUEUED
+        cluster.until(cluster.now + 1.0)
+    assert measured.state is TaskState.QUEUED
+    assert cluster.placer.reservations.made == 0
+
+
+def test_who_heeds_loads_gets_the_worker_when_its_load_falls_with_what_ended() -> None:
+    """What ran there was the load, and is measured for a while after it has ended."""
+    cluster = Cluster(4)
+    worker = cluster.workers.by_name["w0"]
+    worker.load = Load(cpu=1.0)
+    flooded(cluster, cluster.now + 5)
+    measured = cluster.submit(1.0, cpus=4.0, measured=True, user="zoe")
+    while worker.reserved:
+        flooded(cluster, cluster.now + TURN_S)
+    flooded(cluster, cluster.now + LOAD_SETTLES_S / 2)
+    assert measured.state is TaskState.QUEUED
+    worker.load = Load()
+    cluster.workers.grew(worker)
+    flooded(cluster, cluster.now + 2 * TURN_S)
+    assert cluster.parts[measured.id] == RESERVED
+
+
+def test_a_head_whose_user_has_all_that_he_may_have_keeps_no_worker_from_others() -> None:
+    """Nothing that ends there lets it start; once others of his have ended its time begins anew."""
+    cluster = Cluster(4)
+    cluster.shares.use(SharesNode(users={"bob": Share(cpus_max=4.0)}))
+    flooded(cluster, cluster.now + 5)
+    large = cluster.submit(1.0, cpus=4.0, user="bob")
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S)
+    assert cluster.placer.reservations.by_key
+    cluster.shares.take(attempt(999), "bob", request(1.0))  # on a worker elsewhere
+    flooded(cluster, cluster.now + 2 * RESERVE_AFTER_S)
+    assert not cluster.placer.reservations.by_key
+    assert len(cluster.workers.by_name["w0"].reserved) == 4
+    assert large.state is TaskState.QUEUED
+    cluster.shares.give_back(attempt(999))
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S + 6.0)
+    assert cluster.parts[large.id] == RESERVED
 
 
 @settings(deadline=None, max_examples=30)

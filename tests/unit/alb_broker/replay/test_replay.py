@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alb_broker.core.declines import DECLINES_S
 from alb_broker.policies import Candidate, Context, least_loaded, uniform
 from alb_broker.replay.replay import Ran, Replay
 from alb_core.errors import ReplayBroken
@@ -158,17 +159,23 @@ def test_a_broken_policy_is_counted() -> None:
     assert ran.policy_failures == 2
 
 
+def test_a_policy_that_lets_everything_wait_is_replaced() -> None:
+    """As in a live cluster: after its time the default places, and that is counted."""
+    ran = replay([job(0.0, 1.0), job(0.0, 1.0), job(1000.0, 1.0)], machines(1.0), "refuse")
+    assert ran.policy_failures == 2
+    assert list(ran.started) == pytest.approx([DECLINES_S, DECLINES_S + 1.0, 1000.0 + DECLINES_S], abs=0.5)
+
+
 @pytest.mark.parametrize(
     ("jobs", "policy", "said"),
     [
-        ([job(0.0, 1.0)], "refuse", "lets 1 jobs wait for ever"),
         ([job(0.0, 1.0, cpus=9.0)], "least-loaded", "job 0 is never placed"),
         ([job(0.0, 1.0)], "nobody's", "not installed"),
         ([job(0.0, 1.0, cpus=-1.0)], "least-loaded", "was rejected"),
     ],
 )
 def test_what_cannot_go_on_says_why(jobs: list[Job], policy: str, said: str) -> None:
-    """A policy that lets everything wait, a job that fits nowhere, an unknown policy, nonsense."""
+    """A job that fits nowhere, an unknown policy, nonsense."""
     with pytest.raises(ReplayBroken, match=said):
         replay(jobs, machines(2.0), policy)
 

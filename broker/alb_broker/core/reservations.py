@@ -6,9 +6,12 @@ delay it (*backfill*): what surely ends before, by its time limit, or what leave
 needs. So the head starts once the attempts have ended that stood in its way when the reservation was made.
 
 This is EASY backfilling (Lifka, "The ANL/IBM SP scheduling system", 1995; Mu'alem and Feitelson 2001), with
-two differences: most run times are unknown here, so what has no time limit ends at an unknown moment; and a
-worker is set aside only after a wait, for that costs room. A reservation is known to nobody but this leader,
-which promises nothing by it: the next one makes its own.
+three differences: most run times are unknown here, so what has no time limit ends at an unknown moment; a
+worker is set aside only after a wait, for that costs room; and where nobody knows when there will be room,
+and others wait as well, a reservation *lapses*: what is in its way may never end, nor give way to this head.
+Then the worker is anybody's for as long as it was set aside, and is set aside for twice as long the next
+time. So the others have half of the time, and the head whatever time it takes. A reservation is known to
+nobody but this leader, which promises nothing by it: the next one makes its own.
 """
 
 from __future__ import annotations
@@ -36,6 +39,10 @@ PLANS_MAX: Final = 200
 #: Workers that are compared for one reservation: each costs a look at all of its attempts.
 SLACK_S: Final = 5.0
 #: From a placement to the start of its command (commit and order), and from a kill to the end.
+LAPSE_S: Final = 600.0
+#: So long a worker is set aside at first for what may never have room there, while others wait: long enough
+#: for most commands without a time limit to end, as long as the queue lets anybody wait for a turn.
+LAPSE_S_MAX: Final = 86_400.0
 FOREVER: Final = float("inf")
 RESERVED: Final = "reserved"  #: The worker was set aside for it.
 BACKFILLED: Final = "backfilled"  #: It was set aside for somebody whom the task does not delay.
@@ -98,6 +105,15 @@ class Reservation:
             self.spare.take(task.request)
 
 
+class _Rest(NamedTuple):
+    """A worker on which a reservation has lapsed."""
+
+    until: float
+    #: Cluster time: before that it is set aside for nobody who was overtaken.
+    stands_s: float
+    #: So long the next reservation there stands.
+
+
 class Reservations:
     """All reservations, by group: a few."""
 
@@ -106,6 +122,7 @@ class Reservations:
         self.notes: list[Note] = []  #: What is to be logged; taken by the caller.
         self.made = 0  #: Of this reign.
         self.backfilled = 0  #: Tasks of others that were placed on a worker that is set aside.
+        self._rests: dict[str, _Rest] = {}  #: By worker; until a reservation there comes true.
         self._looked = float("-inf")  #: Cluster time of the newest look.
 
     # --- in a placement pass --------------------------------------------------------------------------------
@@ -144,6 +161,8 @@ class Reservations:
         own = self.by_key.get(key_of(task))
         if own is not None:
             self._drop(own, workers)
+            if own.worker is worker:
+                self._rests.pop(worker.name, None)
         if worker.booked is not None:
             worker.booked.take(task, ends)
             self.backfilled += 1
@@ -195,11 +214,15 @@ class Reservations:
             return
         self._looked = at
         for reservation in list(self.by_key.values()):
-            if _stands(reservation, queue, workers, admits):
+            if not _stands(reservation, queue, workers, admits):
+                self._drop(reservation, workers)
+            elif self._lapses(reservation, queue, at):
+                self._lapse(reservation, queue, workers, at)
+            else:
                 reservation.review(ends_of, at)
                 workers.grew(reservation.worker)  # what is spared there may be more than it was
-            else:
-                self._drop(reservation, workers)
+        for name in [name for name in self._rests if name not in workers.by_name]:
+            del self._rests[name]
         most = max(1, min(RESERVATIONS_MAX, len(workers.by_name) // WORKERS_EACH))
         for group in queue.starved(at - RESERVE_AFTER_S, share, at):
             if len(self.by_key) >= most:
@@ -209,6 +232,30 @@ class Reservations:
                     group, [worker for worker in workers if admits(group.tasks[0], worker)], ends_of, at
                 )
 
+    def _lapses(self, reservation: Reservation, queue: Queue, at: float) -> bool:
+        """Tell whether a reservation has stood for long, nobody knows for how long still, and others wait."""
+        if at < reservation.moment < FOREVER:
+            return False
+        worker = reservation.worker
+        rest = self._rests.get(worker.name)
+        since = at - (LAPSE_S if rest is None else rest.stands_s)
+        return reservation.made <= since and any(
+            fits(request, worker.capacity) for request in queue.requests_since(since, reservation.key)
+        )
+
+    def _lapse(self, reservation: Reservation, queue: Queue, workers: Workers, at: float) -> None:
+        """Let others have a worker for as long as it was set aside; its head is one of them."""
+        self._drop(reservation, workers)
+        stood_s = at - reservation.made
+        self._rests[reservation.worker.name] = _Rest(at + stood_s, min(2 * stood_s, LAPSE_S_MAX))
+        queue.overtake_anew(reservation.key, at)
+        fields = {"worker": reservation.worker.name, "user": reservation.key[0], "stood_s": round(stood_s, 3)}
+        self.notes.append(Note("reservation_lapsed", fields))
+
+    def _may_be_set_aside(self, worker: Worker, at: float) -> bool:
+        rest = self._rests.get(worker.name)
+        return worker.placeable and worker.booked is None and (rest is None or rest.until <= at)
+
     def _reserve(
         self, group: WaitingGroup, workers: list[Worker], ends_of: Callable[[AttemptId], float], at: float
     ) -> None:
@@ -216,7 +263,7 @@ class Reservations:
         able = [
             worker
             for worker in workers
-            if worker.placeable and worker.booked is None and fits(request, worker.capacity)
+            if self._may_be_set_aside(worker, at) and fits(request, worker.capacity)
         ]
         step = max(1, len(able) // PLANS_MAX)  # begins elsewhere each time, or some were never looked at
         plans = [_plan(worker, request, ends_of, at) for worker in able[self.made % step :: step]]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.ensemble import TABLE
 from tests.simulation.hosts import Host, Make, Source
-from tests.simulation.knobs import POLICIES
-from tests.simulation.loops import QUANTUM_S
+from tests.simulation.mixes import INSTALLED
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
 from tests.simulation.store_model import URL, StoreThread
@@ -62,14 +61,16 @@ class BrokerHost(Host):
             done_kept_s=knobs.done_kept_s,
             holding_s=knobs.holding_s,
             crash_limit=knobs.crash_limit,
-            quantum_s=QUANTUM_S,
+            quantum_s=knobs.quantum_s,
+            max_demoted=knobs.max_demoted,
             store=URL if knobs.store else "",
             store_keep_s=knobs.store_keep_s,
             store_bytes=knobs.store_bytes,
         )
         depot = f"http://{self.name}:80"
         node = BrokerNode(broker=self.name, incarnation=self.incarnation, depot=depot, **endpoints)
-        self.core = Broker(config, node, POLICIES)
+        policies = {name: INSTALLED[name] for name in self.cluster.habits.policies}
+        self.core = Broker(config, node, policies)
         self._store = StoreThread(self)
         self._following = None
         self._turn_planned = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.brokers import BrokerHost
 from tests.simulation.ensemble import ZK
+from tests.simulation.fault_series import SERIES
 from tests.simulation.hosts import Host
 from tests.simulation.workers import WorkerHost
 
@@ -28,11 +29,13 @@ class Faults:
         self._cluster = cluster
         self.draws = random.Random(f"{cluster.seed}/faults")
         self.lasting = False  #: What is broken stays so.
+        self._kinds = KINDS | SERIES if cluster.habits.in_series else KINDS
 
     def plan(self) -> list[str]:
         """Choose kinds and moments; returns the kinds."""
         draws, knobs = self.draws, self._cluster.knobs
-        favoured = draws.sample(sorted(KINDS), draws.randint(2, len(KINDS)))
+        kinds = sorted(self._kinds)
+        favoured = draws.sample(kinds, draws.randint(2, len(kinds)))
         chosen = [draws.choice(favoured) for _ in range(knobs.faults)]
         for kind in chosen:
             self._cluster.timeline.at(draws.uniform(3.0, knobs.safety_s), self._strike, kind)
@@ -41,7 +44,7 @@ class Faults:
     def _strike(self, kind: str) -> None:
         if not self.lasting:
             self._cluster.trace.fault(kind)
-            KINDS[kind](self)
+            self._kinds[kind](self)
 
     def count(self, kind: str) -> None:
         """Count a fault that took effect."""

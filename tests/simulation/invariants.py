@@ -73,7 +73,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     until: float
     #: True time.
     session: bool
-    #: Whether the worker's ZooKeeper session lived at its end.
+    #: Whether the worker's node was there at its end, and not only again: a new session has no node yet while
+    #: the worker's loop is frozen, and the leader may have found none.
 
 
 class Invariants:
@@ -91,15 +92,22 @@ class Invariants:
         self.clients = ClientChecks(cluster)
         self.arrays = ArrayChecks(cluster)
         self.queue = QueueChecks()
+        self.steps = 0  #: Times that something began or ended that is waited for.
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
         self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
+        self._nodes: set[str] = set()  #: Incarnations of workers that ever had a node.
+        self._returned: dict[str, float] = {}  #: When one had a node again, in true time.
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
         self._counters: dict[tuple[str, int], Mapping[str, int]] = {}  #: Of each reign, its own.
         self._booked: dict[tuple[str, int], Reservations] = {}  #: Likewise.
         self._checked: dict[tuple[str, int], dict[str, tuple[float, int, int]]] = defaultdict(dict)
         #: Likewise, what the books said of each worker when they were checked: few turns change them.
+
+    def step(self, task_id: str) -> None:
+        """Something of a task began or ended; endless commands are nobody's progress."""
+        self.steps += task_id not in self._cluster.loops.tasks
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
 
@@ -110,6 +118,11 @@ class Invariants:
             operation.path == znodes.EPOCH and not isinstance(operation, zk.Check) for operation in operations
         ):
             self._reigns[client] = self._cluster.timeline.now
+        for operation in operations:
+            if isinstance(operation, zk.Create) and operation.path.startswith(znodes.WORKERS + "/"):
+                if client in self._nodes:
+                    self._returned[client] = self._cluster.timeline.now
+                self._nodes.add(client)
 
     # --- brokers --------------------------------------------------------------------------------------------
 
@@ -137,9 +150,11 @@ class Invariants:
         """Return since when a life of a broker has not heard a worker's incarnation, as long as it leads."""
         now = self._cluster.timeline.now
         since = max(self._heard.get((broker, worker), 0.0), self._reigns.get(broker, 0.0))
-        session = self._cluster.host(worker.partition("-")[0]).session
-        held = session is not None and self._cluster.ensemble.lives(session.session)
-        return Silence(length_s=now - since, until=now, session=held)
+        path = znodes.worker_path(worker.partition("-")[0])
+        found = self._cluster.ensemble.read(path)
+        held = found is not None and znodes.decode(znodes.WorkerNode, path, found.data).incarnation == worker
+        again = now - self._returned.get(worker, -COMMIT_S) < COMMIT_S
+        return Silence(length_s=now - since, until=now, session=held and not again)
 
     def silences(self, broker: str, worker: str) -> list[Silence]:
         """Return the present silence, and the last long ones, whose consequences may still be under way."""
@@ -252,6 +267,8 @@ class Invariants:
                     f"{worker.incarnation}: {worker.room.cpus} of {worker.capacity.cpus} cpus free, "
                     f"{worker.attempts()}",
                 )
+                left = self.execution.running[worker.incarnation] if worker.link else {}
+                demand(not left, "nothing_runs_at_rest", "{}: {}", worker.incarnation, left)
         if self._cluster.knobs.store:
             store = self._cluster.store
             missing = self.table.results.keys() - store.tasks - store.cleared

@@ -95,6 +95,7 @@ class Network:
         self.straying = (
             0.0  #: Probability that a broker's message comes once more, much later and by another way.
         )
+        self.muted: frozenset[type] = frozenset()  #: Messages of these kinds vanish.
         self.is_stale: Callable[[Any], bool] = lambda _: False  #: Tells frames of former leaders.
         self.counts: Counter[str] = Counter()  #: Messages carried, lost, doubled.
 
@@ -273,6 +274,8 @@ class Network:
         self.counts["carried"] += 1
         if self.loss and self._draws.random() < self.loss:
             self.counts["lost"] += 1
+            return
+        if self.muted and type(message[2] if isinstance(message, tuple) else message) in self.muted:
             return
         arrival = max(self._timeline.now + self.latency(), link.last[direction])
         link.last[direction] = arrival

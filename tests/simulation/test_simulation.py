@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from tests.simulation.cluster import run_seed
 from tests.simulation.faults import KINDS
+from tests.simulation.mixes import MIXES
 from tests.simulation.report import RunReport, report_of
 from tests.simulation.violations import INVARIANTS
 
@@ -22,6 +24,16 @@ def test_a_report_fails_when_a_kind_of_fault_never_strikes() -> None:
     assert not report.passed
     report.faults.update(dict.fromkeys(KINDS, 1))
     assert report.passed
+
+
+@pytest.mark.parametrize("mix", sorted(MIXES))
+def test_every_mix_runs(mix: str) -> None:
+    """A seed of each keeps every invariant, and says how to run it again."""
+    report, seed_report = RunReport(), report_of(*run_seed(1, mix))
+    report.add(seed_report)
+    assert report.passed
+    report.broken.append(seed_report)
+    assert f"--mix {mix} --seed 1" in "\n".join(report.lines(1.0))
 
 
 def test_the_catalogue_of_invariants_is_whole() -> None:

@@ -40,6 +40,10 @@ INVARIANTS: Final = {
     "no_living_incarnation_is_robbed": "7 an attempt is given up when its worker is dead or long silent",
     "nothing_new_on_a_drained_worker": "7 no attempt is placed on a worker after its drain",
     "a_cancelled_task_is_not_placed": "7 after a cancellation no attempt is added",
+    "no_task_is_lost_too_often": "9 a task is not placed again after its crash limit",
+    "no_task_is_given_up_early": "1 LOST is what must not run again, or crashed more often than its limit",
+    "no_task_is_copied_too_often": "9 a task has a few copies in its life",
+    "no_task_is_preempted_too_often": "9 a task is ended for others a few times",
     "a_cancel_stays_recorded": "7 a cancellation is never taken back",
     # Arrays.
     "an_array_comes_before_its_tasks": "1 tasks of an array are made while it is in the table",
@@ -67,7 +71,9 @@ INVARIANTS: Final = {
     "no_older_epoch_is_obeyed": "6 a worker obeys no epoch below the highest that it heard of",
     # What runs.
     "nothing_starts_that_is_not_in_the_table": "3 a process belongs to an assignment in the table",
+    "nobody_is_killed_unasked": "2 a cancellation, or a superseded attempt, is in the table before its Kill",
     "only_who_agreed_is_preempted": "5 an attempt ends for others if its task agreed, and may run again",
+    "no_worker_bears_more_than_it_may": "9 what is demoted on a worker is bounded by its processors",
     "nobody_gives_way_before_the_table_says_so": "3 a worker demotes what the table says is demoted",
     "no_attempt_starts_twice": "5 an attempt is started once",
     "no_second_start_with_on_lost_fail": "5 a task that must not run twice is started once",
@@ -76,6 +82,7 @@ INVARIANTS: Final = {
     "a_reservation_is_honoured": "- what is placed beside a head leaves it room, or surely ends before",
     "nobody_has_more_than_he_may": "- who is given something has no more than the bounds in force say",
     "reserved_capacity_returns_exactly_once": "4 free and reserved make the whole, at any time",
+    "nothing_runs_at_rest": "7 what was superseded, or cut off, is killed once its worker is reached again",
     "all_capacity_is_free_at_rest": "4 when nothing runs, everything is free",
     "what_is_given_back_never_starts": "5 what a worker gave back it does not start",
     # What waits, and what is tried again.
@@ -99,6 +106,7 @@ INVARIANTS: Final = {
     "output_is_whole_or_said_to_be_missing": "- with the result all output was delivered, or its loss told",
     "every_question_is_answered": "8 with a leader up, no request stays open",
     "every_task_ends_in_bounded_time": "8 with a core healed, every task ends and all clients hear it",
+    "somebody_always_goes_on": "8 with a core healed, something begins or ends while anything is to come",
     "everything_is_bounded": "9 what a leader keeps grows with the tasks, not with time",
     "output_is_stored_before_the_end": "1 with a results store, a result in the table has its output there",
     "increments_are_stored_before_the_end": "1 and its increments",

@@ -6,11 +6,15 @@ delay it (*backfill*): what surely ends before, by its time limit, or what leave
 needs. So the head starts once the attempts have ended that stood in its way when the reservation was made.
 
 This is EASY backfilling (Lifka, "The ANL/IBM SP scheduling system", 1995; Mu'alem and Feitelson 2001), with
-two differences: most run times are unknown here, so what has no time limit ends at an unknown moment; and a
-worker is set aside only after a wait, for that costs room. Where nobody knows when something ends, what has
-run for long is likely to run for long: it is waited for last, and what is waited for in vain, not for ever.
-For a load that is measured nobody can wait: it may be somebody else's, and stay. A reservation is known to
-nobody but this leader, which promises nothing by it: the next one makes its own.
+three differences: most run times are unknown here, so what has no time limit ends at an unknown moment; a
+worker is set aside only after a wait, for that costs room; and no worker is set aside for good. Where nobody
+knows when something ends, what has run for long is likely to run for long: it is waited for last, and where
+that is in vain, the reservation moves. Where others wait as well, it *lapses* in the end: what is in its way
+may never end, nor give way to this head. Then the worker is anybody's for as long as it was set aside, and is
+set aside for twice as long the next time. So the others have half of the time, and the head whatever time it
+takes. For a load that is measured nobody can wait: it may be somebody else's, and stay.
+
+A reservation is known to nobody but this leader, which promises nothing by it: the next one makes its own.
 """
 
 from __future__ import annotations
@@ -43,6 +47,10 @@ SLACK_S: Final = 5.0
 MOVE_AFTER_S: Final = 60.0
 #: So long a reservation waits for what ends nobody knows when; then it moves to where less is to be waited
 #: for. Twice as long with each move: in the end longer than whatever ends at all.
+LAPSE_S: Final = 600.0
+#: So long workers are set aside at first for what may never have room there, while others wait: long enough
+#: for most commands without a time limit to end, as long as the queue lets anybody wait for a turn.
+LAPSE_S_MAX: Final = 86_400.0
 AGE_S: Final = 60.0
 #: Below this age nothing tells which of two ends first; beyond, each doubling does.
 LOAD_SETTLES_S: Final = 10.0
@@ -92,16 +100,17 @@ class Reservation:
         key: The group.
         plan: By whose end there will be room.
         made: Cluster time.
-        moves: How many for the same head waited in vain before.
+        after: The one for the same head that waited in vain before.
     """
 
-    __slots__ = ("key", "made", "moment", "moves", "passing", "roomy", "spare", "worker")
+    __slots__ = ("begun", "key", "made", "moment", "moves", "passing", "roomy", "spare", "worker")
 
-    def __init__(self, key: Key, plan: Plan, made: float, moves: int = 0) -> None:
+    def __init__(self, key: Key, plan: Plan, made: float, after: Reservation | None = None) -> None:
         self.key: Final = key
         self.worker: Final = plan.worker
         self.made: Final = made
-        self.moves: Final = moves
+        self.begun: float = made if after is None else after.begun  #: Since then it has been waited for.
+        self.moves: int = 0 if after is None else after.moves + 1
         self.moment = plan.moment  #: Cluster time by which there is room; infinite: nobody knows when.
         self.passing = plan.passing  #: Tasks on the worker that end before: in the way, or backfilled.
         self.spare = Room()  #: What others may have for as long as they like.
@@ -147,6 +156,15 @@ class Reservation:
             self.spare.take(task.request)
 
 
+class _Rest(NamedTuple):
+    """A worker on which a reservation has lapsed."""
+
+    until: float
+    #: Cluster time: before that it is set aside for nobody who was overtaken.
+    stands_s: float
+    #: So long the next reservation there stands.
+
+
 class Reservations:
     """All reservations, by group: a few."""
 
@@ -156,7 +174,8 @@ class Reservations:
         self.made = 0  #: Of this reign.
         self.backfilled = 0  #: Tasks of others that were placed on a worker that is set aside.
         self._looked = float("-inf")  #: Cluster time of the newest look.
-        self._rests: dict[str, tuple[float, float]] = {}
+        self._rests: dict[str, _Rest] = {}  #: By worker; until a reservation there comes true.
+        self._loaded: dict[str, tuple[float, float]] = {}
         #: By user: until when none is made for what heeds loads (cluster time), and how long that is.
 
     # --- in a placement pass --------------------------------------------------------------------------------
@@ -195,7 +214,9 @@ class Reservations:
         own = self.by_key.get(key_of(task))
         if own is not None:
             self._drop(own, workers)
-            self._rests.pop(task.user, None)
+            self._loaded.pop(task.user, None)
+            if own.worker is worker:
+                self._rests.pop(worker.name, None)
         if worker.booked is not None:
             worker.booked.take(task, ends)
             self.backfilled += 1
@@ -246,23 +267,19 @@ class Reservations:
             return
         self._looked = at
 
-        def reserve(group: WaitingGroup, moves: int = 0) -> None:
+        def reserve(group: WaitingGroup, after: Reservation | None = None) -> None:
             able = [worker for worker in workers if admits(group.tasks[0], worker)]
-            self._reserve(group, able, times, moves)
+            self._reserve(group, able, times, after)
 
         for reservation in list(self.by_key.values()):
-            if not _stands(reservation, queue, workers, shares, admits):
-                self._drop(reservation, workers)
-                continue
-            reservation.review(times.ends_of, at)
-            workers.grew(reservation.worker)  # what is spared there may be more than it was
             group = queue.group(reservation.key)
-            if reservation.loaded(at):
+            if group is None or not _stands(reservation, queue, workers, shares, admits):
                 self._drop(reservation, workers)
-                self._rest(reservation.key[0], at)
-            elif group is not None and reservation.in_vain(at):
+            elif self._is_to_move(reservation, queue, workers, times):
                 self._drop(reservation, workers)
-                reserve(group, reservation.moves + 1)
+                reserve(group, reservation)
+        for name in [name for name in self._rests if name not in workers.by_name]:
+            del self._rests[name]
         most = max(1, min(RESERVATIONS_MAX, len(workers.by_name) // WORKERS_EACH))
         for group in queue.starved(at - RESERVE_AFTER_S, shares.share, at):
             if len(self.by_key) >= most:
@@ -270,26 +287,66 @@ class Reservations:
             if group.key not in self.by_key and self._may_have_one(group, shares, at):
                 reserve(group)
 
-    def _rest(self, user: str, at: float) -> None:
+    def _is_to_move(self, reservation: Reservation, queue: Queue, workers: Workers, times: Times) -> bool:
+        """Take stock of one that stands, or give it up; tells whether its head had better wait elsewhere."""
+        at = times.at
+        if self._lapses(reservation, queue, at):
+            self._lapse(reservation, queue, workers, at)
+            return False
+        reservation.review(times.ends_of, at)
+        workers.grew(reservation.worker)  # what is spared there may be more than it was
+        if reservation.loaded(at):
+            self._drop(reservation, workers)
+            self._give_up_loaded(reservation.key[0], at)
+            return False
+        return reservation.in_vain(at)
+
+    def _lapses(self, reservation: Reservation, queue: Queue, at: float) -> bool:
+        """Tell whether a head has been waited for long, nobody knows for how long still, and others wait."""
+        if at < reservation.moment < FOREVER:
+            return False
+        worker = reservation.worker
+        rest = self._rests.get(worker.name)
+        since = at - (LAPSE_S if rest is None else rest.stands_s)
+        return reservation.begun <= since and any(
+            fits(request, worker.capacity) for request in queue.requests_since(since, reservation.key)
+        )
+
+    def _lapse(self, reservation: Reservation, queue: Queue, workers: Workers, at: float) -> None:
+        """Let others have a worker for as long as it was set aside; its head is one of them."""
+        self._drop(reservation, workers)
+        stood_s = at - reservation.begun
+        self._rests[reservation.worker.name] = _Rest(at + stood_s, min(2 * stood_s, LAPSE_S_MAX))
+        queue.overtake_anew(reservation.key, at)
+        fields = {"worker": reservation.worker.name, "user": reservation.key[0], "stood_s": round(stood_s, 3)}
+        self.notes.append(Note("reservation_lapsed", fields))
+
+    def _may_be_set_aside(self, worker: Worker, at: float) -> bool:
+        rest = self._rests.get(worker.name)
+        return worker.placeable and worker.booked is None and (rest is None or rest.until <= at)
+
+    def _give_up_loaded(self, user: str, at: float) -> None:
         """A worker had room for a user's task in vain: let others have it, for longer than the last time."""
-        self._rests = {
-            name: (until, rest_s) for name, (until, rest_s) in self._rests.items() if at < until + rest_s
+        self._loaded = {
+            name: (until, rest_s) for name, (until, rest_s) in self._loaded.items() if at < until + rest_s
         }
-        rest_s = 2 * self._rests[user][1] if user in self._rests else RESTS_S
-        self._rests[user] = (at + rest_s, rest_s)
+        rest_s = 2 * self._loaded[user][1] if user in self._loaded else RESTS_S
+        self._loaded[user] = (at + rest_s, rest_s)
 
     def _may_have_one(self, group: WaitingGroup, shares: Shares, at: float) -> bool:
         """Tell whether a reservation could help a group: room is what its head lacks."""
         user, _, request, _ = group.key
-        rests = request.measured and user in self._rests and at < self._rests[user][0]
+        rests = request.measured and user in self._loaded and at < self._loaded[user][0]
         return not rests and shares.allows(user, request)
 
-    def _reserve(self, group: WaitingGroup, workers: list[Worker], times: Times, moves: int) -> None:
+    def _reserve(
+        self, group: WaitingGroup, workers: list[Worker], times: Times, after: Reservation | None
+    ) -> None:
         request = group.key[2]
         able = [
             worker
             for worker in workers
-            if worker.placeable and worker.booked is None and fits(request, worker.capacity)
+            if self._may_be_set_aside(worker, times.at) and fits(request, worker.capacity)
         ]
         step = max(1, len(able) // PLANS_MAX)  # begins elsewhere each time, or some were never looked at
         plans = [_plan(worker, request, times) for worker in able[self.made % step :: step]]
@@ -298,7 +355,7 @@ class Reservations:
         best = min(plans, key=lambda plan: plan.cost, default=None)
         if best is None:
             return
-        reservation = Reservation(group.key, best, times.at, moves)
+        reservation = Reservation(group.key, best, times.at, after)
         self.by_key[group.key] = best.worker.booked = reservation
         reservation.review(times.ends_of, times.at)
         self.made += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -100,6 +101,21 @@ def test_no_zookeeper_is_said_within_seconds(arguments: list[str]) -> None:
     assert "--zk or ALB_ZK" in done.stderr
     assert "Traceback" not in done.stderr
     assert time.monotonic() - begin < 60
+
+
+def test_a_broker_without_zookeeper_says_what_it_waits_for() -> None:
+    """Every few seconds, as workers do, until a server answers or it gives up."""
+    broker = subprocess.Popen(
+        [ALB, "broker", "--zk", NOBODY, "--name", "b1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    with broker:
+        try:
+            assert broker.stderr is not None
+            lines = (json.loads(line) for line in broker.stderr)
+            waiting = next(line for line in lines if line["event"] == "broker_waiting")
+        finally:
+            broker.kill()
+    assert (waiting["for"], waiting["tried"], waiting["broker"]) == ("ZooKeeper", NOBODY, "b1")
 
 
 def test_version_and_help() -> None:

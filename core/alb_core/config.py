@@ -137,7 +137,9 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     name: str
     #: Unique among the workers of one cluster.
     cpus: float = 0.0
-    #: Processors offered; 0: what the machine and its cgroup allow.
+    #: Processors offered; 0: what the machine and its cgroup allow, which is also the most.
+    oversubscribe: bool = False
+    #: More processors may be offered than there are: commands then share them.
     memory_bytes: int = 0
     #: Memory offered; 0: what the machine and its cgroup allow.
     net_bps: int = 0

@@ -39,7 +39,8 @@ HELP: Final[Mapping[str, str]] = {
     "stuck_s": "A leader resigns when a task that fits stays unplaced so long.",
     "quantum_s": "Who ran so long gives its processors to who waits, and runs on with the rest; 0: nobody.",
     "max_demoted": "Such attempts on one worker, for each of its processors; 0: none.",
-    "cpus": "Processors offered; 0: what machine and cgroup allow.",
+    "cpus": "Processors offered, if there are as many; 0: what machine and cgroup allow.",
+    "oversubscribe": "Offer as many --cpus as are said, also more than there are: commands share them.",
     "memory_bytes": "Memory offered; 0: what machine and cgroup allow.",
     "net_bps": "Bandwidth offered; 0: the link's speed where it is known.",
     "net_interface": "Interface whose load is measured. Else that of the default route.",
@@ -66,6 +67,8 @@ def _option(role: type[Config], field: str) -> click.Option:
     )
     default = defaults.get(field)
     kind: click.ParamType[Any] | type = str
+    if isinstance(default, bool):
+        return click.Option([f"--{field}"], is_flag=True, default=None, help=HELP[field])
     if field.endswith("_s"):
         kind = DURATION
     elif "bytes" in field:

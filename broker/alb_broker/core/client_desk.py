@@ -234,6 +234,8 @@ class ClientDesk:
         if message.id in state.table.done:
             self._with_record(client, message, self._submit_again_done)
             return
+        if self._is_aside(client, message):
+            return
         why = self._admit(client, message)
         if why is not None:
             self._state.counters["tasks_rejected"] += 1
@@ -327,7 +329,7 @@ class ClientDesk:
         if task is None:
             if message.id in state.table.done:
                 self._with_record(client, message, lambda c, _, record: self._send_result(c, record))
-            elif not self._arrays.on_attach_child(client, message):
+            elif not self._is_aside(client, message) and not self._arrays.on_attach_child(client, message):
                 self._past.recall(client, message, self._tell_past_result)
             return
         watcher = Watcher(message.moves, message.window, message.stdout, message.stderr)
@@ -357,7 +359,7 @@ class ClientDesk:
             self._book.cancel(task, client.peer, state.at)
         elif message.id in state.table.done:
             self._with_record(client, message, self._cancel_done)
-        elif not self._arrays.on_cancel(client, message):
+        elif not self._is_aside(client, message) and not self._arrays.on_cancel(client, message):
             self._reject_gone(client, message.id)
 
     def _cancel_done(self, client: Client, message: Cancel, record: TaskRecord) -> None:
@@ -372,8 +374,18 @@ class ClientDesk:
             self._answers.tell_task(client, query, task.record(), self._starts.why(task))
         elif query.id in self._state.table.done:
             self._with_record(client, query, self._answers.tell_task)
-        else:
+        elif not self._is_aside(client, query):
             self._past.recall(client, query, self._answers.tell_past_task)
+
+    def _is_aside(self, client: Client, message: Submit | Attach | Cancel | QueryTask) -> bool:
+        """Refuse a message about a task whose node was set aside; returns whether it was."""
+        known = self._state.arrays.get(message.id) is not None  # one that is given up can still be cancelled
+        why = "" if known else self._state.table.aside(message.id)
+        if why and isinstance(message, QueryTask):
+            self._state.tell(client.peer, Error(code="error", why=why, seq=message.seq))
+        elif why:
+            self._state.tell(client.peer, Rejected(id=message.id[:80], code="error", why=why))
+        return bool(why)
 
     def _reject_gone(self, client: Client, task_id: str) -> None:
         why = "the table does not, or no longer, hold this task; it is not run again"

@@ -15,6 +15,7 @@ from alb.cli.options import nameable_host, zk_option
 from alb.cli.values import BANDWIDTH, DURATION, SIZE
 from alb_core import config
 from alb_core.config import BrokerConfig, Config, WorkerConfig
+from alb_core.errors import ConfigError
 
 HELP: Final[Mapping[str, str]] = {
     "name": "Unique in the cluster; %H stands for the host's name. Else made of host and pid.",
@@ -100,7 +101,10 @@ def _options(role: type[Config]) -> list[click.Parameter]:
 
 
 def _read_config(role: type[config.C], file: str | None, flags: dict[str, Any], prefix: str) -> config.C:
-    text = None if file is None else Path(file).read_text(encoding="utf-8")
+    try:
+        text = None if file is None else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not TOML: it is no text in UTF-8 ({error.reason})") from None
     for listed in config.LISTED:
         given = flags.get(listed)
         if given is not None:
@@ -109,7 +113,7 @@ def _read_config(role: type[config.C], file: str | None, flags: dict[str, Any], 
     environ = dict(os.environ)
     if "ALB_NAME" not in environ and not _names(text):
         environ["ALB_NAME"] = f"{prefix}-%H-{os.getpid()}"
-    return config.load(role, file=text, environ=environ, flags=flags, host=nameable_host())
+    return config.load(role, file=text, environ=environ, flags=flags, host=nameable_host(), path=file or "")
 
 
 def _names(text: str | None) -> bool:

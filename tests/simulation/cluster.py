@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any, Final
 
 from tests.simulation.array_users import ArrayUser
-from tests.simulation.brokers import BrokerHost
+from tests.simulation.brokers import BrokerHost, Namesake
 from tests.simulation.clients import ClientHost
 from tests.simulation.ensemble import ZK, Ensemble
 from tests.simulation.faults import COUNTED_BY_ENSEMBLE, Faults
@@ -61,6 +61,7 @@ class Cluster:
         self.stopping: set[str] = set()  #: Incarnations of workers that were asked to stop.
         self.cancels: set[str] = set()  #: Tasks that somebody wanted to end.
         self.brokers: list[BrokerHost] = []
+        self.namesakes: dict[str, Namesake] = {}  #: By the broker whose name they have.
         self.workers: list[WorkerHost] = []
         self.clients: list[ClientHost] = []
         self.array_users: list[ArrayUser] = []
@@ -102,6 +103,7 @@ class Cluster:
         self.ensemble = Ensemble(self)
         self.store = StoreModel(self)
         self.brokers = [BrokerHost(self, f"b{number}") for number in range(1, knobs.brokers + 1)]
+        self.namesakes = {each.name: Namesake(self, each.name) for each in self.brokers}
         self.workers = [
             WorkerHost(self, f"w{number}", draws.choice((1.0, 2.0, 3.5)))
             for number in range(1, knobs.workers + 1)
@@ -113,7 +115,7 @@ class Cluster:
             for number in range(1, knobs.clients + 1)
         ]
         self.array_users = [ArrayUser(self, "u1")] if knobs.arrays else []
-        self._by_name: dict[str, Host] = {host.name: host for host in self.hosts}
+        self._by_name: dict[str, Host] = {host.name: host for host in (*self.hosts, *self.namesakes.values())}
 
     @property
     def hosts(self) -> list[Host]:
@@ -152,6 +154,8 @@ class Cluster:
         self.faults.lasting = True
         self.operators.tidy_up()
         self.holders.tidy_up()
+        for namesake in self.namesakes.values():
+            namesake.end_mistake()
         self.network.loss = self.network.doubling = self.network.straying = 0.0
         self.network.muted = frozenset()
         self.ensemble.slow_s = self.ensemble.lag_s = 0.0

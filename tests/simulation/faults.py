@@ -198,6 +198,15 @@ def _hand_over(faults: Faults) -> None:
         broker.stop()
 
 
+def _name_twice(faults: Faults) -> None:
+    broker = faults.broker()
+    if broker is not None:
+        faults.count("second broker of a name")
+        namesake = faults.cluster.namesakes[broker.name]
+        namesake.begin_mistake()
+        faults.heal_later(faults.draws.uniform(2.0, 25.0), namesake.end_mistake)
+
+
 def _stop_worker(faults: Faults) -> None:
     worker = faults.worker()
     if worker is not None:
@@ -364,6 +373,7 @@ KINDS: Final[dict[str, Kind]] = {
     "frozen loop": _freeze_loop,
     "runner death": _kill_runner,
     "hand-over": _hand_over,
+    "second broker of a name": _name_twice,
     "worker stop": _stop_worker,
     "one-way partition": _cut_one_way,
     "full partition": _cut,

@@ -20,7 +20,7 @@ from tests.simulation.table_checks import TableChecks
 from tests.simulation.violations import demand
 
 from alb_broker.core.actions import SendToClient, SendToWorker
-from alb_core import messages, zk, znodes
+from alb_core import limits, messages, zk, znodes
 from alb_worker.core import events as worker_events
 from alb_worker.core.actions import SendToLeader
 
@@ -37,6 +37,8 @@ GAP_S: Final = 4.0
 #: Silences that are shorter have no consequences.
 COMMIT_S: Final = 30.0
 #: From a leader's decision to its commit, at most.
+CLOCKS_AGREE: Final = 0.99
+#: A broker's clock may be so slow.
 PER_TASK_MAX: Final = 40
 #: Entries that a leader may keep for each task that users made, in all its books together.
 
@@ -99,6 +101,7 @@ class Invariants:
         self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
         self._nodes: set[str] = set()  #: Incarnations of workers that ever had a node.
         self._returned: dict[str, float] = {}  #: When one had a node again, in true time.
+        self._leader = ""  #: The life that claimed last.
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
         self._counters: dict[tuple[str, int], Mapping[str, int]] = {}  #: Of each reign, its own.
         self._booked: dict[tuple[str, int], Reservations] = {}  #: Likewise.
@@ -117,12 +120,25 @@ class Invariants:
         if any(
             operation.path == znodes.EPOCH and not isinstance(operation, zk.Check) for operation in operations
         ):
+            if any(isinstance(each, zk.Delete) and each.path == znodes.LEADER for each in operations):
+                self._check_deposition(client)
             self._reigns[client] = self._cluster.timeline.now
+            self._leader = client
         for operation in operations:
             if isinstance(operation, zk.Create) and operation.path.startswith(znodes.WORKERS + "/"):
                 if client in self._nodes:
                     self._returned[client] = self._cluster.timeline.now
                 self._nodes.add(client)
+
+    def _check_deposition(self, by: str) -> None:
+        """A claim went over somebody's leadership: only what is dead is deposed so young."""
+        leader = self._leader
+        host = self._cluster.host(leader.partition("-")[0]) if leader else None
+        if host is None or leader == by or host.incarnation != leader or not host.alive:
+            return
+        age_s = self._cluster.timeline.now - self._reigns[leader]
+        young = age_s < CLOCKS_AGREE * limits.DEPOSE_LEADER_AGE_S
+        demand(not young, "no_young_leader_that_lives_is_deposed", f"{leader} after {age_s:.1f} s, by {by}")
 
     # --- brokers --------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.inflow import Inflow
+from alb_broker.core.inquest import Inquest
 from alb_broker.core.ledger import Flight, Lane, Ledger
 from alb_broker.core.reign import Reign
 from alb_broker.core.resumption import Resumption
@@ -65,6 +66,11 @@ class Mutant(msgspec.Struct, frozen=True):
 def no_fence() -> list[Patch]:
     """Batches leave without ``check(/epoch)``."""
     return [(Ledger, "_fence_operations", lambda _: ())]
+
+
+def names_taken() -> list[Patch]:
+    """A broker takes its name from whoever has it, as if that had to be an earlier life."""
+    return [(Inquest, "inherits", lambda _, __: True)]
 
 
 def no_chain() -> list[Patch]:
@@ -363,6 +369,7 @@ def made_again() -> list[Patch]:
 MUTANTS: Final = (
     Mutant("no fence", no_fence),
     Mutant("no /commit chain", no_chain),
+    Mutant("a broker that takes its name from the living", names_taken),
     Mutant("dispatch before commit", dispatch_before_commit),
     Mutant("accept before commit", accept_before_commit),
     Mutant("acknowledge before commit", acknowledge_before_commit),

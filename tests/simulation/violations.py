@@ -27,6 +27,7 @@ INVARIANTS: Final = {
     "batches_keep_their_order": "3 batches are applied in the order of their numbers",
     "placed_under_the_current_epoch": "3 a new attempt carries the current epoch",
     "a_claim_only_claims": "6 a claim writes /epoch, /commit and /leader, nothing else",
+    "no_young_leader_that_lives_is_deposed": "8 a claim goes over the dead, the hung and the gone only",
     "epochs_rise_by_one": "6 a claim makes the next epoch",
     "attempt_numbers_never_repeat": "7 a new attempt has a higher number than any before",
     "one_live_attempt_a_task": "7 one attempt lives at most, and one copy of what may run twice",

@@ -147,7 +147,7 @@ class Book:
         self._save(task, self._place_releases(task, worker, attempt))
 
     def copy(self, task: Task, worker: Worker, of: int, candidates: int, at: float) -> None:
-        """An attempt that lags gets a brother, whose worker hears of it when that is durable."""
+        """An attempt that lags gets a copy, whose worker hears of it when that is durable."""
         state = self._state
         self._step(
             task,

@@ -141,15 +141,15 @@ class Reign:
             self._book,
             self._relay,
             self._answers,
+            Past(state),
+            self._starts,
+            self._arrays.desk,
             self._drains,
             self._limits,
             self._policies,
             self._shares,
             self._copies_desk,
-            Past(state),
             self._works,
-            self._starts,
-            self._arrays.desk,
         )
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
@@ -225,8 +225,9 @@ class Reign:
             case zk.NodesRead():
                 self._on_nodes(event)
             case zk.ChildrenListed():
-                desks = (self._takeover, self._arrays, self._workers)
-                any(desk.on_children(event) for desk in desks)  # the one that asked takes it
+                for desk in (self._takeover, self._arrays, self._workers):
+                    if desk.on_children(event):
+                        break  # it was this one that asked
                 self._open_if_loaded()
             case zk.NodeChanged():
                 self._workers.on_node_changed(event.path)
@@ -489,8 +490,9 @@ class Reign:
         elif self._takeover.on_nodes(event) or self._arrays.on_nodes(event):
             self._open_if_loaded()
         else:
-            desks = (self._workers, self._clients, self._repair)
-            any(desk.on_nodes(event) for desk in desks)  # the first that asked takes it
+            for desk in (self._workers, self._clients, self._repair):
+                if desk.on_nodes(event):
+                    break
 
     def _on_reconnected(self) -> None:
         self._suspended_at = None

@@ -52,9 +52,32 @@ def test_what_it_strains_and_what_counts_are_words_or_values() -> None:
         ({"work": "disk"}, "use one of integer, memory, float"),
         ({"optimize": "money"}, "nothing to optimise"),
         ({"optimize": 0.7}, "use a text like"),
+        ({"require": 5}, "require is an int; give a list of labels"),
+        ({"env": 5}, "env is a mapping of names to strings; this is an int"),
+        ({"env": {"A": 1}}, "'A' has an int"),
+        ({"cpus": "2"}, "cpus is '2'; give a number, not a str"),
+        ({"time_limit": "5m"}, "time_limit is '5m'; give a number"),
+        ({"cwd": 5}, "cwd is 5; give a string, not an int"),
+        ({"files": 5}, "files is an int; give a list of paths"),
     ],
 )
 def test_what_is_no_request_is_refused(options: dict[str, Any], says: str) -> None:
     """Before anything is sent."""
     with pytest.raises(InvalidTask, match=says):
         asked(**options)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["echo", 3], "word 2 is an int"),
+        (["echo", None], "word 2 is None"),
+        (5, "this is an int"),
+        (b"true", "this is a bytes"),
+        ({"true": 1}, "this is a dict"),
+    ],
+)
+def test_what_is_no_command_is_refused(command: Any, says: str) -> None:
+    """In the words of who wrote it: which word, and what it is."""
+    with pytest.raises(InvalidTask, match=f"a command is a string or a list of strings; {says}"):
+        make_spec(command, {})

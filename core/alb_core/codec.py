@@ -12,7 +12,7 @@ from alb_core import limits
 from alb_core.arrays import ArraySpec
 from alb_core.errors import LocalProtocolError, RemoteProtocolError
 from alb_core.messages import ClientMessage, Message, OutputMessage, ToClient, ToWorker, WorkerMessage
-from alb_core.spec import TaskSpec, check_spec
+from alb_core.spec import TaskSpec, check_spec, plain
 
 M = TypeVar("M", bound=Message)
 
@@ -71,12 +71,12 @@ def read_spec(wire: bytes) -> tuple[TaskSpec, str | None]:
         wire: As it travels.
 
     Returns:
-        The specification, and a sentence that says what is wrong with it and what to do, or None.
+        The specification, `plain`, and a sentence that says what is wrong with it and what to do, or None.
 
     Raises:
         RemoteProtocolError: It is none; the text says what is wrong with which field.
     """
-    spec = decode_spec(wire)
+    spec = plain(decode_spec(wire))
     return spec, check_spec(spec, 0)
 
 

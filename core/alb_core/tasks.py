@@ -59,6 +59,8 @@ class AttemptState(enum.Enum):
     OVER = "over"  #: Superseded, refused or ended; what it reports is dropped.
 
 
+NEVER: Final = 0.0
+#: Of a record's time that does not matter: msgspec leaves a number out only if it is the default's object.
 LIVE: Final = AttemptState.LIVE
 OVER: Final = AttemptState.OVER
 #: As `QUEUED` is.
@@ -316,7 +318,7 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Attempts that ended because others needed their memory.
     memory_bytes: int = 0
     #: What it reserves and may use since it ran out of memory; 0: what its specification says.
-    not_before: float = 0.0
+    not_before: float = NEVER
     #: Cluster time until which it waits after a failure, or for its beginning.
     held_by: str = ""
     #: Who holds it, apart from its `Start`; empty: nobody.

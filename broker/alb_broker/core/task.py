@@ -38,6 +38,7 @@ from alb_core.spec import OnLost, TaskSpec, delay_before_retry
 from alb_core.tasks import (
     EXITED,
     LIVE,
+    NEVER,
     OVER,
     QUEUED,
     RUNNING,
@@ -364,7 +365,7 @@ def _place(task: Task, step: Placed) -> str:
         part=step.part,
     )
     task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
-    task.not_before = 0.0
+    task.not_before = NEVER
     task.state = RUNNING
     return f"a worker had room (attempt {n} on {step.worker})"
 

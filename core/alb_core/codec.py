@@ -73,12 +73,12 @@ def read_spec(wire: bytes) -> tuple[TaskSpec, str | None]:
         wire: As it travels.
 
     Returns:
-        The specification, and a sentence that says what is wrong with it and what to do, or None.
+        The specification, `plain`, and a sentence that says what is wrong with it and what to do, or None.
 
     Raises:
         RemoteProtocolError: It is none; the text says what is wrong with which field.
     """
-    spec = decode_spec(wire)
+    spec = plain(decode_spec(wire))
     return spec, check_spec(spec, 0)
 
 

@@ -33,6 +33,10 @@ OPERATION_OVERHEAD_BYTES: Final = 64
 
 FOLDED_OPERATIONS: Final = 3
 #: What is folded takes about so many operations.
+GOOD_BATCH: Final = 250
+#: Groups. Less waits while there is more to take: each batch costs everybody a frame and a wake-up,
+GATHERING_TURNS: Final = 4
+#: but only so many turns, lest who says much that writes nothing keeps all others waiting.
 RETENTION_SHARE: Final = 400
 #: Of a batch's operations, kept for deletions while others queue up: barriers wait for deletions too.
 
@@ -137,6 +141,7 @@ class Ledger:
         #: (last group that it follows, batch that it needs, actions): what was said without writing.
         self._hurried = False  #: A barrier wants a commit now, not at the next heartbeat.
         self.pending = 0  #: Groups that wait for a batch.
+        self._gathered = 0  #: Turns, one after another, in which a small batch was kept back.
 
     # --- taking in ------------------------------------------------------------------------------------------
 
@@ -218,6 +223,19 @@ class Ledger:
         """Tell whether a batch should leave now."""
         return self.may_commit and (self.pending > 0 or (self._hurried and bool(self._barriers)))
 
+    def ripens(self, *, more: bool) -> bool:
+        """Tell, at the end of a turn, whether a batch should leave now.
+
+        Args:
+            more: Messages are at hand, which the next turn takes: a small batch waits for them.
+        """
+        if not self.wants_commit():
+            return False
+        if more and self.pending < GOOD_BATCH and self._gathered < GATHERING_TURNS:
+            self._gathered += 1
+            return False
+        return True
+
     def next_batch(self, token: int, time: float) -> zk.Multi:
         """Form the next transaction from what waits (perhaps nothing: an empty commit).
 
@@ -239,6 +257,7 @@ class Ledger:
         self.batch = Batch(number, token, groups, operations)
         self.flight = Flight.SENT
         self._hurried = False
+        self._gathered = 0
         return zk.Multi(token, operations)
 
     def _fence_operations(self) -> tuple[zk.Operation, ...]:

@@ -41,7 +41,7 @@ from alb_broker.core.events import BrokerEvent
 from alb_broker.core.fates import Fates
 from alb_broker.core.file_desk import FileDesk
 from alb_broker.core.inflow import Inflow
-from alb_broker.core.ledger import Failure, Flight, Lane
+from alb_broker.core.ledger import GOOD_BATCH, Failure, Flight, Lane
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.muster import Muster
 from alb_broker.core.past import Past
@@ -65,8 +65,6 @@ from alb_core.notes import Level
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
-GOOD_BATCH: Final = 250
-#: Groups.
 CONFIG: Final = (
     znodes.POLICY,
     znodes.POLICY_HISTORY,
@@ -200,7 +198,7 @@ class Reign:
             case events.ClientSaid():
                 self._on_client(event)
             case events.TurnEnded():
-                self._end_turn()
+                self._end_turn(more=event.more)
             case events.ClientGranted():
                 # Before it leads, nobody can say that a task is gone; readers ask again.
                 if self.phase is LEADING:
@@ -323,7 +321,7 @@ class Reign:
         ledger = self.state.ledger
         return ledger.pending >= GOOD_BATCH and ledger.may_commit and self._suspended_at is None
 
-    def _end_turn(self) -> None:
+    def _end_turn(self, *, more: bool) -> None:
         if self.phase is LEADING:
             self._starts.end_turn()
         if self.phase is LEADING and self._config_known:
@@ -334,7 +332,7 @@ class Reign:
         self._arrays.desk.end_turn()
         self._archive.end_turn()
         self._inflow.end_turn()
-        if self.phase is not OVER and self._suspended_at is None and self.state.ledger.wants_commit():
+        if self.phase is not OVER and self._suspended_at is None and self.state.ledger.ripens(more=more):
             self._commit()
 
     def _place(self) -> None:

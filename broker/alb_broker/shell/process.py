@@ -210,7 +210,7 @@ class BrokerProcess:
             self._poll_depot(wanted=self._depot.waits)
             self._feed(events.PoliciesTimed(at=at, spent=self._spent()))
             self._feed(events.Tick(at=at))
-        self._feed(events.TurnEnded(at=clock.monotonic()))
+        self._feed(events.TurnEnded(at=clock.monotonic(), more=self._reports.waiting or self._wishes.waiting))
         for box in (self._workers, self._clients, self._grants, self._chunks):
             box.flush()
         self._write_notes()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from alb.api.starting import retry_of, start_of
 from alb_core.bounds import NO_BOUNDS, Bounds
+from alb_core.codec import SPECS_KEPT, encode_spec
 from alb_core.errors import InvalidTask
 from alb_core.kinds import BUILT_IN, COMMAND_KIND, label_of
 from alb_core.resources import GPUS, Count, Request, counts_of
-from alb_core.spec import OnLost, TaskSpec
+from alb_core.spec import OnLost, TaskSpec, check_spec
 from alb_core.speeds import Strain
 from alb_core.vectors import Vector, parse_vector
 
@@ -34,6 +36,7 @@ _BOUNDS: Final = {
     "output_limit": "output_bytes",
     "scratch": "scratch_bytes",
 }
+#: Keyword: what `Bounds` calls it.
 _NUMBERS: Final = frozenset(
     (
         *("cpus", "memory", "net", "time_limit", "grace", "priority", "steps", "nice", "umask"),
@@ -43,7 +46,8 @@ _NUMBERS: Final = frozenset(
 )
 _TEXTS: Final = frozenset(("cwd", "name", "run_as", "kind"))
 #: Options by what they are; the others are looked at one by one.
-#: Keyword: what `Bounds` calls it.
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+#: Types of option values that are what they look like: equal ones mean the same, and none can change.
 
 
 class TaskOptions(TypedDict, total=False):
@@ -143,6 +147,34 @@ class TaskOptions(TypedDict, total=False):
     #: What only its kind understands.
     binary: BinariesWanted
     #: A program that comes along, or one for each architecture; the command is then its arguments.
+
+
+def specified(command: Command, options: Mapping[str, Any]) -> tuple[TaskSpec, bytes]:
+    """Return the checked specification of a command that takes nothing along, and how it travels.
+
+    Who submits thousands of tasks submits the same again and again: the newest ones are kept.
+
+    Raises:
+        InvalidTask: An option has the wrong type, is none, or the specification cannot be.
+    """
+    if all(type(value) in _PLAIN for value in options.values()) and (
+        type(command) is str
+        or (isinstance(command, list | tuple) and all(type(word) is str for word in command))
+    ):
+        return _kept(command if isinstance(command, str) else tuple(command), **options)
+    spec = make_spec(command, options)
+    return spec, spec_encoded(spec)
+
+
+@lru_cache(maxsize=SPECS_KEPT, typed=True)  # typed: what asks for True is told that it is no number
+def _kept(command: str | tuple[str, ...], /, **options: Any) -> tuple[TaskSpec, bytes]:
+    spec = make_spec(command, options)
+    return spec, spec_encoded(spec)
+
+
+def spec_encoded(spec: TaskSpec) -> bytes:
+    """Return a specification as it travels; raises as `encoded`."""
+    return encoded(spec, encode_spec, lambda spec, wire: check_spec(spec, len(wire)))
 
 
 def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:

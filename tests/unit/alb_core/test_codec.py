@@ -161,6 +161,25 @@ def test_brokers_messages_travel_under_their_epoch(
         assert {(envelope.epoch, envelope.table) for envelope in envelopes} <= {(epoch, "table-1")}
 
 
+def test_what_is_said_although_it_is_so_anyway_is_not_kept() -> None:
+    """Of what a client spells out only what differs from the defaults goes into the table; the rest stays."""
+    spelt = {
+        "command": ["x"],
+        "grace_s": 5.0,
+        "request": {"cpus": 1.0, "memory_bytes": 0},
+        "retry": {"times": 0, "delay_s": 1.0, "memory_factor": 1.0},
+        "start": {"begin": 0.0, "delay_s": 0.0},
+        "bounds": {"cpu_s": None},
+    }
+    spec, why = codec.read_spec(msgspec.msgpack.encode(spelt))
+    assert why is None
+    assert codec.encode_spec(spec) == codec.encode_spec(TaskSpec(command=("x",)))
+    other = {**spelt, "grace_s": 1.0, "request": {"cpus": 2.0}, "retry": {"times": 1, "delay_s": 1.0}}
+    spec, _ = codec.read_spec(msgspec.msgpack.encode(other))
+    assert (spec.grace_s, spec.request.cpus, spec.retry.times) == (1.0, 2.0, 1)
+    assert spec == codec.decode_spec(msgspec.msgpack.encode(other))
+
+
 def test_a_specification_inside_a_message_is_not_touched() -> None:
     """Its bytes arrive as they were sent: they make the digest."""
     wire = codec.encode_spec(TaskSpec(command=("/bin/true",), name="x"))

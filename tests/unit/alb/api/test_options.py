@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from alb.api.options import make_spec
+from alb.api.options import make_spec, specified
+from alb_core import codec
 from alb_core.errors import InvalidTask
 from alb_core.resources import Request, counts_of
 from alb_core.speeds import Strain
@@ -81,3 +82,33 @@ def test_what_is_no_command_is_refused(command: Any, says: str) -> None:
     """In the words of who wrote it: which word, and what it is."""
     with pytest.raises(InvalidTask, match=f"a command is a string or a list of strings; {says}"):
         make_spec(command, {})
+
+
+def test_who_asks_for_the_same_again_is_given_the_same() -> None:
+    """The specification is made and checked once; it travels as one made anew would."""
+    for command, options in (("true", {}), (["/bin/true", "x"], {"cpus": 2.0, "name": "n", "hold": False})):
+        spec, wire = specified(command, options)
+        assert specified(command, dict(options))[0] is spec
+        assert wire == codec.encode_spec(make_spec(command, options))
+
+
+def test_what_only_looks_the_same_is_not_given_the_same() -> None:
+    """A text is no vector, True is no number, and what can change is looked at each time."""
+    assert specified("x", {})[0].command == "x"
+    assert specified(["x"], {})[0].command == ("x",)
+    assert specified("x", {"priority": 1})[0].priority == 1
+    assert specified("x", {"priority": True})[1] == codec.encode_spec(make_spec("x", {"priority": True}))
+    env = {"A": "1"}
+    assert specified("x", {"env": env})[0].env == {"A": "1"}
+    env["A"] = "2"
+    assert specified("x", {"env": env})[0].env == {"A": "2"}
+
+
+def test_what_cannot_be_is_said_each_time() -> None:
+    """A refusal is not kept, nor given for anything else."""
+    for _ in range(2):
+        with pytest.raises(InvalidTask, match="cpus"):
+            specified("x", {"cpus": 0.0})
+        with pytest.raises(InvalidTask, match="no option"):
+            specified("x", {"command": "y"})
+    assert specified("x", {"cpus": 1.0})[0].command == "x"

@@ -1,4 +1,8 @@
-"""What leaves a broker in one turn: messages gathered by peer, so that each gets few frames."""
+"""What leaves a broker in one turn: messages gathered by peer, so that each gets few frames.
+
+Acknowledgements of reports wait for company: nobody waits for them, and a frame of their own would wake a
+worker just when the client is to hear of the result.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ from typing import Final, TypeAlias
 from alb_core import codec
 from alb_core.errors import LocalProtocolError
 from alb_core.io.sockets import Router
-from alb_core.messages import Error, Message
+from alb_core.messages import AttemptAck, Error, Message
 
 Key: TypeAlias = tuple[bytes, int]
 #: A peer, and the epoch that its frame carries.
+
+ACKS_MAX: Final = 256
+#: Acknowledgements that wait for company, of one peer.
 
 
 class Outbox:
@@ -25,18 +32,32 @@ class Outbox:
         self._router: Final = router
         self._table: Final = table
         self._messages: dict[Key, list[Message]] = {}
+        self._acks: dict[Key, list[Message]] = {}
+        #: Of peers for which there is nothing else.
 
     def put(self, peer: bytes, epoch: int, message: Message) -> None:
         """Gather a message."""
         key = (peer, epoch)
         gathered = self._messages.get(key)
-        if gathered is None:
-            self._messages[key] = [message]
-        else:
+        if gathered is not None:
             gathered.append(message)
+        elif type(message) is AttemptAck:
+            acks = self._acks.setdefault(key, [])
+            acks.append(message)
+            if len(acks) == ACKS_MAX:
+                self._messages[key] = self._acks.pop(key)
+        else:
+            self._messages[key] = [*self._acks.pop(key, ()), message]
 
-    def flush(self) -> None:
-        """Send what was gathered. A peer that is gone or does not read gets it again by the core's timers."""
+    def flush(self, *, patient: bool = True) -> None:
+        """Send what was gathered. A peer that is gone or does not read gets it again by the core's timers.
+
+        Args:
+            patient: Let acknowledgements wait for company; the worker reports again only after a second.
+        """
+        if not patient and self._acks:
+            self._messages |= self._acks
+            self._acks.clear()
         if not self._messages:
             return
         for (peer, epoch), messages in self._messages.items():

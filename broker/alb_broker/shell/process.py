@@ -204,14 +204,16 @@ class BrokerProcess:
         for event in self._follower.receive(at):
             self._feed(event)
         self._take_frames(ready, at)
-        if at - self._ticked_at >= TICK_S:
+        ticked = at - self._ticked_at >= TICK_S
+        if ticked:
             self._ticked_at = at
             self._depot.tick()
             self._poll_depot(wanted=self._depot.waits)
             self._feed(events.PoliciesTimed(at=at, spent=self._spent()))
             self._feed(events.Tick(at=at))
         self._feed(events.TurnEnded(at=clock.monotonic()))
-        for box in (self._workers, self._clients, self._grants, self._chunks):
+        self._workers.flush(patient=not ticked)
+        for box in (self._clients, self._grants, self._chunks):
             box.flush()
         self._write_notes()
         reigns = self.core.reign is not None or self._exit is not None  # who exits has nothing to tidy up

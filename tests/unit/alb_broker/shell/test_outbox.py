@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from alb_broker.shell.outbox import Outbox, OutputBox
+from alb_broker.shell.outbox import ACKS_MAX, Outbox, OutputBox
+from alb_broker.shell.process import TICK_S
 from alb_core import codec, limits
-from alb_core.messages import Busy, Chunk, NotLeader, StreamName
+from alb_core.messages import AttemptAck, AttemptId, Busy, Chunk, Heartbeat, NotLeader, StreamName
 
 
 class Wire:
@@ -67,3 +68,52 @@ def test_output_is_cut_into_frames_of_bounded_size() -> None:
     assert all(len(frame) < limits.MESSAGE_BYTES_MAX for _, frame in wire.frames)
     assert sum(len(codec.decode_output(frame)) for _, frame in wire.frames) == 12
     assert len(wire.frames) > 1
+
+
+def ack(task: str) -> AttemptAck:
+    """Return the acknowledgement of a task's first attempt."""
+    return AttemptAck(attempt=AttemptId(task, 1))
+
+
+def said(wire: Wire) -> list[tuple[bytes, int, list[object]]]:
+    """Return what workers were sent: the peer, the epoch, the messages."""
+    decoded = [(peer, codec.decode_to_worker(frame)) for peer, frame in wire.frames]
+    return [(peer, each.epoch, list(each.messages)) for peer, each in decoded]
+
+
+def test_acknowledgements_wait_for_company() -> None:
+    """They wake nobody by themselves, and leave before what is said to the same worker after them."""
+    wire = Wire()
+    box = Outbox(wire, "table-1")  # type: ignore[arg-type]
+    box.put(b"a", 4, ack("one"))
+    box.put(b"b", 4, ack("two"))
+    box.flush()
+    assert not wire.frames
+    box.put(b"a", 4, Heartbeat())
+    box.put(b"a", 4, ack("three"))
+    box.flush()
+    assert said(wire) == [(b"a", 4, [ack("one"), Heartbeat(), ack("three")])]
+
+
+def test_acknowledgements_do_not_wait_for_ever() -> None:
+    """A flush that is not patient sends them: with each tick, long before a worker reports again."""
+    wire = Wire()
+    box = Outbox(wire, "table-1")  # type: ignore[arg-type]
+    box.put(b"a", 4, ack("one"))
+    box.put(b"b", 4, ack("two"))
+    box.flush(patient=False)
+    assert said(wire) == [(b"a", 4, [ack("one")]), (b"b", 4, [ack("two")])]
+    box.flush(patient=False)
+    assert len(wire.frames) == 2
+    assert TICK_S < limits.RESEND_S / 2
+
+
+def test_no_more_than_so_many_acknowledgements_wait() -> None:
+    """What gathers for one worker is bounded: then it is a frame worth sending."""
+    wire = Wire()
+    box = Outbox(wire, "table-1")  # type: ignore[arg-type]
+    acks = [ack(f"t{number}") for number in range(ACKS_MAX + 1)]
+    for each in acks:
+        box.put(b"a", 4, each)
+        box.flush()
+    assert said(wire) == [(b"a", 4, acks[:ACKS_MAX])]

@@ -143,6 +143,7 @@ class Runner:
         self._now = time.monotonic()
         if self._child_ended.fileno() in ready:
             self._reap()
+            self._output.flush()  # first what somebody waits for, then everything else
         if self._output.fileno() in ready:
             self._output.read(self._now)
         if self._link.fileno() in ready:

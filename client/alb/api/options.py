@@ -136,15 +136,60 @@ class TaskOptions(TypedDict, total=False):
     #: A program that comes along, or one for each architecture; the command is then its arguments.
 
 
+_STANDARD: Final = TaskSpec(command="")
+
+
 def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
     """Make the specification of a command.
+
+    What is at its default is the default itself, as in one that was decoded: so it does not travel, is not
+    kept, and is not checked again. (Only what *is* its default is left out, not what is equal to it.)
 
     Raises:
         InvalidTask: An option has the wrong type, or is none.
     """
+    words = command if isinstance(command, str) else tuple(command)
+    if not options:
+        return TaskSpec(command=words)
     kind = options.get("kind", COMMAND_KIND)
-    request = Request(
-        options.get("cpus", 1.0),
+    request = _request(kind, options)
+    unknown = options.keys() - TaskOptions.__annotations__.keys()
+    if unknown:
+        raise InvalidTask("", f"there is no option {min(unknown)!r}")
+    try:
+        on_lost = OnLost(options.get("on_lost", OnLost.RERUN))
+    except ValueError:
+        raise InvalidTask("", f"on_lost is {options['on_lost']!r}; use 'rerun' or 'fail'") from None
+    fields = {
+        "env": dict(options.get("env", ())),
+        "cwd": options.get("cwd"),
+        "time_limit_s": options.get("time_limit"),
+        "bounds": _bounds(options),
+        "umask": options.get("umask"),
+        "nice": options.get("nice", 0),
+        "run_as": options.get("run_as", ""),
+        "grace_s": options.get("grace", _STANDARD.grace_s),
+        "request": request,
+        "priority": options.get("priority", 0),
+        "on_lost": on_lost,
+        "preemptible": options.get("preemptible", False),
+        "speculative": options.get("speculative"),
+        "retry": retry_of(options),
+        "start": start_of(options),
+        "name": options.get("name", ""),
+        "steps": options.get("steps", 0),
+        "returns": _texts("returns", options.get("returns", ()), "patterns"),
+        "checkpoints": _texts("checkpoints", options.get("checkpoints", ()), "patterns"),
+        "kind": kind,
+    }
+    said = {name: value for name, value in fields.items() if value != getattr(_STANDARD, name)}
+    return TaskSpec(command=words, **said)
+
+
+def _request(kind: str, options: Mapping[str, Any]) -> Request:
+    """Return what a task reserves."""
+    return Request(
+        options.get("cpus", _STANDARD.request.cpus),
         options.get("memory", 0),
         options.get("net", 0),
         _required(kind, options),
@@ -153,36 +198,6 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         measured=options.get("measured", False),
         strain=_strain(options.get("work")),
         optimize=_vector(options.get("optimize")),
-    )
-    unknown = options.keys() - TaskOptions.__annotations__.keys()
-    if unknown:
-        raise InvalidTask("", f"there is no option {min(unknown)!r}")
-    try:
-        on_lost = OnLost(options.get("on_lost", OnLost.RERUN))
-    except ValueError:
-        raise InvalidTask("", f"on_lost is {options['on_lost']!r}; use 'rerun' or 'fail'") from None
-    return TaskSpec(
-        command=command if isinstance(command, str) else tuple(command),
-        env=dict(options.get("env", ())),
-        cwd=options.get("cwd"),
-        time_limit_s=options.get("time_limit"),
-        bounds=_bounds(options),
-        umask=options.get("umask"),
-        nice=options.get("nice", 0),
-        run_as=options.get("run_as", ""),
-        grace_s=options.get("grace", 5.0),
-        request=request,
-        priority=options.get("priority", 0),
-        on_lost=on_lost,
-        preemptible=options.get("preemptible", False),
-        speculative=options.get("speculative"),
-        retry=retry_of(options),
-        start=start_of(options),
-        name=options.get("name", ""),
-        steps=options.get("steps", 0),
-        returns=_texts("returns", options.get("returns", ()), "patterns"),
-        checkpoints=_texts("checkpoints", options.get("checkpoints", ()), "patterns"),
-        kind=kind,
     )
 
 

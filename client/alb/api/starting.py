@@ -15,6 +15,7 @@ Awaited = str | TaskFuture | ArrayFuture
 """``afterok:ID,ID`` and the like, an id, or a future of a task or an array: of those, that they end well."""
 
 _KINDS: Final = {kind.value: kind for kind in After}
+_AT_ONCE: Final = Start()
 _ONLY_WITH_RETRIES: Final = ("retry_on", "retry_delay", "retry_memory")
 
 
@@ -43,7 +44,7 @@ def retry_of(options: Mapping[str, Any]) -> Retry:
         exit_codes=tuple(options.get("retry_on", ())),
         delay_s=first,
         delay_s_max=last,
-        memory_factor=options.get("retry_memory", 1.0) or 1.0,
+        memory_factor=options.get("retry_memory") or standard.memory_factor,
         crash_limit=options.get("crash_limit"),
     )
 
@@ -92,7 +93,7 @@ def _begin(begin: float | dt.datetime | dt.timedelta | None) -> tuple[float, flo
     """Return the earliest moment, and how long after acceptance; 0: it does not matter."""
     match begin:
         case None:
-            return 0.0, 0.0
+            return _AT_ONCE.begin, _AT_ONCE.delay_s
         case dt.timedelta():
             return 0.0, begin.total_seconds()
         case dt.datetime():

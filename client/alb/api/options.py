@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
+from alb.api.standard import with_fields
 from alb.api.starting import retry_of, start_of
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTask
@@ -137,13 +138,11 @@ class TaskOptions(TypedDict, total=False):
 
 
 _STANDARD: Final = TaskSpec(command="")
+_REQUEST: Final = _STANDARD.request
 
 
 def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
     """Make the specification of a command.
-
-    What is at its default is the default itself, as in one that was decoded: so it does not travel, is not
-    kept, and is not checked again. (Only what *is* its default is left out, not what is equal to it.)
 
     Raises:
         InvalidTask: An option has the wrong type, or is none.
@@ -161,6 +160,7 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
     except ValueError:
         raise InvalidTask("", f"on_lost is {options['on_lost']!r}; use 'rerun' or 'fail'") from None
     fields = {
+        "command": words,
         "env": dict(options.get("env", ())),
         "cwd": options.get("cwd"),
         "time_limit_s": options.get("time_limit"),
@@ -182,23 +182,23 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         "checkpoints": _texts("checkpoints", options.get("checkpoints", ()), "patterns"),
         "kind": kind,
     }
-    said = {name: value for name, value in fields.items() if value != getattr(_STANDARD, name)}
-    return TaskSpec(command=words, **said)
+    return with_fields(_STANDARD, fields)
 
 
 def _request(kind: str, options: Mapping[str, Any]) -> Request:
     """Return what a task reserves."""
-    return Request(
-        options.get("cpus", _STANDARD.request.cpus),
-        options.get("memory", 0),
-        options.get("net", 0),
-        _required(kind, options),
-        counts=_counts(options),
-        prefers=_texts("prefer", options.get("prefer", ()), "labels"),
-        measured=options.get("measured", False),
-        strain=_strain(options.get("work")),
-        optimize=_vector(options.get("optimize")),
-    )
+    fields = {
+        "cpus": options.get("cpus", _REQUEST.cpus),
+        "memory_bytes": options.get("memory", 0),
+        "net_bps": options.get("net", 0),
+        "labels": _required(kind, options),
+        "counts": _counts(options),
+        "prefers": _texts("prefer", options.get("prefer", ()), "labels"),
+        "measured": options.get("measured", False),
+        "strain": _strain(options.get("work")),
+        "optimize": _vector(options.get("optimize")),
+    }
+    return with_fields(_REQUEST, fields)
 
 
 def _required(kind: str, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,14 +8,17 @@ from typing import Any, Final
 
 from alb.api.array import ArrayFuture
 from alb.api.future import TaskFuture
+from alb.api.standard import with_fields
 from alb_core.errors import InvalidTask
-from alb_core.spec import After, Dependency, Retry, Start
+from alb_core.spec import After, Dependency, Retry, Start, TaskSpec
 
 Awaited = str | TaskFuture | ArrayFuture
 """``afterok:ID,ID`` and the like, an id, or a future of a task or an array: of those, that they end well."""
 
 _KINDS: Final = {kind.value: kind for kind in After}
-_AT_ONCE: Final = Start()
+_STANDARD: Final = TaskSpec(command="")
+_NO_RETRY: Final = _STANDARD.retry
+_AT_ONCE: Final = _STANDARD.start
 _ONLY_WITH_RETRIES: Final = ("retry_on", "retry_delay", "retry_memory")
 
 
@@ -32,33 +35,34 @@ def retry_of(options: Mapping[str, Any]) -> Retry:
                 why = f"{name} (--{flag}) means nothing without retries (--retries): say how often"
                 raise InvalidTask("", why)
     delay = options.get("retry_delay")
-    standard = Retry()
     if delay is None:
-        first, last = standard.delay_s, standard.delay_s_max
+        first, last = _NO_RETRY.delay_s, _NO_RETRY.delay_s_max
     elif isinstance(delay, int | float):
-        first, last = delay, max(delay, standard.delay_s_max)
+        first, last = delay, max(delay, _NO_RETRY.delay_s_max)
     else:
         first, last = delay
-    return Retry(
-        times=options.get("retries", 0),
-        exit_codes=tuple(options.get("retry_on", ())),
-        delay_s=first,
-        delay_s_max=last,
-        memory_factor=options.get("retry_memory") or standard.memory_factor,
-        crash_limit=options.get("crash_limit"),
-    )
+    fields = {
+        "times": options.get("retries", 0),
+        "exit_codes": tuple(options.get("retry_on", ())),
+        "delay_s": first,
+        "delay_s_max": last,
+        "memory_factor": options.get("retry_memory") or _NO_RETRY.memory_factor,
+        "crash_limit": options.get("crash_limit"),
+    }
+    return with_fields(_NO_RETRY, fields)
 
 
 def start_of(options: Mapping[str, Any]) -> Start:
     """Return what a task waits for; raises as `retry_of`."""
     begin, delay_s = _begin(options.get("begin"))
-    return Start(
-        dependencies=tuple(_dependencies(options.get("after", ()))),
-        singleton=options.get("singleton", False),
-        hold=options.get("hold", False),
-        begin=begin,
-        delay_s=delay_s,
-    )
+    fields = {
+        "dependencies": tuple(_dependencies(options.get("after", ()))),
+        "singleton": options.get("singleton", False),
+        "hold": options.get("hold", False),
+        "begin": begin,
+        "delay_s": delay_s,
+    }
+    return with_fields(_AT_ONCE, fields)
 
 
 def split_dependency(text: str) -> tuple[After, list[str]]:
@@ -93,7 +97,7 @@ def _begin(begin: float | dt.datetime | dt.timedelta | None) -> tuple[float, flo
     """Return the earliest moment, and how long after acceptance; 0: it does not matter."""
     match begin:
         case None:
-            return _AT_ONCE.begin, _AT_ONCE.delay_s
+            return 0.0, 0.0
         case dt.timedelta():
             return 0.0, begin.total_seconds()
         case dt.datetime():

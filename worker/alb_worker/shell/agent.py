@@ -204,10 +204,12 @@ class Agent:
                 self._handle(change)
         if self._leader.spoke(ready):
             self._hear_leader()
+            self._runner.flush()  # first what commands wait for, then everything else
         if self._output.stirred(ready):
             self._hear_output()
         if self._runner.fileno() in ready:
             self._hear_runner()
+            self._leader.flush(patient=True, ahead=self._core.attempts.waiting)
         self._hear_courier(ready)
         at = monotonic()
         ticked = at >= self._tick_at

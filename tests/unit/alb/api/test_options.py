@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from alb.api.options import make_spec, specified
 from alb_core import codec
 from alb_core.errors import InvalidTask
 from alb_core.resources import Request, counts_of
+from alb_core.spec import TaskSpec
 from alb_core.speeds import Strain
 from alb_core.vectors import parse_vector
 
@@ -112,3 +114,35 @@ def test_what_cannot_be_is_said_each_time() -> None:
         with pytest.raises(InvalidTask, match="no option"):
             specified("x", {"command": "y"})
     assert specified("x", {"cpus": 1.0})[0].command == "x"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cpus": 1.0, "grace": 5.0, "priority": 0, "retries": 0, "begin": None, "after": (), "env": {}},
+        {"on_lost": "rerun", "require": [], "resources": {}, "retry_memory": None, "kind": "command"},
+    ],
+)
+def test_what_is_at_its_default_does_not_travel(options: dict[str, Any]) -> None:
+    """Whether or not it was said; so nobody keeps it, and what is decoded has the defaults themselves."""
+    spec = make_spec(["a", "b"], options)
+    wire = codec.encode_spec(spec)
+    assert wire == codec.encode_spec(TaskSpec(command=("a", "b")))
+    decoded, wrong = codec.read_spec(wire)
+    assert wrong is None
+    assert decoded == spec
+    assert decoded.start is TaskSpec(command="").start
+    assert decoded.retry is TaskSpec(command="").retry
+
+
+def test_of_what_is_said_only_that_travels() -> None:
+    """The rest of a reservation, or of what it waits for, is at its default too."""
+    wire = codec.encode_spec(make_spec("x", {"memory": 7, "singleton": True, "name": "n", "retries": 2}))
+    assert msgspec.msgpack.decode(wire) == {
+        "command": "x",
+        "request": {"memory_bytes": 7},
+        "start": {"singleton": True},
+        "name": "n",
+        "retry": {"times": 2},
+    }

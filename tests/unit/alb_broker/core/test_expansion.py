@@ -129,7 +129,7 @@ def test_inputs_that_are_not_in_memory_are_read() -> None:
 
 
 def test_inputs_that_are_on_their_way_into_the_table_are_not_read_there() -> None:
-    """After a takeover the first ones are read while more come: those are not in the table yet, and not lost."""
+    """After a takeover the first ones are read while more come: those are not there yet, and not lost."""
     first = submit_array(array_spec(task=ECHO, at_once=1), "a", "b", whole=False)
     each = leader(first, cpus=1.0)
     each.state.arrays.by_id[ID].inputs._loaded.clear()

@@ -57,6 +57,7 @@ class Cluster:
         self.network: Final = Network(self.timeline, random.Random(f"{seed}/network"), self.knobs)
         self.invariants: Final = Invariants(self)
         self.network.is_stale = self._is_stale
+        self.tasks = self.knobs.tasks + self.knobs.loops  #: That users make, those of arrays included.
         self.fault_counts: Counter[str] = Counter()
         self.stopping: set[str] = set()  #: Incarnations of workers that were asked to stop.
         self.cancels: set[str] = set()  #: Tasks that somebody wanted to end.
@@ -83,6 +84,7 @@ class Cluster:
             self.loops.plan()
             for user in self.array_users:
                 user.plan()
+                self.tasks += sum(len(user.children(job)) for job in user.jobs.values())
             self.holders = Holders(self)
             self.holders.plan()
             self.operators = Operators(self)

@@ -198,12 +198,12 @@ class Invariants:
                 checked[worker.incarnation] = books
                 _check_room(broker.name, worker)
         demand(
-            entries <= PER_TASK_MAX * self._cluster.knobs.tasks,
+            entries <= PER_TASK_MAX * self._cluster.tasks,
             "everything_is_bounded",
             "{} keeps {} entries for {} tasks",
             broker.name,
             entries,
-            self._cluster.knobs.tasks,
+            self._cluster.tasks,
         )
 
     @property

@@ -85,6 +85,10 @@ def _heavy(draws: random.Random, knobs: Knobs) -> tuple[Knobs, Habits]:
     table = draws.choice((12, 40, 80)) if knobs.pending_max < 1000 else knobs.pending_max - 2 * knobs.loops
     knobs = msgspec.structs.replace(
         knobs,
+        # What impatient users of many tasks ask again and again must not grow faster than commits take it.
+        latency_slow_s=min(knobs.latency_slow_s, 0.4),
+        batch_operations=max(knobs.batch_operations, 3),
+        batch_bytes=max(knobs.batch_bytes, 5_000),
         workers=draws.randint(3, 8),
         clients=draws.randint(2, 5),
         tasks=draws.randint(60, 120),

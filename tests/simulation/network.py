@@ -282,7 +282,9 @@ class Network:
         self._timeline.at(arrival, self._arrive, link, link.broken, direction, message)
         if self.doubling and self._draws.random() < self.doubling:
             self.counts["doubled"] += 1
-            late = link.last[direction] = arrival + self._draws.uniform(0.0, self._knobs.double_delay_s)
+            latest = self._timeline.now + self._knobs.latency_slow_s + self._knobs.double_delay_s
+            late = arrival + self._draws.uniform(0.0, self._knobs.double_delay_s)
+            late = link.last[direction] = max(arrival, min(late, latest))  # a link does not lag more and more
             self._timeline.at(late, self._arrive, link, link.broken, direction, message)
 
         if direction is DOWN and self.straying and self._draws.random() < self.straying:

@@ -9,7 +9,7 @@ from alb.cli import out
 from alb.cli.values import format_clock, format_size
 
 if TYPE_CHECKING:
-    from alb_core.tasks import Result, TaskRecord
+    from alb_core.tasks import Result, Stream, TaskRecord
 
 _LIMITS: Final = {
     "time_limit_s": "wall-clock time (-t)",
@@ -50,12 +50,19 @@ def _times(record: TaskRecord, result: Result) -> str:
 
 def _output(record: TaskRecord, result: Result) -> str:
     if result.attempt:
-        stdout, stderr = result.stdout.size_bytes, result.stderr.size_bytes
-        return f"{stdout} bytes stdout, {stderr} bytes stderr (alb logs {record.id})"
+        stdout, stderr = _length(result.stdout), _length(result.stderr)
+        return f"{stdout} stdout, {stderr} stderr (alb logs {record.id})"
     if not record.attempts:
         return "none: it never started"
     newest = record.attempts[-1]
     return f"attempt {newest.n} on {newest.worker} delivered none; what is kept of it: alb logs {record.id}"
+
+
+def _length(stream: Stream) -> str:
+    """Say how much of a stream there is, and where that is not all."""
+    if stream.truncated:
+        return f"{stream.size_bytes} bytes (its worker had no room for more)"
+    return f"{stream.size_bytes} bytes"
 
 
 def _usage(result: Result) -> str:

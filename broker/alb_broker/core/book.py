@@ -137,6 +137,8 @@ class Book:
         attempt = AttemptId(task.id, task.attempts[-1].n)
         self.reserve(task, worker, attempt)
         worker.unconfirmed[attempt] = at
+        if task.spec.luggage:
+            worker.launching.add(attempt)
         waited_s = now - task.queued_since
         state.decisions.keep(attempt, Decided(decision.seen, waited_s, decision.share))
         state.placed_at = now
@@ -163,6 +165,8 @@ class Book:
         attempt = AttemptId(task.id, task.attempts[-1].n)
         self.reserve(task, worker, attempt)
         worker.unconfirmed[attempt] = at
+        if task.spec.luggage:
+            worker.launching.add(attempt)
         state.counters["copies_made"] += 1
         state.note("task_copied", task=task.id, attempt=attempt.n, of=of, worker=worker.name)
         self._save(task, self._place_releases(task, worker, attempt))

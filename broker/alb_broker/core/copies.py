@@ -74,7 +74,7 @@ class Copies:
         waiting = [head.request for head in islice(state.queue.unplaced(), HEADS_MAX + 1)]
         if len(waiting) > HEADS_MAX or not any(_is_idle(worker, waiting) for worker in state.workers):
             return
-        found, paces = stragglers.look(state.workers, state.now())
+        found, paces = stragglers.look(state.workers, state.now(), state.runs_since)
         tried = [each for each in found if self._may_copy(each)][:TRIES_MAX]
         if tried:
             floor = self._floor(paces)

@@ -120,7 +120,7 @@ class Book:
         """A waiting task goes to a worker, which hears it when the assignment is durable."""
         state = self._state
         now = state.clock.time(at)
-        state.figures.on_placed(now - task.queued_since)
+        state.figures.on_placed(decision.policy, now - task.queued_since)
         self._step(
             task,
             Placed(
@@ -457,7 +457,7 @@ class Book:
         state.counters["tasks_finished"] += 1
         delivered = task.attempt(result.attempt)
         if delivered is not None:
-            state.figures.on_ended(delivered.placed, task.queued_since, result.finished)
+            state.figures.on_ended(delivered.policy, delivered.placed, task.queued_since, result.finished)
         finished = Finished(id=task.id, result=result)
         of_array = state.arrays.end(task, result)
         told: list[Action] = []

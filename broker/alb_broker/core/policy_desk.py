@@ -91,7 +91,7 @@ class PolicyDesk:
         before = placer.choice
         if change.plain() != before:
             placer.use(change)
-            state.figures.begin(state.now())
+            state.figures.begin(change.policy, state.now())
             by = change.by or BY_HAND
             state.note("policy_changed", policy=change.words(), before=before.words(), by=by, how=change.how)
 

@@ -133,7 +133,7 @@ class State:
         self.workers: Final = Workers()
         self.clients: Final = Clients()
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
-        self.figures: Final = PolicyFigures()
+        self.figures: Final = PolicyFigures(DEFAULT_POLICY, self.clock.claimed)
         self.policy_times: Mapping[str, tuple[int, float]] = {}
         #: How often this process asked each policy, and how many seconds that took: as its shell measures.
         self.counters: Counter[str] = Counter()  #: What happened in this reign.

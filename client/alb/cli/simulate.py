@@ -24,6 +24,8 @@ MEMORY_A_CPU: Final = 4 * 1024**3
 #: Of the workers of a replay, where neither the trace nor the command line says otherwise.
 WORKERS_MAX: Final = 100_000
 TITLE: Final = "Policies in a replay"
+FAILED_STATUS: Final = 125
+#: Some policy could not be replayed.
 
 
 class Speeds(click.ParamType["tuple[float, ...]"]):
@@ -54,7 +56,12 @@ class Speeds(click.ParamType["tuple[float, ...]"]):
     metavar="FILE|URL",
     help="A workload log in Standard Workload Format, a dump (alb dump), or a results store; gzip allowed.",
 )
-@click.option("--policy", default="", metavar="A,B,…", help="Policies by name; all: every installed one.")
+@click.option(
+    "--policy",
+    default="",
+    metavar="A,B,…",
+    help="Policies by name, perhaps NAME:K=V:K=V; all: every installed one.",
+)
 @click.option("--workers", type=click.IntRange(1, WORKERS_MAX), help="How many. Else those of the trace.")
 @click.option("-c", "--cpus", type=Number(0, 1e6, min_open=True), help="Of each worker: 16.")
 @click.option("--mem", "memory", type=SIZE, help="Of each worker: 4G for each of its cpus.")
@@ -99,12 +106,13 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
     """
     if html_file or folder:
         drawing("alb.simulate.plots")  # before the work is done in vain
+    from alb.simulate.core.figures import Failure, Figures  # noqa: PLC0415
     from alb.simulate.core.trace import fitted, window, with_load  # noqa: PLC0415
     from alb.simulate.runs import Policies  # noqa: PLC0415 (brings in the broker)
     from alb.simulate.traces import open_trace  # noqa: PLC0415
 
     policies = Policies()
-    names = policies.chosen(policy)
+    choices = policies.chosen(policy)
     if policy == "all":
         for name, why in policies.unusable.items():
             out.say(f"the policy {name} is left out: {why}")
@@ -116,14 +124,20 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
     if load is not None:
         trace = with_load(trace, machines, load)
     with ReplayProgress(len(trace.jobs)) as progress:
-        found = list(policies.replay(trace, machines, names, seed=seed, tell=progress.tell))
-    report = Report(trace=trace, machines=machines, found=found)
+        verdicts = list(policies.verdicts(trace, machines, choices, seed=seed, tell=progress.tell))
+    found = [each for each in verdicts if isinstance(each, Figures)]
+    failed = [each for each in verdicts if isinstance(each, Failure)]
+    for each in failed:
+        out.say(f"{each.policy} could not be replayed: {each.why}")
+    if not found:
+        return FAILED_STATUS
+    report = Report(trace=trace, machines=machines, found=found, failed=failed)
     if html_file:
         _write_html(report, html_file)
     if folder:
         _write_plots(report, folder)
     _print(report, as_json=as_json, quiet=bool(html_file))
-    return 0
+    return FAILED_STATUS if failed else 0
 
 
 def _machines(
@@ -152,7 +166,9 @@ def _write_html(report: Report, file: str) -> None:
     from alb.analysis.html import page  # noqa: PLC0415
     from alb.simulate.plots import draw  # noqa: PLC0415
 
-    text = page(TITLE, summary(report), sections(report.found), lambda name: draw(name, report.found))
+    text = page(
+        TITLE, summary(report), sections(report.found, report.failed), lambda name: draw(name, report.found)
+    )
     Path(file).write_text(text, encoding="utf-8")
     out.say(f"the report is in {file}")
 
@@ -172,5 +188,5 @@ def _print(report: Report, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         out.emit_json(as_values(report))
     elif not quiet:
-        lines = write_sections(summary(report), sections(report.found))
+        lines = write_sections(summary(report), sections(report.found, report.failed))
         out.write_all(1, ("\n".join(lines) + "\n").encode(errors="replace"))

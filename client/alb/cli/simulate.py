@@ -65,7 +65,7 @@ class Speeds(click.ParamType["tuple[float, ...]"]):
 @click.option("--workers", type=click.IntRange(1, WORKERS_MAX), help="How many. Else those of the trace.")
 @click.option("-c", "--cpus", type=Number(0, 1e6, min_open=True), help="Of each worker: 16.")
 @click.option("--mem", "memory", type=SIZE, help="Of each worker: 4G for each of its cpus.")
-@click.option("--speeds", type=Speeds(), help="Of the workers, in turn: 1,2,4. Else 1.")
+@click.option("--speeds", type=Speeds(), help="Of the workers, those of the trace or others, in turn: 1,2,4.")
 @click.option("--load", type=Number(0, 100, min_open=True), help="Stretch arrivals to this load: 0.8.")
 @click.option(
     "--from", "begin_s", type=DURATION, help="Leave out what was submitted earlier in the trace: 7d."
@@ -119,7 +119,7 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
     trace = window(open_trace(where, table=table, assume_s=assume_s), begin_s, end_s, limit)
     if not trace.jobs:
         raise click.UsageError("no job of the trace is in the part that was chosen")
-    machines = _machines(trace, workers, cpus, memory, speeds)
+    trace, machines = _at_home(trace, workers, cpus, memory, speeds)
     trace = fitted(trace, machines)
     if load is not None:
         trace = with_load(trace, machines, load)
@@ -140,18 +140,19 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
     return FAILED_STATUS if failed else 0
 
 
-def _machines(
+def _at_home(
     trace: Trace,
     workers: int | None,
     cpus: float | None,
     memory: int | None,
     speeds: tuple[float, ...] | None,
-) -> list[Machine]:
-    """Return the workers of a replay: those of the trace, unless the command line describes others."""
-    from alb.simulate.core.trace import pool  # noqa: PLC0415
+) -> tuple[Trace, list[Machine]]:
+    """Return a trace and its workers: its own ones, unless the command line describes others."""
+    from alb.simulate.core.state_dump import unpinned  # noqa: PLC0415
+    from alb.simulate.core.trace import pool, with_speeds  # noqa: PLC0415
 
-    if trace.machines and all(each is None for each in (workers, cpus, memory, speeds)):
-        return trace.machines
+    if trace.machines and all(each is None for each in (workers, cpus, memory)):
+        return trace, trace.machines if speeds is None else with_speeds(trace.machines, speeds)
     cpus = cpus or CPUS
     if workers is None and trace.machines:
         workers = len(trace.machines)
@@ -159,7 +160,8 @@ def _machines(
         workers = min(WORKERS_MAX, math.ceil(trace.cpus / cpus))
     if not workers:
         raise click.UsageError("the trace does not tell how large its machine was: give --workers N")
-    return pool(workers, cpus, memory or int(cpus * MEMORY_A_CPU), speeds or (1.0,))
+    machines = pool(workers, cpus, memory or int(cpus * MEMORY_A_CPU), speeds or (1.0,))
+    return unpinned(trace), machines
 
 
 def _write_html(report: Report, file: str) -> None:

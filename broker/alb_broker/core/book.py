@@ -19,7 +19,7 @@ from alb_broker.core.actions import (
 )
 from alb_broker.core.array import Array
 from alb_broker.core.array_progress import Expanded
-from alb_broker.core.decisions import Decided
+from alb_broker.core.decisions import Decided, Lent
 from alb_broker.core.ledger import RESULTS, Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
@@ -246,6 +246,7 @@ class Book:
         state.shares.demote(attempt)
         state.workers.crowded[worker.name] = worker
         state.workers.grew(worker)
+        state.decisions.note_lent(attempt, Lent(worker.name, waiting.id))
         state.counters["attempts_demoted"] += 1
         state.note("attempt_demoted", task=task.id, attempt=attempt.n, worker=worker.name, waiting=waiting.id)
         self._save(task, (state.worker(worker.peer, Demote(attempts=(attempt,))),))

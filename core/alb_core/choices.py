@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 import msgspec
@@ -78,6 +78,26 @@ def parameter_words(parameters: Mapping[str, Parameter]) -> list[str]:
     return [
         f"{name}={value if isinstance(value, str) else f'{value:.12g}'}" for name, value in parameters.items()
     ]
+
+
+def parse_parameters(words: Iterable[str]) -> dict[str, Parameter]:
+    """Return what people write as parameters by name: each word ``NAME=VALUE``, a number or a word.
+
+    Raises:
+        ValueError: It is something else; the sentence says what to write.
+    """
+    parameters: dict[str, Parameter] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{word[:80]!r} is no parameter: write NAME=VALUE")
+        if name in parameters:
+            raise ValueError(f"the parameter {name[:40]} is given twice")
+        try:
+            parameters[name] = float(text)
+        except ValueError:
+            parameters[name] = text
+    return parameters
 
 
 def check_choice(choice: Choice) -> str | None:

@@ -26,7 +26,7 @@ class CopiesNode(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unk
     """
 
     share: float = 0.1
-    #: Of all processors: so many copies run at once, at least one; 0: none is made.
+    #: Of all processors: so much copies reserve at once, or there is one that is larger; 0: none is made.
     unasked: bool = False
     #: Tasks that do not say whether they may be copied may be.
     slow_tasks: float = 0.25
@@ -63,4 +63,6 @@ def check_copies(node: CopiesNode) -> str:
         part = getattr(node, name)
         if not 0 <= part <= 1:
             return f"{name} of {part:g} is not between 0 and 1: it is a part of all, like 0.25"
+    if not node.slow_tasks:
+        return "slow_tasks of 0: no task is slower than all; to make no copies set the share to 0"
     return ""

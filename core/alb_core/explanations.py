@@ -52,6 +52,12 @@ class Placement(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     copy_of: int = 0
     #: The attempt beside which it was placed, for that lagged; 0: it is no copy.
     ended_as: str = ""
+    demoted: float = 0.0
+    #: When it gave its processors to others; 0: it did not.
+    lent_to: str = ""
+    #: To this task; empty: that is not known any more.
+    room_by: tuple[str, ...] = ()
+    #: Tasks that gave way to it there, as far as that is known.
     considered: tuple[Considered, ...] = ()
     #: These were the candidates; empty: see `forgotten`.
     waited_s: float | None = None

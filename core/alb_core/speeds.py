@@ -1,7 +1,7 @@
 """How fast a worker's machine is, by what tasks strain, against a documented reference.
 
 A speed is relative: on a machine of speed 2 the same work takes half the time. 1 is one processor of the
-machine that ``docs/speeds.md`` names. Machines differ in more than one number: what computes with integers,
+machine that ``docs/optimize.md`` names. Machines differ in more than one number: what computes with integers,
 what moves memory, and what computes with floating point may each be fast elsewhere.
 """
 
@@ -16,8 +16,9 @@ import msgspec
 from alb_core import limits
 
 GRADES_A_DOUBLING: Final = 8
-#: Speeds that differ by less than a tenth are alike: so exactly two measurements of one machine agree, and so
-#: few rows a search for fast workers looks at.
+#: Classes of speed, each 9 % above the one below: two measurements of one machine do not agree more exactly,
+#: and so few rows a search for fast workers looks at. Their borders are hard: two speeds that differ by less
+#: may stand on both sides of one, which costs a policy as little as a wrong measurement does.
 
 
 class Strain(enum.Enum):
@@ -51,7 +52,7 @@ class Speeds(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def grade(speed: float) -> int:
-    """Return in which of the classes of speed, each a tenth above the one below, a machine is."""
+    """Return in which of the classes of speed a machine is."""
     return round(GRADES_A_DOUBLING * math.log2(speed))
 
 

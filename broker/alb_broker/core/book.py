@@ -19,7 +19,7 @@ from alb_broker.core.actions import (
 )
 from alb_broker.core.array import Array
 from alb_broker.core.array_progress import Expanded
-from alb_broker.core.decisions import Decided
+from alb_broker.core.decisions import Decided, Lent
 from alb_broker.core.ledger import RESULTS, Lane
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
@@ -120,7 +120,7 @@ class Book:
         """A waiting task goes to a worker, which hears it when the assignment is durable."""
         state = self._state
         now = state.clock.time(at)
-        state.figures.on_placed(now - task.queued_since)
+        state.figures.on_placed(decision.policy, now - task.queued_since)
         self._step(
             task,
             Placed(
@@ -137,6 +137,8 @@ class Book:
         attempt = AttemptId(task.id, task.attempts[-1].n)
         self.reserve(task, worker, attempt)
         worker.unconfirmed[attempt] = at
+        if task.spec.luggage:
+            worker.launching.add(attempt)
         waited_s = now - task.queued_since
         state.decisions.keep(attempt, Decided(decision.seen, waited_s, decision.share))
         state.placed_at = now
@@ -163,6 +165,8 @@ class Book:
         attempt = AttemptId(task.id, task.attempts[-1].n)
         self.reserve(task, worker, attempt)
         worker.unconfirmed[attempt] = at
+        if task.spec.luggage:
+            worker.launching.add(attempt)
         state.counters["copies_made"] += 1
         state.note("task_copied", task=task.id, attempt=attempt.n, of=of, worker=worker.name)
         self._save(task, self._place_releases(task, worker, attempt))
@@ -242,6 +246,7 @@ class Book:
         state.shares.demote(attempt)
         state.workers.crowded[worker.name] = worker
         state.workers.grew(worker)
+        state.decisions.note_lent(attempt, Lent(worker.name, waiting.id))
         state.counters["attempts_demoted"] += 1
         state.note("attempt_demoted", task=task.id, attempt=attempt.n, worker=worker.name, waiting=waiting.id)
         self._save(task, (state.worker(worker.peer, Demote(attempts=(attempt,))),))
@@ -455,7 +460,7 @@ class Book:
         state.counters["tasks_finished"] += 1
         delivered = task.attempt(result.attempt)
         if delivered is not None:
-            state.figures.on_ended(delivered.placed, task.queued_since, result.finished)
+            state.figures.on_ended(delivered.policy, delivered.placed, task.queued_since, result.finished)
         finished = Finished(id=task.id, result=result)
         of_array = state.arrays.end(task, result)
         told: list[Action] = []

@@ -7,7 +7,8 @@ runs then is killed. The rules of the choice are those of LATE:
 * what ends farthest in the future is copied first, and only what is slower than most of its siblings
   (``stragglers.py``);
 * only on a worker that is not slow, and only where the copy would still be sooner, by a margin;
-* a bounded number at once, one of a task, and only where nothing waits that could use the room.
+* on a bounded part of all processors at once, one of a task, and only where nothing waits that could use the
+  room.
 """
 
 from __future__ import annotations
@@ -66,20 +67,23 @@ class Copies:
         stragglers.tidy(state.workers)
         if not stragglers.watched:
             return
-        room = self.most - self.running(stragglers.watched.values())
-        if room <= 0:
+        copied = self.running(stragglers.watched.values())
+        left = self.cpus_max - cpus_of(copied)
+        if not stragglers.node.enabled or (copied and left <= EPSILON):
             return
         waiting = [head.request for head in islice(state.queue.unplaced(), HEADS_MAX + 1)]
         if len(waiting) > HEADS_MAX or not any(_is_idle(worker, waiting) for worker in state.workers):
             return
-        found, paces = stragglers.look(state.workers, state.now())
+        found, paces = stragglers.look(state.workers, state.now(), state.runs_since)
         tried = [each for each in found if self._may_copy(each)][:TRIES_MAX]
         if tried:
             floor = self._floor(paces)
             for straggler in tried:
-                room -= self._copy(straggler, waiting, paces, floor)
-                if not room:
-                    return
+                wants = straggler.task.request.cpus
+                within = wants <= left + EPSILON or not copied  # one there may be, however large it is
+                if within and self._copy(straggler, waiting, paces, floor):
+                    copied.append(straggler.task)
+                    left -= wants
 
     def _learn(self) -> None:
         """Once the records of finished tasks are in memory, after a takeover: learn from them."""
@@ -91,17 +95,14 @@ class Copies:
                     state.stragglers.learn(done.record, state.workers)
 
     @property
-    def most(self) -> int:
-        """How many copies may run at once."""
-        node = self._state.stragglers.node
-        if not node.enabled:
-            return 0
+    def cpus_max(self) -> float:
+        """How many processors copies may reserve together, unless there is only one."""
         cpus = sum(worker.capacity.cpus for worker in self._state.workers if worker.link)
-        return max(1, int(node.share * cpus))
+        return self._state.stragglers.node.share * cpus
 
-    def running(self, tasks: Iterable[Task]) -> int:
-        """Return how many of these tasks run twice: a copy whose original is over is one no more."""
-        return sum(len(task.live()) > 1 for task in tasks if len(task.attempts) > 1)
+    def running(self, tasks: Iterable[Task]) -> list[Task]:
+        """Return those of some tasks that run twice: a copy whose original is over is one no more."""
+        return [task for task in tasks if len(task.attempts) > 1 and len(task.live()) > 1]
 
     def _may_copy(self, straggler: Straggler) -> bool:
         """Tell whether a task may have one more copy now.
@@ -144,6 +145,11 @@ class Copies:
         best = max(able, key=lambda worker: (_pace(worker, paces), worker.name))
         self._book.copy(task, best, straggler.attempt.n, len(able), state.at)
         return True
+
+
+def cpus_of(copied: Iterable[Task]) -> float:
+    """Return the processors that copies reserve, one of each of these tasks."""
+    return sum(task.request.cpus for task in copied)
 
 
 def _pace(worker: Worker, paces: Mapping[str, float]) -> float:

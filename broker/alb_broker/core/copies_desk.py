@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from alb_broker.core.clients import Client
-from alb_broker.core.copies import Copies
+from alb_broker.core.copies import Copies, cpus_of
 from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
@@ -37,11 +37,13 @@ class CopiesDesk:
 
     def _on_query(self, client: Client, query: QueryCopies) -> None:
         state, counters = self._state, self._state.counters
+        copied = self._copies.running(state.table.live.values())
         page = CopiesPage(
             seq=query.seq,
             copies=state.stragglers.node,
-            running=self._copies.running(state.table.live.values()),
-            most=self._copies.most,
+            running=len(copied),
+            cpus=cpus_of(copied),
+            cpus_max=self._copies.cpus_max,
             made=counters["copies_made"],
             won=counters["copies_won"],
             outrun=counters["attempts_outrun"],

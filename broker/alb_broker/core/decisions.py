@@ -1,4 +1,4 @@
-"""What was known when an attempt was placed, for ``alb explain``: the newest placements of this reign.
+"""What was known when an attempt was placed or gave way, for ``alb explain``: the newest of this reign.
 
 The table keeps a few bytes of each decision with the attempt (policy, number of candidates, part of
 reservations); the candidates with their room and load would be more than all the rest of a small task's node.
@@ -29,12 +29,21 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     #: Of the cluster, that the user had before.
 
 
+class Lent(msgspec.Struct, frozen=True, gc=False):
+    """An attempt gave its processors away."""
+
+    worker: str
+    to: str
+    #: The task that waited for them.
+
+
 class Decisions:
-    """The newest placements, by attempt."""
+    """The newest placements, and who gave way to whom, by attempt."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[AttemptId, Decided] = OrderedDict()
         #: Oldest first. A plain dict would look for its first key among all that were deleted before it.
+        self._lent: OrderedDict[AttemptId, Lent] = OrderedDict()
 
     def keep(self, attempt: AttemptId, decided: Decided) -> None:
         """Remember one more, and forget the oldest."""
@@ -45,3 +54,20 @@ class Decisions:
     def get(self, attempt: AttemptId) -> Decided | None:
         """Return what is known of an attempt's placement."""
         return self._kept.get(attempt)
+
+    def note_lent(self, attempt: AttemptId, lent: Lent) -> None:
+        """Remember for whom an attempt was demoted, and forget the oldest."""
+        self._lent[attempt] = lent
+        if len(self._lent) > DECISIONS_MAX:
+            self._lent.popitem(last=False)
+
+    def lent(self, attempt: AttemptId) -> str:
+        """Return the task for which an attempt was demoted; empty: that is not known, or it was not."""
+        found = self._lent.get(attempt)
+        return "" if found is None else found.to
+
+    def lenders(self, task: str, worker: str) -> tuple[str, ...]:
+        """Return the tasks that gave way to one on a worker."""
+        return tuple(
+            attempt.task for attempt, lent in self._lent.items() if lent.to == task and lent.worker == worker
+        )

@@ -14,15 +14,18 @@ from alb_broker.core.reservations import FOREVER, Reservation
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
+from alb_core.amounts import listed
 from alb_core.drains import named
 from alb_core.explanations import Considered, Explanation, Placement, Reason
 from alb_core.messages import AttemptId
-from alb_core.resources import fits
+from alb_core.resources import Request, amount_of, fits
 from alb_core.tasks import Attempt, TaskRecord, TaskState
 
 USERS_NAMED: Final = 3
 #: Of those whose turn is before.
 WORKERS_NAMED: Final = 5
+SHAPES_MAX: Final = 100
+#: Requests that are held against all workers for one explanation.
 MEBIBYTE: Final = 1024 * 1024
 BUSY: Final = "busy"
 
@@ -87,7 +90,7 @@ def _reasons(state: State, task: Task, group: WaitingGroup | None, why: str) -> 
 
 def _turn(state: State, task: Task, group: WaitingGroup) -> str:
     """Return whose turn comes before that of a task."""
-    before = state.queue.before(group, state.shares.share, state.now())
+    before = _that_fit(state, state.queue.before(group, state.shares.share, state.now()))
     likes = 0
     for each in group.tasks:
         if each is task:
@@ -95,26 +98,37 @@ def _turn(state: State, task: Task, group: WaitingGroup) -> str:
         likes += each.waits_for_room
     level = group.level(task, state.now())
     risen = f", risen to {level} for it got nothing so long" if level > group.key[1] else ""
-    share = (
-        f"{task.user} holds {state.shares.share(task.user):.1%} of the cluster{_weighed(state, task.user)}"
-    )
+    share = f"{task.user} has {_part(state, task.user)} of the cluster, with what waits ahead or is demoted"
     text = f"its priority is {group.key[1]}{risen}; {share}"
     if likes:
         text += f"; {likes} of his like it were submitted before"
     if not before:
         return f"{text}; it is the next" if not likes else f"{text}; their turn is next"
     users = sorted({each.key[0] for each in before})
-    named_users = ", ".join(
-        f"{user} ({state.shares.share(user):.1%}{_weighed(state, user)})" for user in users[:USERS_NAMED]
-    )
+    named_users = ", ".join(f"{user} ({_part(state, user).rstrip(',')})" for user in users[:USERS_NAMED])
     more = f" and {len(users) - USERS_NAMED} users more" if len(users) > USERS_NAMED else ""
     groups = "another group" if len(before) == 1 else f"{len(before)} other groups"
     return f"{text}; the turn of {groups} of tasks is before, of {named_users}{more}"
 
 
-def _weighed(state: State, user: str) -> str:
-    weight = state.shares.weight(user)
-    return f" at weight {weight:g}" if weight != 1.0 else ""
+def _that_fit(state: State, groups: list[WaitingGroup]) -> list[WaitingGroup]:
+    """Return the groups that could run somewhere: the others are before nobody."""
+    known: dict[Request, bool] = {}
+    found = []
+    for group in groups:
+        request = group.key[2]
+        fitting = known.get(request, True)
+        if request not in known and len(known) < SHAPES_MAX:
+            fitting = known[request] = any(fits(request, worker.capacity) for worker in state.workers)
+        if fitting:
+            found.append(group)
+    return found
+
+
+def _part(state: State, user: str) -> str:
+    """Return what a user has of the cluster, and as what it counts."""
+    part, weight = state.shares.dominant(user)[0], state.shares.weight(user)
+    return f"{part:.1%}, at weight {weight:g} as {part / weight:.1%}," if weight != 1.0 else f"{part:.1%}"
 
 
 def _set_aside(state: State, task: Task, group: WaitingGroup) -> Iterator[Reason]:
@@ -159,7 +173,10 @@ def _room(state: State, task: Task) -> str:
     for worker in state.workers:
         kinds.setdefault(_lack(state, worker, task), []).append(worker)
     free = kinds.pop("", [])
-    parts = [f"{len(workers)} {lack} ({_examples(lack, workers)})" for lack, workers in sorted(kinds.items())]
+    parts = [
+        f"{len(workers)} {lack} ({_examples(lack, workers, task.request)})"
+        for lack, workers in sorted(kinds.items())
+    ]
     if free:
         names = named([worker.name for worker in free], WORKERS_NAMED)
         when = "the policy wants it to" if state.why_declined(task) else "its turn comes"
@@ -175,22 +192,39 @@ def _lack(state: State, worker: Worker, task: Task) -> str:
         "drained, in quarantine or about to stop": not worker.placeable,
         "without the labels or the architecture": not request.suits(worker.capacity),
         "too small, even when empty": not fits(request, worker.capacity),
-        "set aside for others": worker.booked is not None,
+        "set aside for others": worker.booked is not None and worker.booked.key != key_of(task),
         "with as many commands without a time limit as it takes": not state.admits(task, worker),
         BUSY: not worker.fits(request),
     }
     return next((lack for lack, is_lacking in lacks.items() if is_lacking), "")
 
 
-def _examples(lack: str, workers: list[Worker]) -> str:
+def _examples(lack: str, workers: list[Worker], request: Request) -> str:
     if lack != BUSY:
         return named([worker.name for worker in workers], WORKERS_NAMED)
     workers = sorted(workers, key=lambda worker: -worker.room.cpus)[:WORKERS_NAMED]
-    return ", ".join(
-        f"{each.name}: {max(0.0, each.room.cpus):g} of {each.capacity.cpus:g} cpus and "
-        f"{max(0, each.room.memory_bytes) // MEBIBYTE} of {each.capacity.memory_bytes // MEBIBYTE} MiB free"
-        for each in workers
-    )
+    return ", ".join(_free(each, request) for each in workers)
+
+
+def _free(worker: Worker, request: Request) -> str:
+    """Return what is free on a worker of what is asked for, and what lacks besides."""
+    room, offers = worker.room, worker.capacity
+    parts = [
+        f"{max(0.0, room.cpus):g} of {offers.cpus:g} cpus",
+        f"{max(0, room.memory_bytes) // MEBIBYTE} of {offers.memory_bytes // MEBIBYTE} MiB",
+    ]
+    if request.net_bps:
+        parts.append(f"{max(0, room.net_bps) / 1e6:g} of {offers.net_bps / 1e6:g} Mbit/s")
+    parts += [
+        f"{max(0, room.counts.get(count.name, 0))} of {amount_of(offers.counts, count.name)} {count.name}"
+        for count in request.counts
+    ]
+    text = f"{worker.name}: {listed(parts)} free"
+    if request.measured and not worker.load.leaves(request, offers):
+        load = worker.load
+        net = f" net {load.net:.0%}" if request.net_bps else ""
+        text += f" but measured cpu {load.cpu:.0%} mem {load.memory:.0%}{net} in use"
+    return f"{text} behind {len(worker.ahead)} that wait there" if worker.ahead else text
 
 
 # --- why there --------------------------------------------------------------------------------------------
@@ -218,6 +252,9 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
         part=attempt.part,
         copy_of=attempt.copy_of,
         ended_as=attempt.ended_as,
+        demoted=attempt.demoted or 0.0,
+        lent_to=state.decisions.lent(AttemptId(record.id, attempt.n)),
+        room_by=state.decisions.lenders(record.id, attempt.worker),
         considered=tuple(
             Considered(
                 worker=each.worker,

@@ -190,9 +190,7 @@ class Lendable:
             attempt = task.attempt(attempt_id.n) if task is not None else None
             if task is None or attempt is None or task.state is not RUNNING:
                 continue
-            since = attempt.placed
-            if attempt_id in worker.begun:  # it waited there for its room
-                since = state.clock.time(worker.begun[attempt_id])
+            since = state.runs_since(worker, attempt_id, attempt.placed)
             if attempt.state is LIVE and since <= due:
                 endless = state.runs_endless(task, attempt.placed)
                 yield Old(since, attempt_id, task.request.cpus, task, endless)

@@ -63,7 +63,22 @@ def _why_too_large(request: Request, workers: Sequence[Worker]) -> str:
         *(f"the label {label}" for label in request.labels),
         *([f"the architecture {' or '.join(request.archs)}"] if request.archs else ()),
     ]
+    most = [f"the largest has {cpus:g} cpus", f"the one with most memory {size(memory)}"]
+    if request.net_bps:
+        most.append(_most_bandwidth(workers))
+    most += [
+        f"the most of {count.name} on one is {most_of}"
+        for count in request.counts
+        for most_of in (max(amount_of(each.capacity.counts, count.name) for each in workers),)
+    ]
     return (
-        f"no worker could ever run it: it asks {listed(asked)} of one worker; the largest has {cpus:g} "
-        f"cpus, the one with most memory {size(memory)}; it waits for one that fits"
+        f"no worker could ever run it: it asks {listed(asked)} of one worker; {', '.join(most)}; it "
+        "waits for one that fits"
     )
+
+
+def _most_bandwidth(workers: Sequence[Worker]) -> str:
+    net_bps = max(worker.capacity.net_bps for worker in workers)
+    if not net_bps:
+        return "and none knows its bandwidth, so nothing that reserves any runs there (alb worker --net-bps)"
+    return f"the most bandwidth is {net_bps / 1e6:g} Mbit/s"

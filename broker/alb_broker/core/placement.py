@@ -26,6 +26,7 @@ from alb_broker.policies import (
     Policy,
     Wishes,
     check_parameters,
+    completed,
     optimize,
     wishes_of,
 )
@@ -137,7 +138,8 @@ class Placer:
         """Let a choice that is not refused be in force."""
         self.choice = choice.plain()
         self._wishes = wishes_of(self.policies[choice.policy])
-        self._parameters = {**self._wishes.parameters, **choice.parameters}
+        given = completed(self.policies[choice.policy], choice.parameters)
+        self._parameters = {**self._wishes.parameters, **given}
         self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self.vector)
         self._rests_s, self._rests_until = 0.0, float("-inf")
         self.declines.clear()

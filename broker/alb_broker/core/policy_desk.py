@@ -17,7 +17,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.setting import Setting, read_form
 from alb_broker.core.state import State
-from alb_broker.policies import summary, wishes_of
+from alb_broker.policies import completed, summary, wishes_of
 from alb_core import zk, znodes
 from alb_core.choices import (
     CHANGES_KEPT,
@@ -65,6 +65,9 @@ class PolicyDesk:
         if wrong is not None:
             self._setting.refuse(client, request.seq, wrong)
             return
+        wish = Choice(
+            policy=wish.policy, parameters=completed(state.placer.policies[wish.policy], wish.parameters)
+        )
         done = state.client(client.peer, Done(seq=request.seq))
         how = "rollback" if request.rollback else "try" if request.try_s else "set"
         if self._setting.readable and wish == self._node.plain() and not (request.try_s or self._node.until):
@@ -91,7 +94,7 @@ class PolicyDesk:
         before = placer.choice
         if change.plain() != before:
             placer.use(change)
-            state.figures.begin(state.now())
+            state.figures.begin(change.policy, state.now())
             by = change.by or BY_HAND
             state.note("policy_changed", policy=change.words(), before=before.words(), by=by, how=change.how)
 

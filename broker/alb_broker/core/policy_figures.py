@@ -1,7 +1,8 @@
 """What the tasks felt of a choice of policy: how long they waited and how much slower that made them.
 
 Two tallies, of the choice in force and of the one before it, since this leader began: enough to compare. A
-task counts for the choice under which the attempt was placed that brought its result.
+task counts for the choice that placed the attempt which brought its result: what the default placed in a
+failing policy's stead counts for none, nor does what went by its own vector, or was placed by another leader.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ SHORT_S: Final = 10.0
 class _Tally:
     """Sums over the tasks of one choice."""
 
-    __slots__ = ("ended", "placed", "slowdown", "waited_s")
+    __slots__ = ("ended", "placed", "policy", "since", "slowdown", "waited_s")
 
-    def __init__(self) -> None:
+    def __init__(self, policy: str, since: float) -> None:
+        self.policy = policy
+        self.since = since  #: Cluster time, since when the choice is, or was, in force.
         self.placed = 0
         self.waited_s = 0.0
         self.ended = 0
@@ -37,32 +40,39 @@ class _Tally:
 
 
 class PolicyFigures:
-    """The tallies of one reign."""
+    """The tallies of one reign.
 
-    def __init__(self) -> None:
-        self._now = _Tally()
-        self._before = _Tally()
-        self._since = float("-inf")  #: Cluster time, since when the present choice is in force.
+    Args:
+        policy: In force at its beginning.
+        at: Cluster time of that.
+    """
 
-    def begin(self, at: float) -> None:
+    def __init__(self, policy: str, at: float) -> None:
+        self._now = _Tally(policy, at)
+        self._before = _Tally("", at)
+
+    def begin(self, policy: str, at: float) -> None:
         """Another choice is in force."""
-        self._before, self._now = self._now, _Tally()
-        self._since = at
+        self._before, self._now = self._now, _Tally(policy, at)
 
-    def on_placed(self, waited_s: float) -> None:
-        """A task was placed after it had waited for room so long."""
-        self._now.placed += 1
-        self._now.waited_s += max(waited_s, 0.0)
+    def on_placed(self, policy: str, waited_s: float) -> None:
+        """A policy placed a task that had waited for room so long."""
+        if policy == self._now.policy:
+            self._now.placed += 1
+            self._now.waited_s += max(waited_s, 0.0)
 
-    def on_ended(self, placed: float, waiting_since: float, finished: float) -> None:
+    def on_ended(self, policy: str, placed: float, waiting_since: float, finished: float) -> None:
         """A task has its result.
 
         Args:
-            placed: Cluster time, when the attempt was placed that brought it.
+            policy: Chose the worker of the attempt that brought it.
+            placed: Cluster time of that choice.
             waiting_since: From when its time counts.
             finished: Cluster time of the result.
         """
-        tally = self._now if placed >= self._since else self._before
+        tally = self._now if placed >= self._now.since else self._before
+        if policy != tally.policy or placed < tally.since:
+            return
         ran_s = max(finished - placed, SHORT_S)
         tally.ended += 1
         tally.slowdown += max((finished - waiting_since) / ran_s, 1.0)

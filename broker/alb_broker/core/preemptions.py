@@ -52,7 +52,7 @@ class _Victim(NamedTuple):
     #: Another attempt of its task runs, which it is a copy of.
     memory_bytes: int
     since: float
-    #: Cluster time of its placement.
+    #: Cluster time, since when it runs; infinite: its files are on their way.
     id: AttemptId
     request: Request
     task: Task
@@ -142,7 +142,8 @@ class Preemptions:
         """
         now = self._state.now()
         only = sum(not each.spare for each in ends.victims)
-        return only, len(ends.victims), ends.lent, sum(now - each.since for each in ends.victims)
+        lost_s = sum(max(0.0, now - each.since) for each in ends.victims)
+        return only, len(ends.victims), ends.lent, lost_s
 
     def _will_do(self, who: Waiting, worker: Worker) -> bool:
         """Tell whether a task will fit on a worker though nothing more is ended."""
@@ -220,7 +221,8 @@ class Preemptions:
                 continue
             spare = bool(attempt.copy_of) and len(task.live()) > 1
             if attempt.state is AttemptState.LIVE and (spare or is_preemptible(task)):
-                yield _Victim(spare, request.memory_bytes, attempt.placed, attempt_id, request, task)
+                since = self._state.runs_since(worker, attempt_id, attempt.placed)
+                yield _Victim(spare, request.memory_bytes, since, attempt_id, request, task)
 
     def _end(self, victim: _Victim, worker: Worker, head: Task) -> None:
         """Order an end; the order is repeated like any other."""

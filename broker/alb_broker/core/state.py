@@ -21,6 +21,7 @@ from alb_broker.core.ledger import Ledger
 from alb_broker.core.placement import Admission, Placer
 from alb_broker.core.policy_figures import PolicyFigures
 from alb_broker.core.queue import Queue, key_of
+from alb_broker.core.reservations import FOREVER
 from alb_broker.core.shares import Shares
 from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.stragglers import Stragglers
@@ -32,7 +33,7 @@ from alb_core import zk, znodes
 from alb_core.bounds import NO_LIMITS
 from alb_core.choices import DEFAULT_POLICY
 from alb_core.config import BrokerConfig
-from alb_core.messages import ToClient, ToWorker
+from alb_core.messages import AttemptId, ToClient, ToWorker
 from alb_core.notes import Level, Note
 from alb_core.resources import fits
 from alb_core.tasks import TaskRecord, TaskState
@@ -132,7 +133,7 @@ class State:
         self.workers: Final = Workers()
         self.clients: Final = Clients()
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
-        self.figures: Final = PolicyFigures()
+        self.figures: Final = PolicyFigures(DEFAULT_POLICY, self.clock.claimed)
         self.policy_times: Mapping[str, tuple[int, float]] = {}
         #: How often this process asked each policy, and how many seconds that took: as its shell measures.
         self.counters: Counter[str] = Counter()  #: What happened in this reign.
@@ -213,6 +214,19 @@ class State:
     def admits(self, task: Task, worker: Worker) -> bool:
         """Tell whether a task may go to a worker: what may run for ever, where it could give way later."""
         return not self.is_endless(task) or worker.admits(task.user, task.request, self.config.max_demoted)
+
+    def runs_since(self, worker: Worker, attempt: AttemptId, placed: float) -> float:
+        """Return since when a command has run, in cluster time, as far as is known; infinite: not yet.
+
+        Args:
+            worker: Where it is.
+            attempt: Its attempt.
+            placed: Cluster time of the placement.
+        """
+        if attempt in worker.launching:
+            return FOREVER
+        begun = worker.begun.get(attempt) if worker.begun else None
+        return placed if begun is None else self.clock.time(begun)
 
     @property
     def gate(self) -> Admission | None:

@@ -10,7 +10,7 @@ ends farthest in the future is the first to be copied (``copies.py``).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -122,8 +122,15 @@ class Stragglers:
 
     # --- who lags -------------------------------------------------------------------------------------------
 
-    def look(self, workers: Workers, now: float) -> tuple[list[Straggler], dict[str, float]]:
+    def look(
+        self, workers: Workers, now: float, runs_since: Callable[[Worker, AttemptId, float], float]
+    ) -> tuple[list[Straggler], dict[str, float]]:
         """Judge the running tasks.
+
+        Args:
+            workers: Where they run.
+            now: Cluster time.
+            runs_since: See `State.runs_since`.
 
         Returns:
             Those that lag and have no copy, the one that ends last first; and what each worker does a second,
@@ -134,7 +141,7 @@ class Stragglers:
             key = alike_in_progress(task.id, task.user, task.spec)
             siblings = self._kinds.get(key)
             for attempt in task.live():
-                member = self._judge(task, attempt, siblings, workers, now)
+                member = self._judge(task, attempt, siblings, workers, now, runs_since)
                 if member is not None:
                     kinds.setdefault(key, []).append(member)
         paces = dict(self._paces)
@@ -153,13 +160,21 @@ class Stragglers:
             tasks = (tasks[begin:] + tasks[:begin])[:LOOKED_AT_MAX]
         yield from tasks
 
-    def _judge(
-        self, task: Task, attempt: Attempt, siblings: Siblings | None, workers: Workers, now: float
+    def _judge(  # noqa: PLR0913, PLR0917 (what is known of one attempt)
+        self,
+        task: Task,
+        attempt: Attempt,
+        siblings: Siblings | None,
+        workers: Workers,
+        now: float,
+        runs_since: Callable[[Worker, AttemptId, float], float],
     ) -> _Member | None:
         worker, name = workers.find(attempt.worker, attempt.incarnation), AttemptId(task.id, attempt.n)
         if worker is None or name not in worker.reserved or name in worker.unconfirmed:
             return None  # it waits there, is over but for its report, or has not reached its worker yet
-        advance, elapsed_s = self._advances.get(name), max(0.0, now - attempt.placed)
+        advance, elapsed_s = self._advances.get(name), now - runs_since(worker, name, attempt.placed)
+        if name in worker.launching:
+            return None  # the clock of its likes' run times does not tick while its files come
         known = siblings if siblings is not None else Siblings()
         standing = known.standing(task.spec, elapsed_s, speed_of(worker), advance, now)
         return None if standing is None or not standing.total_s else _Member(task, attempt, worker, standing)

@@ -126,6 +126,8 @@ class WorkerDesk:
 
     def _on_started(self, worker: Worker, message: AttemptStarted) -> None:
         worker.unconfirmed.pop(message.attempt, None)
+        if worker.launching and message.began and not message.launching:
+            worker.begin(message.attempt, self._state.at)
         if message.began:
             self.revocations.on_began(worker, message.attempt)
 
@@ -187,6 +189,7 @@ class WorkerDesk:
         held = set(message.held)
         for attempt_id in held:
             self._meet(worker, attempt_id)
+        worker.launching = {attempt_id for attempt_id in message.launching if worker.holds(attempt_id)}
         self._claim_unclaimed(worker, held)
         state.workers.grew(worker)
         registered = Registered(

@@ -54,6 +54,7 @@ class Worker:
         "incarnation",
         "killing",
         "known",
+        "launching",
         "leaving",
         "link",
         "load",
@@ -95,7 +96,9 @@ class Worker:
         self.ahead: dict[AttemptId, Request] = {}  #: Attempts that wait there for room, in their order.
         self.exited: set[AttemptId] = set()  #: Attempts that are over, but for what must be stored of them.
         self.begun: dict[AttemptId, float] = {}
-        #: Own clock, when what had waited ahead got its room: it has run since then, not since its placement.
+        #: Own clock, since when an attempt runs that did not when it was placed: it had waited ahead for its
+        #: room, or its files had to come.
+        self.launching: set[AttemptId] = set()  #: Attempts whose files are on their way: they do not run yet.
         self.allowance = 0  #: How many it may hold ahead.
         self.ended = 0  #: Attempts that ended on it since its pace was taken.
         self.turn = 0  #: The number of the newest placement on it.
@@ -179,6 +182,12 @@ class Worker:
             if waited:
                 self.begun[attempt] = self.heard
 
+    def begin(self, attempt: AttemptId, at: float) -> None:
+        """The command of an attempt runs, whose files had to come; `at` by the own clock."""
+        if attempt in self.launching:
+            self.launching.remove(attempt)
+            self.begun[attempt] = at
+
     def demote(self, attempt: AttemptId, user: str) -> None:
         """Let an attempt that has room run on without its processors: they are free."""
         request = self.reserved[attempt]
@@ -228,7 +237,7 @@ class Worker:
         for noted in (self.killing, self.revoked, self.demoting, self.begun):
             if noted:  # mostly none is: to hash the attempt for each costs more than this look
                 noted.pop(attempt, None)
-        for marked in (self.preemptible, self.preempted):
+        for marked in (self.preemptible, self.preempted, self.launching):
             if marked:
                 marked.discard(attempt)
         demoted = bool(self.burden) and self.burden.remove(attempt)
@@ -264,6 +273,9 @@ class Worker:
     def note_uses(self, uses: Iterable[AttemptUse]) -> None:
         """Take what attempts that run there were seen to use; of others nobody wants to know it."""
         self.uses.update({use.attempt: use for use in uses if use.attempt in self.reserved})
+        if self.launching:  # should the word be lost that it began: what uses anything runs
+            for attempt in self.launching & self.uses.keys():
+                self.begin(attempt, self.heard)
 
     def take_pace(self, elapsed_s: float) -> None:
         """Allow it to hold ahead what it ends in ``AHEAD_S``.

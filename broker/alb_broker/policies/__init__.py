@@ -82,6 +82,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[Mapping[str, Parameter]], str | None] | None = None
     #: Tells what is wrong with a set of parameters, as a sentence, or None; names and types are looked at
     #: before.
+    halves: tuple[str, ...] = ()
+    #: Two parameters that make 1 together: who gives one alone means the rest by the other.
 
 
 PLAIN: Final = Wishes()
@@ -94,10 +96,15 @@ def wishes(
     fastest_first: bool = False,
     parameters: Mapping[str, Parameter] | None = None,
     check: Callable[[Mapping[str, Parameter]], str | None] | None = None,
+    halves: tuple[str, ...] = (),
 ) -> Callable[[P], P]:
     """Decorate a policy with what it wants; see `Wishes`."""
     wanted = Wishes(
-        candidates=candidates, fastest_first=fastest_first, parameters=parameters or {}, check=check
+        candidates=candidates,
+        fastest_first=fastest_first,
+        parameters=parameters or {},
+        check=check,
+        halves=halves,
     )
 
     def decorate(policy: P) -> P:
@@ -133,6 +140,15 @@ def check_policy(policy: object) -> str | None:
     return None
 
 
+def completed(policy: Policy, given: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Return parameters that are given to a policy, with what they say of others that are not."""
+    halves = wishes_of(policy).halves
+    said = [name for name in halves if name in given]
+    if len(said) != 1 or isinstance(value := given[said[0]], str):
+        return dict(given)
+    return {**{name: max(0.0, 1.0 - value) for name in halves}, **given}
+
+
 def check_parameters(policy: Policy, given: Mapping[str, Parameter]) -> str | None:
     """Return what is wrong with parameters for a policy, as a sentence, or None."""
     wanted = wishes_of(policy)
@@ -146,6 +162,6 @@ def check_parameters(policy: Policy, given: Mapping[str, Parameter]) -> str | No
     if wanted.check is None:
         return None
     try:
-        return wanted.check({**wanted.parameters, **given})
+        return wanted.check({**wanted.parameters, **completed(policy, given)})
     except Exception as error:  # noqa: BLE001 (a policy is foreign code)
         return f"its own check of them failed: {error!r:.200}"

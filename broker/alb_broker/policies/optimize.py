@@ -19,7 +19,7 @@ from alb_broker.policies.least_loaded import pressure
 from alb_broker.policies.measures import least, used
 from alb_core.choices import Parameter
 from alb_core.spec import TaskSpec
-from alb_core.vectors import Vector, check_vector, hurries
+from alb_core.vectors import Vector, hurries, weighed
 
 SHARING: Final = 0.2
 #: By how much a full machine slows each of its tasks down: caches, memory bandwidth and hyper-threads are
@@ -31,17 +31,25 @@ DIGITS: Final = 6
 
 
 def vector_of(weights: Mapping[str, Any]) -> Vector:
-    """Return the vector that parameters of this policy mean."""
-    return Vector(time=float(weights["time"]), resources=float(weights["resources"]))
+    """Return the vector that parameters of this policy mean: as for one task, the weights have any sum."""
+    return weighed(float(weights["time"]), float(weights["resources"]))
 
 
 def check(weights: Mapping[str, Parameter]) -> str | None:
     """Return what is wrong with the weights, or None."""
-    wrong = check_vector(vector_of(weights))
-    return None if wrong is None else f"{wrong}: give both, time=0.7 resources=0.3"
+    try:
+        vector_of(weights)
+    except ValueError as error:
+        return f"{error}: time=0.7, or time=7 resources=3"
+    return None
 
 
-@wishes(candidates=CANDIDATES_MAX, parameters={"time": 0.5, "resources": 0.5}, check=check)
+@wishes(
+    candidates=CANDIDATES_MAX,
+    parameters={"time": 0.5, "resources": 0.5},
+    check=check,
+    halves=("time", "resources"),
+)
 def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
     """By what each task's --optimize weighs, time or resources; time= and resources= weigh for all others."""
     vector = task.request.optimize or vector_of(context.parameters)

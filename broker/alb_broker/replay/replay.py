@@ -24,7 +24,7 @@ from alb_broker.policies import Policy
 from alb_broker.replay.machines import Alarm, ReplayedMachine
 from alb_broker.replay.tree import Tree
 from alb_core import codec, zk, znodes
-from alb_core.choices import PolicyNode
+from alb_core.choices import Choice, Parameter, PolicyNode
 from alb_core.config import BrokerConfig
 from alb_core.errors import ReplayBroken
 from alb_core.messages import (
@@ -99,7 +99,8 @@ class Replay:
         jobs: In the order of their submission.
         machines: The workers, all there from the beginning.
         policies: The installed policies, by name.
-        policy: Which of them places.
+        policy: Which of them places,
+        parameters: and what it is given instead of its own parameters.
         seed: Of the core's draws.
         sharing: By how much a full machine slows each of its runs down; 0: runs do not disturb each other.
         turn_s: What happens within so long the leader hears in one turn, at its end.
@@ -113,6 +114,7 @@ class Replay:
         policies: Mapping[str, Policy],
         policy: str,
         *,
+        parameters: Mapping[str, Parameter] | None = None,
         seed: int = 0,
         turn_s: float = TURN_S,
         sharing: float = 0.0,
@@ -153,7 +155,8 @@ class Replay:
             for index, machine in enumerate(machines)
         }
         self._by_peer: Final = {each.peer: each for each in self._machines.values()}
-        self._tree: Final = Tree(_first_nodes(machines, policy), EPOCH_S + seed)
+        self._choice: Final = Choice(policy=policy, parameters=dict(parameters or {}))
+        self._tree: Final = Tree(_first_nodes(machines, self._choice), EPOCH_S + seed)
         self._broker: Final = Broker(
             CONFIG,
             BrokerNode(
@@ -166,7 +169,6 @@ class Replay:
             ),
             policies,
         )
-        self._policy: Final = policy
         self._carriers: Final[dict[type[actions.Action], Callable[[Any], None]]] = {
             actions.SendToClient: self._to_client,
             actions.SendToWorker: self._to_worker,
@@ -227,11 +229,12 @@ class Replay:
             self._hear_client(user.encode(errors="surrogateescape"), Hello(user=user))
         self._settle()
         for _ in range(OPENING_TICKS):
-            if self._reign.state.placer.name == self._policy:
+            if self._reign.state.placer.choice == self._choice:
                 break
             self._tick(self._at + TICK_S)
-        if self._reign.state.placer.name != self._policy:
-            raise ReplayBroken(f"the policy {self._policy} is not installed")
+        if self._reign.state.placer.choice != self._choice:
+            refused = self._reign.state.placer.refusal(self._choice)
+            raise ReplayBroken(refused or f"the policy {self._choice.words()} cannot be used")
         self._origin = self._at
         if self._jobs:
             self._tick_s = max(TICK_S, (self._jobs[-1].submitted - self._jobs[0].submitted) / TICKS)
@@ -428,12 +431,12 @@ class Replay:
             if why:
                 return f"job {int(task.id, 16)} is never placed: {why}"
         waiting = state.table.counts[TaskState.QUEUED]
-        return f"{waiting} jobs wait for ever under {self._policy}, though nothing runs any more"
+        return f"{waiting} jobs wait for ever under {self._choice.policy}, though nothing runs any more"
 
 
-def _first_nodes(machines: Sequence[Machine], policy: str) -> dict[str, bytes]:
+def _first_nodes(machines: Sequence[Machine], choice: Choice) -> dict[str, bytes]:
     nodes = znodes.first_nodes("replay")
-    nodes[znodes.POLICY] = znodes.encode(PolicyNode(policy=policy))
+    nodes[znodes.POLICY] = znodes.encode(PolicyNode(policy=choice.policy, parameters=choice.parameters))
     for machine in machines:
         node = WorkerNode(worker=machine.name, incarnation=machine.name, capacity=machine.capacity)
         nodes[znodes.worker_path(machine.name)] = znodes.encode(node)

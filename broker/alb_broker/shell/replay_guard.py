@@ -7,14 +7,17 @@ no answer.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from functools import partial, wraps
 from itertools import count
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn, Self
 
 import msgspec
 
 from alb_broker.policies import Candidate, Context, Policy, wishes_of
+from alb_broker.shell.plugins import PolicyBroke
 from alb_broker.shell.policy_guard import PASS_S, PolicyTooSlow
 from alb_core.choices import Parameter
 from alb_core.io.alarm import Alarm
@@ -31,6 +34,8 @@ class PolicyHung(BaseException):
 class ReplayGuard:
     """Guards the policies of a replay; must be made and used in the main thread, where signals arrive.
 
+    Within a ``with`` block somebody's Ctrl-C is told from a policy that raises `KeyboardInterrupt`.
+
     Args:
         call_s: What one call may take, in seconds.
     """
@@ -38,6 +43,18 @@ class ReplayGuard:
     def __init__(self, call_s: float = CALL_S) -> None:
         self._call_s: Final = call_s
         self._alarm: Final = Alarm(self._too_slow)
+        self._interrupted = False  #: By a person.
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> NoReturn:
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def guard(self, policies: Mapping[str, Policy]) -> dict[str, Policy]:
         """Return the policies with each of their calls bounded."""
@@ -51,6 +68,10 @@ class ReplayGuard:
             number = next(calls)
             try:
                 return alarm.call(call_s, partial(policy, task, candidates, context))
+            except KeyboardInterrupt as error:
+                if self._interrupted:
+                    raise
+                raise PolicyBroke("it raised KeyboardInterrupt") from error
             finally:
                 if not alarm.left_s:  # whatever it made of the interruption
                     of = f"among {len(candidates)} workers for the task {task.name or task.command!r:.60}"

@@ -11,18 +11,20 @@ from alb.analysis.sections import Moment, Section, Table, sections, summary
 CELL_WIDTH: Final = 48
 
 
-def write(
-    figures: Figures, advice: Sequence[Advice], moment: Moment, more: Sequence[Section] = ()
-) -> Iterator[str]:
+def write(figures: Figures, advice: Sequence[Advice], moment: Moment) -> Iterator[str]:
     """Return the lines of the report.
 
     Args:
         figures: What was found.
         advice: What follows from it.
         moment: Writes a time for people.
-        more: Sections that follow those of the figures.
     """
-    yield from write_sections(summary(figures, moment), (*sections(figures, moment), *more))
+    yield from write_sections(summary(figures, moment), sections(figures, moment))
+    yield from write_advice(advice)
+
+
+def write_advice(advice: Sequence[Advice]) -> Iterator[str]:
+    """Return the lines of what follows, each with its evidence."""
     yield from ("", "ADVICE")
     for each in advice:
         yield _safe(f"* {each.text}")

@@ -19,9 +19,12 @@ from alb.simulate.report import NO_COMPARISON, Comparison
 from alb_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from alb.analysis.core.figures import Advice, Figures
     from alb.analysis.sources import Read
     from alb.simulate.core.history import History
+    from alb_core.choices import Choice
 
 DAY_S: Final = 86_400.0
 REPLAYED: Final = 2_000
@@ -83,10 +86,14 @@ def analyze(  # noqa: PLR0913 (one parameter an option)
 
     figures = counted.figures
     advice, compared = advise(figures, moment), NO_COMPARISON
-    if counted.history is not None and most and figures.all.tasks >= TASKS_MIN:
+    replays = counted.history is not None and most and figures.all.tasks >= TASKS_MIN
+    plain = not (as_json or html_file)
+    if plain:  # before policies run, which are foreign code: whatever they do, this much was told
+        _print_text(figures, advice)
+    if counted.history is not None and replays:
         from alb.simulate.comparison import compare  # noqa: PLC0415 (brings in the broker)
 
-        compared = compare(counted.history)
+        compared = compare(counted.history, counted.in_force)
         advice.append(compared.advice)
     if html_file and draw is not None:
         from alb.analysis import html  # noqa: PLC0415
@@ -94,7 +101,10 @@ def analyze(  # noqa: PLR0913 (one parameter an option)
         text = html.write(figures, advice, moment, draw, compared.sections)
         Path(html_file).write_text(text, encoding="utf-8")
         out.say(f"the report is in {html_file}")
-    _print(figures, advice, compared, as_json=as_json, quiet=bool(html_file))
+    if as_json:
+        out.emit_json({**msgspec.structs.asdict(figures), "advice": advice, "replays": compared.replays})
+    elif plain and replays:
+        _print_comparison(compared)
     return 0
 
 
@@ -131,6 +141,8 @@ class _Counted(NamedTuple):
     figures: Figures
     history: History | None = None
     #: For replays; None: nothing of it has ended.
+    in_force: Choice | None = None
+    #: What places now, as the leader says; None: nobody asked one.
 
 
 def _of_dump(path: str) -> _Counted:
@@ -155,7 +167,8 @@ def _of_leader(place: Place, since: float | None, most: int) -> _Counted:
     from alb.analysis.sources import from_client  # noqa: PLC0415
 
     with place.client() as client:
-        return _count(from_client(client), _begin(since), "the results store, through the leader", most)
+        counted = _count(from_client(client), _begin(since), "the results store, through the leader", most)
+        return counted._replace(in_force=client.policies().in_force)
 
 
 def _count(read: Read, since: float, source: str, most: int) -> _Counted:
@@ -177,17 +190,18 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
-def _print(
-    figures: Figures, advice: list[Advice], compared: Comparison, *, as_json: bool, quiet: bool
-) -> None:
+def _print_text(figures: Figures, advice: list[Advice]) -> None:
     from alb.analysis import text  # noqa: PLC0415
 
-    if as_json:
-        out.emit_json({**msgspec.structs.asdict(figures), "advice": advice, "replays": compared.replays})
-    elif not quiet:
-        out.write_all(
-            1,
-            ("\n".join(text.write(figures, advice, moment, compared.sections)) + "\n").encode(
-                errors="replace"
-            ),
-        )
+    _write(text.write(figures, advice, moment))
+
+
+def _print_comparison(compared: Comparison) -> None:
+    """Print how policies compare, below the rest."""
+    from alb.analysis import text  # noqa: PLC0415
+
+    _write((*text.write_sections((), compared.sections), *text.write_advice((compared.advice,))))
+
+
+def _write(lines: Iterable[str]) -> None:
+    out.write_all(1, ("\n".join(lines) + "\n").encode(errors="replace"))

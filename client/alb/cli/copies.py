@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("action", type=click.Choice(["show", "set"]), default="show")
-@click.option("--share", type=click.FLOAT, help="Of all processors, for copies at once; 0: make none.")
+@click.option(
+    "--share",
+    type=click.FLOAT,
+    help="Of all processors, for copies at once (one there may always be); 0: make none.",
+)
 @click.option(
     "--unasked/--only-asked",
     default=None,
@@ -60,14 +64,13 @@ def copies(place: Place, action: str, *, as_json: bool, **changes: Any) -> int:
 def _show(page: CopiesPage) -> None:
     node = page.copies
     who = "tasks that do not say --no-speculative" if node.unasked else "tasks that say --speculative"
-    now = "1 copy" if page.most == 1 else f"{page.most} copies"
-    share = f"{node.share:.0%} of all processors, {now} now" if node.enabled else "none"
+    share = f"{node.share:.0%} of all processors, {page.cpus_max:g} now; one copy at least"
     rows = (
         ("of", who),
-        ("at once", share),
+        ("at once", share if node.enabled else "none"),
         ("slow tasks", f"the slowest {node.slow_tasks:.0%} of their likes"),
         ("slow workers", f"not on the slowest {node.slow_workers:.0%}"),
-        ("running", str(page.running)),
+        ("running", f"{page.running}, on {page.cpus:g} processors" if page.running else "0"),
         ("made", str(page.made)),
         ("won", str(page.won)),
         ("killed", str(page.outrun)),

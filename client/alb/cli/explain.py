@@ -24,6 +24,8 @@ PARTS: Final = {
     "backfilled": "which was set aside for another task that this one does not delay",
 }
 #: What reservations had to do with it, in words.
+LENDERS_SHOWN: Final = 5
+#: Of those that gave way to one.
 
 
 @click.command()
@@ -108,13 +110,26 @@ def _show_placement(placement: Placement) -> None:
         out.echo("          the only one with room that was found")
     elif placement.policy:
         out.echo(f"          chosen by policy {placement.policy} of {placement.candidates} with room")
+    _show_lent(placement)
     if placement.waited_s is not None and placement.share is not None:
-        held = f"its user held {placement.share:.1%} of the cluster over his weight"
+        held = f"its user's share was {placement.share:.1%}, with what waited ahead or was demoted"
         out.echo(f"          after {format_duration(max(0.0, placement.waited_s))} in the queue; {held}")
     for each in placement.considered:
         out.echo(f"          {'->' if each.worker == placement.worker else '  '} {_candidate(each)}")
     if placement.forgotten:
         out.echo(f"          what each candidate had then is not known any more: {placement.forgotten}")
+
+
+def _show_lent(placement: Placement) -> None:
+    """Tell who gave way to it, and to whom it gave way."""
+    if placement.room_by:
+        gave = ", ".join(placement.room_by[:LENDERS_SHOWN])
+        more = len(placement.room_by) - LENDERS_SHOWN
+        rest = f" and {more} more" if more > 0 else ""
+        out.echo(f"          where {gave}{rest} gave way to it (docs/progress.md)")
+    if placement.demoted:
+        to = f"to task {placement.lent_to}" if placement.lent_to else "to a task that is not known any more"
+        out.echo(f"          demoted at {format_clock(placement.demoted)}: its processors went {to}")
 
 
 def _ended(placement: Placement) -> str:

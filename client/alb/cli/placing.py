@@ -9,7 +9,7 @@ import click
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.values import DURATION, format_clock, format_duration
-from alb_core.choices import PARAMETERS_MAX, parameter_words
+from alb_core.choices import PARAMETERS_MAX, parameter_words, parse_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,22 +193,10 @@ def _wish(verb: str, words: Sequence[str]) -> tuple[str, dict[str, Parameter]]:
         raise click.UsageError(f"write `alb policy {verb} NAME [K=V…]`; `alb policy list` names them")
     if len(words) - 1 > PARAMETERS_MAX:
         raise click.UsageError(f"a policy has at most {PARAMETERS_MAX} parameters")
-    parameters: dict[str, Parameter] = {}
-    for word in words[1:]:
-        name, equals, text = word.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"{word[:80]!r} is no parameter: write NAME=VALUE")
-        if name in parameters:
-            raise click.UsageError(f"the parameter {name[:40]} is given twice")
-        parameters[name] = _value(text)
-    return words[0], parameters
-
-
-def _value(text: str) -> Parameter:
     try:
-        return float(text)
-    except ValueError:
-        return text
+        return words[0], parse_parameters(words[1:])
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 # --- parts --------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ MEMORY_A_CPU: Final = 4 * 1024**3
 #: Of the workers of a replay, where neither the trace nor the command line says otherwise.
 WORKERS_MAX: Final = 100_000
 TITLE: Final = "Policies in a replay"
+FAILED_STATUS: Final = 125
+#: Some policy could not be replayed.
 
 
 class Speeds(click.ParamType["tuple[float, ...]"]):
@@ -54,11 +56,16 @@ class Speeds(click.ParamType["tuple[float, ...]"]):
     metavar="FILE|URL",
     help="A workload log in Standard Workload Format, a dump (alb dump), or a results store; gzip allowed.",
 )
-@click.option("--policy", default="", metavar="A,B,…", help="Policies by name; all: every installed one.")
+@click.option(
+    "--policy",
+    default="",
+    metavar="A,B,…",
+    help="Policies by name, perhaps NAME:K=V:K=V; all: every installed one.",
+)
 @click.option("--workers", type=click.IntRange(1, WORKERS_MAX), help="How many. Else those of the trace.")
 @click.option("-c", "--cpus", type=Number(0, 1e6, min_open=True), help="Of each worker: 16.")
 @click.option("--mem", "memory", type=SIZE, help="Of each worker: 4G for each of its cpus.")
-@click.option("--speeds", type=Speeds(), help="Of the workers, in turn: 1,2,4. Else 1.")
+@click.option("--speeds", type=Speeds(), help="Of the workers, those of the trace or others, in turn: 1,2,4.")
 @click.option("--load", type=Number(0, 100, min_open=True), help="Stretch arrivals to this load: 0.8.")
 @click.option(
     "--from", "begin_s", type=DURATION, help="Leave out what was submitted earlier in the trace: 7d."
@@ -99,45 +106,53 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
     """
     if html_file or folder:
         drawing("alb.simulate.plots")  # before the work is done in vain
+    from alb.simulate.core.figures import Failure, Figures  # noqa: PLC0415
     from alb.simulate.core.trace import fitted, window, with_load  # noqa: PLC0415
     from alb.simulate.runs import Policies  # noqa: PLC0415 (brings in the broker)
     from alb.simulate.traces import open_trace  # noqa: PLC0415
 
     policies = Policies()
-    names = policies.chosen(policy)
+    choices = policies.chosen(policy)
     if policy == "all":
         for name, why in policies.unusable.items():
             out.say(f"the policy {name} is left out: {why}")
     trace = window(open_trace(where, table=table, assume_s=assume_s), begin_s, end_s, limit)
     if not trace.jobs:
         raise click.UsageError("no job of the trace is in the part that was chosen")
-    machines = _machines(trace, workers, cpus, memory, speeds)
+    trace, machines = _at_home(trace, workers, cpus, memory, speeds)
     trace = fitted(trace, machines)
     if load is not None:
         trace = with_load(trace, machines, load)
     with ReplayProgress(len(trace.jobs)) as progress:
-        found = list(policies.replay(trace, machines, names, seed=seed, tell=progress.tell))
-    report = Report(trace=trace, machines=machines, found=found)
+        verdicts = list(policies.verdicts(trace, machines, choices, seed=seed, tell=progress.tell))
+    found = [each for each in verdicts if isinstance(each, Figures)]
+    failed = [each for each in verdicts if isinstance(each, Failure)]
+    for each in failed:
+        out.say(f"{each.policy} could not be replayed: {each.why}")
+    if not found:
+        return FAILED_STATUS
+    report = Report(trace=trace, machines=machines, found=found, failed=failed)
     if html_file:
         _write_html(report, html_file)
     if folder:
         _write_plots(report, folder)
     _print(report, as_json=as_json, quiet=bool(html_file))
-    return 0
+    return FAILED_STATUS if failed else 0
 
 
-def _machines(
+def _at_home(
     trace: Trace,
     workers: int | None,
     cpus: float | None,
     memory: int | None,
     speeds: tuple[float, ...] | None,
-) -> list[Machine]:
-    """Return the workers of a replay: those of the trace, unless the command line describes others."""
-    from alb.simulate.core.trace import pool  # noqa: PLC0415
+) -> tuple[Trace, list[Machine]]:
+    """Return a trace and its workers: its own ones, unless the command line describes others."""
+    from alb.simulate.core.state_dump import unpinned  # noqa: PLC0415
+    from alb.simulate.core.trace import pool, with_speeds  # noqa: PLC0415
 
-    if trace.machines and all(each is None for each in (workers, cpus, memory, speeds)):
-        return trace.machines
+    if trace.machines and all(each is None for each in (workers, cpus, memory)):
+        return trace, trace.machines if speeds is None else with_speeds(trace.machines, speeds)
     cpus = cpus or CPUS
     if workers is None and trace.machines:
         workers = len(trace.machines)
@@ -145,14 +160,17 @@ def _machines(
         workers = min(WORKERS_MAX, math.ceil(trace.cpus / cpus))
     if not workers:
         raise click.UsageError("the trace does not tell how large its machine was: give --workers N")
-    return pool(workers, cpus, memory or int(cpus * MEMORY_A_CPU), speeds or (1.0,))
+    machines = pool(workers, cpus, memory or int(cpus * MEMORY_A_CPU), speeds or (1.0,))
+    return unpinned(trace), machines
 
 
 def _write_html(report: Report, file: str) -> None:
     from alb.analysis.html import page  # noqa: PLC0415
     from alb.simulate.plots import draw  # noqa: PLC0415
 
-    text = page(TITLE, summary(report), sections(report.found), lambda name: draw(name, report.found))
+    text = page(
+        TITLE, summary(report), sections(report.found, report.failed), lambda name: draw(name, report.found)
+    )
     Path(file).write_text(text, encoding="utf-8")
     out.say(f"the report is in {file}")
 
@@ -172,5 +190,5 @@ def _print(report: Report, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         out.emit_json(as_values(report))
     elif not quiet:
-        lines = write_sections(summary(report), sections(report.found))
+        lines = write_sections(summary(report), sections(report.found, report.failed))
         out.write_all(1, ("\n".join(lines) + "\n").encode(errors="replace"))

@@ -12,7 +12,7 @@ from alb.analysis.core.figures import Advice
 from alb.analysis.core.words import count, seconds, share
 from alb.analysis.sections import Section, Table
 from alb.simulate.core.advice import Replayed, unable
-from alb.simulate.core.figures import Figures, Summary, UserFigures
+from alb.simulate.core.figures import Failure, Figures, Summary, UserFigures
 from alb.simulate.core.trace import Trace, offered_load
 from alb_core.traces import Machine
 
@@ -29,6 +29,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     trace: Trace
     machines: list[Machine]
     found: list[Figures]
+    failed: list[Failure] = []
 
     @property
     def cpus(self) -> float:
@@ -65,17 +66,22 @@ def as_values(report: Report) -> dict[str, object]:
         "load": report.load if math.isfinite(report.load) else None,
         "remarks": report.trace.remarks,
         "policies": report.found,
+        "failed": report.failed,
     }
 
 
-def sections(found: Sequence[Figures]) -> Iterator[Section]:
+def sections(found: Sequence[Figures], failed: Sequence[Failure] = ()) -> Iterator[Section]:
     """Return the parts of a report."""
-    yield policy_section(found)
+    yield policy_section(found, failed=failed)
     yield _users(found)
 
 
 def policy_section(
-    found: Sequence[Figures], title: str = "Policies", remarks: Sequence[str] = (), plot: str = "replays"
+    found: Sequence[Figures],
+    title: str = "Policies",
+    remarks: Sequence[str] = (),
+    plot: str = "replays",
+    failed: Sequence[Failure] = (),
 ) -> Section:
     """Return a line for each policy.
 
@@ -84,6 +90,7 @@ def policy_section(
         title: Of the section.
         remarks: Sentences below it.
         plot: That belongs to it; empty: none.
+        failed: Of which there are no figures, and why.
     """
     waits = ("WAIT mean", "median", "p95", "max")
     slowdowns = ("SLOWDOWN mean", "median", "p95", "max")
@@ -110,6 +117,7 @@ def policy_section(
             notes.append(
                 f"{each.policy}: {seconds(each.wasted_s)} of run time were broken off and done again."
             )
+    notes += [f"{each.policy} could not be replayed: {each.why}." for each in failed]
     table = Table(columns=columns, rows=rows, sides="l" + "r" * (len(columns) - 1))
     return Section(title=title, tables=(table,), notes=(*remarks, *notes), plot=plot)
 

@@ -22,6 +22,8 @@ class Register(Message, frozen=True, kw_only=True):
     held: tuple[AttemptId, ...] = ()
     #: Every attempt that it runs, or whose result is not acknowledged (those results follow as AttemptEnded).
     load: Load = Load()
+    launching: tuple[AttemptId, ...] = ()
+    #: Those of `held` whose command does not run yet, for their files are still to come.
 
 
 class Beat(Message, frozen=True, kw_only=True):
@@ -40,6 +42,8 @@ class AttemptStarted(Message, frozen=True, kw_only=True):
     attempt: AttemptId
     began: bool = False
     #: Its command runs, or is about to; else it waits there, or nobody knows.
+    launching: bool = False
+    #: Its command does not run yet: its files are still to come. Another message comes when it does.
 
 
 class AttemptEnded(Message, frozen=True, kw_only=True):

@@ -339,8 +339,10 @@ class CopiesPage(Message, frozen=True, kw_only=True):
     copies: CopiesNode
     running: int = 0
     #: That live now.
-    most: int = 0
-    #: That may at once.
+    cpus: float = 0.0
+    #: That those reserve,
+    cpus_max: float = 0.0
+    #: and may; one copy may be larger.
     made: int = 0
     won: int = 0
     #: Of them, those that succeeded before what they were copies of.

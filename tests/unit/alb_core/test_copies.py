@@ -49,6 +49,8 @@ def test_the_wish_is_no_part_of_the_work() -> None:
         (CopiesNode(share=1.5), "share of 1.5"),
         (CopiesNode(share=-1), "share of -1"),
         (CopiesNode(slow_tasks=25.0), "slow_tasks of 25"),
+        (CopiesNode(slow_tasks=0.0), "slow_tasks of 0"),
+        (CopiesNode(slow_workers=0.0), ""),
         (CopiesNode(slow_workers=-0.1), "slow_workers of -0.1"),
     ],
 )

@@ -114,6 +114,10 @@ class Attempts:
         """Return every attempt that waits, runs, or is not acknowledged."""
         return tuple(self.records)
 
+    def launching(self) -> tuple[AttemptId, ...]:
+        """Return every attempt whose files are still to come."""
+        return tuple(attempt for attempt, record in self.records.items() if _awaits_files(record))
+
     def newest(self, task: str) -> AttemptId | None:
         """Return the newest attempt of a task that this worker heard of."""
         n = self._newest.get(task)
@@ -392,7 +396,9 @@ class Attempts:
 
     def _say_started(self, _at: float, record: Record, _stimulus: Stimulus) -> Actions:
         began = record.phase in LIVE
-        return [SendToLeader(message=AttemptStarted(attempt=record.attempt, began=began))]
+        launching = _awaits_files(record)
+        started = AttemptStarted(attempt=record.attempt, began=began, launching=launching)
+        return [SendToLeader(message=started)]
 
     def _say_ended(self, at: float, record: Record, _stimulus: Stimulus) -> Actions:
         return [self._report(at, record)]
@@ -517,3 +523,9 @@ class Attempts:
 def ends_as(stimulus: Stimulus) -> Cause:
     """Return how an attempt ends that is killed for this: for good, or so that its task runs again."""
     return _GOES_ON.get(stimulus.why, Cause.KILLED) if isinstance(stimulus, Kill) else Cause.KILLED
+
+
+def _awaits_files(record: Record) -> bool:
+    """Tell whether an attempt takes files along and its command does not run yet."""
+    waits = record.phase in {Phase.WAITING, Phase.LAUNCHING}
+    return waits and record.spec is not None and bool(record.spec.luggage)

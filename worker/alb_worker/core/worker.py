@@ -273,6 +273,7 @@ class WorkerCore:
             capacity=self._node.capacity,
             held=self.attempts.held(),
             load=self._current_load(),
+            launching=self.attempts.launching(),
         )
 
     def _current_load(self) -> Load:

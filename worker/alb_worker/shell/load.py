@@ -1,7 +1,8 @@
 """How busy the machine is: differences between two readings of its counters, as fractions of what is offered.
 
 Where a control group bounds the worker, its own use is what counts, since others' use does not take from it;
-else that of the whole machine.
+else that of the whole machine. Memory that is offered is as free as the machine has so much left: where a
+part of it is offered, what others use takes from the rest first.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     #: Processor time spent on anything but idling.
     memory_bytes: int
-    #: In use now and not to be had without swapping.
+    #: To be had now without swapping.
     received_bytes: int
     sent_bytes: int
     gpu: float = 0.0
@@ -52,7 +53,8 @@ class LoadMeter:
         now = self._read()
         before_at, before = self._last or (at, now)
         elapsed_s = at - before_at
-        memory = now.memory_bytes / self._capacity.memory_bytes if self._capacity.memory_bytes else 0.0
+        offered = self._capacity.memory_bytes
+        memory = max(0, offered - now.memory_bytes) / offered if offered else 0.0
         if elapsed_s <= 0:
             self._last = self._last or (at, now)
             return Load(memory=round(memory, 4))
@@ -80,11 +82,11 @@ def machine_counters(
 
     def read() -> Counters:
         cpu_s = group.cpu_used_s() if machine.confined_cpu else None
-        memory_bytes = group.memory_used_bytes() if machine.confined_memory else None
+        used_bytes = group.memory_used_bytes() if machine.confined_memory else None
         traffic = psutil.net_io_counters(pernic=True, nowrap=True).get(machine.interface)
         return Counters(
             cpu_s=_machine_cpu_s() if cpu_s is None else cpu_s,
-            memory_bytes=_machine_memory_bytes() if memory_bytes is None else memory_bytes,
+            memory_bytes=_available_bytes() if used_bytes is None else machine.memory_bytes - used_bytes,
             received_bytes=traffic.bytes_recv if traffic else 0,
             sent_bytes=traffic.bytes_sent if traffic else 0,
             gpu=_mean(gpus.busy()[:offered_gpus]) if gpus is not None and offered_gpus else 0.0,
@@ -112,6 +114,5 @@ def _machine_cpu_s() -> float:
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 
-def _machine_memory_bytes() -> int:
-    memory = psutil.virtual_memory()
-    return int(memory.total - memory.available)
+def _available_bytes() -> int:
+    return int(psutil.virtual_memory().available)

@@ -62,6 +62,13 @@ class UserFigures(msgspec.Struct, frozen=True, kw_only=True):
     mean_slowdown: float
 
 
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why there are no figures of a policy."""
+
+    policy: str
+    why: str
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What one policy made of a trace."""
 

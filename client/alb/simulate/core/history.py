@@ -10,6 +10,7 @@ import msgspec
 from alb.analysis.core.commands import form_of
 from alb.analysis.core.words import count
 from alb.simulate.core.trace import RUN_S_MAX, Requests, Trace, ordered, user_name
+from alb_core.copies import CHOOSER
 from alb_core.errors import ConfigError
 from alb_core.resources import Capacity
 from alb_core.rows import FinishedTask, LoadSample, PastAttempt, Row
@@ -49,7 +50,7 @@ class History:
             self._add_task(row)
         elif isinstance(row, LoadSample):
             self._machines[row.worker] = row
-        elif isinstance(row, PastAttempt) and row.policy:
+        elif isinstance(row, PastAttempt) and row.policy and row.policy != CHOOSER:
             self._policy = max(self._policy, (row.placed, row.policy))
 
     def _add_task(self, row: FinishedTask) -> None:

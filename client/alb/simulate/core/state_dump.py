@@ -21,6 +21,8 @@ LEAST_S: Final = 1.0
 #: What should have ended by its estimate goes on for so long.
 PIN: Final = "replay-worker"
 #: Label that keeps what runs where it runs.
+LEFT: Final = "running already, and left where they are"
+MOVED: Final = "running already, and begun anew wherever there is room"
 FIRST: Final = 2**31 - 1
 #: Priority of what runs: nobody takes its place.
 
@@ -69,7 +71,7 @@ def read_dump(data: bytes, source: str, assume_s: float) -> Trace:
         )
         for line in lines
     ]
-    remarks = [f"running already, and left where they are: {count(len(dump.running), 'task')}"]
+    remarks = [f"{LEFT}: {count(len(dump.running), 'task')}"]
     if counts["limit"]:
         remarks.append(f"taken to use up their time limit: {count(counts['limit'], 'task')}")
     if counts["assumed"]:
@@ -120,3 +122,17 @@ def _job(record: TaskRecord, request: Request, run_s: float) -> Job:
         time_limit_s=record.spec.time_limit_s,
         name=form_of(text)[1] or "job",
     )
+
+
+def unpinned(trace: Trace) -> Trace:
+    """Return a trace whose jobs may run on other machines than those that it knows: what ran begins anew."""
+    plain: dict[Request, Request] = {}
+    for request in {job.request for job in trace.jobs}:
+        labels = tuple(label for label in request.labels if not label.startswith(f"{PIN}="))
+        if len(labels) < len(request.labels):
+            plain[request] = msgspec.structs.replace(request, labels=labels)
+    if not plain:
+        return trace
+    jobs = [msgspec.structs.replace(job, request=plain.get(job.request, job.request)) for job in trace.jobs]
+    remarks = [remark.replace(LEFT, MOVED) for remark in trace.remarks]
+    return msgspec.structs.replace(trace, jobs=jobs, remarks=remarks)

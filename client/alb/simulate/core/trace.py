@@ -136,6 +136,19 @@ def pool(
     ]
 
 
+def with_speeds(machines: Sequence[Machine], speeds: Sequence[float]) -> list[Machine]:
+    """Return the same machines with other speeds, which come round in turn."""
+    return [
+        msgspec.structs.replace(
+            machine,
+            capacity=msgspec.structs.replace(
+                machine.capacity, speed=speeds[number % len(speeds)], speeds=None
+            ),
+        )
+        for number, machine in enumerate(machines)
+    ]
+
+
 def fitted(trace: Trace, machines: Sequence[Machine]) -> Trace:
     """Return a trace every job of which fits on some machine; what is too large is clipped, and counted.
 

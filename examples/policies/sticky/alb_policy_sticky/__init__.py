@@ -2,7 +2,8 @@
 
 Rendezvous hashing (Thaler and Ravishankar, 1996): every worker has a number for every name, and the highest
 one with room wins. So a name keeps its worker as long as that has room, and when workers come and go only few
-names move.
+names move. A policy sees at most 16 workers with room, others each time: where there are more, a name has one
+of each sixteen, four of 64.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from alb_core.vectors import Vector
 
 ZK = ("--zk", "zk:2181", "--user", "u")
 ID = record(1).id
+TURN = "its priority is 0; ann has 10.0% of the cluster, with what waits ahead or is demoted; it is the next"
 WAITING = TaskPage(
     seq=0,
     task=record(1),
@@ -30,7 +31,7 @@ WAITING = TaskPage(
         level=1,
         waits_s=754.0,
         reasons=(
-            Reason("turn", "its priority is 0; ann holds 10.0% of the cluster; it is the next"),
+            Reason("turn", TURN),
             Reason("room", "of 1 workers: 1 busy (w1: 0 of 4 cpus and 100 of 900 MiB free)"),
         ),
     ),
@@ -62,6 +63,8 @@ PLACED = TaskPage(
     ),
 )
 
+TURN = "its priority is 0; ann has 10.0% of the cluster, with what waits ahead or is demoted; it is the next"
+
 
 def answers(broker: FakeBroker, page: TaskPage | None) -> None:
     """Let the leader answer with this page; None: it knows no such task."""
@@ -85,9 +88,25 @@ def test_why_a_task_waits_stands_in_order(broker: FakeBroker, capfd: pytest.Capt
     assert lines == [
         f"task      {ID}, QUEUED, of ann",
         "waits     for a worker, since 12m34s",
-        "because   its priority is 0; ann holds 10.0% of the cluster; it is the next",
+        f"because   {TURN}",
         "and       of 1 workers: 1 busy (w1: 0 of 4 cpus and 100 of 900 MiB free)",
     ]
+
+
+def test_who_gave_way_is_told(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
+    """To whom it did, or that this is forgotten; and who did for it, a few by their ids."""
+    placements = (
+        Placement(n=1, worker="w1", demoted=5.0, lent_to="abc"),
+        Placement(n=2, worker="w1", demoted=6.0, room_by=tuple(f"t{number}" for number in range(7))),
+    )
+    answers(
+        broker, msgspec.structs.replace(WAITING, explanation=Explanation(user="ann", placements=placements))
+    )
+    assert run(["explain", ID, *ZK]) == 0
+    text = capfd.readouterr().out
+    assert "its processors went to task abc" in text
+    assert "its processors went to a task that is not known any more" in text
+    assert "where t0, t1, t2, t3, t4 and 2 more gave way to it" in text
 
 
 def test_why_an_attempt_went_there(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +120,7 @@ def test_why_an_attempt_went_there(broker: FakeBroker, capfd: pytest.CaptureFixt
     assert "not known any more: gone" in text
     assert "chosen by policy least-loaded of 2 with room" in text
     assert "set aside for another task that this one does not delay" in text
-    assert "after 12 s in the queue; its user held 12.5% of the cluster" in text
+    assert "after 12 s in the queue; its user's share was 12.5%" in text
     assert "-> w1: 2 cpus, 1.0 GiB free; load cpu 25% mem 0% net 0%" in text
     assert "   w2: 1 cpus, 0 B, 1000 Mbit/s free" in text
     assert text.rstrip().endswith("runs      on w1")

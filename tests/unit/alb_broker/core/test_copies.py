@@ -282,7 +282,27 @@ def test_one_copy_at_once_in_a_small_cluster() -> None:
     for number in (1, 2, 3, 6):
         end(each, number)
     look(each)
-    assert each.copies.running(each.state.table.live.values()) == each.copies.most == 1
+    assert len(each.copies.running(each.state.table.live.values())) == 1
+    assert each.copies.cpus_max == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("share", "copies"), [(0.01, 1), (0.05, 1), (0.1, 2), (0.19, 3)])
+def test_the_bound_is_of_processors(share: float, copies: int) -> None:
+    """However many each of them reserves: copies have no more of all together than is said."""
+    each = Desks()
+    each.greet("ann")
+    for number in range(1, 21):
+        each.join(f"w{number}", cpus=2.0, peer=peer(number))
+    each.state.stragglers.use(CopiesNode(share=share), ())
+    spec = TaskSpec(command="x", speculative=True, request=Request(cpus=2.0))
+    each.client(*(submit(number, spec) for number in range(1, 21)))
+    each.turn()
+    each.at(2.0)
+    for number in range(5, 21):
+        end(each, number)
+    look(each)
+    copied = each.copies.running(each.state.table.live.values())
+    assert len(copied) == copies
 
 
 def test_the_fastest_idle_worker_gets_the_copy() -> None:
@@ -337,7 +357,7 @@ def test_a_new_leader_adopts_both() -> None:
     each.state.table.add(make_task(4, make_attempt(1, "w1"), _made(make_attempt(2, "w2")), spec=SPEC))
     each.workers.adopt_table()
     assert [worker.room.cpus for worker in each.state.workers] == [0.0, 0.0, 1.0, 1.0]
-    assert each.copies.running(each.state.table.live.values()) == 1
+    assert len(each.copies.running(each.state.table.live.values())) == 1
     each.worker(ended(4, 2), peer=peer(2))
     assert Kill(attempt=attempt(4, 1), why="superseded") in to_worker(peer(1), each.commit())
 

@@ -27,10 +27,20 @@ from tests.one_worker import QUANTUM_S, OneWorker
 from alb_broker.core import heads, lots
 from alb_broker.core.explaining import explain
 from alb_broker.core.queue import key_of
-from alb_broker.core.reservations import Plan, Reservation
+from alb_broker.core.reservations import FOREVER, Plan, Reservation
 from alb_core import zk, znodes
 from alb_core.bounds import LimitsNode
-from alb_core.messages import AttemptDemoted, AttemptId, AttemptStarted, Beat, Demote, Run, SetLimits
+from alb_core.files import FileRef
+from alb_core.messages import (
+    AttemptDemoted,
+    AttemptId,
+    AttemptStarted,
+    AttemptUse,
+    Beat,
+    Demote,
+    Run,
+    SetLimits,
+)
 from alb_core.resources import Load, Request
 from alb_core.shares import Share
 from alb_core.spec import TaskSpec
@@ -489,3 +499,46 @@ def test_times_are_cluster_times() -> None:
     desks.client(submit(2, SHORT), peer=C2)
     desks.turn()
     assert len(told(desks.tick(0.3) + desks.commit())) == 1
+
+
+# --- what has files -----------------------------------------------------------------------------------------
+
+LADEN = TaskSpec(command="train", files=(FileRef(name="f", sha256="0" * 64, size_bytes=1),))
+
+
+@pytest.mark.parametrize("word", ["started", "used"])
+def test_a_quantum_is_counted_from_when_the_files_are_there(word: str) -> None:
+    """However long they take. Should the word be lost that it began: what is seen to use anything runs."""
+    stage = Stage()
+    stage.submit(1, LADEN)
+    assert stage.w1.launching == {attempt(1)}
+    stage.worker(AttemptStarted(attempt=attempt(1), began=True, launching=True))
+    stage.submit(2, SHORT, C2)
+    stage.pass_time(4 * OVER_S)
+    assert stage.demoted() == 0
+    begins = AttemptStarted(attempt=attempt(1), began=True)
+    uses = Beat(load=Load(), uses=(AttemptUse(attempt=attempt(1), cpus=1.0),))
+    stage.worker(begins if word == "started" else uses)
+    stage.pass_time(5 * OVER_S - 0.2)
+    assert stage.demoted() == 0
+    stage.pass_time(5 * OVER_S + 0.1)
+    assert stage.demoted() == 1
+
+
+def test_a_new_leader_learns_whose_files_are_still_to_come() -> None:
+    """Of what is held and not named, the quantum is counted from its placement."""
+    stage, old = Stage(2.0), CLAIMED_S - 60.0
+    for number in (1, 2):
+        stage.state.table.add(make_task(number, make_attempt(placed=old), spec=LADEN))
+    stage.workers.adopt_table()
+    greeting = msgspec.structs.replace(
+        register("w1", attempt(1), attempt(2), cpus=2.0), launching=(attempt(2), attempt(9))
+    )
+    stage.worker(greeting)
+    assert stage.w1.launching == {attempt(2)}
+    since = stage.state.runs_since
+    assert [since(stage.w1, attempt(number), old) for number in (1, 2)] == [old, FOREVER]
+    stage.worker(AttemptStarted(attempt=attempt(2), began=True))
+    assert since(stage.w1, attempt(2), old) == stage.state.now()
+    stage.worker(ended(2))
+    assert not stage.w1.launching

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.broker_parts import C1, C2, W2, Desks, make_attempt, record, submit, task_id, to_client
+import pytest
+from tests.broker_parts import (
+    C1,
+    C2,
+    W2,
+    Desks,
+    attempt,
+    make_attempt,
+    make_worker,
+    record,
+    submit,
+    task_id,
+    to_client,
+)
+from tests.one_worker import QUANTUM_S, OneWorker
 
 from alb_broker.core.explaining import explain
 from alb_broker.core.reservations import RESERVE_AFTER_S
 from alb_core.choices import Choice
 from alb_core.explanations import Explanation
 from alb_core.messages import HoldTasks, QueryTask, SetShare, TaskPage
-from alb_core.resources import Request
+from alb_core.resources import Count, Load, Request
 from alb_core.shares import Share
 from alb_core.spec import TaskSpec
 from alb_core.tasks import AttemptState
@@ -63,8 +77,11 @@ def test_a_busy_cluster_is_told_with_whose_turn_it_is() -> None:
     assert codes(told) == ["turn", "room"]
     assert told.waits_s is not None
     turn = text(told, "turn")
-    assert "its priority is 0; ann holds 80.0% of the cluster; 1 of his like it were submitted before" in turn
-    assert "the turn of another group of tasks is before, of bob (10.0% at weight 2)" in turn
+    assert (
+        "its priority is 0; ann has 80.0% of the cluster, with what waits ahead or is demoted; "
+        "1 of his like it were submitted before"
+    ) in turn
+    assert "the turn of another group of tasks is before, of bob (20.0%, at weight 2 as 10.0%)" in turn
     room = text(told, "room")
     assert "of 2 workers: 1 busy (w1: 0 of 4 cpus" in room
     assert "1 too small, even when empty (w2)" in room
@@ -113,6 +130,7 @@ def test_a_worker_that_is_set_aside_is_told_to_both_sides() -> None:
     assert "worker w1 is set aside for it: it starts when 2 tasks there have ended, in 58 s" in text(
         own, "reserved"
     )
+    assert "of 1 workers: 1 busy (w1: 1 of 4 cpus" in text(own, "room")
     assert codes(other) == ["turn", "set-aside", "room"]
     assert "w1 is set aside for tasks that found no room for long" in text(other, "set-aside")
     assert "1 set aside for others (w1)" in text(other, "room")
@@ -143,6 +161,48 @@ def test_a_policy_that_declines_is_named() -> None:
     assert codes(told) == ["turn", "declined", "room"]
     assert "policy never" in text(told, "declined")
     assert "w1 could take it now" in text(told, "room")
+
+
+@pytest.mark.parametrize(
+    ("asks", "told"),
+    [
+        ({"counts": (Count("licence", 1),)}, "2048 of 2048 MiB and 0 of 1 licence free)"),
+        ({"net_bps": 800_000_000}, "2048 of 2048 MiB and 200 of 1000 Mbit/s free)"),
+        ({"measured": True}, "2048 of 2048 MiB free but measured cpu 95% mem 0% in use)"),
+    ],
+)
+def test_what_lacks_is_told(asks: dict[str, Any], told: str) -> None:
+    """Be it a count, bandwidth or the load: processors and memory alone look as if there were room."""
+    each = desks()
+    offers = {"memory_bytes": 2 << 30, "net_bps": 1_000_000_000, "counts": (Count("licence", 1),)}
+    each.state.workers.add(make_worker("w1", 4.0, **offers))
+    worker = each.state.workers.by_name["w1"]
+    worker.load = Load(cpu=0.95)
+    worker.reserve(attempt(9), Request(cpus=1.0, net_bps=800_000_000, counts=(Count("licence", 1),)))
+    each.client(submit(1, TaskSpec(command="x", request=Request(cpus=1.0, **asks))))
+    each.turn()
+    assert told in text(explained(each, 1), "room")
+
+
+def test_those_that_fit_nowhere_are_before_nobody() -> None:
+    """Their turn comes first, and room for them never does."""
+    each = desks(4.0)
+    each.client(submit(1, wants(64.0)), submit(2, wants(4.0)))
+    each.client(submit(3, wants(3.0)), submit(4, wants(2.0)))
+    each.turn()
+    assert "the turn of another group of tasks is before, of ann" in text(explained(each, 4), "turn")
+
+
+def test_who_gave_way_to_whom_is_told_to_both() -> None:
+    """As long as this leader knows it; that it gave way, stays with the attempt."""
+    stage = OneWorker(1.0)
+    stage.submit(1, TaskSpec(command="while :; do :; done"))
+    stage.submit(2, TaskSpec(command="echo", time_limit_s=5.0), C2)
+    stage.pass_time(QUANTUM_S + 0.1)
+    stage.pass_time(QUANTUM_S + 0.3)
+    (loop,), (echo,) = (explained(stage, number).placements for number in (1, 2))
+    assert (loop.lent_to, loop.demoted > 0, loop.room_by) == (task_id(2), True, ())
+    assert (echo.lent_to, echo.demoted, echo.room_by) == ("", 0.0, (task_id(1),))
 
 
 def test_why_an_attempt_went_there_is_remembered() -> None:

@@ -36,6 +36,7 @@ def workers(*each: Worker) -> Workers:
             "1 cpus, the label gpu and the architecture aarch64 of one worker",
         ),
         ({"cpus": 9.0}, "it asks 9 cpus of one worker; the largest has 8 cpus"),
+        ({"cpus": 1.0, "net_bps": 10**6}, "and none knows its bandwidth, so nothing that reserves any runs"),
         (
             {"memory_bytes": 3 << 40, "net_bps": 10**9},
             "it asks 1 cpus, 3072 GiB of memory and 1000 Mbit/s of one worker",

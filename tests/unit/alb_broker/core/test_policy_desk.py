@@ -22,6 +22,7 @@ from alb_core.messages import (
     QueryTask,
     SetPolicy,
 )
+from alb_core.vectors import Vector
 
 LEAST = Choice()
 UNIFORM = Choice(policy="uniform")
@@ -324,6 +325,15 @@ def test_a_policy_that_lets_tasks_wait_is_seen_at_once() -> None:
     waits = [ask(each, QueryTask(seq=4, id=task_id(number))).why for number in (1, 2)]
     assert waits[0].startswith("there is room, and policy uniform wants it to wait")
     assert waits[1].startswith("there is room, and policy uniform wants the first of its likes to wait")
+
+
+def test_one_weight_alone_means_the_rest_by_the_other() -> None:
+    """And so it is written down; a node by hand that says no more means the same."""
+    each = desks()
+    choose(each, Choice(policy="optimize", parameters={"time": 0.3}))
+    assert each.state.placer.choice == Choice(policy="optimize", parameters={"time": 0.3, "resources": 0.7})
+    take(each, PolicyNode(policy="optimize", parameters={"time": 0.2}))
+    assert each.state.placer.vector == Vector(time=0.2, resources=0.8)
 
 
 def test_brokers_that_lack_a_policy_are_named() -> None:

@@ -9,7 +9,7 @@ from alb_broker.core.stragglers import KINDS_MAX, Stragglers
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_core.copies import CopiesNode
-from alb_core.messages import AttemptProgress
+from alb_core.messages import AttemptId, AttemptProgress
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Result, TaskState
 
@@ -40,9 +40,14 @@ def end_on(each: Stragglers, worker: Worker, number: int, wall_s: float) -> None
     worker.release(attempt(number))
 
 
+def placed_at(_worker: Worker, _attempt: AttemptId, placed: float) -> float:
+    """Let all have begun when they were placed."""
+    return placed
+
+
 def lagging(each: Stragglers, pool: Workers, now: float) -> list[str]:
     """Return the tasks that lag, as their numbers."""
-    return [found.task.id.lstrip("0") for found in each.look(pool, now)[0]]
+    return [found.task.id.lstrip("0") for found in each.look(pool, now, placed_at)[0]]
 
 
 def test_what_ends_farthest_in_the_future_comes_first() -> None:
@@ -57,6 +62,20 @@ def test_what_ends_farthest_in_the_future_comes_first() -> None:
     assert lagging(each, pool, 20.0) == ["1", "2"]
 
 
+def test_time_does_not_count_before_a_command_begins() -> None:
+    """While its files come nothing lags; afterwards it is as late as its command is."""
+    each, pool = Stragglers(), workers(1.0, 1.0)
+    w1, w2 = pool
+    for number in range(10, 18):
+        end_on(each, w1, number, 2.0)
+    run_on(each, w2, 1)
+    w2.launching.add(attempt(1))
+    assert lagging(each, pool, 20.0) == []
+    w2.begin(attempt(1), 19.0)
+    ((found,), _) = each.look(pool, 20.0 + 9.0, lambda worker, name, _: worker.begun[name])
+    assert (found.task.id, found.left_s) == (make_task(1).id, 10.0)
+
+
 def test_a_slow_machine_is_expected_to_take_longer() -> None:
     """8 s on a machine of a quarter of the speed is no straggler by itself, 13 s is."""
     each, pool = Stragglers(), workers(4.0, 1.0)
@@ -64,10 +83,10 @@ def test_a_slow_machine_is_expected_to_take_longer() -> None:
     for number in range(10, 15):
         end_on(each, fast, number, 2.0)
     run_on(each, slow, 1)
-    found, paces = each.look(pool, 7.9)
+    found, paces = each.look(pool, 7.9, placed_at)
     assert [round(straggler.left_s, 1) for straggler in found] == [0.1]
     assert paces["w2"] == 1.0
-    (straggler,), paces = each.look(pool, 13.0)
+    (straggler,), paces = each.look(pool, 13.0, placed_at)
     assert (straggler.left_s, straggler.work) == (13.0, 8.0)
     assert paces["w2"] < 0.5
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tests.broker_parts import request
 from tests.policy_parts import GIB, TASK, candidate, chosen
 
-from alb_broker.policies import Candidate, check_parameters
-from alb_broker.policies.optimize import choose, cost, run_time, take
+from alb_broker.policies import Candidate, check_parameters, completed, wishes_of
+from alb_broker.policies.optimize import choose, cost, run_time, take, vector_of
 from alb_core.resources import Load
 from alb_core.spec import TaskSpec
-from alb_core.vectors import Vector, parse_vector, weighed
+from alb_core.vectors import parse_vector, weighed
 
 IDLE_FAST = candidate("idle and fast", speed=1.4)
 NEARLY_FULL = candidate("nearly full", free=1, attempts=3)
@@ -114,15 +114,18 @@ def test_speeds_count_only_as_ratios(each: list[Candidate], time: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("parameters", "words"),
-    [
-        ({"time": 0.7}, "0.7 for time and 0.5 for resources are no weights"),
-        ({"time": 2.0, "resources": -1.0}, "give both, time=0.7 resources=0.3"),
-    ],
+    "text", ["time=0.3", "resources=0.25", "time=2", "time=7,resources=3", "resources=0,time=1"]
 )
-def test_a_cluster_s_weights_are_weights(parameters: dict[str, float], words: str) -> None:
-    """What one of them alone would mean nobody has to guess."""
-    assert words in str(check_parameters(choose, parameters))
-    assert check_parameters(choose, {"time": 0.7, "resources": 0.3}) is None
+def test_a_cluster_s_weights_mean_what_those_of_a_task_do(text: str) -> None:
+    """One vector, one grammar: of any sum, and one alone means the rest by the other."""
+    given = {name: float(number) for name, _, number in (word.partition("=") for word in text.split(","))}
+    assert check_parameters(choose, given) is None
+    assert vector_of({**wishes_of(choose).parameters, **completed(choose, given)}) == parse_vector(text)
+
+
+def test_what_are_no_weights_is_said() -> None:
+    """With what to write; nothing given means half and half."""
+    for wrong in ({"time": 2.0, "resources": -1.0}, {"time": 0.0, "resources": 0.0}, {"time": -1.0}):
+        assert "time=0.7, or time=7 resources=3" in str(check_parameters(choose, wrong))
     assert check_parameters(choose, {}) is None
-    assert Vector(time=0.5, resources=0.5) == weighed(1, 1)
+    assert vector_of(wishes_of(choose).parameters) == weighed(1, 1)

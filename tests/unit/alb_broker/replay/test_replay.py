@@ -170,7 +170,7 @@ def test_a_policy_that_lets_everything_wait_is_replaced() -> None:
     ("jobs", "policy", "said"),
     [
         ([job(0.0, 1.0, cpus=9.0)], "least-loaded", "job 0 is never placed"),
-        ([job(0.0, 1.0)], "nobody's", "not installed"),
+        ([job(0.0, 1.0)], "nobody's", "there is no policy"),
         ([job(0.0, 1.0, cpus=-1.0)], "least-loaded", "was rejected"),
     ],
 )

@@ -12,6 +12,7 @@ from tests.worker_yard import A1, A2, Yard
 from alb_core import codec, limits
 from alb_core.bounds import NO_BOUNDS, Bounds
 from alb_core.errors import InvalidTransition
+from alb_core.files import FileRef
 from alb_core.messages import (
     AttemptAck,
     AttemptDemoted,
@@ -121,6 +122,21 @@ def test_an_unknown_attempt_is_launched_with_its_specification() -> None:
     assert yard.run(run(A1)) == [LaunchAttempt(attempt=A1, spec=TRUE)]
     assert only(AttemptStarted, yard.launched(A1)).attempt == A1
     assert yard.attempts.live == 1
+
+
+def test_while_files_are_to_come_a_command_is_said_not_to_run() -> None:
+    """To whoever asks meanwhile, and to a leader that it registers with; once it runs, that is said."""
+    yard, spec = (
+        Yard(),
+        TaskSpec(command=("/bin/true",), files=(FileRef(name="f", sha256="0" * 64, size_bytes=1),)),
+    )
+    yard.run(run(A1, spec))
+    assert yard.attempts.launching() == (A1,)
+    assert only(AttemptStarted, yard.run(run(A1, spec))) == AttemptStarted(
+        attempt=A1, began=True, launching=True
+    )
+    assert only(AttemptStarted, yard.launched(A1)) == AttemptStarted(attempt=A1, began=True)
+    assert yard.attempts.launching() == ()
 
 
 def test_an_outcome_is_reported_as_the_runner_told_it() -> None:

@@ -13,9 +13,9 @@ from alb_worker.shell.load import Counters, LoadMeter, machine_counters
 CAPACITY = Capacity(cpus=2.0, memory_bytes=1000, net_bps=8000)
 
 
-def reading(cpu_s: float = 0.0, memory: int = 0, received: int = 0, sent: int = 0) -> Counters:
+def reading(cpu_s: float = 0.0, free: int = 1000, received: int = 0, sent: int = 0) -> Counters:
     """Return one reading."""
-    return Counters(cpu_s=cpu_s, memory_bytes=memory, received_bytes=received, sent_bytes=sent)
+    return Counters(cpu_s=cpu_s, memory_bytes=free, received_bytes=received, sent_bytes=sent)
 
 
 def meter(*readings: Counters, capacity: Capacity = CAPACITY) -> LoadMeter:
@@ -26,12 +26,12 @@ def meter(*readings: Counters, capacity: Capacity = CAPACITY) -> LoadMeter:
 
 def test_the_first_measurement_knows_only_memory() -> None:
     """Rates need two readings."""
-    assert meter(reading(cpu_s=99, memory=250, sent=10**9)).measure(0.0) == Load(memory=0.25)
+    assert meter(reading(cpu_s=99, free=750, sent=10**9)).measure(0.0) == Load(memory=0.25)
 
 
 def test_differences_over_time_are_fractions_of_the_offer() -> None:
     """One of two processors, a quarter of the memory, 500 bytes a second of 8,000 bits."""
-    meter_ = meter(reading(10), reading(12, 250, received=1000, sent=10))
+    meter_ = meter(reading(10), reading(12, 750, received=1000, sent=10))
     meter_.measure(0.0)
     assert meter_.measure(2.0) == Load(cpu=0.5, memory=0.25, net=0.5)
 
@@ -52,9 +52,15 @@ def test_the_busier_direction_counts() -> None:
 
 def test_load_may_exceed_what_is_offered() -> None:
     """Others use the machine too."""
-    meter_ = meter(reading(), reading(cpu_s=4, memory=1500))
+    meter_ = meter(reading(), reading(cpu_s=4))
     meter_.measure(0.0)
-    assert meter_.measure(1.0) == Load(cpu=2.0, memory=1.5)
+    assert meter_.measure(1.0) == Load(cpu=2.0)
+
+
+def test_what_is_left_of_the_machine_is_free_of_its_offer() -> None:
+    """Where a part of it is offered, what others use takes from the rest first."""
+    for free, load in ((10**6, 0.0), (1000, 0.0), (400, 0.6), (0, 1.0)):
+        assert meter(reading(free=free)).measure(0.0).memory == load
 
 
 def test_a_counter_that_began_anew_is_no_negative_load() -> None:
@@ -67,7 +73,7 @@ def test_a_counter_that_began_anew_is_no_negative_load() -> None:
 def test_what_is_not_known_to_be_offered_has_no_load() -> None:
     """Unknown bandwidth, no load of it."""
     capacity = Capacity(cpus=1.0, memory_bytes=0)
-    meter_ = meter(reading(), reading(memory=5, sent=10**6), capacity=capacity)
+    meter_ = meter(reading(), reading(free=5, sent=10**6), capacity=capacity)
     meter_.measure(0.0)
     assert meter_.measure(1.0) == Load()
 
@@ -95,9 +101,9 @@ class _Group(Cgroup):
 
 def test_a_confined_worker_counts_its_own_use() -> None:
     """Where the control group is the bound, what others use of the machine does not matter."""
-    machine = Machine(cpus=1, memory_bytes=1, confined_cpu=True, confined_memory=True)
+    machine = Machine(cpus=1, memory_bytes=100, confined_cpu=True, confined_memory=True)
     counters = machine_counters(machine, _Group(3.5, 77))()
-    assert (counters.cpu_s, counters.memory_bytes) == (3.5, 77)
+    assert (counters.cpu_s, counters.memory_bytes) == (3.5, 23)
 
 
 def test_a_free_worker_counts_the_machines() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.broker_parts import CLAIMED_S, Desks, make_attempt, make_task
 
-from alb.simulate.core.state_dump import FIRST, read_dump
-from alb.simulate.core.trace import fitted
+from alb.simulate.core.state_dump import FIRST, LEFT, read_dump, unpinned
+from alb.simulate.core.trace import Trace, fitted
 from alb_broker.core.dump import dump
 from alb_core.errors import ConfigError
+from alb_core.resources import Request
 from alb_core.spec import TaskSpec
+from alb_core.traces import Job
 
 
 def test_what_waits_and_what_runs() -> None:
@@ -42,3 +45,13 @@ def test_what_is_no_dump_is_an_error(data: bytes) -> None:
     """So is one in which nothing waits or runs."""
     with pytest.raises(ConfigError, match="a dump"):
         read_dump(data, "a dump", assume_s=60.0)
+
+
+def test_what_runs_begins_anew_where_other_workers_take_the_place_of_its_own() -> None:
+    """It is left out no more for a worker that is not there; a label that somebody asked for stays."""
+    pinned = msgspec.structs.replace(ssd := Request(labels=("ssd",)), labels=("ssd", "replay-worker=w1"))
+    jobs = [Job(submitted=0.0, run_s=1.0, request=each) for each in (pinned, ssd)]
+    trace = unpinned(Trace(source="", jobs=jobs, remarks=[f"{LEFT}: 1 task", "else"]))
+    assert [job.request for job in trace.jobs] == [ssd, ssd]
+    assert trace.remarks == ["running already, and begun anew wherever there is room: 1 task", "else"]
+    assert unpinned(trace) is trace

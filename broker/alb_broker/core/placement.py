@@ -139,7 +139,7 @@ class Placer:
         self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self.vector)
         self._rests_s, self._rests_until = 0.0, float("-inf")
 
-    def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
+    def run(  # noqa: C901, PLR0913, PLR0917 (what a pass is about)
         self,
         queue: Queue,
         workers: Workers,
@@ -169,20 +169,23 @@ class Placer:
         # Room only shrinks until the pass ends.
         failures = defaultdict[str, tuple[_Failures, _Failures]](lambda: (_Failures(), _Failures()))
         # what found no free room; what found none ahead either: users apart where workers do not admit all
+        of_all = failures[""]
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
         full_up = NO_ROOM if admits or booked.by_key or shares.bounded else NOWHERE  # these tell likes apart
 
         def offer(task: Task) -> Offered:
             request = task.request
-            if not shares.allows(task.user, request):
+            if shares.bounded and not shares.allows(task.user, request):
                 return Offered.BOUNDED
-            ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
-            favoured = bool(booked.by_key) and booked.favour(task, ends)
-            gate = _gate(task, admits)
-            full, nowhere = failures["" if gate is None else task.user]
-            if nowhere.cover(request) and not favoured:
+            ends, favoured = FOREVER, False
+            if booked.by_key:
+                ends = sure_end(task, at, time_limit_s)
+                favoured = booked.favour(task, ends)
+            gate = None if admits is None else _gate(task, admits)
+            full, nowhere = of_all if gate is None else failures[task.user]
+            tried = not favoured and full.cover(request)
+            if tried and nowhere.cover(request):
                 return full_up
-            tried = full.cover(request) and not favoured
             found = [] if tried else self._with_room(task, workers, ends, gate)
             ahead = not found
             if ahead:
@@ -203,9 +206,11 @@ class Placer:
                 return Offered.DECLINED
             self._turn += 1
             worker.turn = self._turn
-            part, share = booked.part(task, worker), shares.share(task.user)
+            part = "" if worker.booked is None else booked.part(task, worker)
+            share = shares.share(task.user)
             commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
-            booked.on_placed(task, worker, workers, ends)
+            if booked.by_key:
+                booked.on_placed(task, worker, workers, ends)
             return PLACED
 
         return queue.place(shares.share, offer, PASS_MAX, at)
@@ -225,6 +230,8 @@ class Placer:
         booked, most = self.reservations, self._wishes.candidates
         if task.request.optimize is not None:
             most = CANDIDATES_MAX
+        if not booked.by_key:
+            return workers.candidates(task.request, most, gate)
         found = workers.candidates(task.request, most + len(booked.by_key), gate)
         return booked.allowed(found, task, ends)[:most]
 
@@ -311,13 +318,16 @@ def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | N
 class _Failures:
     """Requests that found nothing within a pass; whatever asks for as much finds nothing either."""
 
-    __slots__ = ("_requests",)
+    __slots__ = ("_least_cpus", "_requests")
 
     def __init__(self) -> None:
         self._requests: list[Request] = []
+        self._least_cpus = float("inf")  #: That any of them asked for.
 
     def cover(self, request: Request) -> bool:
         """Tell whether a request need not be tried."""
+        if request.cpus < self._least_cpus:
+            return False
         for failed in self._requests:  # noqa: SIM110 (asked for every head: a generator costs twice as much)
             if failed is request or _asks_for_more(request, failed):
                 return True
@@ -328,6 +338,7 @@ class _Failures:
         if request not in self._requests:
             self._requests.append(request)
             del self._requests[:-FAILURES_KEPT]
+            self._least_cpus = min(self._least_cpus, request.cpus)
 
 
 def _asks_for_more(request: Request, other: Request) -> bool:

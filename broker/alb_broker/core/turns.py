@@ -115,18 +115,18 @@ class Turns:
 
     def _moved(self) -> list[WaitingGroup]:
         """Return the groups that may be offered and do not stand where they should."""
-        moved, self._new = self._new, []
+        at, moved, self._new = self._at, self._new, []
         for band in self._bands.values():
             for _, _, _, group in band.groups:
                 if group.blocked:
                     continue  # when it may be offered again, it is looked at
-                head = group.tasks[0] if group.tasks else None
+                tasks = group.tasks
                 if (
-                    head is None
-                    or head is not group.stood
+                    not tasks
+                    or (head := tasks[0]) is not group.stood
                     or head.state is not QUEUED
                     or head.postponed
-                    or self._at >= group.rises
+                    or at >= group.rises
                 ):
                     moved.append(group)
         return moved

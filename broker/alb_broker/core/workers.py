@@ -131,11 +131,14 @@ class Worker:
 
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
+        room = self.room  # `Room.holds`, without a call: asked more often than anything else
         return (
-            request.cpus <= self.room.cpus + EPSILON  # most that does not fit lacks these
+            request.cpus <= room.cpus + EPSILON
+            and request.memory_bytes <= room.memory_bytes
+            and request.net_bps <= room.net_bps
             and not self.ahead
-            and self.room.holds(request)
-            and request.suits(self.capacity)
+            and (not request.counts or room.holds(request))
+            and (not (request.labels or request.archs) or request.suits(self.capacity))
             and (not request.measured or self.load.leaves(request, self.capacity))
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -18,6 +19,8 @@ from alb_core import limits
 GRADES_A_DOUBLING: Final = 8
 #: Speeds that differ by less than a tenth are alike: so exactly two measurements of one machine agree, and so
 #: few rows a search for fast workers looks at.
+SPEEDS_KEPT: Final = 4096
+#: Whose classes are remembered: each candidate of each placement is asked for its own.
 
 
 class Strain(enum.Enum):
@@ -50,11 +53,13 @@ class Speeds(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return math.cbrt(self.integer * self.memory * self.floating)
 
 
+@lru_cache(maxsize=SPEEDS_KEPT)
 def grade(speed: float) -> int:
     """Return in which of the classes of speed, each a tenth above the one below, a machine is."""
     return round(GRADES_A_DOUBLING * math.log2(speed))
 
 
+@lru_cache(maxsize=SPEEDS_KEPT)
 def graded(speed: float) -> float:
     """Return the speed of a machine's class: two measurements of one machine never agree quite."""
     return float(2.0 ** (grade(speed) / GRADES_A_DOUBLING))

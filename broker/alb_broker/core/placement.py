@@ -247,29 +247,25 @@ class Placer:
     def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
         candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
-        chosen = self._ask(task, candidates, context)
-        if chosen is None:
-            return None
-        for worker, candidate in zip(found, candidates, strict=True):
-            if candidate is chosen:
-                return worker
-        raise AssertionError("the chosen one is a candidate")
+        place = self._ask(task, candidates, context)
+        return None if place is None else found[place]
 
-    def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> Candidate | None:
+    def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> int | None:
+        """Return which candidate is chosen."""
         if task.request.optimize is not None:  # whoever says what counts for his task goes before the policy
             self._decided = OPTIMIZE
             self.calls[OPTIMIZE] += 1
-            return optimize.choose(task.effective, candidates, context)
+            return _place_of(optimize.choose(task.effective, candidates, context), candidates)
         if context.at >= self._rests_until:
-            self._decided = self.name
-            self.calls[self.name] += 1
+            name = self._decided = self.choice.policy
+            self.calls[name] += 1
             try:
-                return _checked(self.policies[self.name](task.effective, candidates, context), candidates)
+                return _place_of(self.policies[name](task.effective, candidates, context), candidates)
             except Exception as error:  # noqa: BLE001 (a policy is foreign code: whatever it does, tasks go on)
                 self._rest(error, context.at)
         self._decided = DEFAULT_POLICY
         self.calls[DEFAULT_POLICY] += 1
-        return self.policies[DEFAULT_POLICY](task.effective, candidates, context)
+        return _place_of(self.policies[DEFAULT_POLICY](task.effective, candidates, context), candidates)
 
     def _rest(self, error: Exception, at: float) -> None:
         """Let the default stand in for a while: longer where the policy failed soon after it rested."""
@@ -305,13 +301,13 @@ def _candidate(worker: Worker, request: Request) -> Candidate:
     )
 
 
-def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | None:
-    """Hold a policy to its interface."""
+def _place_of(chosen: object, candidates: tuple[Candidate, ...]) -> int | None:
+    """Return which of the candidates it is, and hold the policy to its interface."""
     if chosen is None:
         return None
-    for candidate in candidates:
+    for place, candidate in enumerate(candidates):
         if candidate is chosen:
-            return candidate
+            return place
     raise ValueError(f"the policy chose {chosen!r:.80}, which is no candidate")
 
 

@@ -90,7 +90,8 @@ class Shares:
             request: What is reserved.
             endless: Its task names no time limit.
         """
-        self.give_back(attempt)
+        if attempt in self._requests:
+            self.give_back(attempt)
         self._requests[attempt] = (user, request)
         held = self._held.get(user)
         if held is None:

@@ -88,6 +88,7 @@ class Pool:
         """Let placeable workers join, those that have room."""
         request, members, plain = self._request, self._members, self._plain
         cpus, memory_bytes = request.cpus, request.memory_bytes
+        joined: list[Worker] = []
         for worker in workers:
             room = worker.room
             if (
@@ -96,11 +97,13 @@ class Pool:
                 and worker not in members
                 and (not worker.ahead if plain else worker.fits(request))
             ):
-                members.add(worker)
-                self._stand(worker)
+                joined.append(worker)
+        if joined:
+            members.update(joined)
+            self._stand(joined)
 
-    def _stand(self, worker: Worker) -> None:
-        self._row.append(worker)
+    def _stand(self, workers: list[Worker]) -> None:
+        self._row.extend(workers)
 
     def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
         """Return workers with room that admit the task, at most so many, and drop those without room."""
@@ -148,12 +151,13 @@ class RankedPool(Pool):
         #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
         #: turns it; in a steady order it turns it back.
 
-    def _stand(self, worker: Worker) -> None:
-        place = self._place(worker)
-        row = self._rows.get(place)
-        if row is None:
-            row = self._rows[place] = deque()
-        row.append(worker)
+    def _stand(self, workers: list[Worker]) -> None:
+        for worker in workers:
+            place = self._place(worker)
+            row = self._rows.get(place)
+            if row is None:
+                row = self._rows[place] = deque()
+            row.append(worker)
 
     def _place(self, worker: Worker) -> tuple[int, float]:
         preferred = self._request.preferred(worker.capacity) if self._request.prefers else 0
@@ -175,8 +179,7 @@ class RankedPool(Pool):
                 del self._rows[place]
             if len(found) == most:
                 break
-        for worker in misplaced:
-            self._stand(worker)  # not before: in its own row this search would miss or double it
+        self._stand(misplaced)  # not before: in its own row this search would miss or double it
         return found
 
     def _search_row(

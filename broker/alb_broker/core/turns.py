@@ -146,11 +146,13 @@ class Turns:
                 self._go_on(band)
                 self._settle(band)
                 continue
-            head = group.head()
-            if head is group.stood and head is not None:
-                level = band.level
-                if level == group.key[1] or level == group.level(head, self._at):
-                    return group
+            head, level = group.head(), band.level
+            if (
+                head is not None
+                and head is group.stood
+                and (level == group.key[1] or level == group.level(head, self._at))
+            ):
+                return group
             self._move(band, group, head)  # that left, or had risen, and another of its line was placed
         return None
 

@@ -340,8 +340,9 @@ class _Failures:
 def _asks_for_more(request: Request, other: Request) -> bool:
     """Tell whether the request asks for at least as much of everything."""
     return (
-        other.cpus <= request.cpus  # the rest of the amounts is seldom worth a look
-        and not other.exceeds(request)
+        other.cpus <= request.cpus
+        and other.memory_bytes <= request.memory_bytes
+        and not ((other.net_bps or other.counts) and other.exceeds(request))
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
         and (request.measured or not other.measured)

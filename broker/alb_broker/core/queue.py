@@ -136,7 +136,8 @@ class WaitingGroup:
     def refuse(self, at: float) -> None:
         """Its head fits nowhere."""
         self.blocked, self.declined, self.bounded = True, False, False
-        self.refused = min(self.refused, at)
+        if self.refused == NEVER:
+            self.refused = at
 
 
 class Queue:

@@ -14,6 +14,7 @@ more of it stands before the others, and a search that found somebody looks at n
 
 from __future__ import annotations
 
+import abc
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -58,14 +59,14 @@ def unordered(_request: Request) -> Order:
     return UNORDERED
 
 
-class Pool:
-    """The workers that may have room for one request, and are all alike to it.
+class Pool(abc.ABC):
+    """The workers that may have room for one request.
 
     Args:
         request: What is asked for.
     """
 
-    __slots__ = ("_members", "_plain", "_request", "_row")
+    __slots__ = ("_members", "_plain", "_request")
 
     def __init__(self, request: Request) -> None:
         self._request: Final = request
@@ -74,7 +75,6 @@ class Pool:
         )
         #: Processors and memory decide alone: as nearly always, so `Worker.fits` is spelt out for it.
         self._members: Final[set[Worker]] = set()
-        self._row: Final[deque[Worker]] = deque()  #: A search begins at the left, and turns it.
 
     def __bool__(self) -> bool:
         return bool(self._members)
@@ -101,6 +101,24 @@ class Pool:
         if joined:
             members.update(joined)
             self._stand(joined)
+
+    @abc.abstractmethod
+    def _stand(self, workers: list[Worker]) -> None:
+        """Let new members take their places."""
+
+    @abc.abstractmethod
+    def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room that admit the task, at most so many, and drop those without room."""
+
+
+class PlainPool(Pool):
+    """The same, where all are alike: one row."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self._row: Final[deque[Worker]] = deque()  #: A search begins at the left, and turns it.
 
     def _stand(self, workers: list[Worker]) -> None:
         self._row.extend(workers)
@@ -135,7 +153,7 @@ class Pool:
 
 
 class RankedPool(Pool):
-    """The same, of workers that are not alike: some are searched before others.
+    """The same, where some are searched before others.
 
     Args:
         request: What is asked for.
@@ -268,7 +286,7 @@ class Openings:
             self.heeds_load |= request.measured
             order = self._order_of(request)
             alike = order is UNORDERED and not request.prefers
-            pool = Pool(request) if alike else RankedPool(request, order)
+            pool = PlainPool(request) if alike else RankedPool(request, order)
             pool.offer(self._with_room(self._open.values()))
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]

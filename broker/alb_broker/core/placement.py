@@ -139,7 +139,7 @@ class Placer:
         self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self.vector)
         self._rests_s, self._rests_until = 0.0, float("-inf")
 
-    def run(  # noqa: C901, PLR0913, PLR0917 (what a pass is about)
+    def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
         self,
         queue: Queue,
         workers: Workers,
@@ -177,18 +177,15 @@ class Placer:
             request = task.request
             if shares.bounded and not shares.allows(task.user, request):
                 return Offered.BOUNDED
-            ends, favoured = FOREVER, False
-            if booked.by_key:
-                ends = sure_end(task, at, time_limit_s)
-                favoured = booked.favour(task, ends)
+            ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
+            favoured = bool(booked.by_key) and booked.favour(task, ends)
             gate = None if admits is None else _gate(task, admits)
             full, nowhere = of_all if gate is None else failures[task.user]
             tried = not favoured and full.cover(request)
             if tried and nowhere.cover(request):
                 return full_up
             found = [] if tried else self._with_room(task, workers, ends, gate)
-            ahead = not found
-            if ahead:
+            if ahead := not found:
                 full.add(request)
                 if not _may_wait_there(task):
                     entitled.append(request)
@@ -204,11 +201,7 @@ class Placer:
             worker = self._choose(task, found, context)
             if worker is None:
                 return Offered.DECLINED
-            self._turn += 1
-            worker.turn = self._turn
-            part = "" if worker.booked is None else booked.part(task, worker)
-            share = shares.share(task.user)
-            commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
+            commit(task, worker, self._decision(task, worker, shares.share(task.user), ahead=ahead))
             if booked.by_key:
                 booked.on_placed(task, worker, workers, ends)
             return PLACED
@@ -249,6 +242,13 @@ class Placer:
         candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
         place = self._ask(task, candidates, context)
         return None if place is None else found[place]
+
+    def _decision(self, task: Task, worker: Worker, share: float, *, ahead: bool) -> Decision:
+        """Return how the newest choice was made, which is one more placement on its worker."""
+        self._turn += 1
+        worker.turn = self._turn
+        part = "" if worker.booked is None else self.reservations.part(task, worker)
+        return Decision(self._decided, len(self._seen), ahead, self._seen, part, share)
 
     def _ask(self, task: Task, candidates: tuple[Candidate, ...], context: Context) -> int | None:
         """Return which candidate is chosen."""

@@ -2,9 +2,9 @@
 
 In virtual time: workloads and workers like those of `bench-policies`, on the real core, once for each weight
 of time from 0 to 1. All tasks come at once for the makespan, and as a Poisson stream at 30 % load, where
-there is something to choose, for the mean slowdown and for what was used: processor seconds of the tasks, and
-worker seconds, in which a worker ran anything. A full worker is taken to slow each of its runs down by a
-fifth: where neighbours cost nothing, nobody would have to choose.
+there is something to choose, for the time from submission to result, the mean slowdown, and what was used:
+processor seconds of the tasks, and worker seconds, in which a worker ran anything. A full worker is taken to
+slow each of its runs down by a fifth: where neighbours cost nothing, nobody would have to choose.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
     time: float
     makespan_s: float
+    turnaround_s: float
     slowdown: float
     cpu_s: float
     worker_s: float
@@ -67,6 +68,11 @@ def worker_seconds(ran: Ran) -> float:
             total += max(0.0, ended - max(began, until))
             until = max(until, ended)
     return total
+
+
+def mean_turnaround_s(jobs: Sequence[Job], ran: Ran) -> float:
+    """Return how long after its submission a task has ended."""
+    return math.fsum(ended - job.submitted for job, ended in zip(jobs, ran.ended, strict=True)) / len(jobs)
 
 
 def mean_slowdown(jobs: Sequence[Job], ran: Ran) -> float:
@@ -103,6 +109,7 @@ def _point(policies: Policies, time: float, at_once: Sequence[Job], stream: Sequ
     return Point(
         time=time,
         makespan_s=max(replay(at_once).ended),
+        turnaround_s=mean_turnaround_s(stream, ran),
         slowdown=mean_slowdown(stream, ran),
         cpu_s=_cpu_seconds(stream, ran),
         worker_s=worker_seconds(ran),

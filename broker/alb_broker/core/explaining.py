@@ -19,6 +19,7 @@ from alb_core.explanations import Considered, Explanation, Placement, Reason
 from alb_core.messages import AttemptId
 from alb_core.resources import fits
 from alb_core.tasks import Attempt, TaskRecord, TaskState
+from alb_core.vectors import patience_s, vector_words
 
 USERS_NAMED: Final = 3
 #: Of those whose turn is before.
@@ -76,15 +77,24 @@ def _reasons(state: State, task: Task, group: WaitingGroup | None, why: str) -> 
         yield Reason("turn", _turn(state, task, group))
         yield from _set_aside(state, task, group)
         if group.declined and group.head() is task:
-            text = (
-                f"policy {state.placer.name} was asked and wants it to wait; it is asked again in each pass"
-            )
-            yield Reason("declined", text)
+            yield Reason("declined", _declined(state, task))
     if not unfit:
         barred = state.why_barred(task)
         if barred:
             yield Reason("barred", barred)
         yield Reason("room", _room(state, task))
+
+
+def _declined(state: State, task: Task) -> str:
+    """Return why a task waits though there is room."""
+    vector = task.request.optimize or state.placer.vector
+    if vector is not None and (patience := patience_s(vector)):
+        words = vector_words(vector)
+        return (
+            f"it saves ({words}): up to {patience:g} s it waits for room where something runs already, "
+            "rather than wake a worker"
+        )
+    return f"policy {state.placer.name} was asked and wants it to wait; it is asked again in each pass"
 
 
 def _turn(state: State, task: Task, group: WaitingGroup) -> str:

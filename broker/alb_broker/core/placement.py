@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.openings import Gate
+from alb_broker.core.patience import Patience
 from alb_broker.core.queue import NO_ROOM, NOWHERE, PLACED, Offered, Queue
 from alb_broker.core.ranks import Ranks
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
@@ -96,6 +97,8 @@ class Placer:
         self._wishes = Wishes()  #: Of the policy in force.
         self._parameters: Mapping[str, Parameter] = {}  #: Its own, and what was chosen instead.
         self._ranks = Ranks()  #: Whom it looks at first.
+        self._vector: Vector | None = None  #: See `vector`.
+        self._patience: Final = Patience()
         self._draws: Final = Draws(seed)
         self._turn = 0  #: How many placements there were.
         self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
@@ -136,7 +139,8 @@ class Placer:
         self.choice = choice.plain()
         self._wishes = wishes_of(self.policies[choice.policy])
         self._parameters = {**self._wishes.parameters, **choice.parameters}
-        self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self.vector)
+        self._vector = self.vector
+        self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self._vector)
         self._rests_s, self._rests_until = 0.0, float("-inf")
 
     def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
@@ -198,7 +202,7 @@ class Placer:
                 found = [soonest]
             elif len(found) > 1 and task.failed_on:
                 found = [worker for worker in found if worker.name != task.failed_on]
-            worker = self._choose(task, found, context)
+            worker = self._choose(task, found, context, workers)
             if worker is None:
                 return Offered.DECLINED
             self._turn += 1
@@ -237,14 +241,19 @@ class Placer:
         """
         return self._with_room(task, workers, sure_end(task, at, None), _gate(task, admits))
 
-    def _choose(self, task: Task, found: list[Worker], context: Context) -> Worker | None:
-        """Ask the policy, which may decline even the only worker there is."""
+    def _choose(self, task: Task, found: list[Worker], context: Context, workers: Workers) -> Worker | None:
+        """Ask the policy, which may decline even the only worker there is; None: the task waits."""
         candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
         chosen = self._ask(task, candidates, context)
         if chosen is None:
             return None
         for worker, candidate in zip(found, candidates, strict=True):
             if candidate is chosen:
+                vector = task.request.optimize or self._vector
+                if vector is not None and not chosen.attempts:  # who saves may rather wait than wake one
+                    return (
+                        None if self._patience.spares(task, worker, vector, workers, context.at) else worker
+                    )
                 return worker
         raise AssertionError("the chosen one is a candidate")
 

@@ -15,6 +15,7 @@ from alb_core.resources import Request
 from alb_core.shares import Share
 from alb_core.spec import TaskSpec
 from alb_core.tasks import AttemptState
+from alb_core.vectors import parse_vector
 
 
 def desks(*cpus: float) -> Desks:
@@ -143,6 +144,18 @@ def test_a_policy_that_declines_is_named() -> None:
     assert codes(told) == ["turn", "declined", "room"]
     assert "policy never" in text(told, "declined")
     assert "w1 could take it now" in text(told, "room")
+
+
+def test_who_saves_is_told_for_what_it_waits() -> None:
+    """And how long at most."""
+    each = desks(4.0, 4.0)
+    vector = parse_vector("resources=0.75")
+    thrifty = TaskSpec(command="x", request=Request(cpus=2.5, optimize=vector))
+    each.client(submit(1, thrifty), submit(2, thrifty))
+    each.turn()
+    told = explained(each, 2)
+    assert codes(told) == ["turn", "declined", "room"]
+    assert "it saves (time=0.25,resources=0.75): up to 15 s it waits for room" in text(told, "declined")
 
 
 def test_why_an_attempt_went_there_is_remembered() -> None:

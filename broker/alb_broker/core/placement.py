@@ -105,6 +105,7 @@ class Placer:
         self._seen: tuple[Candidate, ...] = ()  #: Among these.
         self._rests_s = 0.0  #: How long the policy in force rested last.
         self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
+        self.use(self.choice)  # the default has wishes, too
 
     @property
     def name(self) -> str:

@@ -44,7 +44,9 @@ class Patience:
             workers: All.
             at: Cluster time.
         """
-        if max(0.0, at - task.queued_since) >= patience_s(vector):
+        if (
+            not 0 <= at - task.queued_since < patience_s(vector)
+        ):  # a clock that went back keeps nobody waiting
             return False
         if not 0 <= at - self._looked < LOOK_EVERY_S:
             self._looked = at

@@ -63,6 +63,7 @@ def test_it_waits_as_long_as_its_vector_says(text: str, patience_s: float) -> No
     vector = parse_vector(text)
     assert not patience_s or spares(host(), vector=vector, waited=patience_s - 0.1)
     assert not spares(host(), vector=vector, waited=patience_s)
+    assert not spares(host(), vector=vector, waited=-0.1), "a clock that went back keeps nobody waiting"
 
 
 def drained(worker: Worker) -> Worker:

@@ -444,9 +444,9 @@ def test_tasks_that_save_fill_one_worker_after_the_other() -> None:
     workers = 3 * CANDIDATES_MAX
     scene = Scene(workers=workers, cpus=4)
     scene.submit(*range(1, 13), optimize=parse_vector("resources"))
-    since = make_task(1).queued_since
-    assert scene.run(since) == 4, "the others wait for room where something runs"
-    assert scene.run(make_task(12).queued_since + PATIENCE_S) == 8
+    newest = make_task(12).queued_since
+    assert scene.run(newest) == 4, "the others wait for room where something runs"
+    assert scene.run(newest + PATIENCE_S) == 8
     assert len({worker for _, worker in scene.placed}) == 3
     scene = Scene(workers=workers, cpus=4)
     scene.submit(*range(1, 13), optimize=parse_vector("time"))

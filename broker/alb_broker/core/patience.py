@@ -44,9 +44,8 @@ class Patience:
             workers: All.
             at: Cluster time.
         """
-        if (
-            not 0 <= at - task.queued_since < patience_s(vector)
-        ):  # a clock that went back keeps nobody waiting
+        waited_s = at - task.queued_since  # below 0 where the clock went back: that keeps nobody waiting
+        if not 0 <= waited_s < patience_s(vector):
             return False
         if not 0 <= at - self._looked < LOOK_EVERY_S:
             self._looked = at

@@ -23,8 +23,8 @@ LOOK_EVERY_S: Final = 1.0
 HOSTS_MAX: Final = 64
 #: Of the workers that run something, looked at for one task: where none of so many suits, it waits for none.
 AHEAD_S: Final = 1.0
-#: What comes at one moment is stamped microseconds apart, so a little ahead of the clock. Where it is ahead of
-#: it by more, the clock went back: that keeps nobody waiting.
+#: What comes at one moment is stamped microseconds apart, so a little ahead of the clock. What is ahead by
+#: more tells of a clock that went back: that keeps nobody waiting.
 SLOW: Final = 0.5
 #: On a worker that is slower than this part of the one that would be woken, the task would hold its room so
 #: long that waking costs less.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.broker_parts import CLAIMED_S, attempt, make_task, make_worker, request
 
-from alb_broker.core.patience import LOOK_EVERY_S, Patience
+from alb_broker.core.patience import AHEAD_S, LOOK_EVERY_S, Patience
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker, Workers
 from alb_core.spec import TaskSpec
@@ -63,7 +63,8 @@ def test_it_waits_as_long_as_its_vector_says(text: str, patience_s: float) -> No
     vector = parse_vector(text)
     assert not patience_s or spares(host(), vector=vector, waited=patience_s - 0.1)
     assert not spares(host(), vector=vector, waited=patience_s)
-    assert not spares(host(), vector=vector, waited=-0.1), "a clock that went back keeps nobody waiting"
+    assert spares(host(), vector=vector, waited=-1e-6) == bool(patience_s), "stamped a little ahead"
+    assert not spares(host(), vector=vector, waited=-AHEAD_S - 0.1), "the clock went back: nobody waits"
 
 
 def drained(worker: Worker) -> Worker:

@@ -47,8 +47,8 @@ class Patience:
             workers: All.
             at: Cluster time.
         """
-        waited_s = at - task.queued_since
-        if not -AHEAD_S <= waited_s < patience_s(vector):
+        waited_s, most_s = at - task.queued_since, patience_s(vector)
+        if not most_s or not -AHEAD_S <= waited_s < most_s:
             return False
         if not 0 <= at - self._looked < LOOK_EVERY_S:
             self._looked = at

@@ -180,6 +180,15 @@ class Cluster:
                 self.network.block(other.name, ZK)
                 self.network.block(ZK, other.name)
 
+    def heal(self, host: Host) -> None:
+        """Let one more host be well, and reach all that are."""
+        self._healed.add(host.name)
+        for other in (ZK, *sorted(self._healed)):
+            self.network.unblock_all(host.name, other)
+            self.network.unblock_all(other, host.name)
+        host.start()
+        host.thaw()
+
     def _is_stale(self, frame: Any) -> bool:
         """Tell whether a frame is one of a former leader."""
         return isinstance(frame, tuple) and 0 < frame[0] < self.invariants.table.epoch

@@ -75,7 +75,7 @@ class Loops:
         self.tasks = {}
         if not any(client.working for client in clients):
             self._forget_jobs(clients[0])
-            clients[0].start()
+            self._cluster.heal(clients[0])
         for client in clients:
             for task in self._left.values():
                 if client.working and task.id in live:

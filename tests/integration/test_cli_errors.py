@@ -60,6 +60,8 @@ def alb(*arguments: str, stdin: str = "", **environ: str) -> subprocess.Complete
         (["broker", "--zk", NOBODY, "--name", "b/1"], 2, "not usable"),
         (["broker", "--zk", NOBODY, "--bind", "*"], 2, "--advertise"),
         (["broker", "--zk", NOBODY, "--ports", "1,2,3"], 2, "ports"),
+        (["up", "--cpus", "0"], 2, "0<x<=1000000"),
+        (["up", "--cpus", "nan"], 2, "nan"),
         (["worker", "--zk", NOBODY, "--session-timeout", "1h"], 2, "between 0.5 and 120"),
         (
             ["worker", "--zk", NOBODY, "--config", "/nonexistent.toml"],

@@ -327,7 +327,9 @@ class Book:
         if worker.holds(attempt):
             return
         known = task.attempt(attempt.n)
-        self._state.shares.take(attempt, task.user, task.request, endless=task.spec.time_limit_s is None)
+        placed = known.placed if known is not None else self._state.now()
+        endless = self._state.runs_endless(task, placed)
+        self._state.shares.take(attempt, task.user, task.request, endless=endless)
         if task.spec.preemptible or (known is not None and known.copy_of):
             worker.preemptible.add(attempt)
             self._state.workers.yielding[worker.name] = worker

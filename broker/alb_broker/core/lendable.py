@@ -47,8 +47,7 @@ class Waiting:
         self.kin: Final = alike_in_yielding(task)
         self.rest: Final[Request] = task.request.without_cpus()
         self.endless: Final = state.is_endless(task)
-        endless = self.endless or state.limits.time_limit_s is not None
-        self.presses: Final = state.shares.cpus(task.user, endless=endless)
+        self.presses: Final = state.shares.cpus(task.user, endless=self.endless)
         #: Processors, over his weight: its user presses nobody who would be left with less.
 
 
@@ -60,6 +59,8 @@ class Old(NamedTuple):
     id: AttemptId
     cpus: float
     task: Task
+    endless: bool
+    #: Nothing limits its time.
 
 
 class _Held:
@@ -191,7 +192,8 @@ class Lendable:
                 continue
             since = state.runs_since(worker, attempt_id, attempt.placed)
             if attempt.state is LIVE and since <= due:
-                yield Old(since, attempt_id, task.request.cpus, task)
+                endless = state.runs_endless(task, attempt.placed)
+                yield Old(since, attempt_id, task.request.cpus, task, endless)
 
     # --- who gives way --------------------------------------------------------------------------------------
 
@@ -227,13 +229,12 @@ class Lendable:
 
     def _is_borne(self, each: Old, worker: Worker, given: float, reserved: float) -> bool:
         """Tell whether a worker bears one more that is demoted, beside others that are about to be."""
-        state = self._state
         return worker.burden.bears(
             each.cpus + given,
-            endless=state.is_endless(each.task),
+            endless=each.endless,
             reserved=reserved,
             capacity=worker.capacity.cpus,
-            per_cpu=state.config.max_demoted,
+            per_cpu=self._state.config.max_demoted,
         )
 
 

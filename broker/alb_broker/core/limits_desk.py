@@ -39,7 +39,7 @@ class LimitsDesk:
         if wrong is not None:
             self._setting.refuse(client, request.seq, wrong)
         elif self._setting.grant(client, request.seq, state.limits, request.limits):
-            self._adopt(request.limits, client.user)
+            self._adopt(request.limits, client.user, state.now())
 
     def on_node(self, node: zk.NodeRead | None) -> bool:
         """Take what ``/config/limits`` holds; without the node nothing is limited.
@@ -55,17 +55,28 @@ class LimitsDesk:
         found = self._setting.read(node, LimitsNode, check_limits, self._kept)
         if found is None:
             return True
-        if not self._setting.understood():
-            self._adopt(found, "zkCli")
-        state.limits = found
+        first = self._setting.understood()
+        since = node.stat.mtime_s if first and node is not None else state.now()
+        self._adopt(found, "" if first else "zkCli", since)
         return True
 
     def _kept(self) -> str:
         return f"until it is written again (alb limits set …) {_words(self._state.limits)} holds"
 
-    def _adopt(self, after: LimitsNode, by: str) -> None:
+    def _adopt(self, after: LimitsNode, by: str, since: float) -> None:
+        """Let limits be in force.
+
+        Args:
+            after: The limits.
+            by: Who wants them; empty: they were in force before this reign.
+            since: Cluster time.
+        """
         state = self._state
-        if after != state.limits:
+        if state.limits.time_limit_s is None:
+            state.limited_since = since
+        if not by:
+            state.limits = after
+        elif after != state.limits:
             state.note("limits_changed", limits=_words(after), before=_words(state.limits), by=by)
             state.limits = after
             for worker in state.workers:  # what may run for ever may now have an end, and room

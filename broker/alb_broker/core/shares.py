@@ -88,7 +88,7 @@ class Shares:
             attempt: The attempt.
             user: Whose it is.
             request: What is reserved.
-            endless: Its task names no time limit.
+            endless: Nothing limits its time.
         """
         self.give_back(attempt)
         self._requests[attempt] = (user, request)

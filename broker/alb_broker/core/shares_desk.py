@@ -130,7 +130,8 @@ class SharesDesk:
         attempt = task.attempt(attempt_id.n) if task is not None else None
         if task is None or attempt is None:
             return FOREVER
-        return sure_end(task, attempt.placed, self._state.limits.time_limit_s)
+        endless = self._state.runs_endless(task, attempt.placed)
+        return sure_end(task, attempt.placed, None if endless else self._state.limits.time_limit_s)
 
 
 def why_full(state: State, user: str) -> str:

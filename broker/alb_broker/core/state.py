@@ -143,6 +143,7 @@ class State:
         self.depot_keys: Mapping[str, str] = {}  #: By which each of those believes a leader.
         self.recollected = False  #: The records of finished tasks were read after the takeover.
         self.limits = NO_LIMITS  #: Of tasks that name none.
+        self.limited_since = float("inf")  #: Cluster time, since when a time limit is among them.
         self.placed_at = 0.0  #: Cluster time of the newest placement.
         self.out: list[Action] = []  #: Actions that wait for no commit.
         self.session_timeout_s = config.session_timeout_s  #: As the server granted it.
@@ -200,6 +201,15 @@ class State:
     def is_endless(self, task: Task) -> bool:
         """Tell whether nothing limits the time of a task: it may run for ever."""
         return task.spec.time_limit_s is None and self.limits.time_limit_s is None
+
+    def runs_endless(self, task: Task, placed: float) -> bool:
+        """Tell whether nothing limits the time of an attempt: it keeps the default that it started with.
+
+        Args:
+            task: Whose attempt it is.
+            placed: Cluster time of its placement.
+        """
+        return self.is_endless(task) or (task.spec.time_limit_s is None and placed <= self.limited_since)
 
     def admits(self, task: Task, worker: Worker) -> bool:
         """Tell whether a task may go to a worker: what may run for ever, where it could give way later."""

@@ -9,7 +9,7 @@ from alb.cli import out
 from alb.cli.values import format_clock, format_size
 
 if TYPE_CHECKING:
-    from alb_core.tasks import Result, TaskRecord
+    from alb_core.tasks import Result, Stream, TaskRecord
 
 _LIMITS: Final = {
     "time_limit_s": "wall-clock time (-t)",
@@ -35,8 +35,8 @@ def show_ending(record: TaskRecord) -> None:
         out.echo(f"limit     it broke that of its {_LIMITS.get(result.limit, result.limit)}")
     if result.mechanism:
         out.echo(f"held by   {result.mechanism}")
-    stdout, stderr = result.stdout.size_bytes, result.stderr.size_bytes
-    out.echo(f"output    {stdout} bytes stdout, {stderr} bytes stderr (alb logs {record.id})")
+    stdout, stderr = _length(result.stdout), _length(result.stderr)
+    out.echo(f"output    {stdout} stdout, {stderr} stderr (alb logs {record.id})")
 
 
 def _times(record: TaskRecord, result: Result) -> str:
@@ -46,6 +46,13 @@ def _times(record: TaskRecord, result: Result) -> str:
         return f"started {format_clock(result.started)}"
     queued_s, there_s = max(placed - record.submitted, 0.0), max(result.started - placed, 0.0)
     return f"placed after {queued_s:.3f} s, started {there_s:.3f} s later, at {format_clock(result.started)}"
+
+
+def _length(stream: Stream) -> str:
+    """Say how much of a stream there is, and where that is not all."""
+    if stream.truncated:
+        return f"{stream.size_bytes} bytes (its worker had no room for more)"
+    return f"{stream.size_bytes} bytes"
 
 
 def _usage(result: Result) -> str:

@@ -8,6 +8,7 @@ import click
 
 from alb.cli import out
 from alb.cli.options import json_option
+from alb.cli.values import Number
 
 folder_option = click.option(
     "--folder", type=click.Path(path_type=Path), help="Where it lives. Else $ALB_HOME or the state folder."
@@ -18,7 +19,14 @@ folder_option = click.option(
 @click.option("--brokers", type=click.IntRange(1, 9), default=3, show_default=True)
 @click.option("--workers", type=click.IntRange(0, 64), default=2, show_default=True)
 @click.option("--zookeepers", type=click.Choice(["1", "3"]), default="1", show_default=True)
-@click.option("-c", "--cpus", type=float, default=2.0, show_default=True, help="Offered by each worker.")
+@click.option(
+    "-c",
+    "--cpus",
+    type=Number(0, 1e6, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Offered by each worker.",
+)
 @folder_option
 @json_option
 def up(  # noqa: PLR0913 (one parameter an option)

@@ -324,3 +324,8 @@ def show_lost(future: TaskFuture, record: Result, wanted: dict[StreamName, int])
         if unread:
             out.say(f"the last {len(unread)} of its {kept.size_bytes} bytes were kept:")
             out.write_all(wanted[missing.stream], unread)
+    known = {missing.stream for missing in future.missing}
+    for stream, kept in zip(StreamName, (record.stdout, record.stderr), strict=True):
+        if kept.truncated and stream in wanted and stream not in known:
+            why = "the command wrote more than its worker keeps of one stream, or had room for"
+            out.say(f"{stream.name.lower()}: output lost from byte {kept.size_bytes} ({why})")

@@ -39,13 +39,19 @@ def write_outputs(
                 f"{title}: these are the last {len(data)} of {kept.size_bytes} bytes of "
                 f"{name.name.lower()}; all: alb logs {future.id}"
             )
+        if kept.truncated:
+            say(
+                f"{title}: it wrote more to {name.name.lower()} than its worker keeps, or had room for: the "
+                f"first {kept.size_bytes} bytes are there"
+            )
         if data:
             write(out.DESCRIPTORS[name], data)
 
 
 def tell_missing(stream: TaskStream) -> None:
     """Say what of a task's output could not be had, and show what the table keeps of its end."""
-    if stream.record is not None and stream.missing:
+    record = stream.record
+    if record is not None and (stream.missing or record.stdout.truncated or record.stderr.truncated):
         from alb.cli.logs import show_lost  # noqa: PLC0415 (hardly ever)
 
-        show_lost(stream, stream.record, out.DESCRIPTORS)
+        show_lost(stream, record, out.DESCRIPTORS)

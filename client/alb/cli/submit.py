@@ -142,8 +142,7 @@ def _run_one(  # noqa: PLR0913, PLR0917 (what was asked for)
         with _reporting(client, stream.id, wanted=how["increments"]):
             pump = Pump(stream, out.DESCRIPTORS)
             status = Attendance(client, stream, patience, story, pump, joined=earlier is not None).attend()
-        if earlier is not None:
-            tell_missing(stream)
+        tell_missing(stream)
         return bring_back(stream, return_dir, status, quiet=how["quiet"])
 
 

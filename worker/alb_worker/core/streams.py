@@ -25,7 +25,7 @@ FINISHED_KEPT_MAX: Final = limits.DONE_KEPT_MAX
 #: Finished attempts whose output is kept; the spool's own bounds (bytes, time) may be reached first.
 
 _NOT_KEPT: Final = "the worker does not, or no longer, keep the output of this attempt"
-_TRUNCATED: Final = "the command wrote more than the worker keeps of one stream"
+_TRUNCATED: Final = "the command wrote more than its worker keeps of one stream, or has room for"
 
 
 class Window(msgspec.Struct):

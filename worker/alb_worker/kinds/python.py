@@ -6,7 +6,7 @@ import sys
 
 from alb_core.calls import PYTHON_LABEL
 from alb_core.kinds import PAYLOAD_FILE, VALUE_FILE
-from alb_worker.kinds.interface import Attempt, Kind, Launch
+from alb_worker.kinds.interface import Attempt, Kind, KindFailed, Launch
 
 
 class Python(Kind):
@@ -14,8 +14,11 @@ class Python(Kind):
 
     labels = (PYTHON_LABEL,)
 
-    def prepare(self, attempt: Attempt) -> Launch:  # noqa: ARG002 (all that it needs lies in the directory)
+    def prepare(self, attempt: Attempt) -> Launch:
         """Start an interpreter on the call."""
+        spec = attempt.spec
+        if not spec.payload and not any(file.name == PAYLOAD_FILE for file in spec.files):
+            raise KindFailed("the task has no call: those of the kind python come from alb.Executor")
         return Launch(
             command=(sys.executable, "-m", "alb_worker.kinds.python_call", PAYLOAD_FILE, VALUE_FILE)
         )

@@ -8,7 +8,7 @@ import pytest
 from tests.broker_parts import make_attempt, record
 
 from alb.cli.endings import show_ending
-from alb_core.tasks import AttemptState, Result, TaskState
+from alb_core.tasks import AttemptState, Result, Stream, TaskState
 
 
 def told(capfd: pytest.CaptureFixture[str], **fields: Any) -> dict[str, str]:
@@ -53,3 +53,11 @@ def test_what_never_started_has_no_times(capfd: pytest.CaptureFixture[str]) -> N
 def test_an_attempt_that_is_not_remembered_leaves_the_start(capfd: pytest.CaptureFixture[str]) -> None:
     """A record keeps the newest attempts only."""
     assert "started 1970-01-01" in told(capfd, attempt=1, started=86_400.0 / 2)["times"]
+
+
+def test_output_that_is_not_whole_is_called_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """What the disk of the worker had no room for is gone, and nothing else would tell."""
+    lines = told(capfd, stdout=Stream.of(b"a", 1, truncated=True), stderr=Stream.of(b"bc", 2))
+    assert lines["output"].startswith(
+        "output    1 bytes (its worker had no room for more) stdout, 2 bytes stderr ("
+    )

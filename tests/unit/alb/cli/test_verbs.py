@@ -79,6 +79,22 @@ def test_submit_passes_output_and_status_on(
     assert spec_of(broker).command == ("prog", "-x")
 
 
+def test_submit_says_what_of_the_output_is_not_to_be_had(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that was full at the worker: nobody may take the first bytes for all of them."""
+    standard = {"state": TaskState.SUCCEEDED, "exit_code": 0, "attempt": 1, "worker": "w1"}
+    few = Result(**standard, stdout=Stream.of(b"z" * 10, 10, truncated=True))
+    broker.answer = finish_with(few)
+    assert run(["submit", *ZK, "x"]) == 0
+    told = capfd.readouterr()
+    assert (told.out, "stdout: output lost from byte 10 (the command wrote" in told.err) == ("z" * 10, True)
+    broker.answer = finish_with(Result(**standard, stdout=Stream.of(b"z" * 4096, 10_000)))
+    broker.lost = "the worker is gone"
+    assert run(["submit", *ZK, "x"]) == 0
+    assert "stdout: output lost from byte 0 (the worker is gone)" in capfd.readouterr().err
+
+
 def test_submit_understands_its_options(broker: FakeBroker) -> None:
     """Each flag lands in the specification, in the right unit; one argument is a shell line."""
     flags = "-c 0.5 --mem 4G --net 100M -t 1h30m --grace 2 -p 5 -D /srv -J job --on-lost fail"

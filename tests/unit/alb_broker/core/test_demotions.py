@@ -409,6 +409,33 @@ def test_a_default_time_limit_lets_everybody_in() -> None:
     assert stage.runs(3)
 
 
+def test_a_default_time_limit_ends_nothing_that_runs() -> None:
+    """What began before has none: it gives way as before, also where nothing else is left that could."""
+    stage = Stage()
+    for number in (1, 2):
+        stage.submit(number)
+    for at, number in ((OVER_S, 11), (2 * OVER_S, 12)):
+        stage.submit(number, SHORT, C2)
+        stage.pass_time(at)
+        stage.finish(number)
+    stage.submit(3, LOOP, C2)
+    stage.client(SetLimits(seq=1, limits=LimitsNode(time_limit_s=60.0)))
+    stage.submit(4, SHORT)
+    stage.pass_time(3 * OVER_S + 1.0)
+    assert (stage.demoted(), stage.runs(4)) == (3, True)
+
+
+def test_a_default_time_limit_lets_nobody_wait_for_his_own_endless_command() -> None:
+    """It holds a place for ever, limit or not, and still counts for nobody whose task ends by itself."""
+    stage = Stage(cpus=2.0)
+    stage.submit(1)
+    stage.submit(2, LOOP, C2)
+    stage.client(SetLimits(seq=1, limits=LimitsNode(time_limit_s=60.0)))
+    stage.submit(3, msgspec.structs.replace(LOOP, time_limit_s=10.0))
+    assert told(stage.pass_time(OVER_S)) == [Demote(attempts=(attempt(2),))]
+    assert stage.runs(3)
+
+
 @pytest.mark.parametrize("settings", [{"quantum_s": 0.0}, {"max_demoted": 0}])
 def test_it_can_be_switched_off(settings: dict[str, Any]) -> None:
     """By either of its settings."""

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
-from tests.broker_parts import C1, C2, W1, Desks, notes, read, submit, to_client, to_worker
+from tests.broker_parts import (
+    C1,
+    C2,
+    CLAIMED_S,
+    W1,
+    Desks,
+    make_task,
+    notes,
+    read,
+    submit,
+    to_client,
+    to_worker,
+)
 
 from alb_core import zk, znodes
 from alb_core.bounds import Bounds, LimitsNode
@@ -134,6 +147,34 @@ def test_a_missing_node_limits_nothing_and_is_made() -> None:
     assert isinstance(each.written[-1], zk.Create)
     ask(each, SetLimits(seq=2, limits=LimitsNode()))
     assert isinstance(each.written[-1], zk.SetData)
+
+
+def test_an_attempt_keeps_the_limit_that_it_started_with() -> None:
+    """It may run for ever if there was none when it was placed, whatever is the default by now."""
+    each = desks()
+    order(each, 1)
+    before = each.task(1).attempts[0].placed
+    each.at(10.0)
+    ask(each, SetLimits(seq=1, limits=STRICT))
+    each.at(20.0)
+    order(each, 2)
+    after = each.task(2).attempts[0].placed
+    assert [each.state.runs_endless(each.task(1), placed) for placed in (before, after)] == [True, False]
+    ask(each, SetLimits(seq=2, limits=LimitsNode(time_limit_s=5.0)))
+    assert not each.state.runs_endless(each.task(2), after)
+    order(each, 3, time_limit_s=1.0)
+    assert not each.state.runs_endless(each.task(3), before)
+
+
+def test_a_new_leader_knows_since_when_there_is_a_limit() -> None:
+    """Since the node was written: what it adopts may have begun before."""
+    each = Desks()
+    found = read(znodes.LIMITS, STRICT)
+    written = msgspec.structs.replace(found.stat, mtime_s=CLAIMED_S - 50.0)
+    each.limits.on_node(msgspec.structs.replace(found, stat=written))
+    task = make_task(1)
+    assert each.state.runs_endless(task, CLAIMED_S - 51.0)
+    assert not each.state.runs_endless(task, CLAIMED_S - 49.0)
 
 
 def test_an_own_change_on_its_way_is_not_undone() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.broker_parts import CLAIMED_S, POLICIES, attempt, make_task, make_worker, request
 
+from alb_broker.core import reservations
 from alb_broker.core.placement import Decision, Placer
 from alb_broker.core.queue import Queue
 from alb_broker.core.reservations import (
@@ -90,9 +91,8 @@ class Cluster:
             worker.release(AttemptId(task_id, 1))
             self.shares.give_back(AttemptId(task_id, 1))
             self.workers.grew(worker)
-        reservations = self.placer.reservations
         times = Times(self.now, lambda of: self.started[of.task], self._ends_of)
-        reservations.look(self.queue, self.workers, self.shares, times)
+        self.placer.reservations.look(self.queue, self.workers, self.shares, times)
         self.placer.run(self.queue, self.workers, self.shares, self._commit, self.now)
         self._check()
         self.now += TURN_S
@@ -110,11 +110,11 @@ class Cluster:
 
     def _check(self) -> None:
         """Workers and reservations tell the same story, and no more is promised than there is."""
-        reservations = self.placer.reservations.by_key.values()
-        assert all(each.worker.booked is each for each in reservations)
+        booked = self.placer.reservations.by_key.values()
+        assert all(each.worker.booked is each for each in booked)
         known = len(self.workers.by_name)
-        assert len(reservations) <= max(1, min(RESERVATIONS_MAX, known // WORKERS_EACH))
-        for reservation in reservations:
+        assert len(booked) <= max(1, min(RESERVATIONS_MAX, known // WORKERS_EACH))
+        for reservation in booked:
             if reservation.key[2].cpus > reservation.worker.capacity.cpus:
                 continue  # until the next look
             passing = sum(
@@ -221,6 +221,19 @@ def test_a_reservation_that_waits_in_vain_moves() -> None:
     assert (reservation.worker.name, large.state) == (where, TaskState.QUEUED)
     flooded(cluster, began + RESERVE_AFTER_S + MOVE_AFTER_S + 3 * LOOK_EVERY_S + 5.0)
     assert cluster.parts[large.id] == RESERVED
+
+
+def test_where_nothing_is_better_it_waits_on() -> None:
+    """On the one worker that there is, for as long as it would have: choosing anew is no new beginning."""
+    cluster = Cluster(4)
+    cluster.submit(FOREVER)
+    cluster.turn()
+    cluster.submit(1.0, cpus=4.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S)
+    (reservation,) = cluster.placer.reservations.by_key.values()
+    flooded(cluster, cluster.now + 4 * MOVE_AFTER_S)
+    assert list(cluster.placer.reservations.by_key.values()) == [reservation]
+    assert (reservation.tries, cluster.placer.reservations.made) == (2, 1)
 
 
 def test_moving_comes_to_rest() -> None:
@@ -336,6 +349,46 @@ def test_who_leaves_gives_the_worker_back() -> None:
     cluster.until(cluster.now + 8)
     assert not cluster.placer.reservations.by_key
     assert not any(task.state is TaskState.QUEUED for task in cluster.tasks.values())
+
+
+@pytest.mark.parametrize("blocks_s", [FOREVER, 70.0])
+def test_what_may_never_have_room_keeps_a_worker_for_half_of_the_time(
+    blocks_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In turns that grow: others go on whatever is in its way, and it starts once that has ended."""
+    monkeypatch.setattr(reservations, "LAPSE_S", 20.0)
+    cluster = Cluster(4)
+    blocker = cluster.submit(blocks_s)
+    cluster.turn()
+    large = cluster.submit(1.0, cpus=4.0)
+    flooded(cluster, cluster.now + 300.0)
+    gaps = list(pairwise(sorted(cluster.started[each] for each in cluster.started if each != large.id)))
+    stood = [round(end - begin) for begin, end in gaps if end - begin > LOOK_EVERY_S + 4 * TURN_S]
+    lapsed = [note for note in cluster.placer.reservations.notes if note.event == "reservation_lapsed"]
+    if blocks_s == FOREVER:
+        assert [round(note.fields["stood_s"]) for note in lapsed] == [20, 40, 80]
+        assert sum(stood) < 0.6 * (cluster.now - cluster.started[blocker.id])
+    else:
+        assert cluster.started[large.id] < cluster.started[blocker.id] + 3 * blocks_s
+        assert cluster.parts[large.id] == RESERVED
+
+
+def test_a_worker_stays_set_aside_while_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where somebody knows when there will be room, however late."""
+    monkeypatch.setattr(reservations, "LAPSE_S", 20.0)
+    for limit_s in (None, 300.0):
+        cluster = Cluster(4)
+        cluster.submit(200.0, cpus=3.0, limit_s=limit_s)
+        cluster.turn()
+        cluster.submit(1.0, cpus=4.0)
+        flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S)
+        (reservation,) = cluster.placer.reservations.by_key.values()
+        if limit_s is None:
+            for task in cluster.tasks.values():
+                if task.state is TaskState.QUEUED and task.request.cpus < 4.0:
+                    task.state = TaskState.CANCELLED
+        cluster.until(cluster.now + 60.0)
+        assert list(cluster.placer.reservations.by_key.values()) == [reservation]
 
 
 @pytest.mark.parametrize("fault", ["lost", "silent", "smaller"])

@@ -156,7 +156,7 @@ def test_a_truncated_stream_ends_by_saying_so() -> None:
     *_, data, end = desk.grant()
     assert (data.size_bytes, data.end) == (BIG, False)
     assert (end.offset, end.end) == (BIG, True)
-    assert "more than the worker keeps" in end.lost
+    assert "more than its worker keeps" in end.lost
 
 
 def test_attempt_0_is_the_newest_here() -> None:

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from alb_core.calls import Reply, open_reply, pack_call
 from alb_core.errors import CallFailed
+from alb_core.files import FileRef
 from alb_core.kinds import PAYLOAD_FILE, VALUE_FILE
 from alb_core.spec import TaskSpec
-from alb_worker.kinds.interface import Attempt
+from alb_worker.kinds.interface import Attempt, KindFailed
 from alb_worker.kinds.python import Python
 
 Ran = tuple[subprocess.CompletedProcess[str], Reply | None]
@@ -28,7 +30,7 @@ def run(tmp_path: Path) -> Callable[..., Ran]:
     def go(payload: bytes) -> Ran:
         (tmp_path / ".alb").mkdir()
         (tmp_path / PAYLOAD_FILE).write_bytes(payload)
-        spec = TaskSpec(command="x", kind="python")
+        spec = TaskSpec(command="x", kind="python", payload=payload)
         launch = Python().prepare(
             Attempt(task="t", n=1, spec=spec, worker="w1", arch="any", directory=str(tmp_path))
         )
@@ -95,3 +97,15 @@ def test_modules_that_came_along_are_found(run: Callable[..., Ran], tmp_path: Pa
     (tmp_path / "came_along.py").write_text("def answer(): return 42\n")
     ran, reply = run(pack_call(lambda: __import__("came_along").answer(), (), {}))
     assert (ran.stderr, reply) == ("", Reply(42))
+
+
+def test_without_a_call_nothing_is_started() -> None:
+    """Somebody named the kind by hand. A large call travels as a file."""
+    spec = TaskSpec(command="x", kind="python")
+    alone = Attempt(task="t", n=1, spec=spec, worker="w1", arch="any", directory="/")
+    with pytest.raises(KindFailed, match=r"the task has no call: .* from alb\.Executor"):
+        Python().prepare(alone)
+    carries = msgspec.structs.replace(
+        spec, files=(FileRef(name=PAYLOAD_FILE, sha256="0" * 64, size_bytes=1),)
+    )
+    assert Python().prepare(msgspec.structs.replace(alone, spec=carries)).command

@@ -76,6 +76,11 @@ CONFIG: Final = BrokerConfig(
 CONFIRMATIONS: Final = frozenset({Ack, AttemptStarted})
 #: After these nothing new can be placed.
 
+NODE: Final = BrokerNode(
+    broker="replay", incarnation="replay", clients="", client_output="", workers="", worker_output=""
+)
+#: Nobody reaches it: what is said to it comes by calls.
+
 
 class Ran(msgspec.Struct, kw_only=True):
     """What became of the jobs, in the order in which they were given."""
@@ -159,14 +164,7 @@ class Replay:
         self._tree: Final = Tree(_first_nodes(machines, self._choice), EPOCH_S + seed)
         self._broker: Final = Broker(
             CONFIG,
-            BrokerNode(
-                broker="replay",
-                incarnation="replay",
-                clients="",
-                client_output="",
-                workers="",
-                worker_output="",
-            ),
+            NODE,
             policies,
         )
         self._carriers: Final[dict[type[actions.Action], Callable[[Any], None]]] = {

@@ -8,6 +8,7 @@ PYTEST = $(PYTHON_IN_VENV) -m pytest $(PYTEST_OPTIONS)
 unexport PYTHONDONTWRITEBYTECODE
 
 SEEDS ?= 1000
+MIX ?= usual
 
 # $(call suites,FOLDER...): stops where a folder holds no tests, so that an empty suite cannot pass.
 suites = @for folder in $(1); do \
@@ -60,9 +61,9 @@ lint: $(READY) ## ruff: rules and format
 types: $(READY) ## mypy, strict
 	@.venv/bin/mypy
 
-sim: $(READY) ## the simulator: SEEDS=1000 seeds of faults, invariants checked after every event
+sim: $(READY) ## the simulator: SEEDS=1000 seeds of faults, of MIX=usual, invariants checked after every event
 	@$(PYTEST) -q tests/simulation
-	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(SEEDS)
+	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(SEEDS) --mix $(MIX)
 
 sim-mutants: $(READY) ## the simulator against planted defects: each must be caught
 	@$(PYTHON_IN_VENV) -m tests.simulation --mutants --seeds $(SEEDS)

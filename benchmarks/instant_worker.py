@@ -150,7 +150,9 @@ def main() -> None:
     parser.add_argument("--hold", action="store_true", help="commands never end")
     parser.add_argument("--journal", type=Path, help="file that takes a line for each start")
     chosen = parser.parse_args()
-    config = WorkerConfig(zk=chosen.zk, name=chosen.name, cpus=chosen.slots, work_dir=chosen.work_dir)
+    config = WorkerConfig(
+        zk=chosen.zk, name=chosen.name, cpus=chosen.slots, oversubscribe=True, work_dir=chosen.work_dir
+    )
     sys.stdin.readline()
     with (chosen.journal or Path("/dev/null")).open("a") as journal:
         serve(config, InstantRunner(hold=chosen.hold, journal=journal if chosen.journal else None))

@@ -268,15 +268,15 @@ class Desks:
             self.book,
             self.relay,
             self.answers,
+            self.past,
+            self.starts,
+            self.arrays,
             self.drains,
             self.limits,
             self.policies,
             self.shares,
             self.copies_desk,
-            self.past,
             self.works,
-            self.starts,
-            self.arrays,
         )
         self.retention = Retention(self.state)
         self.array_retention = ArrayRetention(self.state)

@@ -72,8 +72,8 @@ def alb_json(cluster: LocalCluster, *arguments: str) -> Any:
 
 
 def environ_of(cluster: LocalCluster) -> dict[str, str]:
-    """Return the environment in which `alb` finds the cluster, and a worker does not measure its machine."""
-    return {**os.environ, "ALB_ZK": cluster.zk, "ALB_SPEED": "1"}
+    """Return the environment in which `alb` finds the cluster, and a worker is as large as it says."""
+    return {**os.environ, "ALB_ZK": cluster.zk, "ALB_SPEED": "1", "ALB_OVERSUBSCRIBE": "true"}
 
 
 class Gate:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import select
+import time
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -71,11 +73,21 @@ class Connect(Protocol):
 
 
 class RealPeer:
-    """A peer on a real server. It is not connected yet where `wait` is false."""
+    """A peer on a real server. It is not connected yet where `wait` is false.
+
+    One that `listens` takes its answers itself while it waits, as a leader does.
+    """
 
     def __init__(
-        self, place: ZooKeeperAt, timeout_s: float = 3.0, wire: Wire | None = None, *, wait: bool = True
+        self,
+        place: ZooKeeperAt,
+        timeout_s: float = 3.0,
+        wire: Wire | None = None,
+        *,
+        wait: bool = True,
+        listens: bool = False,
     ) -> None:
+        self._listens = listens
         self._inbox: queue.SimpleQueue[SessionEvent] = queue.SimpleQueue()
         self._events: list[SessionEvent] = []
         self._wire = wire
@@ -92,14 +104,25 @@ class RealPeer:
     def answer(self) -> Answer:
         """Return the next answer to an earlier request; events before it are kept."""
         while True:
-            event = self._inbox.get(timeout=WAIT_S)
+            event = self._take(WAIT_S)
             if isinstance(event, MultiEnded | NodesRead | ChildrenListed):
                 return event
             self._events.append(event)
 
     def next_event(self, within_s: float = WAIT_S) -> SessionEvent:
         """Return the next event that answers nothing."""
-        return self._events.pop(0) if self._events else self._inbox.get(timeout=within_s)
+        return self._events.pop(0) if self._events else self._take(within_s)
+
+    def _take(self, within_s: float) -> SessionEvent:
+        deadline = time.monotonic() + within_s
+        while self._listens and self._inbox.empty() and time.monotonic() < deadline:
+            waiting = select.poll()
+            lent = self.zookeeper.lend(time.monotonic())
+            if lent >= 0:
+                waiting.register(lent, select.POLLIN)
+            if waiting.poll(20):
+                self.zookeeper.hear()
+        return self._inbox.get(timeout=max(deadline - time.monotonic(), 0.001))
 
     def wait_for(self, form: type[E], within_s: float = WAIT_S) -> E:
         """Return the next event of a form, past others."""
@@ -142,8 +165,9 @@ class RealPeer:
 class RealPeers:
     """The peers of one test on a real server; ends them after the block."""
 
-    def __init__(self, place: ZooKeeperAt) -> None:
+    def __init__(self, place: ZooKeeperAt, *, listen: bool = False) -> None:
         self._place = place
+        self._listen = listen
         self._peers: list[RealPeer] = []
         self._wires: list[Wire] = []
 
@@ -153,7 +177,7 @@ class RealPeers:
         if frail:
             wire = Wire(self._place.hosts).__enter__()
             self._wires.append(wire)
-        self._peers.append(RealPeer(self._place, wire=wire))
+        self._peers.append(RealPeer(self._place, wire=wire, listens=self._listen))
         return self._peers[-1]
 
     def __enter__(self) -> Self:

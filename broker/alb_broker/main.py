@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 import alb_core
 from alb_broker.shell.depot_link import DepotLink
@@ -26,11 +27,13 @@ def main(config: BrokerConfig) -> int:
         config: Its settings, validated.
 
     Returns:
-        The exit status: 0 after a hand-over, 1 after a failure that a supervisor should answer by a restart.
+        The exit status of one that began to serve: 0 after a hand-over, 1 after a failure that a supervisor
+        should answer by a restart. Who called tells why one did not begin: `alb` exits with 2 where its
+        settings cannot work, and with 125 for all else.
 
     Raises:
         ConfigError: A port cannot be listened on, a policy cannot be loaded, the store cannot be used.
-        ZooKeeperUnreachable: No server answered at the start.
+        CoordinationError: No ZooKeeper server answered at the start, or what it holds is not ours.
     """
     log = logs.configure(config.log_level, gathered=True, broker=config.name)
     try:
@@ -48,7 +51,10 @@ def _run(config: BrokerConfig, log: logs.Logger) -> int:
         logs.write_note(log, note)
     guard = PolicyGuard()
     policies = guard.guard(installed.policies)
-    meta = bootstrap(config.zk_hosts(), config.zk_chroot())
+    logs.flush()  # ZooKeeper may keep us waiting
+    meta = bootstrap(
+        config.zk_hosts(), config.zk_chroot(), on_wait=partial(_say_what_is_awaited, config, log)
+    )
     check_store(config.store)
     links = Links(config)
     depot = DepotLink(config, log)
@@ -72,3 +78,8 @@ def _run(config: BrokerConfig, log: logs.Logger) -> int:
         signal.signal(number, lambda *_: process.stop())
     log.info("broker_starts", clients=node.clients, workers=node.workers, table=meta.table, pid=node.pid)
     return process.run()
+
+
+def _say_what_is_awaited(config: BrokerConfig, log: logs.Logger) -> None:
+    log.warning("broker_waiting", **{"for": "ZooKeeper"}, tried=config.zk_hosts())
+    logs.flush()

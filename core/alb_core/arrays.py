@@ -17,7 +17,7 @@ import msgspec
 
 from alb_core import limits
 from alb_core.spec import Start, TaskSpec, check_spec
-from alb_core.tasks import TaskState
+from alb_core.tasks import NO_TIME, TaskState
 
 INDEX_MAX: Final = 999_999_999
 #: An index has at most nine digits.
@@ -115,7 +115,7 @@ class ArrayRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     #: Somebody cancelled it, or too many of it failed: no more tasks are made.
     why: str = ""
     #: The reason of that.
-    finished: float = 0.0
+    finished: float = NO_TIME
     #: Cluster time at which the last task ended; 0: it goes on.
     held_by: str = ""
     #: Who holds what is left of it; empty: nobody.
@@ -125,7 +125,7 @@ class ArrayRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     #: Places of the dependencies that came true.
     released: bool = False
     #: The hold of its `Start` was lifted.
-    not_before: float = 0.0
+    not_before: float = NO_TIME
     #: Cluster time of its beginning.
     skips: tuple[Stride, ...] = ()
     #: Indexes that were cancelled before they were made a task.

@@ -12,6 +12,7 @@ from alb_core import limits
 from alb_core.arrays import ArraySpec
 from alb_core.errors import LocalProtocolError, RemoteProtocolError
 from alb_core.messages import ClientMessage, Message, OutputMessage, ToClient, ToWorker, WorkerMessage
+from alb_core.plain import plain
 from alb_core.spec import TaskSpec, check_spec
 
 M = TypeVar("M", bound=Message)
@@ -20,7 +21,8 @@ _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 #: What msgspec raises for bytes that are no message; the last for nesting without end.
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-
+_SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+#: Of what is compared by its bytes: two dictionaries are equal in whatever order they were filled.
 
 SPECS_KEPT: Final = 64
 #: The newest specifications that were read, 64 KiB each at most.
@@ -45,7 +47,7 @@ _ARRAY: Final = msgspec.msgpack.Decoder(ArraySpec)
 
 def encode_spec(spec: TaskSpec) -> bytes:
     """Return a specification as it travels; equal specifications give equal bytes."""
-    return _ENCODER.encode(spec)
+    return _SORTING_ENCODER.encode(plain(spec))
 
 
 def decode_spec(data: bytes | memoryview | msgspec.Raw) -> TaskSpec:
@@ -71,18 +73,18 @@ def read_spec(wire: bytes) -> tuple[TaskSpec, str | None]:
         wire: As it travels.
 
     Returns:
-        The specification, and a sentence that says what is wrong with it and what to do, or None.
+        The specification, `plain`, and a sentence that says what is wrong with it and what to do, or None.
 
     Raises:
         RemoteProtocolError: It is none; the text says what is wrong with which field.
     """
-    spec = decode_spec(wire)
+    spec = plain(decode_spec(wire))
     return spec, check_spec(spec, 0)
 
 
 def encode_array(spec: ArraySpec) -> bytes:
     """Return the specification of an array as it travels; equal ones give equal bytes."""
-    return _ENCODER.encode(spec)
+    return _SORTING_ENCODER.encode(plain(spec))
 
 
 def decode_array(data: bytes | memoryview | msgspec.Raw) -> ArraySpec:

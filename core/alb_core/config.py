@@ -6,7 +6,6 @@ Defaults < TOML file < environment (``ALB_*``) < flags. Every field says its uni
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -14,6 +13,7 @@ import msgspec
 
 from alb_core import ids, limits, znodes
 from alb_core.errors import ConfigError
+from alb_core.origins import Origins
 from alb_core.resources import CPUS_MAX, GPUS, Count, check_counts, check_labels, counts_of, parse_counts
 from alb_core.spec import is_login
 
@@ -21,8 +21,6 @@ PORTS: Final = 4
 #: That a broker listens on.
 LISTED: Final = frozenset(("labels", "ports", "allow_run_as", "resources"))
 #: Settings that are lists: in flags and the environment with commas.
-_FIELD: Final = re.compile(r" - at `\$\.(\w+)[^`]*`$")
-#: How msgspec ends a message: where the value stood.
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,7 +135,9 @@ class WorkerConfig(Config, frozen=True, kw_only=True):
     name: str
     #: Unique among the workers of one cluster.
     cpus: float = 0.0
-    #: Processors offered; 0: what the machine and its cgroup allow.
+    #: Processors offered; 0: what the machine and its cgroup allow, which is also the most.
+    oversubscribe: bool = False
+    #: More processors may be offered than there are: commands then share them.
     memory_bytes: int = 0
     #: Memory offered; 0: what the machine and its cgroup allow.
     net_bps: int = 0
@@ -239,13 +239,14 @@ def expand_name(name: str, host: str) -> str:
     return name.replace("%H", host)
 
 
-def load(
+def load(  # noqa: PLR0913 (each source has its own)
     form: type[C],
     *,
     file: str | None,
     environ: Mapping[str, str],
     flags: Mapping[str, Any],
     host: str = "",
+    path: str = "the configuration file",
 ) -> C:
     """Build a role's configuration from all its sources.
 
@@ -255,23 +256,22 @@ def load(
         environ: The environment; ``ALB_ZK`` sets `zk`, ``ALB_LOG_LEVEL`` sets `log_level`, and so on.
         flags: What the command line gave; None values count as not given.
         host: What ``%H`` in a name stands for.
+        path: Where the text of the file was, for errors.
 
     Raises:
         ConfigError: A value is missing, malformed or contradicts another.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        import tomllib  # noqa: PLC0415 (a command without a configuration file starts faster)
-
-        try:
-            values |= tomllib.loads(file)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"the configuration file is not TOML: {error}") from error
+    values = {} if file is None else _parse(file, path)
+    origins = Origins(form.__struct_fields__, path, file or "")
     for field in form.__struct_fields__:
         text = environ.get(f"ALB_{field.upper()}")
         if text is not None:
             values[field] = tuple(text.split(",")) if field in LISTED else text
-    values |= {key: value for key, value in flags.items() if value is not None}
+            origins.note(f"ALB_{field.upper()} in the environment", field)
+    for key, value in flags.items():
+        if value is not None:
+            values[key] = value
+            origins.note(f"--{key.replace('_', '-')}", key)
     if not values.get("zk"):
         raise ConfigError("no ZooKeeper given: use --zk host:2181 or set ALB_ZK")
     if isinstance(values.get("name"), str):
@@ -285,19 +285,18 @@ def load(
     try:
         config = msgspec.convert(values, form, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(_misfit(str(error), values)) from error
+        raise ConfigError(origins.explain(str(error), values)) from error
     config.validate()
     return config
 
 
-def _misfit(told: str, values: Mapping[str, Any]) -> str:
-    """Say which setting has a value of the wrong type, and what it is; msgspec tells only where it stood."""
-    found = _FIELD.search(told)
-    if found is None:
-        return f"configuration: {told}"
-    field = found[1]
-    names = f"{field} (in the environment ALB_{field.upper()})"
-    return f"configuration: {names} cannot be {values.get(field)!r:.80}: {_FIELD.sub('', told)}"
+def _parse(file: str, path: str) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 (a command without a configuration file starts faster)
+
+    try:
+        return tomllib.loads(file)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
 def _check_name(role: str, name: str) -> None:

@@ -13,6 +13,8 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 #: The name of a broker or a worker: it becomes a znode, so it holds nothing that a path could trip over.
 
 BUCKETS: Final = 256
+_VARIANTS: Final = "89ab"
+#: A UUID's digit that holds the variant of RFC 9562 in its upper two bits.
 _BUCKET_NAMES: Final = tuple(f"{number:02x}" for number in range(BUCKETS))
 
 
@@ -28,10 +30,9 @@ def uuid7(milliseconds: int, randomness: bytes) -> str:
     """
     if len(randomness) != 10:
         raise ValueError(f"uuid7 needs 10 random bytes, not {len(randomness)}")
-    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(randomness, "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return f"{value:032x}"
+    digits = randomness.hex()
+    variant = _VARIANTS[randomness[2] >> 4 & 0x3]  # the first digit after twelve bits that are left at random
+    return f"{milliseconds & 0xFFFF_FFFF_FFFF:012x}7{digits[1:4]}{variant}{digits[5:]}"
 
 
 def first_of(seconds: float) -> str:

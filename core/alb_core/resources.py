@@ -45,7 +45,7 @@ class Count(msgspec.Struct, frozen=True, gc=False, array_like=True):
     amount: int
 
 
-class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, cache_hash=True):
     """What one task reserves while it runs."""
 
     cpus: float = 1.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -19,6 +20,8 @@ GRADES_A_DOUBLING: Final = 8
 #: Classes of speed, each 9 % above the one below: two measurements of one machine do not agree more exactly,
 #: and so few rows a search for fast workers looks at. Their borders are hard: two speeds that differ by less
 #: may stand on both sides of one, which costs a policy as little as a wrong measurement does.
+SPEEDS_KEPT: Final = 4096
+#: Whose classes are remembered: each candidate of each placement is asked for its own.
 
 
 class Strain(enum.Enum):
@@ -51,11 +54,13 @@ class Speeds(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return math.cbrt(self.integer * self.memory * self.floating)
 
 
+@lru_cache(maxsize=SPEEDS_KEPT)
 def grade(speed: float) -> int:
     """Return in which of the classes of speed a machine is."""
     return round(GRADES_A_DOUBLING * math.log2(speed))
 
 
+@lru_cache(maxsize=SPEEDS_KEPT)
 def graded(speed: float) -> float:
     """Return the speed of a machine's class: two measurements of one machine never agree quite."""
     return float(2.0 ** (grade(speed) / GRADES_A_DOUBLING))

@@ -20,6 +20,8 @@ WHY_LENGTH_MAX: Final = 1000
 WORD_LENGTH_MAX: Final = 32
 SIGNAL_MAX: Final = 64
 EXIT_CODE_MAX: Final = 255
+NO_TIME: Final = 0.0
+#: None was measured, or none is set. The encoder leaves a field out only where it holds this very object.
 
 
 class TaskState(enum.Enum):
@@ -202,8 +204,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     signal: int | None = None
     why: str = ""
     #: A sentence for a person, where the cause alone does not say it.
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
+    wall_s: float = NO_TIME
+    cpu_s: float = NO_TIME
     #: User and system time of the command and its reaped children.
     memory_bytes: int = 0
     #: Peak resident set of the largest process.
@@ -220,7 +222,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     mechanism: str = ""
     #: What held it to its bounds, or else what ended it: ``cgroup2``, ``cgroup1`` or ``sampling``; empty:
     #: nothing had to.
-    waited_s: float = 0.0
+    waited_s: float = NO_TIME
     #: On the worker, from the order to run it to its start.
     read_bytes: int = 0
     #: From storage, by its processes.
@@ -263,10 +265,10 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     attempt: int = 0
     #: The attempt that delivered; 0 when none did (cancelled in the queue, lost).
     worker: str = ""
-    finished: float = 0.0
+    finished: float = NO_TIME
     #: Cluster time.
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
+    wall_s: float = NO_TIME
+    cpu_s: float = NO_TIME
     memory_bytes: int = 0
     stdout: Stream = EMPTY_STREAM
     stderr: Stream = EMPTY_STREAM
@@ -279,7 +281,7 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     #: The bound that it broke, as `Bounds` calls it; ``time_limit_s`` for wall-clock time.
     mechanism: str = ""
     #: What held it to its bounds.
-    started: float = 0.0
+    started: float = NO_TIME
     #: Cluster time; 0: it never was. It ended `wall_s` later.
     read_bytes: int = 0
     written_bytes: int = 0
@@ -316,7 +318,7 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Attempts that ended because others needed their memory.
     memory_bytes: int = 0
     #: What it reserves and may use since it ran out of memory; 0: what its specification says.
-    not_before: float = 0.0
+    not_before: float = NO_TIME
     #: Cluster time until which it waits after a failure, or for its beginning.
     held_by: str = ""
     #: Who holds it, apart from its `Start`; empty: nobody.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -128,6 +129,21 @@ def test_a_program_is_told_that_there_is_no_zookeeper(
         assert not future.done()
     with pytest.raises(ZooKeeperUnreachable, match=f"no ZooKeeper server answered .*{nobody}"):
         Client(nobody, connect_timeout=0.5)
+
+
+def test_a_broker_without_zookeeper_says_what_it_waits_for() -> None:
+    """Every few seconds, as workers do, until a server answers or it gives up."""
+    broker = subprocess.Popen(
+        [ALB, "broker", "--zk", NOBODY, "--name", "b1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    with broker:
+        try:
+            assert broker.stderr is not None
+            lines = (json.loads(line) for line in broker.stderr)
+            waiting = next(line for line in lines if line["event"] == "broker_waiting")
+        finally:
+            broker.kill()
+    assert (waiting["for"], waiting["tried"], waiting["broker"]) == ("ZooKeeper", NOBODY, "b1")
 
 
 def test_version_and_help() -> None:

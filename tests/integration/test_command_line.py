@@ -139,6 +139,7 @@ def test_dump_is_the_whole_state(cluster: LocalCluster, tmp_path: Path) -> None:
     dump = json.loads((tmp_path / "dump.json").read_text())
     assert dump["epoch"] == cluster.wait_for_leader().epoch
     assert {"w1", "w2"} <= set(re.findall(r"\bw\d\b", json.dumps(dump["workers"])))
+    assert json.loads(alb(cluster, "dump", "-").stdout)["epoch"] == dump["epoch"]
 
 
 @pytest.mark.parametrize("verb", ["tasks", "status", "workers", "brokers", "policy"])

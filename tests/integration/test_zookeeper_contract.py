@@ -47,9 +47,12 @@ CONFIG = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS, z
 #: All nodes below /config.
 
 
-@pytest.fixture(params=["model", "real"])
+@pytest.fixture(params=["model", "real", "listening"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
-    """How another peer of the same ZooKeeper is made; the tree is an empty cluster's."""
+    """How another peer of the same ZooKeeper is made; the tree is an empty cluster's.
+
+    Listening peers take their answers themselves, real ones leave that to the connection's thread.
+    """
     if request.param == "model":
         model = ModelPeers(ZooKeeperModel(time.time))
         applied(model.connect(), *(Create(path, data) for path, data in znodes.first_nodes("t").items()))
@@ -57,7 +60,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
         return
     place = request.getfixturevalue("zookeeper")
     bootstrap(place.hosts, place.chroot)
-    with RealPeers(place) as real:
+    with RealPeers(place, listen=request.param == "listening") as real:
         yield real.connect
 
 

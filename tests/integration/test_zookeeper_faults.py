@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ from alb_core.choices import HistoryNode, PolicyNode
 from alb_core.copies import COPIES
 from alb_core.errors import CoordinationError, ZooKeeperUnreachable
 from alb_core.io.multi_read import MultiRead
+from alb_core.io.multi_write import MultiWrite
 from alb_core.io.zookeeper import Session, bootstrap, read_cluster
 from alb_core.resources import Capacity
 from alb_core.shares import NO_SHARES
@@ -59,14 +61,20 @@ def lone(tmp_path: Path) -> Iterator[Ensemble]:
         yield servers
 
 
+@pytest.fixture(params=[False, True], ids=["thread", "owner"])
+def listens(request: pytest.FixtureRequest) -> bool:
+    """Who takes the answers: the connection's thread, or the owner's, as a leader's does."""
+    return bool(request.param)
+
+
 # --- servers that die and freeze ---
 
 
-def test_restarted_server_is_found_within_two_seconds(lone: Ensemble) -> None:
+def test_restarted_server_is_found_within_two_seconds(lone: Ensemble, listens: bool) -> None:  # noqa: FBT001
     """A server that was killed and comes back is connected again soon, in the same session."""
     place = fresh_place(lone.hosts)
     bootstrap(place.hosts, place.chroot)
-    peer = RealPeer(place, timeout_s=10.0)
+    peer = RealPeer(place, timeout_s=10.0, listens=listens)
     applied(peer, Create("/brokers/b1", b"", ephemeral=True))
     (server,) = lone.servers
 
@@ -85,11 +93,11 @@ def test_restarted_server_is_found_within_two_seconds(lone: Ensemble) -> None:
     peer.end()
 
 
-def test_frozen_server_suspends_the_session(lone: Ensemble) -> None:
+def test_frozen_server_suspends_the_session(lone: Ensemble, listens: bool) -> None:  # noqa: FBT001
     """Requests to a server that no longer answers end Unknown within the session's timeout."""
     place = fresh_place(lone.hosts)
     bootstrap(place.hosts, place.chroot)
-    peer = RealPeer(place, timeout_s=2.0)
+    peer = RealPeer(place, timeout_s=2.0, listens=listens)
     (server,) = lone.servers
 
     def answer_s() -> float:
@@ -147,10 +155,10 @@ def test_loss_and_return_of_the_quorum(ensemble: Ensemble) -> None:
     peer.end()
 
 
-def test_expired_session_is_replaced(cluster: ZooKeeperAt) -> None:
+def test_expired_session_is_replaced(cluster: ZooKeeperAt, listens: bool) -> None:  # noqa: FBT001
     """After an absence longer than the timeout the session is told to be over, and a new one follows."""
     with Wire(cluster.hosts) as wire:
-        peer = RealPeer(cluster, timeout_s=1.0, wire=wire)
+        peer = RealPeer(cluster, timeout_s=1.0, wire=wire, listens=listens)
         witness = RealPeer(cluster)
         applied(peer, Create("/brokers/b1", b"", ephemeral=True))
         read(witness, "/brokers/b1", watch=True)
@@ -187,12 +195,15 @@ def test_silent_server_costs_little(zookeeper_server: ZooKeeperServer) -> None:
 # --- one answer for each request ---
 
 
-def test_every_request_under_way_is_answered_once(cluster: ZooKeeperAt) -> None:
+def test_every_request_under_way_is_answered_once(cluster: ZooKeeperAt, listens: bool) -> None:  # noqa: FBT001
     """Requests that meet a broken connection end once each and in order, and none is sent later."""
     paths = [f"/workers/{number}" for number in range(1000)]
     with Wire(cluster.hosts) as wire:
-        peer = RealPeer(cluster, wire=wire)
+        peer = RealPeer(cluster, wire=wire, listens=listens)
         for token, path in enumerate(paths):
+            if listens and not token % 50:
+                peer.zookeeper.lend(time.monotonic())
+                peer.zookeeper.hear()
             if token == 200:
                 wire.cut()
             peer.zookeeper.request(Multi(token, (Create(path, b""),)))
@@ -209,9 +220,14 @@ def test_every_request_under_way_is_answered_once(cluster: ZooKeeperAt) -> None:
         peer.end()
 
 
-def test_client_that_gave_up_is_started_again(cluster: ZooKeeperAt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_gave_up_is_started_again(
+    cluster: ZooKeeperAt,
+    monkeypatch: pytest.MonkeyPatch,
+    listens: bool,  # noqa: FBT001
+) -> None:
     """Where kazoo dies of an answer that it does not know, all is answered and a new session begins."""
-    peer = RealPeer(cluster)
+    peer = RealPeer(cluster, listens=listens)
+    monkeypatch.setattr(MultiWrite, "plain", False)  # else kazoo would not see the answer
     connection = peer.zookeeper._client._connection
     reading = connection._read_response
     failures = iter([RuntimeError("Invalid error code")])
@@ -229,6 +245,47 @@ def test_client_that_gave_up_is_started_again(cluster: ZooKeeperAt, monkeypatch:
     peer.wait_for(SessionExpired)
     assert peer.wait_for(SessionConnected).session != peer.session
     assert data(peer, "/commit") == [b"x"]
+    peer.end()
+
+
+# --- answers that are lent ---
+
+
+def test_a_listening_owner_is_answered_on_its_own_thread(cluster: ZooKeeperAt) -> None:
+    """Once its connection's thread has seen the loan, which it does with the first answer at the latest."""
+    takers: list[int] = []
+    session = Session(cluster.hosts, cluster.chroot, 3.0, lambda _event: takers.append(threading.get_ident()))
+    session.start()
+    deadline = time.monotonic() + WAIT_S
+    try:
+        while threading.get_ident() not in takers:
+            assert time.monotonic() < deadline
+            lent = session.lend(time.monotonic())
+            if lent < 0:
+                time.sleep(0.01)  # it is not connected yet
+                continue
+            session.request(Multi(1, (SetData("/commit", b"x"),)))
+            waiting = select.poll()
+            waiting.register(lent, select.POLLIN)
+            if waiting.poll(1000):
+                session.hear()
+    finally:
+        session.stop()
+
+
+def test_an_owner_that_is_stuck_keeps_its_session(cluster: ZooKeeperAt) -> None:
+    """It waits for answers and does not take them: the connection's thread pings, and has them back soon."""
+    peer = RealPeer(cluster, timeout_s=1.0)
+    deadline = time.monotonic() + WAIT_S
+    while peer.zookeeper.lend(time.monotonic() + 2.0) < 0:  # for twice the session's timeout
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for token in range(5):
+        peer.zookeeper.request(Multi(token, (SetData("/commit", b"x"),)))
+        event = peer.next_event()
+        assert isinstance(event, MultiEnded), event
+        assert (event.token, type(event.verdict)) == (token, Applied)
+    assert peer.quiet()
     peer.end()
 
 
@@ -265,11 +322,12 @@ def test_granted_timeout_is_told(zookeeper_server: ZooKeeperServer, asked: float
 # --- the end ---
 
 
-def test_stop_is_quick(cluster: ZooKeeperAt) -> None:
-    """A session closes in a fraction of a second, and posts nothing about it."""
+def test_stop_is_quick(cluster: ZooKeeperAt, listens: bool) -> None:  # noqa: FBT001
+    """A session closes in a fraction of a second, and posts nothing about it, also while answers are lent."""
 
     def stop_s() -> float:
-        peer = RealPeer(cluster)
+        peer = RealPeer(cluster, listens=listens)
+        applied(peer, SetData("/commit", b"x"))
         begun = time.monotonic()
         peer.zookeeper.stop()
         taken = time.monotonic() - begun

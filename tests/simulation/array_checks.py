@@ -250,6 +250,7 @@ class ArrayChecks:
 
     def on_told_over(self, user: ArrayUser, job: ArrayJob, line: Any) -> None:
         """A user was told that an array has ended."""
+        self._cluster.invariants.step(job.id)
         same = job.over in (None, line.state)
         demand(same, "an_array_finishes_once", f"{user.name} was told {line} after {job.over}")
         cancelled = line.state is TaskState.CANCELLED or line.counts.cancelled

@@ -15,6 +15,7 @@ from tests.simulation.commands import Script
 from tests.simulation.ensemble import ZK
 from tests.simulation.hosts import Host, Make, Source
 from tests.simulation.network import Link
+from tests.simulation.workload import LIMIT_S
 
 from alb_core import codec, ids, messages, znodes
 from alb_core.arrays import ArraySpec, Stride, child_id, index_at, total_of
@@ -90,7 +91,9 @@ def draw_array_start(draws: random.Random, ahead: Sequence[str]) -> Start:
     return Start(singleton=0.4 < what < 0.6, hold=0.6 < what < 0.65, delay_s=delay_s)
 
 
-def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> ArrayJob:
+def draw_array(
+    draws: random.Random, number: int, ahead: Sequence[str] = (), *, beside_loops: bool = False
+) -> ArrayJob:
     """Draw an array, which may wait for what is before it. Every worker could run its tasks."""
     start = draw_array_start(draws, ahead)
     from_inputs = draws.random() < 0.5
@@ -111,6 +114,7 @@ def draw_array(draws: random.Random, number: int, ahead: Sequence[str] = ()) -> 
         name="nightly" if start.singleton else f"array {number}",
         request=Request(cpus=draws.choice((0.5, 1.0))),
         grace_s=0.5,
+        time_limit_s=LIMIT_S if beside_loops else None,
         speculative=number % SPECULATIVE_EVERY == 0,
         retry=Retry(times=draws.choice((0, 0, 1)), delay_s=draws.choice((0.0, 0.5))),
         start=start,
@@ -155,7 +159,7 @@ class ArrayUser(Host):
         draws, end = self.draws, self.cluster.knobs.safety_s * LATEST
         ahead = list(self.cluster.workload.tasks)[:TASKS_AHEAD]
         for number in range(self.cluster.knobs.arrays):
-            job = draw_array(draws, number, ahead)
+            job = draw_array(draws, number, ahead, beside_loops=self.cluster.knobs.loops > 0)
             self.jobs[job.id] = job
             ahead += (job.id, *self.children(job)[:TASKS_AHEAD])
             begin = draws.uniform(0.5, end)
@@ -275,7 +279,7 @@ class ArrayUser(Host):
             return
         self._heard = self.cluster.timeline.now
         match message:
-            case messages.NotLeader():
+            case messages.NotLeader() | messages.Error(code="hello"):  # it may lead anew, and know nobody
                 self._heard = float("-inf")
             case messages.Welcome():
                 self._greeted = True

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.ensemble import TABLE
 from tests.simulation.hosts import Host, Make, Source
-from tests.simulation.knobs import POLICIES
-from tests.simulation.loops import QUANTUM_S
+from tests.simulation.mixes import INSTALLED
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
 from tests.simulation.store_model import URL, StoreThread
@@ -34,10 +33,17 @@ PORT: Final = 7000
 
 
 class BrokerHost(Host):
-    """One broker."""
+    """One broker.
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    Args:
+        cluster: Where it lives.
+        name: Of its host.
+        broker: Its own name; empty: that of its host.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, broker: str = "") -> None:
         super().__init__(cluster, name, cluster.knobs.tick_s)
+        self.broker = broker or name
         self.core: Broker | None = None
         self._queues: dict[Source, deque[Make]] = {source: deque() for source in Source}
         self._turn_planned = False
@@ -55,21 +61,23 @@ class BrokerHost(Host):
             self.cluster.network.listen(self, endpoint, socket)
         config = BrokerConfig(
             zk="zk:2181",
-            name=self.name,
+            name=self.broker,
             session_timeout_s=knobs.broker_session_s,
             pending_max=knobs.pending_max,
             done_kept_max=knobs.done_kept,
             done_kept_s=knobs.done_kept_s,
             holding_s=knobs.holding_s,
             crash_limit=knobs.crash_limit,
-            quantum_s=QUANTUM_S,
+            quantum_s=knobs.quantum_s,
+            max_demoted=knobs.max_demoted,
             store=URL if knobs.store else "",
             store_keep_s=knobs.store_keep_s,
             store_bytes=knobs.store_bytes,
         )
         depot = f"http://{self.name}:80"
-        node = BrokerNode(broker=self.name, incarnation=self.incarnation, depot=depot, **endpoints)
-        self.core = Broker(config, node, POLICIES)
+        node = BrokerNode(broker=self.broker, incarnation=self.incarnation, depot=depot, **endpoints)
+        policies = {name: INSTALLED[name] for name in self.cluster.habits.policies}
+        self.core = Broker(config, node, policies)
         self._store = StoreThread(self)
         self._following = None
         self._turn_planned = False
@@ -232,7 +240,7 @@ class BrokerHost(Host):
 
     def on_opened(self, link: Link) -> None:
         """The link to the leader is open: ask for its heartbeats."""
-        self.cluster.network.send(link, Follow(broker=self.name, incarnation=self.incarnation))
+        self.cluster.network.send(link, Follow(broker=self.broker, incarnation=self.incarnation))
 
     def on_closed(self, link: Link, *, refused: bool) -> None:  # noqa: ARG002 (other owners care)
         """The link to the leader broke."""
@@ -244,6 +252,29 @@ class BrokerHost(Host):
         if link is self._following:
             epoch, _, said = message
             self.post(Source.SELF, lambda at: events.LeaderSaid(at=at, epoch=epoch, message=said))
+
+
+class Namesake(BrokerHost):
+    """A second process of a broker's name, on a host of its own: somebody copied a file of settings."""
+
+    def __init__(self, cluster: Cluster, broker: str) -> None:
+        super().__init__(cluster, f"{broker}x", broker)
+        self._mistaken = False
+
+    def begin_mistake(self) -> None:
+        """Let it live, and its supervisor start it as often as it gives way."""
+        self._mistaken = True
+        self.start()
+
+    def end_mistake(self) -> None:
+        """Somebody saw it."""
+        self._mistaken = False
+        self.kill()
+
+    def start(self) -> None:
+        """Begin a new life, as long as nobody saw the mistake."""
+        if self._mistaken:
+            super().start()
 
 
 def _client_said(peer: bytes, message: Any, at: float) -> events.ClientSaid:

@@ -45,6 +45,7 @@ class ClientChecks:
 
     def on_settled(self, client: ClientHost, task: UserTask, action: Settle) -> None:
         """A user got a result."""
+        self._cluster.invariants.step(task.id)
         recorded = self._cluster.invariants.table.results.get(task.id)
         name = f"{client.name} got {action.result} of {task.id}"
         demand(recorded == action.result, "every_reader_gets_the_same_result", f"{name}, recorded {recorded}")

@@ -16,6 +16,8 @@ from alb_core.messages import AttemptId, StreamName
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome, Stream
 
+SIMULATED = "simulated"
+#: The program of commands, unless a mix has others.
 BLOCK_BYTES = 64
 MENDS = 42
 LAG = 8.0
@@ -44,7 +46,7 @@ class Script(msgspec.Struct, frozen=True):
     def words(self) -> tuple[str, ...]:
         """Return the command that does this."""
         return (
-            "simulated",
+            SIMULATED,
             f"{self.duration_s:.3f}",
             str(self.exit_code),
             str(self.stdout_bytes),
@@ -63,9 +65,9 @@ def script_of(spec: TaskSpec) -> Script:
     return Script(float(duration), int(code), int(stdout), int(stderr), obedient, *numbers)
 
 
-def lag_of(attempt: AttemptId) -> float:
-    """Return how many times as long an attempt takes: of the tasks of arrays some lag."""
-    if not ids.array_of(attempt.task):
+def lag_of(attempt: AttemptId, spec: TaskSpec) -> float:
+    """Return how many times as long an attempt takes: in arrays, and of what may run twice, some lag."""
+    if not (ids.array_of(attempt.task) or spec.speculative):
         return 1.0
     return LAG if zlib.crc32(str(attempt).encode()) % LAGS_EVERY == 0 else 1.0
 

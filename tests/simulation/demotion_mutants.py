@@ -1,10 +1,11 @@
-"""Planted defects of demotion: nobody ever gives way, or gives way before that is written down."""
+"""Planted defects of demotion: nobody gives way, or before it is written down, or a worker bears too much."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from alb_broker.core.book import Book
+from alb_broker.core.burden import Burden
 from alb_broker.core.demotions import Demotions
 from alb_core.messages import AttemptId, Demote
 
@@ -12,6 +13,11 @@ from alb_core.messages import AttemptId, Demote
 def nobody_is_demoted() -> list[tuple[Any, str, Any]]:
     """Whoever has a processor keeps it."""
     return [(Demotions, "tick", lambda _: None)]
+
+
+def all_is_borne() -> list[tuple[Any, str, Any]]:
+    """Whatever is demoted on a worker already, more may be."""
+    return [(Burden, "bears", lambda *_, **__: True), (Burden, "admits", lambda *_, **__: True)]
 
 
 def demote_before_commit() -> list[tuple[Any, str, Any]]:

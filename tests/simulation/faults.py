@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.brokers import BrokerHost
 from tests.simulation.ensemble import ZK
+from tests.simulation.fault_series import SERIES
 from tests.simulation.hosts import Host
 from tests.simulation.workers import WorkerHost
 
@@ -28,11 +29,13 @@ class Faults:
         self._cluster = cluster
         self.draws = random.Random(f"{cluster.seed}/faults")
         self.lasting = False  #: What is broken stays so.
+        self._kinds = KINDS | SERIES if cluster.habits.in_series else KINDS
 
     def plan(self) -> list[str]:
         """Choose kinds and moments; returns the kinds."""
         draws, knobs = self.draws, self._cluster.knobs
-        favoured = draws.sample(sorted(KINDS), draws.randint(2, len(KINDS)))
+        kinds = sorted(self._kinds)
+        favoured = draws.sample(kinds, draws.randint(2, len(kinds)))
         chosen = [draws.choice(favoured) for _ in range(knobs.faults)]
         for kind in chosen:
             self._cluster.timeline.at(draws.uniform(3.0, knobs.safety_s), self._strike, kind)
@@ -41,7 +44,7 @@ class Faults:
     def _strike(self, kind: str) -> None:
         if not self.lasting:
             self._cluster.trace.fault(kind)
-            KINDS[kind](self)
+            self._kinds[kind](self)
 
     def count(self, kind: str) -> None:
         """Count a fault that took effect."""
@@ -193,6 +196,15 @@ def _hand_over(faults: Faults) -> None:
     if broker is not None:
         faults.count("hand-over")
         broker.stop()
+
+
+def _name_twice(faults: Faults) -> None:
+    broker = faults.broker()
+    if broker is not None:
+        faults.count("second broker of a name")
+        namesake = faults.cluster.namesakes[broker.name]
+        namesake.begin_mistake()
+        faults.heal_later(faults.draws.uniform(2.0, 25.0), namesake.end_mistake)
 
 
 def _stop_worker(faults: Faults) -> None:
@@ -361,6 +373,7 @@ KINDS: Final[dict[str, Kind]] = {
     "frozen loop": _freeze_loop,
     "runner death": _kill_runner,
     "hand-over": _hand_over,
+    "second broker of a name": _name_twice,
     "worker stop": _stop_worker,
     "one-way partition": _cut_one_way,
     "full partition": _cut,

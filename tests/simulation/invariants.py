@@ -20,7 +20,7 @@ from tests.simulation.table_checks import TableChecks
 from tests.simulation.violations import demand
 
 from alb_broker.core.actions import SendToClient, SendToWorker
-from alb_core import messages, zk, znodes
+from alb_core import limits, messages, zk, znodes
 from alb_worker.core import events as worker_events
 from alb_worker.core.actions import SendToLeader
 
@@ -37,6 +37,8 @@ GAP_S: Final = 4.0
 #: Silences that are shorter have no consequences.
 COMMIT_S: Final = 30.0
 #: From a leader's decision to its commit, at most.
+CLOCKS_AGREE: Final = 0.99
+#: A broker's clock may be so slow.
 PER_TASK_MAX: Final = 40
 #: Entries that a leader may keep for each task that users made, in all its books together.
 
@@ -73,7 +75,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     until: float
     #: True time.
     session: bool
-    #: Whether the worker's ZooKeeper session lived at its end.
+    #: Whether the worker's node was there at its end, and not only again: a new session has no node yet while
+    #: the worker's loop is frozen, and the leader may have found none.
 
 
 class Invariants:
@@ -91,15 +94,23 @@ class Invariants:
         self.clients = ClientChecks(cluster)
         self.arrays = ArrayChecks(cluster)
         self.queue = QueueChecks()
+        self.steps = 0  #: Times that something began or ended that is waited for.
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
         self._reigns: dict[str, float] = {}  #: When a life of a broker began to lead last.
+        self._nodes: set[str] = set()  #: Incarnations of workers that ever had a node.
+        self._returned: dict[str, float] = {}  #: When one had a node again, in true time.
+        self._leader = ""  #: The life that claimed last.
         self._obeyed: dict[str, int] = {}  #: The highest epoch that an incarnation of a worker obeyed.
         self._counters: dict[tuple[str, int], Mapping[str, int]] = {}  #: Of each reign, its own.
         self._booked: dict[tuple[str, int], Reservations] = {}  #: Likewise.
         self._checked: dict[tuple[str, int], dict[str, tuple[float, int, int]]] = defaultdict(dict)
         #: Likewise, what the books said of each worker when they were checked: few turns change them.
+
+    def step(self, task_id: str) -> None:
+        """Something of a task began or ended; endless commands are nobody's progress."""
+        self.steps += task_id not in self._cluster.loops.tasks
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
 
@@ -109,7 +120,25 @@ class Invariants:
         if any(
             operation.path == znodes.EPOCH and not isinstance(operation, zk.Check) for operation in operations
         ):
+            if any(isinstance(each, zk.Delete) and each.path == znodes.LEADER for each in operations):
+                self._check_deposition(client)
             self._reigns[client] = self._cluster.timeline.now
+            self._leader = client
+        for operation in operations:
+            if isinstance(operation, zk.Create) and operation.path.startswith(znodes.WORKERS + "/"):
+                if client in self._nodes:
+                    self._returned[client] = self._cluster.timeline.now
+                self._nodes.add(client)
+
+    def _check_deposition(self, by: str) -> None:
+        """A claim went over somebody's leadership: only what is dead is deposed so young."""
+        leader = self._leader
+        host = self._cluster.host(leader.partition("-")[0]) if leader else None
+        if host is None or leader == by or host.incarnation != leader or not host.alive:
+            return
+        age_s = self._cluster.timeline.now - self._reigns[leader]
+        young = age_s < CLOCKS_AGREE * limits.DEPOSE_LEADER_AGE_S
+        demand(not young, "no_young_leader_that_lives_is_deposed", f"{leader} after {age_s:.1f} s, by {by}")
 
     # --- brokers --------------------------------------------------------------------------------------------
 
@@ -137,9 +166,11 @@ class Invariants:
         """Return since when a life of a broker has not heard a worker's incarnation, as long as it leads."""
         now = self._cluster.timeline.now
         since = max(self._heard.get((broker, worker), 0.0), self._reigns.get(broker, 0.0))
-        session = self._cluster.host(worker.partition("-")[0]).session
-        held = session is not None and self._cluster.ensemble.lives(session.session)
-        return Silence(length_s=now - since, until=now, session=held)
+        path = znodes.worker_path(worker.partition("-")[0])
+        found = self._cluster.ensemble.read(path)
+        held = found is not None and znodes.decode(znodes.WorkerNode, path, found.data).incarnation == worker
+        again = now - self._returned.get(worker, -COMMIT_S) < COMMIT_S
+        return Silence(length_s=now - since, until=now, session=held and not again)
 
     def silences(self, broker: str, worker: str) -> list[Silence]:
         """Return the present silence, and the last long ones, whose consequences may still be under way."""
@@ -167,12 +198,12 @@ class Invariants:
                 checked[worker.incarnation] = books
                 _check_room(broker.name, worker)
         demand(
-            entries <= PER_TASK_MAX * self._cluster.knobs.tasks,
+            entries <= PER_TASK_MAX * self._cluster.tasks,
             "everything_is_bounded",
             "{} keeps {} entries for {} tasks",
             broker.name,
             entries,
-            self._cluster.knobs.tasks,
+            self._cluster.tasks,
         )
 
     @property
@@ -252,6 +283,8 @@ class Invariants:
                     f"{worker.incarnation}: {worker.room.cpus} of {worker.capacity.cpus} cpus free, "
                     f"{worker.attempts()}",
                 )
+                left = self.execution.running[worker.incarnation] if worker.link else {}
+                demand(not left, "nothing_runs_at_rest", "{}: {}", worker.incarnation, left)
         if self._cluster.knobs.store:
             store = self._cluster.store
             missing = self.table.results.keys() - store.tasks - store.cleared

@@ -23,6 +23,8 @@ from alb_broker.shell.plugins import load_policies
 from alb_core import ids, limits
 
 POLICIES: Final = load_policies()
+LAPSE_S: Final = 20.0
+#: So long a worker is set aside in vain at first.
 BUCKETS: Final = 4
 #: Instead of 256: a takeover lists each of them, and the table of a seed is small.
 
@@ -82,6 +84,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     large_every: int
     #: One task of so many wants the whole of the largest worker.
     revoke_after_s: float
+    quantum_s: float = 2.0
+    max_demoted: int = limits.DEMOTED_PER_CPU_MAX
 
 
 def draw_knobs(draws: random.Random) -> Knobs:
@@ -170,6 +174,7 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "ARRAY_WINDOW", knobs.array_window),
         (limits, "ARRAY_CHUNK", knobs.array_chunk),
         (reservations, "RESERVE_AFTER_S", knobs.reserve_after_s),
+        (reservations, "LAPSE_S", LAPSE_S),
         (arrays, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (quarantine, "QUARANTINE_S", 8.0),

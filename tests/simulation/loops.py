@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
+from tests.simulation.clients import JobState
 from tests.simulation.commands import Script
 from tests.simulation.workload import UserTask
 
@@ -18,12 +19,10 @@ from alb_core.resources import Request
 from alb_core.spec import TaskSpec
 
 if TYPE_CHECKING:
+    from tests.simulation.clients import ClientHost
     from tests.simulation.cluster import Cluster
 
-QUANTUM_S: Final = 2.0
 ENDLESS_S: Final = 1e6
-END_S: Final = 60.0
-#: All are cancelled, and over, within so much.
 CANCEL_EVERY_S: Final = 5.0
 
 
@@ -56,16 +55,18 @@ class Loops:
             command=("endless", *script.words()[1:]),
             grace_s=0.5,
             request=Request(cpus=draws.choice((0.5, 1.0))),
-            priority=draws.choice((0, 5)),
+            priority=draws.choice((0, self._cluster.habits.priorities[-1])),
             name=f"loop {number}",
         )
         task_id = ids.uuid7(1_700_000_000_000 + number, draws.randbytes(10))
         return UserTask(task_id, spec, codec.encode_spec(spec), user, live=False)
 
-    @property
-    def bound_s(self) -> float:
-        """How much longer everything else may take because of them."""
-        return len(self.tasks) * (QUANTUM_S + 1.0)
+    @staticmethod
+    def _forget_jobs(client: ClientHost) -> None:
+        """It was away for so long that what it would submit again may be over and forgotten, and run anew."""
+        for job in client.jobs.values():
+            if job.state is JobState.WANTED:
+                job.state = JobState.DETACHED
 
     def end(self) -> None:
         """Have them cancelled by whoever lives, until they are gone: who was away may submit them again."""
@@ -73,6 +74,7 @@ class Loops:
         self._left = {**self.tasks, **self._left}
         self.tasks = {}
         if not any(client.working for client in clients):
+            self._forget_jobs(clients[0])
             clients[0].start()
         for client in clients:
             for task in self._left.values():

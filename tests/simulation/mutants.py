@@ -24,6 +24,7 @@ from tests.simulation import (
     start_mutants,
 )
 from tests.simulation.cluster import run_seed
+from tests.simulation.mixes import USUAL
 from tests.simulation.report import SeedReport, report_of
 from tests.simulation.run import fix_hashing
 
@@ -36,6 +37,7 @@ from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.inflow import Inflow
+from alb_broker.core.inquest import Inquest
 from alb_broker.core.ledger import Flight, Lane, Ledger
 from alb_broker.core.reign import Reign
 from alb_broker.core.resumption import Resumption
@@ -60,11 +62,18 @@ class Mutant(msgspec.Struct, frozen=True):
     name: str
     patches: Callable[[], list[Patch]]
     #: (where, attribute, what replaces it).
+    mix: str = USUAL
+    #: In which it is hunted.
 
 
 def no_fence() -> list[Patch]:
     """Batches leave without ``check(/epoch)``."""
     return [(Ledger, "_fence_operations", lambda _: ())]
+
+
+def names_taken() -> list[Patch]:
+    """A broker takes its name from whoever has it, as if that had to be an earlier life."""
+    return [(Inquest, "inherits", lambda _, __: True)]
 
 
 def no_chain() -> list[Patch]:
@@ -363,6 +372,7 @@ def made_again() -> list[Patch]:
 MUTANTS: Final = (
     Mutant("no fence", no_fence),
     Mutant("no /commit chain", no_chain),
+    Mutant("a broker that takes its name from the living", names_taken),
     Mutant("dispatch before commit", dispatch_before_commit),
     Mutant("accept before commit", accept_before_commit),
     Mutant("acknowledge before commit", acknowledge_before_commit),
@@ -400,6 +410,7 @@ MUTANTS: Final = (
     Mutant("backfill that ignores reservations", queue_mutants.backfill_ignores_reservations),
     Mutant("backfill before a moment that nobody knows", queue_mutants.backfill_trusts_unknown_ends),
     Mutant("bounds of users ignored", queue_mutants.bounds_ignored),
+    Mutant("a worker that bears whatever is demoted", demotion_mutants.all_is_borne, "endless"),
     Mutant("a copy of what must not run twice", copy_mutants.everybody_copied),
     Mutant("the result of a loser accepted as well", copy_mutants.loser_accepted),
     Mutant("two attempts that report increments at once", copy_mutants.both_report),
@@ -437,17 +448,17 @@ def hunt(job: tuple[int, int]) -> tuple[SeedReport | None, int]:
     crashes = 0
     for seed in range(seeds):
         with planted(MUTANTS[number]):
-            report = report_of(*run_seed(seed))
+            report = report_of(*run_seed(seed, MUTANTS[number].mix))
         if report.invariant == CRASHED:
             crashes += 1
-        elif report.invariant and is_sound(seed):
+        elif report.invariant and is_sound(seed, MUTANTS[number].mix):
             return report, crashes
     return None, crashes
 
 
-def is_sound(seed: int) -> bool:
+def is_sound(seed: int, mix: str) -> bool:
     """Tell whether the healthy cores keep every invariant in a seed: else it says nothing of a mutant."""
-    return run_seed(seed)[1] is None
+    return run_seed(seed, mix)[1] is None
 
 
 def hunt_all(seeds: int, jobs: int, only: str = "") -> bool:

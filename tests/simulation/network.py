@@ -95,6 +95,7 @@ class Network:
         self.straying = (
             0.0  #: Probability that a broker's message comes once more, much later and by another way.
         )
+        self.muted: frozenset[type] = frozenset()  #: Messages of these kinds vanish.
         self.is_stale: Callable[[Any], bool] = lambda _: False  #: Tells frames of former leaders.
         self.counts: Counter[str] = Counter()  #: Messages carried, lost, doubled.
 
@@ -274,12 +275,16 @@ class Network:
         if self.loss and self._draws.random() < self.loss:
             self.counts["lost"] += 1
             return
+        if self.muted and type(message[2] if isinstance(message, tuple) else message) in self.muted:
+            return
         arrival = max(self._timeline.now + self.latency(), link.last[direction])
         link.last[direction] = arrival
         self._timeline.at(arrival, self._arrive, link, link.broken, direction, message)
         if self.doubling and self._draws.random() < self.doubling:
             self.counts["doubled"] += 1
-            late = link.last[direction] = arrival + self._draws.uniform(0.0, self._knobs.double_delay_s)
+            latest = self._timeline.now + self._knobs.latency_slow_s + self._knobs.double_delay_s
+            late = arrival + self._draws.uniform(0.0, self._knobs.double_delay_s)
+            late = link.last[direction] = max(arrival, min(late, latest))  # a link does not lag more and more
             self._timeline.at(late, self._arrive, link, link.broken, direction, message)
 
         if direction is DOWN and self.straying and self._draws.random() < self.straying:

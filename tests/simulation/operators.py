@@ -6,13 +6,14 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.hosts import Source
-from tests.simulation.knobs import POLICIES
 
 from alb.core import events
 from alb_core import zk, znodes
+from alb_core.bounds import LimitsNode
 from alb_core.choices import PolicyNode
+from alb_core.copies import CopiesNode
 from alb_core.drains import Drain
-from alb_core.messages import DrainWorkers, SetPolicy, SetShare, UndrainWorkers
+from alb_core.messages import DrainWorkers, SetCopies, SetLimits, SetPolicy, SetShare, UndrainWorkers
 from alb_core.shares import NO_SHARES, Share
 
 if TYPE_CHECKING:
@@ -58,11 +59,12 @@ class Operators:
             self._cluster.timeline.at(begin + draws.uniform(1.0, 15.0), self._ask, undrain)
         self._plan_policies(random.Random(f"{self._cluster.seed}/policies"), end)
         self._plan_shares(random.Random(f"{self._cluster.seed}/shares"), end)
+        self._plan_more(random.Random(f"{self._cluster.seed}/operators' habits"), end)
 
     def _plan_policies(self, draws: random.Random, end: float) -> None:
         """Plan which policies are chosen, for how long, and what somebody writes into the node instead."""
         for _ in range(draws.choice((0, 0, 1, POLICIES_CHOSEN_MAX))):
-            policy = draws.choice(sorted(POLICIES))
+            policy = draws.choice(self._cluster.habits.policies)
             wish = SetPolicy(seq=0, policy=policy, try_s=draws.choice((0.0, 2.0, 20.0)))
             self._cluster.timeline.at(draws.uniform(1.0, end), self._ask, wish)
             if draws.random() < 0.3:
@@ -77,6 +79,29 @@ class Operators:
                 share = Share(weight=draws.choice((None, 0.5, 4.0)), cpus_max=draws.choice((None, 1.0, 2.5)))
                 request = SetShare(seq=0, user=user, share=share)
                 self._cluster.timeline.at(draws.uniform(1.0, end), self._ask, request)
+
+    def _plan_more(self, draws: random.Random, end: float) -> None:
+        """Plan what operators of heavier mixes do besides."""
+        habits, timeline = self._cluster.habits, self._cluster.timeline
+        names = [worker.name for worker in self._cluster.workers]
+        for _ in range(habits.drains):
+            begin, chosen = draws.uniform(1.0, end), tuple(draws.sample(names, draws.randint(1, len(names))))
+            drain = DrainWorkers(seq=0, workers=chosen, reason="", deadline_s=draws.choice((None, 0.0, 1.0)))
+            timeline.at(begin, self._ask, drain)
+            timeline.at(begin + draws.uniform(0.0, 6.0), self._ask, UndrainWorkers(seq=0, workers=chosen))
+        for _ in range(habits.changes):
+            most = draws.choice((None, 0.5, 2.0))
+            share = Share(
+                weight=draws.choice((None, 0.01, 9.0)), cpus_max=most, tasks_max=draws.choice((None, 3))
+            )
+            limits = LimitsNode(time_limit_s=draws.choice((None, 2.0, 30.0)))
+            wishes: tuple[Query, ...] = (
+                SetPolicy(seq=0, policy=draws.choice(habits.policies)),
+                SetShare(seq=0, user=draws.choice(("", "ann", "bob")), share=share),
+                SetLimits(seq=0, limits=limits),
+                SetCopies(seq=0, copies=CopiesNode(share=draws.choice((0.0, 0.5, 1.0)), slow_tasks=0.0)),
+            )
+            timeline.at(draws.uniform(1.0, end), self._ask, draws.choice(wishes))
 
     def _ask(self, query: Query) -> None:
         living = [client for client in self._cluster.clients if client.working]

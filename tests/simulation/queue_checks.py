@@ -71,7 +71,7 @@ def _check_reservation(broker: str, state: State, worker: Worker) -> None:
         placed = _placed(state, attempt_id)
         if task is None or placed <= booked.made:
             continue
-        limit_s = task.spec.time_limit_s
+        limit_s = task.spec.time_limit_s or state.limits.time_limit_s
         if (
             limit_s is None
             or placed + limit_s + task.spec.grace_s > booked.moment

@@ -21,6 +21,7 @@ class SeedReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one seed did."""
 
     seed: int
+    mix: str
     events: int
     faults: dict[str, int]
     counts: dict[str, int]
@@ -45,6 +46,7 @@ def report_of(cluster: Cluster, violation: Violation | None) -> SeedReport:
     counts["starts"] = invariants.execution.count
     return SeedReport(
         seed=cluster.seed,
+        mix=cluster.mix,
         events=cluster.timeline.happened,
         faults=dict(cluster.fault_counts),
         counts=dict(counts),
@@ -90,7 +92,7 @@ class RunReport:
 
     def lines(self, seconds: float) -> list[str]:
         """Return the report for people."""
-        faults = ", ".join(f"{kind} {self.faults[kind]}" for kind in KINDS)
+        faults = ", ".join(f"{kind} {self.faults[kind]}" for kind in dict.fromkeys((*KINDS, *self.faults)))
         counts = ", ".join(f"{name} {count:,}" for name, count in sorted(self.counts.items()))
         told = [
             f"{self.seeds} seeds in {seconds:.1f} s ({self.seeds / seconds:.1f}/s), {self.events:,} events",
@@ -107,7 +109,9 @@ class RunReport:
                 "  its last events:",
             ]
             told += [f"  {line}" for line in report.tail]
-            told.append(f"  replay: python -m tests.simulation --seed {report.seed} --trace")
+            told.append(
+                f"  replay: python -m tests.simulation --mix {report.mix} --seed {report.seed} --trace"
+            )
         if self.broken:
             names = Counter(report.invariant for report in self.broken)
             told += ["", f"{len(self.broken)} seeds broke an invariant: {dict(names)}"]

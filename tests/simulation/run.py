@@ -10,23 +10,26 @@ import multiprocessing
 import os
 import sys
 import time
+from functools import partial
 from typing import Final
 
 from tests.simulation.cluster import run_seed
+from tests.simulation.mixes import MIXES, USUAL
 from tests.simulation.report import RunReport, SeedReport, report_of
 
 TWICE_EVERY: Final = 40
 #: One seed of so many is run twice, and both stories are compared.
 
 
-def simulate(seed: int) -> SeedReport:
-    """Run a seed, some twice."""
+def simulate(seed: int, mix: str = USUAL) -> SeedReport:
+    """Run a seed of a mix, some twice."""
     if seed % TWICE_EVERY:
-        return report_of(*run_seed(seed))
-    first, second = (report_of(*run_seed(seed, hashing=True)) for _ in range(2))
+        return report_of(*run_seed(seed, mix))
+    first, second = (report_of(*run_seed(seed, mix, hashing=True)) for _ in range(2))
     if first.story != second.story and not first.invariant:
         return SeedReport(
             seed=seed,
+            mix=mix,
             events=first.events,
             faults=first.faults,
             counts=first.counts,
@@ -38,22 +41,22 @@ def simulate(seed: int) -> SeedReport:
     return first
 
 
-def run(seeds: int, start: int, jobs: int) -> bool:
+def run(seeds: range, mix: str, jobs: int) -> bool:
     """Run seeds in parallel and print what they did; returns whether all is well."""
     report = RunReport()
     began = time.monotonic()
     with multiprocessing.Pool(jobs) as pool:
-        for seed_report in pool.imap_unordered(simulate, range(start, start + seeds), chunksize=5):
+        for seed_report in pool.imap_unordered(partial(simulate, mix=mix), seeds, chunksize=5):
             report.add(seed_report)
             report.repeated += not seed_report.seed % TWICE_EVERY
     print("\n".join(report.lines(time.monotonic() - began)))  # noqa: T201
     return report.passed
 
 
-def replay(seed: int, *, trace: bool) -> bool:
+def replay(seed: int, mix: str, *, trace: bool) -> bool:
     """Run one seed, with its story if wanted; returns whether all is well."""
-    cluster, violation = run_seed(seed, printing=trace)
-    print(f"seed {seed}: {cluster.knobs}")  # noqa: T201
+    cluster, violation = run_seed(seed, mix, printing=trace)
+    print(f"seed {seed}: {cluster.knobs} {cluster.habits}")  # noqa: T201
     report = RunReport()
     report.add(report_of(cluster, violation))
     print("\n".join(report.lines(1.0)[1:]))  # noqa: T201
@@ -74,6 +77,7 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0, help="the first")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seed", type=int, help="run only this one")
+    parser.add_argument("--mix", choices=sorted(MIXES), default=USUAL, help="of what: see mixes.py")
     parser.add_argument("--trace", action="store_true", help="with --seed: print its story")
     parser.add_argument("--mutants", action="store_true", help="plant defects instead, and see each caught")
     parser.add_argument("--only", default="", help="with --mutants: those whose name contains this")
@@ -84,9 +88,9 @@ def main() -> None:
 
         passed = hunt_all(arguments.seeds, arguments.jobs, arguments.only)
     elif arguments.seed is not None:
-        passed = replay(arguments.seed, trace=arguments.trace)
+        passed = replay(arguments.seed, arguments.mix, trace=arguments.trace)
     else:
-        passed = run(arguments.seeds, arguments.start, arguments.jobs)
+        passed = run(range(arguments.start, arguments.start + arguments.seeds), arguments.mix, arguments.jobs)
     sys.exit(0 if passed else 1)
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from tests.simulation.commands import Script, lag_of, outcome_of, script_of
 from tests.simulation.hosts import Source
 
-from alb_core.increments import Line, Resume
+from alb_core.increments import Line
 from alb_core.messages import AttemptId, StreamName
 from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause
 from alb_worker.core import events
+from alb_worker.core.actions import LaunchAttempt
 
 if TYPE_CHECKING:
     from tests.simulation.workers import WorkerHost
@@ -30,19 +31,18 @@ FETCH_FAILS = 0.05
 class Process:
     """One command that runs, or is about to."""
 
-    __slots__ = ("attempt", "began", "ended", "gpus", "killed", "reported", "script", "spec")
+    __slots__ = ("attempt", "began", "ended", "gpus", "killed", "limit_s", "reported", "script", "spec")
 
-    def __init__(
-        self, attempt: AttemptId, spec: TaskSpec, resume: Resume | None, gpus: tuple[int, ...]
-    ) -> None:
-        self.attempt = attempt
-        self.spec = spec
-        self.gpus = gpus  #: Indexes of its own.
-        self.script: Script = script_of(spec)
+    def __init__(self, order: LaunchAttempt) -> None:
+        self.attempt: AttemptId = order.attempt
+        self.spec: TaskSpec = order.spec
+        self.limit_s = order.time_limit_s  #: Its own, or the default when it was ordered.
+        self.gpus = order.gpus or ()  #: Indexes of its own.
+        self.script: Script = script_of(order.spec)
         self.began = -1.0  #: True time of its start; below 0: not started.
         self.killed = False
         self.ended = False
-        self.reported = int(resume.lines[-1].value) if resume is not None else 0
+        self.reported = int(order.resume.lines[-1].value) if order.resume is not None else 0
         #: The increment that it reported last, or some earlier attempt did.
 
 
@@ -60,11 +60,10 @@ class RunnerModel:
         self.processes: dict[AttemptId, Process] = {}
         self.spool: dict[AttemptId, list[int]] = {}  #: Bytes of stdout and stderr that were written.
 
-    def launch(
-        self, attempt: AttemptId, spec: TaskSpec, resume: Resume | None, gpus: tuple[int, ...] = ()
-    ) -> None:
+    def launch(self, order: LaunchAttempt) -> None:
         """Start a command."""
-        process = self.processes[attempt] = Process(attempt, spec, resume, gpus)
+        attempt, spec = order.attempt, order.spec
+        process = self.processes[attempt] = Process(order)
         self.spool[attempt] = [0, 0]
         wait = self._host.draws.uniform(0.001, LAUNCH_S)
         if spec.files:
@@ -116,7 +115,7 @@ class RunnerModel:
         self._witness.on_start(process.attempt, process.spec, host.name, host.incarnation, host.capacity)
         self._witness.on_gpus(process.attempt, process.spec, host.incarnation, process.gpus)
         host.post(Source.SELF, lambda at: events.AttemptLaunched(at=at, attempt=process.attempt, pid=1))
-        limit, duration = process.spec.time_limit_s, process.script.duration_s * lag_of(process.attempt)
+        limit, duration = process.limit_s, process.script.duration_s * lag_of(process.attempt, process.spec)
         if duration > 0.2 and (process.script.stdout_bytes or process.script.stderr_bytes):
             self._timeline.after(duration / 2, self._grow, process)
         left = process.script.increments - process.reported

@@ -172,6 +172,8 @@ class SpeechChecks:
                     name,
                     record,
                 )
+            case said.Kill(attempt=attempt_id, why="cancelled" | "superseded" as why):
+                self._check_kill(attempt_id, why, name, epoch)
             case said.Revoke():
                 given = [table.assigned.get((wanted.task, wanted.n)) for wanted in message.attempts]
                 demand(
@@ -190,6 +192,13 @@ class SpeechChecks:
                 )
             case _:
                 pass
+
+    def _check_kill(self, attempt_id: said.AttemptId, why: str, name: Told, epoch: int) -> None:
+        """What lives is killed for a cancellation that is in the table; superseded is what does not live."""
+        table = self._cluster.invariants.table
+        if epoch == table.epoch and self._is_live(attempt_id):
+            asked = why == "cancelled" and table.live[attempt_id.task].cancel
+            demand(asked, "nobody_is_killed_unasked", "{} of {}", name, table.live[attempt_id.task])
 
     def _is_live(self, attempt_id: said.AttemptId) -> bool:
         record = self._cluster.invariants.table.live.get(attempt_id.task)

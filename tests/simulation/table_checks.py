@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from tests.simulation.bound_checks import BoundChecks
 from tests.simulation.commands import script_of
 from tests.simulation.copy_checks import CopyChecks
 from tests.simulation.start_checks import StartChecks
@@ -55,6 +56,7 @@ class TableChecks:
         self.counts: Counter[str] = Counter()
         self.starts = StartChecks(cluster, self)
         self.copies = CopyChecks()
+        self.bounds = BoundChecks(cluster)
 
     def known(self, task_id: str) -> TaskRecord | None:
         """Return the record that the table holds of a task."""
@@ -162,6 +164,7 @@ class TableChecks:
             f"{record.id} was in the table before, and is made again",
         )
         self.created_at[record.id] = self._cluster.timeline.now
+        self._cluster.invariants.step(record.id)
         for attempt in record.attempts:
             self._on_placed(record, attempt, 0)
         if record.result is not None:
@@ -206,6 +209,7 @@ class TableChecks:
         demand(
             not before.cancel or after.cancel, "a_cancel_stays_recorded", f"{task_id} lost its cancellation"
         )
+        self.bounds.on_changed(before, after)
         if before.result is None and after.result is not None:
             self._on_result(before, after.result)
         highest = max((attempt.n for attempt in before.attempts), default=0)
@@ -271,9 +275,11 @@ class TableChecks:
             again = execution.may_start_again(record)
             demand(again, "no_second_start_with_on_lost_fail", f"{name} although it started {started}")
         self.copies.on_placed(record, attempt)
+        self.bounds.on_placed(record, attempt)
         self.starts.on_placed(self.known(record.id), record, attempt)
         self.assigned[record.id, attempt.n] = attempt
         self.counts["placed"] += 1
+        self._cluster.invariants.step(record.id)
 
     def _on_attempt_changed(self, record: TaskRecord, before: Attempt, after: Attempt) -> None:
         name = f"{record.id} attempt {after.n} on {after.incarnation}"
@@ -286,6 +292,9 @@ class TableChecks:
             demoted=before.demoted or after.demoted,
         )
         demand(moved == after, "an_attempt_keeps_its_worker", "{}: {} became {}", name, before, after)
+        if after.demoted and not before.demoted:
+            others = (each for each in self.live.values() if each.id != record.id)
+            self.bounds.on_demoted(after.worker, after.incarnation, (record, *others))
         if before.state is after.state:
             return
         demand(before.state is not AttemptState.OVER, "an_attempt_that_is_over_stays_over", name)
@@ -332,6 +341,7 @@ class TableChecks:
         demand(result.state.terminal, "a_result_has_its_state", f"{task_id}: {result}")
         self.results[task_id] = result
         self.counts["results"] += 1
+        self._cluster.invariants.step(task_id)
         self.starts.on_result(before, result)
         if result.attempt == 0:
             fits = result.state in (TaskState.LOST, TaskState.CANCELLED)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
+import msgspec
+import pytest
 from tests.simulation.cluster import run_seed
 from tests.simulation.faults import KINDS
+from tests.simulation.knobs import draw_knobs
+from tests.simulation.mixes import INSTALLED, MIXES
 from tests.simulation.report import RunReport, report_of
 from tests.simulation.violations import INVARIANTS
 
@@ -22,6 +27,25 @@ def test_a_report_fails_when_a_kind_of_fault_never_strikes() -> None:
     assert not report.passed
     report.faults.update(dict.fromkeys(KINDS, 1))
     assert report.passed
+
+
+@pytest.mark.parametrize("mix", sorted(MIXES))
+def test_every_mix_promises_only_what_holds(mix: str) -> None:
+    """Endless commands come where they can be made to give way, and leave users room in the table."""
+    for seed in range(200):
+        knobs, habits = MIXES[mix](random.Random(f"{seed}/mix"), draw_knobs(random.Random(seed)))
+        assert not knobs.loops or (knobs.quantum_s > 0 and knobs.max_demoted > 0)
+        assert knobs.pending_max > 2 * knobs.loops
+        assert knobs.policy in habits.policies
+        assert set(habits.policies) <= set(INSTALLED)
+
+
+def test_a_report_tells_how_to_run_a_seed_again() -> None:
+    """With its mix, without which the seed means another story."""
+    found = report_of(*run_seed(1))
+    report = RunReport()
+    report.add(msgspec.structs.replace(found, mix="unruly", invariant="no_core_raises"))
+    assert "--mix unruly --seed 1 --trace" in report.lines(1.0)[-3]
 
 
 def test_the_catalogue_of_invariants_is_whole() -> None:

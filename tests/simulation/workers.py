@@ -124,7 +124,7 @@ class WorkerHost(Host):
             case acts.ConnectOutput():
                 self._connect_output(action.endpoint)
             case acts.LaunchAttempt():
-                self.runner.launch(action.attempt, action.spec, action.resume, action.gpus or ())
+                self.runner.launch(action)
             case acts.KillAttempt():
                 self.runner.kill(action.attempt, action.grace_s)
             case acts.DemoteAttempt():

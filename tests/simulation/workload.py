@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from tests.simulation.commands import MENDS, Script
+from tests.simulation.commands import MENDS, SIMULATED, Script
 
 from alb_core import codec, ids
 from alb_core.files import FileRef
@@ -19,6 +19,7 @@ from alb_core.vectors import weighed
 if TYPE_CHECKING:
     from tests.simulation.clients import ClientHost
     from tests.simulation.cluster import Cluster
+    from tests.simulation.mixes import Habits
 
 FILES: Final = tuple(FileRef(name=f"file {n}", sha256=f"{n:064x}", size_bytes=n) for n in range(2))
 #: That tasks take along.
@@ -35,8 +36,8 @@ TRIED_AGAIN_S: Final = 2.0
 #: So long a command runs at most, and one that may be tried again: a seed waits until everything is over.
 NEVER: Final = Retry()
 LONGEST_SEED_S: Final = 300.0
-PREEMPTIBLE: Final = 0.25
-#: Part of the tasks that may run twice, and that agree to be ended for others.
+LAGGING_S: Final = 1.0
+#: So long what may run twice takes at most: some of it lags.
 LEAVING_ASKED: Final = 0.5
 #: Part of the tasks that leave the results store of which somebody wants to know just then.
 
@@ -80,8 +81,13 @@ def draw_start(draws: random.Random, earlier: Sequence[str]) -> Start:
     return Start(hold=what > 0.97, delay_s=draws.choice((2.0, 8.0)) if 0.9 < what < 0.95 else 0.0)
 
 
-def draw_task(
-    draws: random.Random, number: int, user: str, earlier: Sequence[str] = (), cpus: float | None = None
+def draw_task(  # noqa: PLR0917 (what a task is made of)
+    draws: random.Random,
+    number: int,
+    user: str,
+    habits: Habits,
+    earlier: Sequence[str] = (),
+    cpus: float | None = None,
 ) -> UserTask:
     """Draw a task, which may wait for some before it. Every worker could run it, or it wants `cpus`."""
     retry, start = draw_retry(draws), draw_start(draws, earlier)
@@ -97,7 +103,7 @@ def draw_task(
     )
     spec = TaskSpec(
         command=script.words(),
-        time_limit_s=draws.choice((None, None, None, 3.0)),
+        time_limit_s=draws.choice(habits.time_limits),
         grace_s=draws.choice((0.5, 3.0)),
         request=Request(
             cpus=draws.choice((0.5, 1.0, 1.0)) if cpus is None else cpus,
@@ -105,7 +111,7 @@ def draw_task(
             counts=counts_of(draws.choice(COUNTS)),
             optimize=VECTORS[number % len(VECTORS)],
         ),
-        priority=draws.choice((0, 0, 5)),
+        priority=draws.choice(habits.priorities),
         on_lost=draws.choice((OnLost.RERUN, OnLost.RERUN, OnLost.RERUN, OnLost.FAIL)),
         name="nightly" if start.singleton else f"task {number}",
         retry=retry,
@@ -127,11 +133,13 @@ class Workload:
         self._cluster = cluster
         self._draws = random.Random(f"{cluster.seed}/workload")
         self._agreements = random.Random(f"{cluster.seed}/preemptible")
+        self._habits = random.Random(f"{cluster.seed}/habits")
+        self._commands: dict[str, list[tuple[str, ...]]] = {}  #: Of each user, what there was.
         self.tasks: dict[str, UserTask] = {}
 
     def plan(self) -> None:
         """Plan what everybody will do and when."""
-        draws, knobs = self._draws, self._cluster.knobs
+        draws, knobs, habits = self._draws, self._cluster.knobs, self._cluster.habits
         end = knobs.safety_s * LATEST
         burst = draws.random() < 0.3
         earlier: dict[str, list[str]] = {client.name: [] for client in self._cluster.clients}
@@ -141,22 +149,43 @@ class Workload:
             large = max(worker.capacity.cpus for worker in self._cluster.workers)
             large = max(1.0, large - 0.5 * (number % 2))  # half of them leave room for others
             cpus = large if number % knobs.large_every == knobs.large_every - 1 else None
-            task = draw_task(draws, number, client.user, earlier[client.name], cpus)
+            task = draw_task(draws, number, client.user, habits, earlier[client.name], cpus)
             if knobs.loops and task.spec.time_limit_s is None:
                 task = _changed(task, time_limit_s=LIMIT_S)
-            if task.spec.on_lost is OnLost.RERUN and self._agreements.random() < PREEMPTIBLE:
+            if task.spec.on_lost is OnLost.RERUN and self._agreements.random() < habits.preemptible:
                 task = _changed(task, preemptible=True)
+            task = self._vary(task)
             self.tasks[task.id] = task
             earlier[client.name].append(task.id)
             self._later(when, client.submit, task)
             self._plan_more(task, client, when, end)
 
+    def _vary(self, task: UserTask) -> UserTask:
+        """Let a task be of another program, do the same as one before it, or be one that may run twice."""
+        habits, draws = self._cluster.habits, self._habits
+        if habits.programs == (SIMULATED,) and not (habits.repeated or habits.speculative):
+            return task
+        known = self._commands.setdefault(task.user, [])
+        words = (
+            draws.choice(known) if known and draws.random() < habits.repeated else tuple(task.spec.command)
+        )
+        twice = task.spec.on_lost is OnLost.RERUN and draws.random() < habits.speculative
+        program = draws.choice(habits.programs) if words not in known else words[0]
+        duration_s = min(float(words[1]), LAGGING_S if twice else LONGEST_S)
+        words = (program, f"{duration_s:.3f}", *words[2:])
+        known.append(words)
+        return _changed(task, command=words, speculative=True if twice else None)
+
     def _plan_more(self, task: UserTask, owner: ClientHost, begin: float, end: float) -> None:
         draws, clients = self._draws, self._cluster.clients
         when = draws.uniform(begin, end)
         act = draws.random()
-        if act < 0.12:
-            self._later(draws.choice((begin, begin + 0.05, when)), draws.choice(clients).cancel, task)
+        cancelled = self._cluster.habits.cancelled
+        if act < cancelled:
+            moment = draws.choice((begin, begin + 0.05, when))
+            if self._cluster.habits.cancelled_soon:
+                moment = begin + self._habits.expovariate(1.0)
+            self._later(moment, draws.choice(clients).cancel, task)
         elif act < 0.22:
             self._later(when, self._detach, owner, task)
         elif act < 0.30:

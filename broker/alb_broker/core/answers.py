@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -40,7 +41,7 @@ from alb_core.messages import (
     TasksPage,
     WorkersPage,
 )
-from alb_core.tasks import TaskRecord, TaskState
+from alb_core.tasks import NO_TIME, TaskRecord, TaskState
 
 PAGE_MAX: Final = 1000
 COMMAND_SHOWN: Final = 120
@@ -255,7 +256,7 @@ def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int)
 def task_line(record: TaskRecord) -> TaskLine:
     """Return a task as lists show it."""
     command = record.spec.command
-    words = command if isinstance(command, str) else " ".join(command)
+    words = command if isinstance(command, str) else shlex.join(command)
     result, shown = record.result, record.shown()
     return TaskLine(
         id=record.id,
@@ -266,7 +267,7 @@ def task_line(record: TaskRecord) -> TaskLine:
         worker=shown.worker if shown is not None else "",
         attempt=shown.n if shown is not None else 0,
         submitted=record.submitted,
-        finished=result.finished if result is not None else 0.0,
+        finished=result.finished if result is not None else NO_TIME,
         exit_status=result.exit_status() if result is not None else None,
         why=result.why if result is not None else "",
     )

@@ -101,6 +101,10 @@ class Inputs:
         """Return the first position of the node that holds a position."""
         return self.firsts[max(0, bisect_right(self.firsts, position) - 1)]
 
+    def has(self, first: int) -> bool:
+        """Tell whether the node that begins at a position is in memory."""
+        return first in self._loaded
+
     def load(self, first: int, lines: list[str]) -> None:
         """Keep what was read."""
         self.asked.discard(first)

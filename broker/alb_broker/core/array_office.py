@@ -69,5 +69,7 @@ class ArrayOffice:
 
     def on_nodes(self, event: zk.NodesRead) -> bool:
         """Take nodes; returns whether they were asked here."""
-        desks = (self._takeover, self._expansion, self.pages, self._retention)
-        return any(desk.on_nodes(event) for desk in desks)  # the first that asked takes them
+        for desk in (self._takeover, self._expansion, self.pages, self._retention):
+            if desk.on_nodes(event):
+                return True
+        return False

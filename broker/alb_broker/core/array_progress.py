@@ -15,7 +15,7 @@ import msgspec
 
 from alb_core import limits
 from alb_core.arrays import ArrayRecord, Stretch, Stride
-from alb_core.tasks import TaskState
+from alb_core.tasks import NO_TIME, TaskState
 
 _STATES: Final = tuple(TaskState)
 _CODES: Final = {state: (number + 1) << 8 for number, state in enumerate(_STATES)}
@@ -202,7 +202,7 @@ class Progress:
     def undo(self, change: Change) -> None:
         """Take back an end that could not be written; nothing else is ever taken back."""
         if isinstance(change, Over):
-            self._set(finished=0.0)
+            self._set(finished=NO_TIME)
         if not isinstance(change, Ended):
             return
         chunk = self._chunk(change.position)

@@ -149,7 +149,7 @@ class Book:
         self._save(task, self._place_releases(task, worker, attempt))
 
     def copy(self, task: Task, worker: Worker, of: int, candidates: int, at: float) -> None:
-        """An attempt that lags gets a brother, whose worker hears of it when that is durable."""
+        """An attempt that lags gets a copy, whose worker hears of it when that is durable."""
         state = self._state
         self._step(
             task,
@@ -182,7 +182,7 @@ class Book:
         """An attempt that may deliver did: the task has its result, or is queued again."""
         state = self._state
         waited, failures = task.state is QUEUED, task.failures
-        others = [other for other in task.live() if other.n != attempt.n]
+        others = [other for other in task.live() if other.n != attempt.n] if len(task.attempts) > 1 else []
         more = wants_more_memory(task.spec, outcome)
         reason = self._step(
             task,
@@ -352,7 +352,7 @@ class Book:
 
     def release(self, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, or its worker is."""
-        held = worker.holds(attempt) and attempt not in worker.exited
+        held = attempt in worker.reserved or attempt in worker.ahead
         if worker.release(attempt):
             self._state.workers.grew(worker)
         if held:

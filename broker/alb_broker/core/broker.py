@@ -235,6 +235,8 @@ class Broker:
                 return membership.on_nodes(event) or []
             case zk.MultiEnded():
                 membership.on_verdict(event)
+            case events.ProbeEnded():
+                membership.on_probe(event.token, event.verdict, event.at)
             case events.Tick():
                 return membership.tick(event.at)
             case _:

@@ -6,25 +6,20 @@ answered by ``answers.py``, output by ``relay.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeAlias
 
 from alb_broker.core.answers import Answers
 from alb_broker.core.array_desk import ArrayDesk
 from alb_broker.core.book import Book
 from alb_broker.core.clients import Client
-from alb_broker.core.copies_desk import CopiesDesk
-from alb_broker.core.drain_desk import DrainDesk
-from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.past import Past
-from alb_broker.core.policy_desk import PolicyDesk
 from alb_broker.core.relay import Relay
-from alb_broker.core.shares_desk import SharesDesk, why_full
+from alb_broker.core.shares_desk import why_full
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
 from alb_broker.core.task import Task, Watcher
-from alb_broker.core.works import Works
 from alb_core import codec, ids, limits, zk, znodes
 from alb_core.errors import RemoteProtocolError
 from alb_core.messages import (
@@ -67,6 +62,16 @@ _NO_STORE: Final = (
 )
 
 
+Handlers: TypeAlias = Mapping[type[Message], Callable[[Client, Any], None]]
+
+
+class Handling(Protocol):
+    """A desk that takes certain messages of clients."""
+
+    def handlers(self) -> Handlers:
+        """Return which message is handled by what."""
+
+
 class ClientDesk:
     """Handles the messages of clients.
 
@@ -75,15 +80,10 @@ class ClientDesk:
         book: Carries out what they ask.
         relay: Where their grants go.
         answers: Their questions.
-        drain_desk: What operators want of workers.
-        limits_desk: What they want tasks to be limited to.
-        policy_desk: By which policy they want tasks to be placed.
-        shares_desk: What they want users to have.
-        copies_desk: How many copies of stragglers they want.
         past: Tasks that the table does not hold any more.
-        works: What was done well already.
         starts: Decides when tasks are queued.
         arrays: What they ask of arrays.
+        others: Take messages of their own, which are no concern of this desk's.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the desks behind this one)
@@ -92,15 +92,10 @@ class ClientDesk:
         book: Book,
         relay: Relay,
         answers: Answers,
-        drain_desk: DrainDesk,
-        limits_desk: LimitsDesk,
-        policy_desk: PolicyDesk,
-        shares_desk: SharesDesk,
-        copies_desk: CopiesDesk,
         past: Past,
-        works: Works,
         starts: StartDesk,
         arrays: ArrayDesk,
+        *others: Handling,
     ) -> None:
         self._state: Final = state
         self._book: Final = book
@@ -121,17 +116,11 @@ class ClientDesk:
             Cancel: self._on_cancel,
             Ping: self._on_ping,
             Suspect: self._on_suspect,
-            **answers.handlers(),
-            **drain_desk.handlers(),
-            **limits_desk.handlers(),
-            **policy_desk.handlers(),
-            **shares_desk.handlers(),
-            **copies_desk.handlers(),
-            **works.handlers(),
-            **starts.handlers(),
-            **arrays.handlers(),
             QueryTask: self._on_query_task,
         }
+        desks: tuple[Handling, ...] = (answers, starts, arrays, *others)
+        for desk in desks:
+            self._handlers.update(desk.handlers())
 
     def receive(self, peer: bytes, message: Message) -> None:
         """Handle one message of one client."""
@@ -234,6 +223,8 @@ class ClientDesk:
         if message.id in state.table.done:
             self._with_record(client, message, self._submit_again_done)
             return
+        if self._is_aside(client, message):
+            return
         why = self._admit(client, message)
         if why is not None:
             self._state.counters["tasks_rejected"] += 1
@@ -327,7 +318,7 @@ class ClientDesk:
         if task is None:
             if message.id in state.table.done:
                 self._with_record(client, message, lambda c, _, record: self._send_result(c, record))
-            elif not self._arrays.on_attach_child(client, message):
+            elif not self._is_aside(client, message) and not self._arrays.on_attach_child(client, message):
                 self._past.recall(client, message, self._tell_past_result)
             return
         watcher = Watcher(message.moves, message.window, message.stdout, message.stderr)
@@ -357,7 +348,7 @@ class ClientDesk:
             self._book.cancel(task, client.peer, state.at)
         elif message.id in state.table.done:
             self._with_record(client, message, self._cancel_done)
-        elif not self._arrays.on_cancel(client, message):
+        elif not self._is_aside(client, message) and not self._arrays.on_cancel(client, message):
             self._reject_gone(client, message.id)
 
     def _cancel_done(self, client: Client, message: Cancel, record: TaskRecord) -> None:
@@ -372,8 +363,18 @@ class ClientDesk:
             self._answers.tell_task(client, query, task.record(), self._starts.why(task))
         elif query.id in self._state.table.done:
             self._with_record(client, query, self._answers.tell_task)
-        else:
+        elif not self._is_aside(client, query):
             self._past.recall(client, query, self._answers.tell_past_task)
+
+    def _is_aside(self, client: Client, message: Submit | Attach | Cancel | QueryTask) -> bool:
+        """Refuse a message about a task whose node was set aside; returns whether it was."""
+        known = self._state.arrays.get(message.id) is not None  # one that is given up can still be cancelled
+        why = "" if known else self._state.table.aside(message.id)
+        if why and isinstance(message, QueryTask):
+            self._state.tell(client.peer, Error(code="error", why=why, seq=message.seq))
+        elif why:
+            self._state.tell(client.peer, Rejected(id=message.id[:80], code="error", why=why))
+        return bool(why)
 
     def _reject_gone(self, client: Client, task_id: str) -> None:
         why = "the table does not, or no longer, hold this task; it is not run again"

@@ -3,7 +3,8 @@
 A standby watches ``/leader`` and follows the leader's heartbeats. It claims when nobody leads, or when it can
 prove the leader dead (two refused connections) or hung (``/commit`` stands still while the own session
 lives). A claim is one transaction that the fence makes safe at any time; a wrong suspicion costs a
-leader its term, never a task.
+leader its term, never a task. A leader of the own name is probed at once: it is an earlier life, or a living
+broker that has the name, to which this one gives way.
 
 The states::
 
@@ -22,8 +23,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from alb_broker.core.actions import Action, Exit, FollowLeader, Probe
+from alb_broker.core.actions import Action, Exit, FollowLeader
 from alb_broker.core.events import ProbeVerdict
+from alb_broker.core.inquest import Finding, Inquest, give_way
 from alb_broker.core.state import Claim, Tokens
 from alb_core import limits, zk, znodes
 from alb_core.messages import Heartbeat
@@ -87,10 +89,8 @@ class Election:
         self._heard_at = float("-inf")  #: Own clock, when the leader was last heard.
         self._seen_at = float("-inf")  #: Own clock, since when this leader is known.
         self._suspicion = ""  #: Why the leader is suspected; empty: it is not.
-        self._probe_token = 0
-        self._probe_at = float("inf")  #: Own clock of the next probe.
+        self._inquest: Final = Inquest(node, tokens)
         self._probe_again_at = float("-inf")  #: Own clock; no suspicion is followed before.
-        self._refusals = 0
         self._probed_commit = -1  #: Version of ``/commit`` read before the first probe.
         self._commit_moved_at = float("-inf")  #: Own clock, when ``/commit`` was last seen to move.
         self._commit_seen: tuple[int, int] = (-1, -1)
@@ -227,25 +227,34 @@ class Election:
             return actions
         if view.leader is None:
             return [*actions, *self._claim(view, "nobody leads")]
-        if self._is_my_ghost(view):
-            return [*actions, *self._claim(view, "the leader is an earlier life of this broker")]
+        if view.leader.incarnation == self.node.incarnation:
+            # Of a claim whose answer was lost, or of a reign that ended without ZooKeeper.
+            return [*actions, *self._claim(view, "what is left of this broker's own claim or term")]
         # Before a probe: a hung leader's machine accepts connections for ever.
         hung = self._consider_hung(view, at)
         if not hung and self.stand is Stand.PROBING and self._probed_commit < 0:
             return [*actions, *self._first_probe(view)]
+        if not hung and self.stand is Stand.WATCHING and self._is_namesake(view.leader):
+            return [*actions, *self._examine_namesake(view, view.leader, at)]
         return [*actions, *hung]
 
-    def _is_my_ghost(self, view: View) -> bool:
-        """Tell whether the leader node bears this broker's name, which does not lead now.
+    def _is_namesake(self, leader: LeaderNode) -> bool:
+        """Tell whether the leader bears this broker's name, and led before this life came.
 
-        An earlier life's node is a dead one's; one of this life belongs to a claim whose answer was lost, or
-        to a reign that ended without ZooKeeper. Both are claimed anew, under the next epoch. A later life's
-        is neither: this life gives way to it.
+        Nearly always it is an earlier life's, and dead. A later life's is left alone: it knows that the name
+        was taken.
         """
-        leader = view.leader
-        if leader is None or leader.broker != self.node.broker:
-            return False
-        return leader.incarnation == self.node.incarnation or leader.epoch <= self._first_epoch
+        mine = leader.broker == self.node.broker and leader.incarnation != self.node.incarnation
+        return mine and leader.epoch <= self._first_epoch
+
+    def _examine_namesake(self, view: View, leader: LeaderNode, at: float) -> list[Action]:
+        """Prove it dead, however young it was: nobody restarts a broker that lives."""
+        if self._inquest.inherits(leader):
+            return self._claim(view, "an earlier life of this broker led, at the address that it has now")
+        if at < self._probe_again_at:
+            return []
+        self.stand = Stand.PROBING
+        return self._first_probe(view)
 
     def _know_leader(self, leader: LeaderNode | None, at: float) -> list[Action]:
         known = self.leader
@@ -257,7 +266,8 @@ class Election:
             self.stand = Stand.WATCHING  # who was suspected leads no more
         self._heard = None
         self._heard_at = self._seen_at = at
-        endpoint = leader.clients if leader is not None and leader.broker != self.node.broker else ""
+        foreign = leader is not None and leader.incarnation != self.node.incarnation
+        endpoint = leader.clients if leader is not None and foreign else ""
         actions: list[Action] = []
         if leader is not None:
             actions.append(Note("leader_seen", {"leader": leader.broker, "epoch": leader.epoch}))
@@ -271,6 +281,8 @@ class Election:
     def on_heard(self, epoch: int, heartbeat: Heartbeat, at: float) -> list[Action]:
         """The leader sent a heartbeat: it is no longer suspected of being dead."""
         if self.leader is not None and epoch == self.leader.epoch:
+            if self._is_namesake(self.leader):
+                return give_way(self.leader, "it leads, and answers")
             self._heard = heartbeat
             self._heard_at = at
             if self.stand is Stand.PROBING:
@@ -305,7 +317,6 @@ class Election:
         if at < self._probe_again_at or not self._may_depose(at):
             return []
         self.stand = Stand.PROBING
-        self._refusals = 0
         self._probed_commit = -1  # set by the look that comes first: the claim is checked against it
         fields: dict[str, Any] = {"leader": self.leader.broker if self.leader else "", "why": self._suspicion}
         if self._heard is not None:
@@ -314,29 +325,21 @@ class Election:
 
     def _first_probe(self, view: View) -> list[Action]:
         self._probed_commit = view.commit_stat.version
-        return self._probe()
-
-    def _probe(self) -> list[Action]:
-        if self.leader is None:
-            return []
-        self._probe_at = float("inf")
-        self._probe_token = self._tokens.next()
-        return [Probe(self._probe_token, self.leader.clients)]
+        return self._inquest.begin(self.leader) if self.leader is not None else []
 
     def on_probe(self, token: int, verdict: ProbeVerdict, at: float) -> list[Action]:
         """Take a probe's answer: only a refused connection is a proof, and only twice."""
-        if token != self._probe_token or self.stand is not Stand.PROBING or self._view is None:
+        if self.stand is not Stand.PROBING or self._view is None:
             return []
-        self._probe_token = 0
-        if verdict is not ProbeVerdict.REFUSED:
-            self.stand = Stand.WATCHING
-            self._probe_again_at = at + PROBE_AGAIN_S
-            return []
-        self._refusals += 1
-        if self._refusals < limits.DEPOSE_REFUSALS:
-            self._probe_at = at + limits.DEPOSE_PROBE_GAP_S
-            return []
-        return self._depose("its endpoint refuses connections", at)
+        match self._inquest.on_probe(token, verdict, at):
+            case Finding.PENDING:
+                return []
+            case Finding.UNPROVED:
+                self.stand = Stand.WATCHING
+                self._probe_again_at = at + PROBE_AGAIN_S
+                return []
+            case Finding.DEAD:
+                return self._depose("its endpoint refuses connections", at)
 
     def _consider_hung(self, view: View, at: float) -> list[Action]:
         stands_still = at - self._commit_moved_at >= limits.DEPOSE_HUNG_S
@@ -354,18 +357,14 @@ class Election:
 
     def _calm(self) -> None:
         self._suspicion = ""
-        self._probe_token = 0
-        self._probe_at = float("inf")
-        self._refusals = 0
+        self._inquest.drop()
         self._probed_commit = -1
 
     def tick(self, at: float) -> list[Action]:
         """Let time pass: probe again, look again, suspect a silent leader."""
         if self.stand in (Stand.OFFLINE, Stand.LEADING):
             return []
-        actions: list[Action] = []
-        if self.stand is Stand.PROBING and at >= self._probe_at:
-            actions += self._probe()
+        actions: list[Action] = self._inquest.tick(at) if self.stand is Stand.PROBING else []
         if self.stand is Stand.WATCHING and self.leader is not None:
             silent = at - self._heard_at >= limits.MISSED_HEARTBEATS * limits.HEARTBEAT_S
             if silent or self._suspicion:
@@ -425,7 +424,7 @@ class Election:
                 self._deposing_at = float("-inf")
                 return [Note("claim_refused", {"error": error}), *self._look(event.at)]
             case zk.Unknown():
-                # If it was applied, the next look finds a ghost of this broker and claims anew.
+                # If it was applied, the next look finds this life's own node and claims anew.
                 self.stand = Stand.WATCHING
                 self._claim_token = 0
                 return self._look(event.at)

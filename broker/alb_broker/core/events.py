@@ -108,6 +108,9 @@ class Tick(Event, frozen=True, kw_only=True):
 class TurnEnded(Event, frozen=True, kw_only=True):
     """The shell has handed over all it had for now: place, commit."""
 
+    more: bool = False
+    #: It has taken more messages already, and hands them over in the next turn, which follows at once.
+
 
 BrokerEvent: TypeAlias = (
     ClientSaid

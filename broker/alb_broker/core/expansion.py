@@ -129,13 +129,16 @@ class Expansion:
     # --- inputs ---------------------------------------------------------------------------------------------
 
     def _read(self, array: Array, position: int) -> None:
-        """Ask for the inputs at a position, and for those after them."""
+        """Ask for the inputs at a position, and for those after them, where they are not in memory.
+
+        What is may not be in the table yet: to ask for it would find nothing there.
+        """
         inputs = array.inputs
         nodes = inputs.nodes_between(position, array.record.total)[:2]
         if not nodes:
             self._give_up(array, position)
         for first in nodes:
-            if first not in inputs.asked:
+            if first not in inputs.asked and not inputs.has(first):
                 inputs.asked.add(first)
                 token = self._state.tokens.next()
                 self._reads[token] = (array.id, first)

@@ -33,6 +33,10 @@ OPERATION_OVERHEAD_BYTES: Final = 64
 
 FOLDED_OPERATIONS: Final = 3
 #: What is folded takes about so many operations.
+GOOD_BATCH: Final = 250
+#: Groups. Less waits while there is more to take: each batch costs everybody a frame and a wake-up,
+GATHERING_TURNS: Final = 4
+#: but only so many turns, lest who says much that writes nothing keeps all others waiting.
 RETENTION_SHARE: Final = 400
 #: Of a batch's operations, kept for deletions while others queue up: barriers wait for deletions too.
 
@@ -45,6 +49,7 @@ class Lane(enum.IntEnum):
     RETENTION = 2  #: Deletions.
 
 
+WITH_DATA: Final = (zk.SetData, zk.Create)
 RESULTS: Final = Lane.RESULTS
 #: Where nearly all is written: looked up in its class it costs thirty times as much.
 
@@ -84,6 +89,8 @@ class Batch(msgspec.Struct, eq=False):
     token: int
     groups: list[Group]
     operations: tuple[zk.Operation, ...]
+    folded: tuple[Folded, ...] = ()
+    #: What its groups change together.
     _keys: set[str] | None = None
 
     def covers(self, key: str) -> bool:
@@ -131,12 +138,13 @@ class Ledger:
         self._submissions: dict[str, deque[Group]] = {}
         self._retention: deque[Group] = deque()
         self._one_by_one: deque[Group] = deque()  #: Groups of a refused batch, each tried alone.
-        self._waiting: dict[str, tuple[int, deque[Group]]] = {}
-        #: Per key: how many of its groups wait, and in which queue, so that later ones line up behind.
+        self._waiting: dict[str, tuple[Group, deque[Group]]] = {}
+        #: Per key: the newest of its groups that wait, and in which queue, so that later ones line up behind.
         self._barriers: deque[tuple[int, int, tuple[Action, ...]]] = deque()
         #: (last group that it follows, batch that it needs, actions): what was said without writing.
         self._hurried = False  #: A barrier wants a commit now, not at the next heartbeat.
         self.pending = 0  #: Groups that wait for a batch.
+        self._gathered = 0  #: Turns, one after another, in which a small batch was kept back.
 
     # --- taking in ------------------------------------------------------------------------------------------
 
@@ -164,12 +172,8 @@ class Ledger:
         if folded is not None:
             group.folded, group.changes = folded
         waiting = self._waiting.get(key)
-        if waiting is None:
-            queue = self._queue(lane, user)
-            self._waiting[key] = (1, queue)
-        else:
-            count, queue = waiting
-            self._waiting[key] = (count + 1, queue)
+        queue = self._queue(lane, user) if waiting is None else waiting[1]
+        self._waiting[key] = (group, queue)
         queue.append(group)
         self.pending += 1
 
@@ -218,6 +222,19 @@ class Ledger:
         """Tell whether a batch should leave now."""
         return self.may_commit and (self.pending > 0 or (self._hurried and bool(self._barriers)))
 
+    def ripens(self, *, more: bool) -> bool:
+        """Tell, at the end of a turn, whether a batch should leave now.
+
+        Args:
+            more: Messages are at hand, which the next turn takes: a small batch waits for them.
+        """
+        if not self.wants_commit():
+            return False
+        if more and self.pending < GOOD_BATCH and self._gathered < GATHERING_TURNS:
+            self._gathered += 1
+            return False
+        return True
+
     def next_batch(self, token: int, time: float) -> zk.Multi:
         """Form the next transaction from what waits (perhaps nothing: an empty commit).
 
@@ -230,15 +247,17 @@ class Ledger:
         groups = self._gather()
         number = self.committed + 1
         commit = znodes.encode(CommitNode(epoch=self.epoch, batch=number, time=time))
+        folded = _folded(groups)
         operations = (
             *self._fence_operations(),
             zk.SetData(znodes.COMMIT, commit, self._chain_version()),
-            *_fold(groups),  # first: some of the other writes make children of these nodes
+            *_fold(folded),  # first: some of the other writes make children of these nodes
             *_merge(groups),
         )
-        self.batch = Batch(number, token, groups, operations)
+        self.batch = Batch(number, token, groups, operations, tuple(folded))
         self.flight = Flight.SENT
         self._hurried = False
+        self._gathered = 0
         return zk.Multi(token, operations)
 
     def _fence_operations(self) -> tuple[zk.Operation, ...]:
@@ -286,11 +305,8 @@ class Ledger:
 
     def _pop(self, queue: deque[Group]) -> Group:
         group = queue.popleft()
-        count, where = self._waiting[group.key]
-        if count == 1:
+        if self._waiting[group.key][0] is group:
             del self._waiting[group.key]
-        else:
-            self._waiting[group.key] = (count - 1, where)
         self.pending -= 1
         return group
 
@@ -346,7 +362,7 @@ class Ledger:
         released: list[Action] = []
         for group in self.batch.groups:
             released.extend(group.releases)
-        for folded in _folded(self.batch.groups):
+        for folded in self.batch.folded:
             folded.settle()
         self.batch = None
         self.flight = Flight.NONE
@@ -386,7 +402,7 @@ class Ledger:
         followers = [group for group in self._one_by_one if group.key == key]
         for group in followers:
             self._one_by_one.remove(group)
-        _, queue = self._waiting.pop(key, (0, None))
+        _, queue = self._waiting.pop(key, (None, None))
         if queue is not None:
             later = [group for group in queue if group.key == key]
             for group in later:
@@ -424,24 +440,22 @@ class _Room:
         folded = group.folded
         if folded is not None and id(folded) not in self._folded:
             operations, size = operations + FOLDED_OPERATIONS, size + folded.size_bytes
-        full = operations > self._operations or size > self._bytes
-        if full and not self._fresh:
+        operations, size = self._operations - operations, self._bytes - size  # what would be left
+        if (operations < 0 or size < 0) and not self._fresh:
             return False
-        self._fresh = False
-        self._operations -= operations
-        self._bytes -= size
+        self._operations, self._bytes, self._fresh = operations, size, False
         if folded is not None:
             self._folded.add(id(folded))
         return True
 
 
 def _size(operations: Sequence[zk.Operation]) -> int:
-    size = 0
+    size = OPERATION_OVERHEAD_BYTES * len(operations)
     for operation in operations:
-        size += OPERATION_OVERHEAD_BYTES + len(operation.path)
+        size += len(operation.path)
         # An isinstance of a Struct that says no costs 800 instructions.
-        if type(operation) is zk.SetData or type(operation) is zk.Create:
-            size += len(operation.data)
+        if type(operation) in WITH_DATA:
+            size += len(operation.data)  # type: ignore[union-attr]
     return size
 
 
@@ -454,8 +468,8 @@ def _folded(groups: list[Group]) -> dict[Folded, list[Any]]:
     return found
 
 
-def _fold(groups: list[Group]) -> list[zk.Operation]:
-    return [write for folded, changes in _folded(groups).items() for write in folded.fold(changes)]
+def _fold(changed: dict[Folded, list[Any]]) -> list[zk.Operation]:
+    return [write for folded, changes in changed.items() for write in folded.fold(changes)]
 
 
 def _merge(groups: list[Group]) -> list[zk.Operation]:

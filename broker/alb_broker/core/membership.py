@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from alb_broker.core.actions import Action, Exit
+from alb_broker.core.events import ProbeVerdict
+from alb_broker.core.inquest import Finding, Inquest, give_way
 from alb_broker.core.state import Tokens
 from alb_core import zk, znodes
 from alb_core.notes import Level, Note
@@ -13,6 +15,8 @@ from alb_core.znodes import BrokerNode
 LIST_EVERY_S: Final = 5.0
 LIST_SOON_S: Final = 0.5
 #: While the own registration is not confirmed.
+NAME_PATIENCE_S: Final = 10.0
+#: The longest session that ZooKeeper grants as it should be set up: who is registered for longer, lives.
 
 
 class Membership:
@@ -38,11 +42,16 @@ class Membership:
         self._read_token = 0
         self._listed_at = float("-inf")
         self._names: tuple[str, ...] = ()
+        self._inquest: Final = Inquest(node, tokens)
+        self._namesake = ""  #: Incarnation of another life that has the own name.
+        self._namesake_at = 0.0  #: Own clock, when it was first seen in this session.
+        self._dead = ""  #: Incarnation of a namesake that was proved dead.
 
     def on_connected(self, at: float) -> list[Action]:
         """The session is usable: the node may be gone, or be another's."""
         self._online = True
         self._write_token = 0
+        self._namesake = ""  # while ZooKeeper was away, nobody's session ended
         return self._list(at)
 
     def on_interrupted(self) -> None:
@@ -51,8 +60,16 @@ class Membership:
 
     def tick(self, at: float) -> list[Action]:
         """List the brokers from time to time."""
+        if not self._online:
+            return []
         pause = LIST_EVERY_S if self._registered else LIST_SOON_S
-        return self._list(at) if self._online and at - self._listed_at >= pause else []
+        return self._inquest.tick(at) + (self._list(at) if at - self._listed_at >= pause else [])
+
+    def on_probe(self, token: int, verdict: ProbeVerdict, at: float) -> None:
+        """Take a probe's answer: what a dead life left is taken over with the next list."""
+        if self._inquest.on_probe(token, verdict, at) is Finding.DEAD:
+            self._dead = self._namesake
+            self._listed_at = float("-inf")
 
     def _list(self, at: float) -> list[Action]:
         self._listed_at = at
@@ -85,16 +102,18 @@ class Membership:
         self.policies = {each.broker: each.policies for each in (self.node, *known)}
         self.depots = _depots(self.node, *known)
         self.depot_keys = _depot_keys(self.node, *known)
-        return self._own(nodes[self.node.broker], found[self.node.broker])
+        return self._own(nodes[self.node.broker], found[self.node.broker], event.at)
 
-    def _own(self, read: zk.NodeRead | None, node: BrokerNode | None) -> list[Action]:
-        """Keep the own node: make it, take it over from an earlier life, or give way to a later one."""
+    def _own(self, read: zk.NodeRead | None, node: BrokerNode | None, at: float) -> list[Action]:
+        """Keep the own node: make it, take it over from an earlier life, or give way to one that lives."""
         if node is not None and node.incarnation == self.node.incarnation:
             self._registered = True
             return []
         if read is not None and self._registered:
             why = f"another broker took the name {self.node.broker}; give each broker its own --name"
             return [Note("broker_replaced", {"why": why}, Level.ERROR), Exit(1, why)]
+        if node is not None and node.incarnation != self._dead and not self._inquest.inherits(node):
+            return self._examine(node, at)
         if self._write_token:
             return []
         self._write_token = self._tokens.next()
@@ -102,6 +121,15 @@ class Membership:
         removal: tuple[zk.Operation, ...] = (zk.Delete(path, read.stat.version),) if read is not None else ()
         create = zk.Create(path, znodes.encode(self.node), ephemeral=True)
         return [zk.Multi(self._write_token, (*removal, create))]
+
+    def _examine(self, namesake: BrokerNode, at: float) -> list[Action]:
+        """Another life has the name: find out whether it is dead, and wait for the end of its session."""
+        if namesake.incarnation != self._namesake:
+            self._namesake, self._namesake_at = namesake.incarnation, at
+            return self._inquest.begin(namesake)
+        if at - self._namesake_at < NAME_PATIENCE_S:
+            return []
+        return give_way(namesake, "its session in ZooKeeper lives on")
 
     def on_verdict(self, event: zk.MultiEnded) -> bool:
         """Take the answer to the registration; the next list confirms it. Returns whether it was ours."""

@@ -14,11 +14,12 @@ more of it stands before the others, and a search that found somebody looks at n
 
 from __future__ import annotations
 
+import abc
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from alb_core.resources import Request
+from alb_core.resources import EPSILON, Request
 
 if TYPE_CHECKING:
     from alb_broker.core.workers import Worker
@@ -58,23 +59,22 @@ def unordered(_request: Request) -> Order:
     return UNORDERED
 
 
-class Pool:
+class Pool(abc.ABC):
     """The workers that may have room for one request.
 
     Args:
         request: What is asked for.
-        order: Whom a search looks at first.
     """
 
-    __slots__ = ("_members", "_rank", "_request", "_rows", "_steady")
+    __slots__ = ("_members", "_plain", "_request")
 
-    def __init__(self, request: Request, order: Order) -> None:
-        self._request = request
-        self._rank, self._steady = order
-        self._members: set[Worker] = set()
-        self._rows: dict[tuple[int, float], deque[Worker]] = {}
-        #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
-        #: turns it; in a steady order it turns it back.
+    def __init__(self, request: Request) -> None:
+        self._request: Final = request
+        self._plain: Final = not (
+            request.net_bps or request.counts or request.labels or request.archs or request.measured
+        )
+        #: Processors and memory decide alone: as nearly always, so `Worker.fits` is spelt out for it.
+        self._members: Final[set[Worker]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._members)
@@ -84,18 +84,98 @@ class Pool:
         """Whether measured loads decide who may join."""
         return self._request.measured
 
-    def offer(self, worker: Worker) -> None:
-        """Let a placeable worker join, if it has room."""
-        if worker not in self._members and worker.fits(self._request):
-            self._members.add(worker)
-            self._stand(worker)
+    def offer(self, workers: Iterable[Worker]) -> None:
+        """Let placeable workers join, those that have room."""
+        request, members, plain = self._request, self._members, self._plain
+        cpus, memory_bytes = request.cpus, request.memory_bytes
+        joined: list[Worker] = []
+        for worker in workers:
+            room = worker.room
+            if (
+                cpus <= room.cpus + EPSILON
+                and memory_bytes <= room.memory_bytes
+                and worker not in members
+                and (not worker.ahead if plain else worker.fits(request))
+            ):
+                joined.append(worker)
+        if joined:
+            members.update(joined)
+            self._stand(joined)
 
-    def _stand(self, worker: Worker) -> None:
-        place = self._place(worker)
-        row = self._rows.get(place)
-        if row is None:
-            row = self._rows[place] = deque()
-        row.append(worker)
+    @abc.abstractmethod
+    def _stand(self, workers: list[Worker]) -> None:
+        """Let new members take their places."""
+
+    @abc.abstractmethod
+    def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room that admit the task, at most so many, and drop those without room."""
+
+
+class PlainPool(Pool):
+    """The same, where all are alike: one row."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self._row: Final[deque[Worker]] = deque()  #: A search begins at the left, and turns it.
+
+    def _stand(self, workers: list[Worker]) -> None:
+        self._row.extend(workers)
+
+    def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
+        """Return workers with room that admit the task, at most so many, and drop those without room."""
+        row, request, plain = self._row, self._request, self._plain
+        cpus, memory_bytes = request.cpus, request.memory_bytes
+        found: list[Worker] = []
+        barred = 0
+        for _ in range(len(row)):
+            worker = row[0]
+            room = worker.room
+            if not (
+                cpus <= room.cpus + EPSILON
+                and memory_bytes <= room.memory_bytes
+                and (not worker.ahead if plain else worker.fits(request))
+                and worker.placeable
+            ):
+                self._members.discard(row.popleft())
+                continue
+            row.rotate(-1)
+            if gate is not None and not gate(worker):
+                barred += 1
+                if found and barred > BARRED_MAX:
+                    break
+                continue
+            found.append(worker)
+            if len(found) == most:
+                break
+        return found
+
+
+class RankedPool(Pool):
+    """The same, where some are searched before others.
+
+    Args:
+        request: What is asked for.
+        order: Whom a search looks at first.
+    """
+
+    __slots__ = ("_rank", "_rows", "_steady")
+
+    def __init__(self, request: Request, order: Order) -> None:
+        super().__init__(request)
+        self._rank, self._steady = order
+        self._rows: dict[tuple[int, float], deque[Worker]] = {}
+        #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
+        #: turns it; in a steady order it turns it back.
+
+    def _stand(self, workers: list[Worker]) -> None:
+        for worker in workers:
+            place = self._place(worker)
+            row = self._rows.get(place)
+            if row is None:
+                row = self._rows[place] = deque()
+            row.append(worker)
 
     def _place(self, worker: Worker) -> tuple[int, float]:
         preferred = self._request.preferred(worker.capacity) if self._request.prefers else 0
@@ -117,8 +197,7 @@ class Pool:
                 del self._rows[place]
             if len(found) == most:
                 break
-        for worker in misplaced:
-            self._stand(worker)  # not before: in its own row this search would miss or double it
+        self._stand(misplaced)  # not before: in its own row this search would miss or double it
         return found
 
     def _search_row(
@@ -185,7 +264,7 @@ class Openings:
         """The load of a worker with room fell: whoever heeds it may have room there now."""
         for pool in self._pools.values():
             if pool.heeds_load:
-                pool.offer(worker)
+                pool.offer((worker,))
 
     def remove(self, name: str) -> None:
         """Forget a worker; where it stands in a pool, it is not placeable any more."""
@@ -200,13 +279,15 @@ class Openings:
             most: Bound of what is found.
             gate: Tells which workers admit the task; None: all do.
         """
-        self._settle()
+        if self._grown:
+            self._settle()
         pool = self._pools.pop(request, None)
         if pool is None:
             self.heeds_load |= request.measured
-            pool = Pool(request, self._order_of(request))
-            for worker in self._with_room(self._open.values()):
-                pool.offer(worker)
+            order = self._order_of(request)
+            alike = order is UNORDERED and not request.prefers
+            pool = PlainPool(request) if alike else RankedPool(request, order)
+            pool.offer(self._with_room(self._open.values()))
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]
         self._pools[request] = pool
@@ -214,18 +295,17 @@ class Openings:
 
     def may_fit(self, request: Request) -> bool | None:
         """Tell whether some worker may have room for a request: None where nobody knows without a search."""
-        self._settle()
+        if self._grown:
+            self._settle()
         pool = self._pools.get(request)
         return None if pool is None else bool(pool)
 
     def _settle(self) -> None:
         """Let those that grew join the pools."""
-        if self._grown:
-            workers = self._with_room(self._grown.values())
-            for pool in self._pools.values():
-                for worker in workers:
-                    pool.offer(worker)
-            self._grown.clear()
+        workers = self._with_room(self._grown.values())
+        for pool in self._pools.values():
+            pool.offer(workers)
+        self._grown.clear()
 
     def _with_room(self, workers: Iterable[Worker]) -> list[Worker]:
         """Return those that have room still, and close the others."""

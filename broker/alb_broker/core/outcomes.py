@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from alb_core.tasks import EXITED, Attempt, Cause, Outcome, Result, TaskState
+from alb_core.tasks import EXITED, NO_TIME, Attempt, Cause, Outcome, Result, TaskState
 
 SUCCEEDED: Final = TaskState.SUCCEEDED  # looked up in its class it costs thirty times as much
 
@@ -27,7 +27,7 @@ def result_of(attempt: Attempt, outcome: Outcome, at: float) -> Result:
         memory_bytes=outcome.memory_bytes,
         stdout=outcome.stdout,
         stderr=outcome.stderr,
-        started=attempt.placed + outcome.waited_s if outcome.wall_s else 0.0,
+        started=attempt.placed + outcome.waited_s if outcome.wall_s else NO_TIME,
     )
     return msgspec.structs.replace(
         result,

@@ -36,8 +36,8 @@ class _Recall:
 
     def __init__(self, task: str) -> None:
         self.task: Final = task
-        self.askers: Final[dict[tuple[bytes, type], tuple[Client, Message, Use]]] = {}
-        #: One question of a kind for each client: it is sent again until it is answered.
+        self.askers: Final[dict[tuple[bytes, type, int], tuple[Client, Message, Use]]] = {}
+        #: By client, kind and number of the question: it is sent again until it is answered.
         self.row: rows.FinishedTask | None = None
         self.attempts: tuple[Attempt, ...] = ()
         self.streams: Final[dict[str, Stream]] = {}
@@ -70,15 +70,15 @@ class Past:
         recall = self._recalls.get(task_id)
         if recall is None and not self._state.table.archives:
             self._refuse(client, message, "gone", "the table does not, or no longer, hold this task")
-        elif recall is None and len(self._recalls) >= RECALLS_MAX:
+        elif len(recall.askers if recall is not None else self._recalls) >= RECALLS_MAX:
             self._refuse(client, message, "error", BUSY)
-        elif recall is None:
-            recall = self._recalls[task_id] = _Recall(task_id)
-            recall.askers[client.peer, type(message)] = (client, message, use)
-            self._queued.append(recall)
-            self._begin()
         else:
-            recall.askers[client.peer, type(message)] = (client, message, use)
+            new = recall is None
+            recall = recall or self._recalls.setdefault(task_id, _Recall(task_id))
+            recall.askers[client.peer, type(message), getattr(message, "seq", 0)] = (client, message, use)
+            if new:
+                self._queued.append(recall)
+                self._begin()
 
     def _begin(self) -> None:
         """Read what waits, so many tasks at once."""

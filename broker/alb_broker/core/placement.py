@@ -174,23 +174,23 @@ class Placer:
         # Room only shrinks until the pass ends.
         failures = defaultdict[str, tuple[_Failures, _Failures]](lambda: (_Failures(), _Failures()))
         # what found no free room; what found none ahead either: users apart where workers do not admit all
+        of_all = failures[""]
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
         full_up = NO_ROOM if admits or booked.by_key or shares.bounded else NOWHERE  # these tell likes apart
 
         def offer(task: Task) -> Offered:
             request = task.request
-            if not shares.allows(task.user, request):
+            if shares.bounded and not shares.allows(task.user, request):
                 return Offered.BOUNDED
             ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
             favoured = bool(booked.by_key) and booked.favour(task, ends)
-            gate = _gate(task, admits)
-            full, nowhere = failures["" if gate is None else task.user]
-            if nowhere.cover(request) and not favoured:
+            gate = None if admits is None else _gate(task, admits)
+            full, nowhere = of_all if gate is None else failures[task.user]
+            tried = not favoured and full.cover(request)
+            if tried and nowhere.cover(request):
                 return full_up
-            tried = full.cover(request) and not favoured
             found = [] if tried else self._with_room(task, workers, ends, gate)
-            ahead = not found
-            if ahead:
+            if ahead := not found:
                 full.add(request)
                 if not _may_wait_there(task):
                     entitled.append(request)
@@ -206,11 +206,9 @@ class Placer:
             worker = self._choose(task, found, context, ahead=ahead)
             if worker is None:
                 return Offered.DECLINED
-            self._turn += 1
-            worker.turn = self._turn
-            part, share = booked.part(task, worker), shares.share(task.user)
-            commit(task, worker, Decision(self._decided, len(found), ahead, self._seen, part, share))
-            booked.on_placed(task, worker, workers, ends)
+            commit(task, worker, self._decision(task, worker, shares.share(task.user), ahead=ahead))
+            if booked.by_key:
+                booked.on_placed(task, worker, workers, ends)
             return PLACED
 
         return queue.place(shares.share, offer, PASS_MAX, at)
@@ -231,6 +229,8 @@ class Placer:
         booked, most = self.reservations, self._wishes.candidates
         if task.request.optimize is not None:
             most = CANDIDATES_MAX
+        if not booked.by_key:
+            return workers.candidates(task.request, most, gate)
         found = workers.candidates(task.request, most + len(booked.by_key), gate)
         return booked.allowed(found, task, ends)[:most]
 
@@ -246,26 +246,29 @@ class Placer:
     def _choose(self, task: Task, found: list[Worker], context: Context, *, ahead: bool) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is."""
         candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
-        chosen = self._ask(task, candidates, context, ahead=ahead)
-        if chosen is None:
-            return None
-        for worker, candidate in zip(found, candidates, strict=True):
-            if candidate is chosen:
-                return worker
-        raise AssertionError("the chosen one is a candidate")
+        place = self._ask(task, candidates, context, ahead=ahead)
+        return None if place is None else found[place]
+
+    def _decision(self, task: Task, worker: Worker, share: float, *, ahead: bool) -> Decision:
+        """Return how the newest choice was made, which is one more placement on its worker."""
+        self._turn += 1
+        worker.turn = self._turn
+        part = "" if worker.booked is None else self.reservations.part(task, worker)
+        return Decision(self._decided, len(self._seen), ahead, self._seen, part, share)
 
     def _ask(
         self, task: Task, candidates: tuple[Candidate, ...], context: Context, *, ahead: bool
-    ) -> Candidate | None:
+    ) -> int | None:
+        """Return which candidate is chosen."""
         if task.request.optimize is not None:  # whoever says what counts for his task goes before the policy
             self._decided = OPTIMIZE
             self.calls[OPTIMIZE] += 1
-            return optimize.choose(task.effective, candidates, context)
+            return _place_of(optimize.choose(task.effective, candidates, context), candidates)
         if context.at >= self._rests_until:
-            self._decided = self.name
-            self.calls[self.name] += 1
+            name = self._decided = self.choice.policy
+            self.calls[name] += 1
             try:
-                chosen = _checked(self.policies[self.name](task.effective, candidates, context), candidates)
+                chosen = _place_of(self.policies[name](task.effective, candidates, context), candidates)
             except Exception as error:  # noqa: BLE001 (a policy is foreign code: whatever it does, tasks go on)
                 self._rest(f"{type(error).__name__}: {error}".strip(": ")[:200], context.at)
             else:
@@ -275,7 +278,7 @@ class Placer:
                     return chosen
         self._decided = DEFAULT_POLICY
         self.calls[DEFAULT_POLICY] += 1
-        return self.policies[DEFAULT_POLICY](task.effective, candidates, context)
+        return _place_of(self.policies[DEFAULT_POLICY](task.effective, candidates, context), candidates)
 
     def _waited_enough(self, task: Task, at: float) -> bool:
         """The policy lets a task wait for which there is room; tell whether it has for too long."""
@@ -326,26 +329,29 @@ def _candidate(worker: Worker, request: Request) -> Candidate:
     )
 
 
-def _checked(chosen: object, candidates: tuple[Candidate, ...]) -> Candidate | None:
-    """Hold a policy to its interface."""
+def _place_of(chosen: object, candidates: tuple[Candidate, ...]) -> int | None:
+    """Return which of the candidates it is, and hold the policy to its interface."""
     if chosen is None:
         return None
-    for candidate in candidates:
+    for place, candidate in enumerate(candidates):
         if candidate is chosen:
-            return candidate
+            return place
     raise ValueError(f"the policy chose {chosen!r:.80}, which is no candidate")
 
 
 class _Failures:
     """Requests that found nothing within a pass; whatever asks for as much finds nothing either."""
 
-    __slots__ = ("_requests",)
+    __slots__ = ("_least_cpus", "_requests")
 
     def __init__(self) -> None:
         self._requests: list[Request] = []
+        self._least_cpus = float("inf")  #: That any of them asked for.
 
     def cover(self, request: Request) -> bool:
         """Tell whether a request need not be tried."""
+        if request.cpus < self._least_cpus:
+            return False
         for failed in self._requests:  # noqa: SIM110 (asked for every head: a generator costs twice as much)
             if failed is request or _asks_for_more(request, failed):
                 return True
@@ -356,13 +362,15 @@ class _Failures:
         if request not in self._requests:
             self._requests.append(request)
             del self._requests[:-FAILURES_KEPT]
+            self._least_cpus = min(self._least_cpus, request.cpus)
 
 
 def _asks_for_more(request: Request, other: Request) -> bool:
     """Tell whether the request asks for at least as much of everything."""
     return (
-        other.cpus <= request.cpus  # the rest of the amounts is seldom worth a look
-        and not other.exceeds(request)
+        other.cpus <= request.cpus
+        and other.memory_bytes <= request.memory_bytes
+        and not ((other.net_bps or other.counts) and other.exceeds(request))
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
         and (request.measured or not other.measured)

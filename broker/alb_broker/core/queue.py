@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
 from alb_broker.core.task import Task
-from alb_broker.core.turns import AGE_PER_LEVEL_S, Rank, Turns
+from alb_broker.core.turns import AGE_PER_LEVEL_S, Band, Rank, Turns
 from alb_core.resources import Request
 from alb_core.tasks import QUEUED
 
@@ -49,7 +49,7 @@ class Shape:
     __slots__ = ("groups",)
 
     def __init__(self) -> None:
-        self.groups = 0  #: How many there are.
+        self.groups: dict[Key, WaitingGroup] = {}
 
 
 class Line:
@@ -65,10 +65,25 @@ class Line:
 class WaitingGroup:
     """Tasks of one user that are alike to the policy, oldest first."""
 
-    __slots__ = ("blocked", "bounded", "declined", "key", "line", "overtaken", "refused", "shape", "tasks")
+    __slots__ = (
+        "band",
+        "blocked",
+        "bounded",
+        "declined",
+        "key",
+        "line",
+        "number",
+        "overtaken",
+        "refused",
+        "rises",
+        "shape",
+        "stood",
+        "tasks",
+    )
 
-    def __init__(self, key: Key, line: Line, shape: Shape) -> None:
+    def __init__(self, key: Key, number: int, line: Line, shape: Shape) -> None:
         self.key = key
+        self.number = number  #: No other group has it.
         self.line = line
         self.shape = shape
         self.tasks: deque[Task] = deque()
@@ -78,6 +93,9 @@ class WaitingGroup:
         self.bounded = False  #: Its user had all that he may have, when its head was last offered.
         self.refused = NEVER  #: Cluster time, since when its head finds no room.
         self.overtaken = False  #: Meanwhile something was placed whose turn was not before it.
+        self.band: Band | None = None  #: Where it stands among the turns; the next two are of that.
+        self.stood: Task | None = None  #: Its head when it took that place.
+        self.rises = NEVER  #: Cluster time from which that head may be of a higher level.
 
     def head(self) -> Task | None:
         """Return the oldest task that still waits."""
@@ -90,10 +108,15 @@ class WaitingGroup:
 
     def level(self, head: Task, at: float) -> int:
         """Return the level of its head: its priority, and what it rose by waiting."""
-        age = at - max(head.queued_since, self.line.served)
+        age = at - self.waits_since(head)
         if age < AGE_PER_LEVEL_S:
             return self.key[1]
         return self.key[1] + int(age / AGE_PER_LEVEL_S) if age < AGED_S else LEVEL_AGED
+
+    def waits_since(self, head: Task) -> float:
+        """Return the cluster time from which the wait of its head counts."""
+        since, served = head.queued_since, self.line.served
+        return served if served > since else since  # noqa: FURB136 (asked in each turn: `max` costs ten times as much)
 
     def offer_head(self, offer: Callable[[Task], Offered], at: float) -> Offered:
         """Offer the head, which must exist; returns what came of it."""
@@ -113,7 +136,8 @@ class WaitingGroup:
     def refuse(self, at: float) -> None:
         """Its head fits nowhere."""
         self.blocked, self.declined, self.bounded = True, False, False
-        self.refused = min(self.refused, at)
+        if self.refused == NEVER:
+            self.refused = at
 
 
 class Queue:
@@ -127,6 +151,8 @@ class Queue:
         self._groups: dict[Key, WaitingGroup] = {}
         self._lines: dict[tuple[str, int], Line] = {}
         self._shapes: dict[Request, Shape] = {}
+        self._turns: Final = Turns()
+        self._next = 0  #: Number of the next new group.
         self._held_back = held_back
         self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
         self._worst: Rank | None = None
@@ -181,8 +207,9 @@ class Queue:
         if shape is None:
             shape = self._shapes[key[2]] = Shape()
         line.groups += 1
-        shape.groups += 1
-        group = self._groups[key] = WaitingGroup(key, line, shape)
+        group = self._groups[key] = shape.groups[key] = WaitingGroup(key, self._next, line, shape)
+        self._next += 1
+        self._turns.join(group)
         return group
 
     def unblock(self, could_fit: Callable[[Task], bool], *, apart: bool = False) -> None:
@@ -192,13 +219,13 @@ class Queue:
             could_fit: Tells it of a head.
             apart: It may differ between heads that ask for the same.
         """
-        known: dict[Shape, bool] = {}
-        for group in self._groups.values():
-            if group.blocked:
-                fitting = None if apart else known.get(group.shape)
-                if fitting is None and (head := group.head()) is not None:
-                    fitting = known[group.shape] = could_fit(head)
-                group.blocked = not fitting
+        for shape in self._shapes.values():
+            fitting: bool | None = None
+            for group in shape.groups.values():
+                if group.blocked:
+                    if fitting is None or apart:
+                        fitting = could_fit(head) if (head := group.head()) is not None else None
+                    group.blocked = not fitting
 
     def unplaced(self) -> Iterator[Task]:
         """Yield the head of each group that waits for room, not because somebody wants it to."""
@@ -289,8 +316,8 @@ class Queue:
         Returns:
             How many were placed.
         """
-        turns = Turns((group for group in self._groups.values() if not group.blocked), share, at)
-        placed = 0
+        turns, placed = self._turns, 0
+        turns.begin(share, at)
         while placed < most and (group := turns.first()) is not None:
             answer = group.offer_head(offer, at)
             if answer is PLACED:
@@ -299,9 +326,7 @@ class Queue:
                 self._worst = rank if self._worst is None else max(self._worst, rank)
                 turns.serve()
             else:
-                turns.drop()
-                if answer is NOWHERE:
-                    turns.shut.add(group.shape)
+                turns.drop(shut=answer is NOWHERE)
         self._forget_empty()
         return placed
 
@@ -309,10 +334,11 @@ class Queue:
         empty = [key for key, group in self._groups.items() if not group.tasks]
         for key in empty:
             group = self._groups.pop(key)
+            self._turns.leave(group)
             group.line.groups -= 1
             if not group.line.groups:
                 del self._lines[key[:2]]
-            group.shape.groups -= 1
+            del group.shape.groups[key]
             if not group.shape.groups:
                 del self._shapes[key[2]]
 

@@ -41,7 +41,7 @@ from alb_broker.core.events import BrokerEvent
 from alb_broker.core.fates import Fates
 from alb_broker.core.file_desk import FileDesk
 from alb_broker.core.inflow import Inflow
-from alb_broker.core.ledger import Failure, Flight, Lane
+from alb_broker.core.ledger import GOOD_BATCH, Failure, Flight, Lane
 from alb_broker.core.limits_desk import LimitsDesk
 from alb_broker.core.muster import Muster
 from alb_broker.core.past import Past
@@ -65,8 +65,6 @@ from alb_core.notes import Level
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
-GOOD_BATCH: Final = 250
-#: Groups.
 CONFIG: Final = (
     znodes.POLICY,
     znodes.POLICY_HISTORY,
@@ -141,15 +139,15 @@ class Reign:
             self._book,
             self._relay,
             self._answers,
+            Past(state),
+            self._starts,
+            self._arrays.desk,
             self._drains,
             self._limits,
             self._policies,
             self._shares,
             self._copies_desk,
-            Past(state),
             self._works,
-            self._starts,
-            self._arrays.desk,
         )
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
@@ -200,7 +198,7 @@ class Reign:
             case events.ClientSaid():
                 self._on_client(event)
             case events.TurnEnded():
-                self._end_turn()
+                self._end_turn(more=event.more)
             case events.ClientGranted():
                 # Before it leads, nobody can say that a task is gone; readers ask again.
                 if self.phase is LEADING:
@@ -225,8 +223,9 @@ class Reign:
             case zk.NodesRead():
                 self._on_nodes(event)
             case zk.ChildrenListed():
-                desks = (self._takeover, self._arrays, self._workers)
-                any(desk.on_children(event) for desk in desks)  # the one that asked takes it
+                for desk in (self._takeover, self._arrays, self._workers):
+                    if desk.on_children(event):
+                        break  # it was this one that asked
                 self._open_if_loaded()
             case zk.NodeChanged():
                 self._workers.on_node_changed(event.path)
@@ -322,7 +321,7 @@ class Reign:
         ledger = self.state.ledger
         return ledger.pending >= GOOD_BATCH and ledger.may_commit and self._suspended_at is None
 
-    def _end_turn(self) -> None:
+    def _end_turn(self, *, more: bool) -> None:
         if self.phase is LEADING:
             self._starts.end_turn()
         if self.phase is LEADING and self._config_known:
@@ -333,7 +332,7 @@ class Reign:
         self._arrays.desk.end_turn()
         self._archive.end_turn()
         self._inflow.end_turn()
-        if self.phase is not OVER and self._suspended_at is None and self.state.ledger.wants_commit():
+        if self.phase is not OVER and self._suspended_at is None and self.state.ledger.ripens(more=more):
             self._commit()
 
     def _place(self) -> None:
@@ -489,8 +488,9 @@ class Reign:
         elif self._takeover.on_nodes(event) or self._arrays.on_nodes(event):
             self._open_if_loaded()
         else:
-            desks = (self._workers, self._clients, self._repair)
-            any(desk.on_nodes(event) for desk in desks)  # the first that asked takes it
+            for desk in (self._workers, self._clients, self._repair):
+                if desk.on_nodes(event):
+                    break
 
     def _on_reconnected(self) -> None:
         self._suspended_at = None

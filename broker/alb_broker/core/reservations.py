@@ -7,14 +7,14 @@ needs. So the head starts once the attempts have ended that stood in its way whe
 
 This is EASY backfilling (Lifka, "The ANL/IBM SP scheduling system", 1995; Mu'alem and Feitelson 2001), with
 three differences: most run times are unknown here, so what has no time limit ends at an unknown moment; a
-worker is set aside only after a wait, for that costs room; and where nobody knows when there will be room, a
-reservation is not for ever. What has run for long is likely to run for long, so it is waited for last, and a
-reservation that waits in vain *moves* to a worker where less is to be waited for, if there is one. Where it
-stands for long, and others wait as well, it *lapses*: what is in its way may never end, nor give way to this
-head. Then the worker is anybody's for as long as it was set aside, and is set aside for twice as long the
-next time. So the others have half of the time, and the head whatever time it takes. For a load that is
-measured nobody can wait: it may be somebody else's, and stay. A reservation is known to nobody but this
-leader, which promises nothing by it: the next one makes its own.
+worker is set aside only after a wait, for that costs room; and no worker is set aside for good. Where nobody
+knows when something ends, what has run for long is likely to run for long: it is waited for last, and where
+that is in vain, the reservation moves. Where others wait as well, it *lapses* in the end: what is in its way
+may never end, nor give way to this head. Then the worker is anybody's for as long as it was set aside, and is
+set aside for twice as long the next time. So the others have half of the time, and the head whatever time it
+takes. For a load that is measured nobody can wait: it may be somebody else's, and stay.
+
+A reservation is known to nobody but this leader, which promises nothing by it: the next one makes its own.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ PLANS_MAX: Final = 200
 SLACK_S: Final = 5.0
 #: From a placement to the start of its command (commit and order), and from a kill to the end.
 MOVE_AFTER_S: Final = 60.0
-#: So long a reservation waits for what ends nobody knows when, then a worker is chosen anew; twice as long
-#: each time, so that in the end it outlasts whatever ends at all.
+#: So long a reservation waits for what ends nobody knows when; then it moves to where less is to be waited
+#: for. Twice as long with each move: in the end longer than whatever ends at all.
+LAPSE_S: Final = 600.0
+#: So long workers are set aside at first for what may never have room there, while others wait: long enough
+#: for most commands without a time limit to end, as long as the queue lets anybody wait for a turn.
+LAPSE_S_MAX: Final = 86_400.0
 AGE_S: Final = 60.0
 #: Below this age nothing tells which of two ends first; beyond, each doubling does.
 LOAD_SETTLES_S: Final = 10.0
 #: So long a worker that has the room is kept for who heeds its load: what ended is measured for a while yet.
-LOAD_RESTS_S: Final = 60.0
+RESTS_S: Final = 60.0
 #: If the load is still too high then, its user gets no reservation for such a task for so long, and twice as
 #: long with each time: all of them together take ever less of what others could do there.
-LAPSE_S: Final = 600.0
-#: So long a worker is set aside at first for what may never have room there, while others wait: long enough
-#: for most commands without a time limit to end, as long as the queue lets anybody wait for a turn.
-LAPSE_S_MAX: Final = 86_400.0
 FOREVER: Final = float("inf")
 RESERVED: Final = "reserved"  #: The worker was set aside for it.
 BACKFILLED: Final = "backfilled"  #: It was set aside for somebody whom the task does not delay.
@@ -100,17 +100,17 @@ class Reservation:
         key: The group.
         plan: By whose end there will be room.
         made: Cluster time.
-        tries: How often a worker was chosen before, in vain.
+        after: The one for the same head that waited in vain before.
     """
 
-    __slots__ = ("key", "made", "moment", "passing", "roomy", "spare", "tried", "tries", "worker")
+    __slots__ = ("begun", "key", "made", "moment", "moves", "passing", "roomy", "spare", "worker")
 
-    def __init__(self, key: Key, plan: Plan, made: float, tries: int = 0) -> None:
+    def __init__(self, key: Key, plan: Plan, made: float, after: Reservation | None = None) -> None:
         self.key: Final = key
         self.worker: Final = plan.worker
         self.made: Final = made
-        self.tried = made  #: Cluster time of the newest choice.
-        self.tries = tries
+        self.begun: float = made if after is None else after.begun  #: Since then it has been waited for.
+        self.moves: int = 0 if after is None else after.moves + 1
         self.moment = plan.moment  #: Cluster time by which there is room; infinite: nobody knows when.
         self.passing = plan.passing  #: Tasks on the worker that end before: in the way, or backfilled.
         self.spare = Room()  #: What others may have for as long as they like.
@@ -138,12 +138,7 @@ class Reservation:
     def in_vain(self, at: float) -> bool:
         """Tell whether it has waited long enough for what ends nobody knows when."""
         waits = self.moment == FOREVER and bool(self.passing) and not self.worker.preempted
-        return waits and at - self.tried > MOVE_AFTER_S * 2.0**self.tries
-
-    def wait_on(self, plan: Plan, at: float) -> None:
-        """Nothing is better than its worker: wait there, for those ends that are the likeliest now."""
-        self.passing, self.moment = plan.passing, plan.moment
-        self.tried, self.tries = at, self.tries + 1
+        return waits and at - self.made > MOVE_AFTER_S * 2.0**self.moves
 
     def admits(self, request: Request, ends: float) -> bool:
         """Tell whether a task of others does not delay the head: it ends before, or leaves it room."""
@@ -178,9 +173,9 @@ class Reservations:
         self.notes: list[Note] = []  #: What is to be logged; taken by the caller.
         self.made = 0  #: Of this reign.
         self.backfilled = 0  #: Tasks of others that were placed on a worker that is set aside.
-        self._rests: dict[str, _Rest] = {}  #: By worker; until a reservation there comes true.
         self._looked = float("-inf")  #: Cluster time of the newest look.
-        self._load_rests: dict[str, tuple[float, float]] = {}
+        self._rests: dict[str, _Rest] = {}  #: By worker; until a reservation there comes true.
+        self._loaded: dict[str, tuple[float, float]] = {}
         #: By user: until when none is made for what heeds loads (cluster time), and how long that is.
 
     # --- in a placement pass --------------------------------------------------------------------------------
@@ -219,7 +214,7 @@ class Reservations:
         own = self.by_key.get(key_of(task))
         if own is not None:
             self._drop(own, workers)
-            self._load_rests.pop(task.user, None)
+            self._loaded.pop(task.user, None)
             if own.worker is worker:
                 self._rests.pop(worker.name, None)
         if worker.booked is not None:
@@ -272,93 +267,81 @@ class Reservations:
             return
         self._looked = at
 
-        def able(group: WaitingGroup) -> list[Worker]:
-            return [worker for worker in workers if admits(group.tasks[0], worker)]
+        def reserve(group: WaitingGroup, after: Reservation | None = None) -> None:
+            able = [worker for worker in workers if admits(group.tasks[0], worker)]
+            self._reserve(group, able, times, after)
 
         for reservation in list(self.by_key.values()):
-            if not _stands(reservation, queue, workers, shares, admits):
+            group = queue.group(reservation.key)
+            if group is None or not _stands(reservation, queue, workers, shares, admits):
                 self._drop(reservation, workers)
-            elif self._lapses(reservation, queue, at):
-                self._lapse(reservation, queue, workers, at)
-            elif (group := queue.group(reservation.key)) is not None:
-                reservation.review(times.ends_of, at)
-                workers.grew(reservation.worker)  # what is spared there may be more than it was
-                if reservation.in_vain(at):
-                    self._choose_anew(reservation, group, able(group), times, workers)
-        self._rest_loaded(workers, at)
-        self._forget_rests(workers)
+            elif self._is_to_move(reservation, queue, workers, times):
+                self._drop(reservation, workers)
+                reserve(group, reservation)
+        for name in [name for name in self._rests if name not in workers.by_name]:
+            del self._rests[name]
         most = max(1, min(RESERVATIONS_MAX, len(workers.by_name) // WORKERS_EACH))
         for group in queue.starved(at - RESERVE_AFTER_S, shares.share, at):
-            if len(self.by_key) < most and self._may_have_one(group, shares, at):
-                self._make_best(group, able(group), times)
+            if len(self.by_key) >= most:
+                return
+            if group.key not in self.by_key and self._may_have_one(group, shares, at):
+                reserve(group)
 
-    def _rest_loaded(self, workers: Workers, at: float) -> None:
-        """Where a worker has the room in vain let others have it, each time for longer than the last time."""
-        rests = self._load_rests
-        for reservation in [each for each in self.by_key.values() if each.loaded(at)]:
-            self._drop(reservation, workers)
-            user = reservation.key[0]
-            rest_s = 2 * rests[user][1] if user in rests else LOAD_RESTS_S
-            rests[user] = (at + rest_s, rest_s)
-        for user in [user for user, (until, rest_s) in rests.items() if at >= until + rest_s]:
-            del rests[user]
-
-    def _may_have_one(self, group: WaitingGroup, shares: Shares, at: float) -> bool:
-        """Tell whether a reservation could help a group: it has none, and room is what its head lacks."""
-        user, _, request, _ = group.key
-        if group.key in self.by_key:
+    def _is_to_move(self, reservation: Reservation, queue: Queue, workers: Workers, times: Times) -> bool:
+        """Take stock of one that stands, or give it up; tells whether its head had better wait elsewhere."""
+        at = times.at
+        if self._lapses(reservation, queue, at):
+            self._lapse(reservation, queue, workers, at)
             return False
-        rests = request.measured and user in self._load_rests and at < self._load_rests[user][0]
-        return not rests and shares.allows(user, request)
+        reservation.review(times.ends_of, at)
+        workers.grew(reservation.worker)  # what is spared there may be more than it was
+        if reservation.loaded(at):
+            self._drop(reservation, workers)
+            self._give_up_loaded(reservation.key[0], at)
+            return False
+        return reservation.in_vain(at)
 
     def _lapses(self, reservation: Reservation, queue: Queue, at: float) -> bool:
-        """Tell whether a reservation has stood for long, nobody knows for how long still, and others wait."""
+        """Tell whether a head has been waited for long, nobody knows for how long still, and others wait."""
         if at < reservation.moment < FOREVER:
             return False
         worker = reservation.worker
         rest = self._rests.get(worker.name)
         since = at - (LAPSE_S if rest is None else rest.stands_s)
-        return reservation.made <= since and any(
+        return reservation.begun <= since and any(
             fits(request, worker.capacity) for request in queue.requests_since(since, reservation.key)
         )
 
     def _lapse(self, reservation: Reservation, queue: Queue, workers: Workers, at: float) -> None:
         """Let others have a worker for as long as it was set aside; its head is one of them."""
         self._drop(reservation, workers)
-        stood_s = at - reservation.made
+        stood_s = at - reservation.begun
         self._rests[reservation.worker.name] = _Rest(at + stood_s, min(2 * stood_s, LAPSE_S_MAX))
         queue.overtake_anew(reservation.key, at)
         fields = {"worker": reservation.worker.name, "user": reservation.key[0], "stood_s": round(stood_s, 3)}
         self.notes.append(Note("reservation_lapsed", fields))
 
-    def _forget_rests(self, workers: Workers) -> None:
-        for name in [name for name in self._rests if name not in workers.by_name]:
-            del self._rests[name]
-
     def _may_be_set_aside(self, worker: Worker, at: float) -> bool:
         rest = self._rests.get(worker.name)
         return worker.placeable and worker.booked is None and (rest is None or rest.until <= at)
 
-    def _choose_anew(
-        self,
-        reservation: Reservation,
-        group: WaitingGroup,
-        able: list[Worker],
-        times: Times,
-        workers: Workers,
-    ) -> None:
-        """Let a reservation move to a better worker, or wait on where it is, for what is best there now."""
-        own = _plan(reservation.worker, reservation.key[2], times)
-        best = self._best(group, able, times)
-        if best is None or own.cost <= best.cost:
-            reservation.wait_on(own, times.at)
-            reservation.review(times.ends_of, times.at)
-            return
-        self._drop(reservation, workers)
-        self._make(group, best, times, reservation.tries + 1)
+    def _give_up_loaded(self, user: str, at: float) -> None:
+        """A worker had room for a user's task in vain: let others have it, for longer than the last time."""
+        self._loaded = {
+            name: (until, rest_s) for name, (until, rest_s) in self._loaded.items() if at < until + rest_s
+        }
+        rest_s = 2 * self._loaded[user][1] if user in self._loaded else RESTS_S
+        self._loaded[user] = (at + rest_s, rest_s)
 
-    def _best(self, group: WaitingGroup, workers: list[Worker], times: Times) -> Plan | None:
-        """Return how the best of some workers would come to have room for a head; None: none of them may."""
+    def _may_have_one(self, group: WaitingGroup, shares: Shares, at: float) -> bool:
+        """Tell whether a reservation could help a group: room is what its head lacks."""
+        user, _, request, _ = group.key
+        rests = request.measured and user in self._loaded and at < self._loaded[user][0]
+        return not rests and shares.allows(user, request)
+
+    def _reserve(
+        self, group: WaitingGroup, workers: list[Worker], times: Times, after: Reservation | None
+    ) -> None:
         request = group.key[2]
         able = [
             worker
@@ -369,22 +352,15 @@ class Reservations:
         plans = [_plan(worker, request, times) for worker in able[self.made % step :: step]]
         if request.measured:  # where nothing has to end, the load is what lacks
             plans = [plan for plan in plans if plan.ends]
-        return min(plans, key=lambda plan: plan.cost, default=None)
-
-    def _make_best(self, group: WaitingGroup, workers: list[Worker], times: Times) -> None:
-        """Set the best of some workers aside for the head of a group, if one of them may be."""
-        best = self._best(group, workers, times)
-        if best is not None:
-            self._make(group, best, times)
-
-    def _make(self, group: WaitingGroup, plan: Plan, times: Times, tries: int = 0) -> None:
-        """Set a worker aside for the head of a group."""
-        reservation = Reservation(group.key, plan, times.at, tries)
-        self.by_key[group.key] = plan.worker.booked = reservation
+        best = min(plans, key=lambda plan: plan.cost, default=None)
+        if best is None:
+            return
+        reservation = Reservation(group.key, best, times.at, after)
+        self.by_key[group.key] = best.worker.booked = reservation
         reservation.review(times.ends_of, times.at)
         self.made += 1
         head = group.tasks[0].id
-        fields = {"worker": plan.worker.name, "task": head, "user": group.key[0], "ends": plan.ends}
+        fields = {"worker": best.worker.name, "task": head, "user": group.key[0], "ends": best.ends}
         self.notes.append(Note("worker_reserved", fields))
 
 

@@ -90,7 +90,8 @@ class Shares:
             request: What is reserved.
             endless: Nothing limits its time.
         """
-        self.give_back(attempt)
+        if attempt in self._requests:
+            self.give_back(attempt)
         self._requests[attempt] = (user, request)
         held = self._held.get(user)
         if held is None:
@@ -147,7 +148,11 @@ class Shares:
         if held is None:
             return 0.0
         cpus, memory, net = self._parts
-        part = max(held.cpus * cpus, held.memory_bytes * memory, held.net_bps * net)
+        part, other = held.cpus * cpus, held.memory_bytes * memory
+        if other > part:  # noqa: PLR1730 (asked in each turn: a call of `max` costs ten times as much)
+            part = other
+        if held.net_bps:
+            part = max(part, held.net_bps * net)
         if held.counts:
             part = max(part, *(self._part(name, amount) for name, amount in held.counts.items()))
         return part / held.weight

@@ -21,7 +21,7 @@ from alb_broker.core.task import Task
 from alb_core import ids
 from alb_core.messages import Done, Error, HoldTasks, Message, ReleaseTasks
 from alb_core.spec import Dependency, Start
-from alb_core.tasks import TaskRecord, TaskState
+from alb_core.tasks import NO_TIME, TaskRecord, TaskState
 
 LOOKS_MAX: Final = 2000
 #: Tasks looked at in one turn: as many as a batch of writes holds.
@@ -82,7 +82,7 @@ class StartDesk:
         judged = self.judge(held)
         if judged.reasons or judged.doomed:
             return msgspec.structs.replace(held, met=judged.met)
-        return msgspec.structs.replace(held, state=TaskState.QUEUED, met=judged.met, not_before=0.0)
+        return msgspec.structs.replace(held, state=TaskState.QUEUED, met=judged.met, not_before=NO_TIME)
 
     def awaits_unknown(self, start: Start) -> bool:
         """Tell whether a new task would wait for one that may not have been submitted yet."""
@@ -337,7 +337,7 @@ def not_before(start: Start, submitted: float) -> float:
         start: What keeps it.
         submitted: Cluster time of its acceptance.
     """
-    return max(start.begin, submitted + start.delay_s if start.delay_s else 0.0)
+    return (max(start.begin, submitted + start.delay_s) if start.delay_s else start.begin) or NO_TIME
 
 
 def _shown(reasons: Sequence[str]) -> str:

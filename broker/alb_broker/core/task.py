@@ -38,6 +38,7 @@ from alb_core.spec import OnLost, TaskSpec, delay_before_retry
 from alb_core.tasks import (
     EXITED,
     LIVE,
+    NO_TIME,
     OVER,
     QUEUED,
     RUNNING,
@@ -167,7 +168,6 @@ class Task:
 
     def record(self) -> TaskRecord:
         """Return the task as its znode holds it."""
-        # In two steps: CPython puts more than 15 named arguments into a dictionary, for five times the cost.
         record = TaskRecord(
             id=self.id,
             state=self.state,
@@ -179,6 +179,19 @@ class Task:
             not_before=self.not_before,
             result=self.result,
         )
+        if not (
+            self.crashes
+            or self.failures
+            or self.preemptions
+            or self.memory_bytes
+            or self.held_by
+            or self.released
+            or self.met
+            or self.cancel
+            or self.incremental
+        ):
+            return record  # as nearly always
+        # In two steps: CPython puts more than 15 named arguments into a dictionary, for five times the cost.
         return msgspec.structs.replace(
             record,
             crashes=self.crashes,
@@ -364,7 +377,7 @@ def _place(task: Task, step: Placed) -> str:
         part=step.part,
     )
     task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
-    task.not_before = 0.0
+    task.not_before = NO_TIME
     task.state = RUNNING
     return f"a worker had room (attempt {n} on {step.worker})"
 

@@ -90,7 +90,10 @@ class WorkerDesk:
                 self._state.worker(peer, Error(code="register", why="register first on each new link"))
             )
             return
-        self._heard(worker)
+        worker.heard = self._state.at
+        if not worker.link:
+            worker.link = True
+            self._state.workers.grew(worker)
         match message:
             case AttemptStarted():  # first what comes most: each case before it costs 800 instructions
                 self._on_started(worker, message)
@@ -117,12 +120,6 @@ class WorkerDesk:
         """Answer a frame that could not be understood."""
         self._state.counters["frames_garbled"] += 1
         self._state.ledger.say(self._state.worker(peer, Error(code="protocol", why=why[:500])))
-
-    def _heard(self, worker: Worker) -> None:
-        worker.heard = self._state.at
-        if not worker.link:
-            worker.link = True
-            self._state.workers.grew(worker)
 
     def _on_started(self, worker: Worker, message: AttemptStarted) -> None:
         worker.unconfirmed.pop(message.attempt, None)

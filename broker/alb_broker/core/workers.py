@@ -119,8 +119,15 @@ class Worker:
     @property
     def placeable(self) -> bool:
         """Whether tasks may be placed on it."""
-        shut = self.leaving or self.drain is not None or self.quarantine is not None
-        return self.session and self.link and self.known and not shut and not self.foreign
+        return (
+            self.session
+            and self.link
+            and self.known
+            and not self.leaving
+            and self.drain is None
+            and self.quarantine is None
+            and not self.foreign
+        )
 
     @property
     def has_room(self) -> bool:
@@ -134,11 +141,14 @@ class Worker:
 
     def fits(self, request: Request) -> bool:
         """Tell whether the request fits into what is free; behind what waits there, nothing is."""
+        room = self.room  # `Room.holds`, without a call: asked more often than anything else
         return (
-            request.cpus <= self.room.cpus + EPSILON  # most that does not fit lacks these
+            request.cpus <= room.cpus + EPSILON
+            and request.memory_bytes <= room.memory_bytes
+            and request.net_bps <= room.net_bps
             and not self.ahead
-            and self.room.holds(request)
-            and request.suits(self.capacity)
+            and (not request.counts or room.holds(request))
+            and (not (request.labels or request.archs) or request.suits(self.capacity))
             and (not request.measured or self.load.leaves(request, self.capacity))
         )
 
@@ -227,35 +237,40 @@ class Worker:
         self.foreign.discard(attempt)
         self.killing.pop(attempt, None)
 
-    def release(self, attempt: AttemptId) -> bool:
+    def release(self, attempt: AttemptId) -> bool:  # noqa: C901 (what it may be in, one after the other)
         """Give back what an attempt had reserved: its processes are gone.
 
         Returns:
             Whether there was anything to give back.
         """
         self.unconfirmed.pop(attempt, None)
-        for noted in (self.killing, self.revoked, self.demoting, self.begun):
-            if noted:  # mostly none is: to hash the attempt for each costs more than this look
+        if self.killing or self.revoked or self.demoting or self.begun:  # mostly nothing is in any of them
+            for noted in (self.killing, self.revoked, self.demoting, self.begun):
                 noted.pop(attempt, None)
-        for marked in (self.preemptible, self.preempted, self.launching):
-            if marked:
-                marked.discard(attempt)
+        if self.preemptible or self.preempted:
+            self.preemptible.discard(attempt)
+            self.preempted.discard(attempt)
+        if self.launching:
+            self.launching.discard(attempt)
         demoted = bool(self.burden) and self.burden.remove(attempt)
-        foreign = attempt in self.foreign
-        self.foreign.discard(attempt)
-        if attempt in self.exited:
+        foreign = bool(self.foreign) and attempt in self.foreign
+        if foreign:
+            self.foreign.remove(attempt)
+        if self.exited and attempt in self.exited:
             self.exited.remove(attempt)
             return True
         request = self.reserved.pop(attempt, None)
         if request is not None:
-            self.uses.pop(attempt, None)
+            if self.uses:
+                self.uses.pop(attempt, None)
             self.room.give_back(request)
             if not demoted:
                 self.ended += 1
                 self.turned = request
         elif self.ahead.pop(attempt, None) is None:
             return foreign
-        self._advance()
+        if self.ahead:
+            self._advance()
         return True
 
     def exit(self, attempt: AttemptId) -> bool:
@@ -294,7 +309,8 @@ class Worker:
 
     def speed_in(self, strain: Strain | None) -> float:
         """Return how fast it is in one kind of work, None: in general, as far as anybody knows."""
-        return self.capacity.speed_in(strain) * self.correction
+        capacity = self.capacity
+        return (capacity.speed if strain is None else capacity.speed_in(strain)) * self.correction
 
     def emptied(self) -> Room:
         """Return the room that it would have if nothing ran on it."""

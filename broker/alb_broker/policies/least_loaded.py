@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from alb_broker.policies import Candidate, Context
@@ -10,13 +11,15 @@ from alb_broker.policies.measures import least, ordered
 from alb_core.spec import TaskSpec
 from alb_core.speeds import graded
 
-WEIGHTS: Final = (0.6, 0.25, 0.15)
-#: Of the most, the second and the least used of CPU, memory and network.
+OF_MOST: Final = 0.6
+OF_SECOND: Final = 0.25
+OF_THIRD: Final = 0.15
+#: Weights of the most, the second and the least used of CPU, memory and network.
 
 
 def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
     """The worker whose scarcest resource is least used, for its speed: reserved or measured, what is more."""
-    return least(candidates, context, lambda candidate: pressure_for_speed(task, candidate))
+    return least(candidates, context, partial(pressure_for_speed, task))
 
 
 def pressure_for_speed(task: TaskSpec, candidate: Candidate) -> float:
@@ -26,5 +29,5 @@ def pressure_for_speed(task: TaskSpec, candidate: Candidate) -> float:
 
 def pressure(task: TaskSpec, candidate: Candidate) -> float:
     """Return how used the worker would be, 0 (idle) to 1 (full), or above where it is overloaded."""
-    uses = ordered(task, candidate)
-    return WEIGHTS[0] * uses[2] + WEIGHTS[1] * uses[1] + WEIGHTS[2] * uses[0]
+    third, second, most = ordered(task, candidate)
+    return OF_MOST * most + OF_SECOND * second + OF_THIRD * third

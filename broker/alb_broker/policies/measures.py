@@ -19,10 +19,6 @@ class Uses(NamedTuple):
 
 def reserved(task: TaskSpec, candidate: Candidate) -> Uses:
     """Return what is reserved once the task is there; a resource that the worker does not know is unused."""
-    return Uses(*_reserved(task, candidate))
-
-
-def _reserved(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float]:
     capacity, request = candidate.capacity, task.request
     cpu = memory = net = 0.0
     if capacity.cpus:
@@ -32,7 +28,7 @@ def _reserved(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float
         memory = taken / capacity.memory_bytes
     if capacity.net_bps:
         net = (capacity.net_bps - candidate.net_bps + request.net_bps) / capacity.net_bps
-    return cpu, memory, net
+    return Uses(cpu, memory, net)
 
 
 def used(task: TaskSpec, candidate: Candidate) -> Uses:
@@ -45,12 +41,23 @@ def used(task: TaskSpec, candidate: Candidate) -> Uses:
 
 
 def _used(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float]:
-    cpu, memory, net = _reserved(task, candidate)
-    load = candidate.load
-    # Asked of each candidate of each placement: a call of `max` costs ten times as much.
-    cpu = cpu if cpu > load.cpu else load.cpu  # noqa: FURB136 (see above)
-    memory = memory if memory > load.memory else load.memory  # noqa: FURB136 (see above)
-    return cpu, memory, net if net > load.net else load.net  # noqa: FURB136 (see above)
+    """Return what `used` does, without names: asked of each candidate of each placement, so in one piece."""
+    capacity, request, load = candidate.capacity, task.request, candidate.load
+    cpu, memory, net = load.cpu, load.memory, load.net
+    if capacity.cpus:
+        part = (capacity.cpus - candidate.cpus + request.cpus) / capacity.cpus
+        if part > cpu:  # noqa: PLR1730 (a call of `max` costs ten times as much)
+            cpu = part
+    if capacity.memory_bytes:
+        taken = capacity.memory_bytes - candidate.memory_bytes + request.memory_bytes
+        part = taken / capacity.memory_bytes
+        if part > memory:  # noqa: PLR1730 (see above)
+            memory = part
+    if capacity.net_bps:
+        part = (capacity.net_bps - candidate.net_bps + request.net_bps) / capacity.net_bps
+        if part > net:  # noqa: PLR1730 (see above)
+            net = part
+    return cpu, memory, net
 
 
 def ordered(task: TaskSpec, candidate: Candidate) -> list[float]:

@@ -73,13 +73,11 @@ CONFIG: Final = BrokerConfig(
     pending_bytes_max=BOUNDLESS,
     quantum_s=0.0,  # nobody is demoted: how little is left over for who is, no trace tells
 )
+NODE: Final = BrokerNode(
+    broker=CONFIG.name, incarnation="replay", clients="", client_output="", workers="", worker_output=""
+)
 CONFIRMATIONS: Final = frozenset({Ack, AttemptStarted})
 #: After these nothing new can be placed.
-
-NODE: Final = BrokerNode(
-    broker="replay", incarnation="replay", clients="", client_output="", workers="", worker_output=""
-)
-#: Nobody reaches it: what is said to it comes by calls.
 
 
 class Ran(msgspec.Struct, kw_only=True):
@@ -162,11 +160,7 @@ class Replay:
         self._by_peer: Final = {each.peer: each for each in self._machines.values()}
         self._choice: Final = Choice(policy=policy, parameters=dict(parameters or {}))
         self._tree: Final = Tree(_first_nodes(machines, self._choice), EPOCH_S + seed)
-        self._broker: Final = Broker(
-            CONFIG,
-            NODE,
-            policies,
-        )
+        self._broker: Final = Broker(CONFIG, NODE, policies)
         self._carriers: Final[dict[type[actions.Action], Callable[[Any], None]]] = {
             actions.SendToClient: self._to_client,
             actions.SendToWorker: self._to_worker,

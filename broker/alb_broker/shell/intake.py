@@ -6,7 +6,7 @@ A frame may hold a thousand messages, more than a turn should take: the rest wai
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from alb_broker.core.events import BrokerEvent
@@ -47,20 +47,23 @@ class Intake:
         """Whether something was taken from the socket and not handed on yet."""
         return bool(self._messages or self._frames)
 
-    def next(self, at: float) -> BrokerEvent | None:
-        """Return what came next, or None where nothing more has arrived.
+    def arrived(self, at: float) -> Iterator[BrokerEvent]:
+        """Yield what came, oldest first; whoever stops early finds the rest the next time.
 
         Args:
-            at: Monotonic seconds, for the event.
+            at: Monotonic seconds, for the events.
         """
-        while not self._messages:
-            if not self._frames:
+        more = True  #: The socket may have more: to ask one that has just said no costs as much as a frame.
+        while True:
+            while self._messages:
+                yield self._said(at=at, peer=self._peer, message=self._messages.popleft())
+            if not self._frames and more:
                 self._frames.extend(self._router.receive(FRAMES_AT_ONCE))
-                if not self._frames:
-                    return None
+                more = len(self._frames) == FRAMES_AT_ONCE
+            if not self._frames:
+                return
             self._peer, frame = self._frames.popleft()
             try:
                 self._messages.extend(self._decode(frame))
             except RemoteProtocolError as error:
-                return self._garbled(at=at, peer=self._peer, why=str(error))
-        return self._said(at=at, peer=self._peer, message=self._messages.popleft())
+                yield self._garbled(at=at, peer=self._peer, why=str(error))

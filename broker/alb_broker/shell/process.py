@@ -43,6 +43,8 @@ FRAMES_A_TURN: Final = 64
 #: Taken from each output link before others get their turn.
 MESSAGES_A_TURN: Final = 200
 #: Handled from each requests link before the core places and commits.
+LISTEN_EVERY: Final = 16
+#: Messages, between two looks at what ZooKeeper has answered.
 PROBE_WITHIN_S: Final = 1.0
 SWITCH_INTERVAL_S: Final = 0.0005
 #: kazoo's threads hand over answers that the loop waits for: they must not wait 5 ms for the interpreter.
@@ -204,14 +206,16 @@ class BrokerProcess:
         for event in self._follower.receive(at):
             self._feed(event)
         self._take_frames(ready, at)
-        if at - self._ticked_at >= TICK_S:
+        ticked = at - self._ticked_at >= TICK_S
+        if ticked:
             self._ticked_at = at
             self._depot.tick()
             self._poll_depot(wanted=self._depot.waits)
             self._feed(events.PoliciesTimed(at=at, spent=self._spent()))
             self._feed(events.Tick(at=at))
-        self._feed(events.TurnEnded(at=clock.monotonic()))
-        for box in (self._workers, self._clients, self._grants, self._chunks):
+        self._feed(events.TurnEnded(at=clock.monotonic(), more=self._reports.waiting or self._wishes.waiting))
+        self._workers.flush(patient=not ticked)
+        for box in (self._clients, self._grants, self._chunks):
             box.flush()
         self._write_notes()
         reigns = self.core.reign is not None or self._exit is not None  # who exits has nothing to tidy up
@@ -233,12 +237,22 @@ class BrokerProcess:
             self._clients_polled = wanted
             self._poller.modify(self._links["clients"].socket, wanted)
         if self._reports.waiting or (wanted and self._wishes.waiting):
+            self._session.hear()
             return dict(self._poller.poll(0))
-        until_tick = max(0.0, self._ticked_at + TICK_S - clock.monotonic())
+        now = clock.monotonic()
+        until_tick = max(0.0, self._ticked_at + TICK_S - now)
+        # Who leads waits for ZooKeeper, most often: a thread between the two costs more than the answer.
+        lent = self._session.lend(now) if self.core.epoch and not self.core.loading else -1
+        if lent >= 0:
+            self._poller.register(lent, zmq.POLLIN)
         self._asleep = True  # from here on who posts rings; what was posted before is seen now
         patience_s = 0.0 if self._inbox else min(TICK_S, until_tick)
         ready = dict(self._poller.poll(math.ceil(patience_s * 1000)))
         self._asleep = False
+        if lent >= 0:
+            self._poller.unregister(lent)  # for the next time its number may be somebody else's
+            if lent in ready:
+                self._session.hear()
         return ready
 
     def _poll_depot(self, *, wanted: bool) -> None:
@@ -289,12 +303,11 @@ class BrokerProcess:
 
     def _take_messages(self, intake: Intake, at: float) -> None:
         """Hand on what arrived, a turn's worth; when ZooKeeper answers, its next batch comes first."""
-        for _ in range(MESSAGES_A_TURN):
-            event = intake.next(at)
-            if event is None:
-                return
+        for number, event in enumerate(intake.arrived(at), start=1):
             self._feed(event)
-            if self._inbox:
+            if not number % LISTEN_EVERY:
+                self._session.hear()
+            if self._inbox or number == MESSAGES_A_TURN:
                 return
 
     def _take_output(self, at: float) -> None:

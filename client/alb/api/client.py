@@ -21,7 +21,7 @@ from alb.api.array import ArrayFuture, ArrayTask, strides_of
 from alb.api.arrays import Arrays
 from alb.api.desk import Desk
 from alb.api.future import TaskFuture
-from alb.api.options import Command, TaskOptions, encoded, make_spec
+from alb.api.options import Command, TaskOptions, encoded, make_spec, spec_encoded, specified
 from alb.api.packing import PACKED, pack
 from alb.api.result import TaskResult
 from alb.api.stored import bounded, checked
@@ -42,7 +42,7 @@ from alb_core.messages import (
     ToClient,
     WorksPage,
 )
-from alb_core.spec import Start, check_spec
+from alb_core.spec import Start
 from alb_core.tasks import Result
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
@@ -408,15 +408,11 @@ class Client(Arrays):
         if self._engine.forked():
             raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else checked(given_id)
-        spec, shipment = make_spec(command, options), None
-        if any(options.get(name) for name in PACKED):
-            spec, shipment = pack(spec, options, self._files)
-        return Prepared(
-            task_id,
-            spec,
-            encoded(spec, codec.encode_spec, lambda spec, wire: check_spec(spec, len(wire))),
-            shipment,
-        )
+        if options and any(options.get(name) for name in PACKED):
+            spec, shipment = pack(make_spec(command, options), options, self._files)
+            return Prepared(task_id, spec, spec_encoded(spec), shipment)
+        spec, wire = specified(command, options)
+        return Prepared(task_id, spec, wire)
 
     def _ship(self, task: Prepared) -> None:
         if task.shipment is not None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from itertools import count
+from typing import Final
 
 from alb.api.array import ArrayFuture
 from alb.api.future import TaskFuture
@@ -23,6 +24,9 @@ from alb_core.errors import (
 )
 from alb_core.messages import Error, Rejected, ToClient
 from alb_core.tasks import TaskState
+
+_OF_NO_OUTCOME: Final = {TaskState.CANCELLED: TaskCancelled, TaskState.LOST: TaskLost}
+#: States of a task that has no outcome of its own, and what its future raises then.
 
 
 class Desk:
@@ -58,7 +62,7 @@ class Desk:
         with self._lock:
             if self._ended is not None:
                 raise self._ended
-            array = self._arrays.get(future.id.partition(".")[0])
+            array = self._arrays.get(future.id.partition(".")[0]) if self._arrays else None
             if array is not None and array.wants_results:
                 raise ValueError(f"task {future.id} is one of an array whose results this client takes")
             if self._futures.setdefault(future.id, future) is not future:
@@ -213,10 +217,9 @@ def complete(future: TaskFuture, action: actions.Settle) -> None:
     """End a future with its task's result."""
     record = future.record = action.result
     future.missing = action.missing
-    if record.state is TaskState.CANCELLED:
-        future.set_exception(TaskCancelled(action.id, describe(record)))
-    elif record.state is TaskState.LOST:
-        future.set_exception(TaskLost(action.id, describe(record)))
+    error = _OF_NO_OUTCOME.get(record.state)
+    if error is not None:
+        future.set_exception(error(action.id, describe(record)))
     else:
         future.set_result(
             TaskResult(id=action.id, record=record, captured=future.captured(), missing=action.missing)

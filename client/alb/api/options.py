@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from alb.api.starting import retry_of, start_of
 from alb_core.bounds import NO_BOUNDS, Bounds
+from alb_core.codec import SPECS_KEPT, encode_spec
 from alb_core.errors import InvalidTask
 from alb_core.kinds import BUILT_IN, COMMAND_KIND, label_of
 from alb_core.resources import GPUS, Count, Request, counts_of
-from alb_core.spec import OnLost, TaskSpec
+from alb_core.spec import OnLost, TaskSpec, check_spec
 from alb_core.speeds import Strain
 from alb_core.vectors import Vector, parse_vector
 
@@ -35,6 +37,17 @@ _BOUNDS: Final = {
     "scratch": "scratch_bytes",
 }
 #: Keyword: what `Bounds` calls it.
+_NUMBERS: Final = frozenset(
+    (
+        *("cpus", "memory", "net", "time_limit", "grace", "priority", "steps", "nice", "umask"),
+        *("cpu_limit", "memory_limit", "processes", "open_files", "output_limit", "scratch"),
+        *("retries", "retry_memory", "crash_limit"),
+    )
+)
+_TEXTS: Final = frozenset(("cwd", "name", "run_as", "kind"))
+#: Options by what they are; the others are looked at one by one.
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+#: Types of option values that are what they look like: equal ones mean the same, and none can change.
 
 
 class TaskOptions(TypedDict, total=False):
@@ -136,12 +149,41 @@ class TaskOptions(TypedDict, total=False):
     #: A program that comes along, or one for each architecture; the command is then its arguments.
 
 
+def specified(command: Command, options: Mapping[str, Any]) -> tuple[TaskSpec, bytes]:
+    """Return the checked specification of a command that takes nothing along, and how it travels.
+
+    Who submits thousands of tasks submits the same again and again: the newest ones are kept.
+
+    Raises:
+        InvalidTask: An option has the wrong type, is none, or the specification cannot be.
+    """
+    if all(type(value) in _PLAIN for value in options.values()) and (
+        type(command) is str
+        or (isinstance(command, list | tuple) and all(type(word) is str for word in command))
+    ):
+        return _kept(command if isinstance(command, str) else tuple(command), **options)
+    spec = make_spec(command, options)
+    return spec, spec_encoded(spec)
+
+
+@lru_cache(maxsize=SPECS_KEPT, typed=True)  # typed: what asks for True is told that it is no number
+def _kept(command: str | tuple[str, ...], /, **options: Any) -> tuple[TaskSpec, bytes]:
+    spec = make_spec(command, options)
+    return spec, spec_encoded(spec)
+
+
+def spec_encoded(spec: TaskSpec) -> bytes:
+    """Return a specification as it travels; raises as `encoded`."""
+    return encoded(spec, encode_spec, lambda spec, wire: check_spec(spec, len(wire)))
+
+
 def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
     """Make the specification of a command.
 
     Raises:
         InvalidTask: An option has the wrong type, or is none.
     """
+    _check_types(options)
     kind = options.get("kind", COMMAND_KIND)
     request = Request(
         options.get("cpus", 1.0),
@@ -162,8 +204,8 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
     except ValueError:
         raise InvalidTask("", f"on_lost is {options['on_lost']!r}; use 'rerun' or 'fail'") from None
     return TaskSpec(
-        command=command if isinstance(command, str) else tuple(command),
-        env=dict(options.get("env", ())),
+        command=_words(command),
+        env=_environment(options.get("env") or {}),
         cwd=options.get("cwd"),
         time_limit_s=options.get("time_limit"),
         bounds=_bounds(options),
@@ -184,6 +226,45 @@ def make_spec(command: Command, options: Mapping[str, Any]) -> TaskSpec:
         checkpoints=_texts("checkpoints", options.get("checkpoints", ()), "patterns"),
         kind=kind,
     )
+
+
+def _check_types(options: Mapping[str, Any]) -> None:
+    for names, kind, wanted in ((_NUMBERS, int | float, "a number"), (_TEXTS, str, "a string")):
+        for name in sorted(names & options.keys()):
+            value = options[name]
+            if value is not None and not isinstance(value, kind):
+                raise InvalidTask("", f"{name} is {value!r:.40}; give {wanted}, not {_a(value)}")
+    files = options.get("files", ())
+    if files is not None and not isinstance(files, Iterable):
+        raise InvalidTask("", f"files is {_a(files)}; give a list of paths, or a mapping of names to paths")
+
+
+def _words(command: Command) -> str | tuple[str, ...]:
+    """Return a command as a specification has it."""
+    if isinstance(command, str):
+        return command
+    if isinstance(command, bytes | Mapping) or not isinstance(command, Iterable):
+        raise InvalidTask("", f"a command is a string or a list of strings; this is {_a(command)}")
+    words = tuple(command)
+    for place, word in enumerate(words, 1):
+        if not isinstance(word, str):
+            raise InvalidTask("", f"a command is a string or a list of strings; word {place} is {_a(word)}")
+    return words
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(env, Mapping):
+        raise InvalidTask("", f"env is a mapping of names to strings; this is {_a(env)}")
+    for name, value in env.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidTask("", f"env is a mapping of names to strings; {name!r:.40} has {_a(value)}")
+    return dict(env)
+
+
+def _a(value: object) -> str:
+    """Name the type of a value with its article."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _required(kind: str, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -238,6 +319,8 @@ def _bounds(options: Mapping[str, Any]) -> Bounds:
 def _texts(name: str, texts: Sequence[str], what: str) -> tuple[str, ...]:
     if isinstance(texts, str):
         raise InvalidTask("", f"{name} is one text; give a list of {what}")
+    if not isinstance(texts, Iterable):
+        raise InvalidTask("", f"{name} is {_a(texts)}; give a list of {what}")
     return tuple(texts)
 
 

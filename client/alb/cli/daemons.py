@@ -15,6 +15,7 @@ from alb.cli.options import nameable_host, zk_option
 from alb.cli.values import BANDWIDTH, DURATION, SIZE
 from alb_core import config
 from alb_core.config import BrokerConfig, Config, WorkerConfig
+from alb_core.errors import ConfigError
 
 HELP: Final[Mapping[str, str]] = {
     "name": "Unique in the cluster; %H stands for the host's name. Else made of host and pid.",
@@ -39,7 +40,8 @@ HELP: Final[Mapping[str, str]] = {
     "stuck_s": "A leader resigns when a task that fits stays unplaced so long.",
     "quantum_s": "Who ran so long gives its processors to who waits, and runs on with the rest; 0: nobody.",
     "max_demoted": "Such attempts on one worker, for each of its processors; 0: none.",
-    "cpus": "Processors offered; 0: what machine and cgroup allow.",
+    "cpus": "Processors offered, if there are as many; 0: what machine and cgroup allow.",
+    "oversubscribe": "Offer as many --cpus as are said, also more than there are: commands share them.",
     "memory_bytes": "Memory offered; 0: what machine and cgroup allow.",
     "net_bps": "Bandwidth offered; 0: the link's speed where it is known.",
     "net_interface": "Interface whose load is measured. Else that of the default route.",
@@ -66,6 +68,8 @@ def _option(role: type[Config], field: str) -> click.Option:
     )
     default = defaults.get(field)
     kind: click.ParamType[Any] | type = str
+    if isinstance(default, bool):
+        return click.Option([f"--{field}"], is_flag=True, default=None, help=HELP[field])
     if field.endswith("_s"):
         kind = DURATION
     elif "bytes" in field:
@@ -97,7 +101,10 @@ def _options(role: type[Config]) -> list[click.Parameter]:
 
 
 def _read_config(role: type[config.C], file: str | None, flags: dict[str, Any], prefix: str) -> config.C:
-    text = None if file is None else Path(file).read_text(encoding="utf-8")
+    try:
+        text = None if file is None else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not TOML: it is no text in UTF-8 ({error.reason})") from None
     for listed in config.LISTED:
         given = flags.get(listed)
         if given is not None:
@@ -106,7 +113,7 @@ def _read_config(role: type[config.C], file: str | None, flags: dict[str, Any], 
     environ = dict(os.environ)
     if "ALB_NAME" not in environ and not _names(text):
         environ["ALB_NAME"] = f"{prefix}-%H-{os.getpid()}"
-    return config.load(role, file=text, environ=environ, flags=flags, host=nameable_host())
+    return config.load(role, file=text, environ=environ, flags=flags, host=nameable_host(), path=file or "")
 
 
 def _names(text: str | None) -> bool:

@@ -30,13 +30,13 @@ def show_ending(record: TaskRecord) -> None:
     out.echo(f"result    {describe(result)}, finished {format_clock(result.finished)}")
     if result.started:
         out.echo(f"times     {_times(record, result)}")
-    out.echo(f"usage     {_usage(result)}")
+    if result.attempt:
+        out.echo(f"usage     {_usage(result)}")
     if result.limit:
         out.echo(f"limit     it broke that of its {_LIMITS.get(result.limit, result.limit)}")
     if result.mechanism:
         out.echo(f"held by   {result.mechanism}")
-    stdout, stderr = _length(result.stdout), _length(result.stderr)
-    out.echo(f"output    {stdout} stdout, {stderr} stderr (alb logs {record.id})")
+    out.echo(f"output    {_output(record, result)}")
 
 
 def _times(record: TaskRecord, result: Result) -> str:
@@ -46,6 +46,16 @@ def _times(record: TaskRecord, result: Result) -> str:
         return f"started {format_clock(result.started)}"
     queued_s, there_s = max(placed - record.submitted, 0.0), max(result.started - placed, 0.0)
     return f"placed after {queued_s:.3f} s, started {there_s:.3f} s later, at {format_clock(result.started)}"
+
+
+def _output(record: TaskRecord, result: Result) -> str:
+    if result.attempt:
+        stdout, stderr = _length(result.stdout), _length(result.stderr)
+        return f"{stdout} stdout, {stderr} stderr (alb logs {record.id})"
+    if not record.attempts:
+        return "none: it never started"
+    newest = record.attempts[-1]
+    return f"attempt {newest.n} on {newest.worker} delivered none; what is kept of it: alb logs {record.id}"
 
 
 def _length(stream: Stream) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from alb_core.files import FileRef
+from alb_core.messages import StreamName
 
 if TYPE_CHECKING:
     from alb.api.future import TaskFuture
@@ -37,11 +38,24 @@ class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
     mechanism: str = ""
     stdout: str | None = None
     stdout_base64: str | None = None
-    stdout_bytes: int = 0
-    #: Length of the whole stream, of which the end may be shown.
+    stdout_bytes: int | None = None
+    #: Length of the whole stream, of which the end may be shown; absent only where it is not known.
+    stdout_truncated: bool = False
+    #: The command wrote more, which was not kept.
+    stdout_left_out_bytes: int = 0
+    #: Of a bounded output, what is missing between its head and its tail.
+    stdout_lost_from: int | None = None
+    #: From this byte on it cannot be had any more, for `output_lost`; `stdout` is what was kept of its end.
     stderr: str | None = None
     stderr_base64: str | None = None
-    stderr_bytes: int = 0
+    stderr_bytes: int | None = None
+    stderr_truncated: bool = False
+    stderr_left_out_bytes: int = 0
+    stderr_lost_from: int | None = None
+    output_lost: str = ""
+    #: Why some of it is gone.
+    output_open: bool = False
+    #: Something that the command left behind still held its output open; it was killed.
     returned: tuple[FileRef, ...] = ()
     unreturned: str = ""
     value: str | None = None
@@ -107,7 +121,12 @@ def result_form(future: TaskFuture, *, skipped: bool = False) -> ResultForm:
         limit=record.limit,
         mechanism=record.mechanism,
         stdout_bytes=record.stdout.size_bytes,
+        stdout_truncated=record.stdout.truncated,
+        stdout_left_out_bytes=record.stdout.left_out_bytes,
         stderr_bytes=record.stderr.size_bytes,
+        stderr_truncated=record.stderr.truncated,
+        stderr_left_out_bytes=record.stderr.left_out_bytes,
+        output_open=record.output_open,
         returned=record.returned,
         unreturned=record.unreturned,
     )
@@ -116,6 +135,12 @@ def result_form(future: TaskFuture, *, skipped: bool = False) -> ResultForm:
     stdout, stderr = future.captured()
     form.stdout, form.stdout_base64 = _text_or_base64(stdout.data if stdout else record.stdout.tail())
     form.stderr, form.stderr_base64 = _text_or_base64(stderr.data if stderr else record.stderr.tail())
+    for missing in future.missing:
+        form.output_lost = missing.why
+        if missing.stream is StreamName.STDOUT:
+            form.stdout_lost_from = missing.offset
+        else:
+            form.stderr_lost_from = missing.offset
     return form
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option, resolve
@@ -34,6 +35,8 @@ STORE_ASKED_S: Final = 1.0
 #: A leader that does not answer in this time is listed without its store.
 LINES_MAX: Final = 1000
 #: Tasks shown without --limit.
+_COUNTED: Final = {"arrays_done": "ended arrays"}
+#: What people call what the leader counts.
 
 
 # --- tasks ------------------------------------------------------------------------------------------------
@@ -127,7 +130,7 @@ def status(place: Place, ids: Sequence[str], *, indexes: bool, as_json: bool) ->
             page = client.cluster()
             workers = client.workers()
             if as_json:
-                out.emit_json({"cluster": page, "workers": workers})
+                out.emit_json({"cluster": _cluster_form(page), "workers": workers})
             else:
                 _show_cluster(page, workers)
             return 0
@@ -167,6 +170,12 @@ def _page(client: Client, named: str) -> TaskPage | ArrayPage:
         return found
 
 
+def _cluster_form(page: ClusterPage) -> dict[str, Any]:
+    """Return what a page says of the cluster, without what it is as a message."""
+    form: dict[str, Any] = msgspec.to_builtins(page)
+    return {name: value for name, value in form.items() if name not in ("type", "seq")}
+
+
 def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     age = format_duration(max(page.now - page.since, 0))
     out.echo(f"leader   {page.broker}, epoch {page.epoch}, for {age}, batch {page.batch}")
@@ -182,7 +191,7 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     drained = sum(worker.drain is not None for worker in workers)
     less = f", {drained} drained" if drained else ""
     out.echo(f"workers  {usable} of {len(workers)} usable{less}, {load}")
-    counts = ", ".join(f"{count} {state}" for state, count in page.counts.items() if count)
+    counts = ", ".join(f"{count} {_COUNTED.get(name, name)}" for name, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
     if page.counters.get("copies_made"):
         wasted = format_duration(page.counters.get("copies_wasted_ms", 0) / 1000)
@@ -482,7 +491,7 @@ def dump(place: Place, file: str | None, _as_json: bool) -> int:  # noqa: FBT001
     """Write the leader's whole state (queue, attempts, workers, counters) as JSON to FILE, or to stdout."""
     with place.client() as client:
         data = client.dump()
-    if file is None:
+    if file in (None, "-"):
         out.write_all(1, data + b"\n")
         return 0
     # Commands and environments of all users are in it: for the caller's eyes only.

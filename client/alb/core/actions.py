@@ -12,7 +12,7 @@ from alb_core.messages import ClientMessage, Grant, StreamName, ToClient
 from alb_core.tasks import Result
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True, gc=False):
     """The base of all actions."""
 
 

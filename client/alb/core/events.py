@@ -68,7 +68,7 @@ Query: TypeAlias = (
 )
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The base of all events."""
 
     at: float

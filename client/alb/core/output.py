@@ -13,7 +13,7 @@ from alb.core.actions import ClientAction
 from alb.core.events import OutputTaken
 from alb_core.limits import WINDOW_BYTES_MAX
 from alb_core.messages import Chunk, Grant, StreamName
-from alb_core.tasks import Result, Stream
+from alb_core.tasks import Result, Stream, TaskState
 
 ASK_AGAIN_S: Final = 2.0
 #: A grant that brought nothing for so long is given again: it, or its answer, may be lost.
@@ -167,6 +167,9 @@ class OutputReader:
 
     def on_result(self, at: float, link: int, result: Result, out: list[ClientAction]) -> None:
         """Learn how long the streams are, deliver what the result holds of them, and ask for the rest."""
+        if not result.attempt:
+            self._end_undelivered(result)
+            return
         self.on_attempt(result.attempt, out)
         if result.attempt < self.attempt:
             # An earlier attempt delivered after all: what we read of the later one was not the task's output.
@@ -181,6 +184,14 @@ class OutputReader:
             stream.granted = stream.reached
             if stream.wants():
                 self._ask(at, link, stream, out)
+
+    def _end_undelivered(self, result: Result) -> None:
+        """No attempt delivered: what was read of one is all there will be, and stays."""
+        self._final = True
+        for stream in self.streams:
+            stream.size = stream.reached
+            if result.state is TaskState.LOST:
+                stream.lost = result.why or "no attempt of it came to its end"
 
     def _use_tail(self, stream: StreamReader, record: Stream, out: list[ClientAction]) -> None:
         """Take the end of a stream from its record, where that closes the gap."""

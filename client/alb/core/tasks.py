@@ -144,7 +144,7 @@ class TaskBook:
 
     def fill_window(self, at: float, link: int, out: list[ClientAction]) -> None:
         """Submit waiting tasks while the window has room."""
-        while link and self._waiting and len(self._unanswered) < self._unanswered_max:
+        while self._waiting and link and len(self._unanswered) < self._unanswered_max:
             tracked = self._waiting.popleft()
             if tracked.withdrawn or self.tasks.get(tracked.id) is not tracked:
                 continue
@@ -373,10 +373,13 @@ class TaskBook:
         self._drop(tracked)
 
     def _drop(self, tracked: Tracked) -> None:
-        for book in (self.tasks, self._unanswered, self._attaching, self.accepted):
-            book.pop(tracked.id, None)
-        self._reading.pop(tracked.id, None)
-        self._pulling.discard(tracked.id)
+        task_id = tracked.id
+        self.tasks.pop(task_id, None)
+        self._unanswered.pop(task_id, None)
+        self._attaching.pop(task_id, None)
+        self.accepted.pop(task_id, None)
+        self._reading.pop(task_id, None)
+        self._pulling.discard(task_id)
 
     # --- output and life ----------------------------------------------------------------------------------
 

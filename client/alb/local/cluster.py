@@ -138,6 +138,7 @@ class LocalCluster:
             name,
             "--cpus",
             f"{self._plan.cpus:g}",
+            "--oversubscribe",  # on whatever machine: the cluster is as large as it was planned
         )
         # All are on one machine: measuring how fast each is would cost their start and tell nothing.
         environ = {"ALB_WORK_DIR": str(self.folder / name), "ALB_SPEED": "1"}

@@ -40,7 +40,8 @@ class ZooKeeperMissing(AlbError):
         return (
             f"{self.args[0]}. Install a ZooKeeper server (Debian, Ubuntu: `apt-get install zookeeper`), or "
             "unpack one from zookeeper.apache.org/releases.html and set ZOOKEEPER_HOME to its folder; "
-            "it needs Java (`apt-get install default-jre-headless`). Or use --zk host:2181"
+            "it needs Java (`apt-get install default-jre-headless`). Or use one that runs elsewhere: "
+            "`alb broker --zk host:2181`, and `alb worker` likewise"
         )
 
 

@@ -20,7 +20,7 @@ FRAMES_PER_TURN: Final = 16
 BACKLOG_FRAMES_MAX: Final = 256
 #: Frames that wait while the peer does not read; beyond, the newest is dropped and sent again by the core.
 ACKS_MAX: Final = 256
-#: Acknowledgements that wait for company.
+#: Acknowledgements that gather, until the engine's tick.
 LINGER_MS: Final = 200
 
 
@@ -38,26 +38,28 @@ class Link:
         self.dealer = Dealer(endpoint, identity)
         self._outgoing: list[Message] = []
         #: They leave together in few frames.
-        self._urgent = False
-        #: Something else than acknowledgements is to leave.
+        self._acks: list[Message] = []
+        #: These too, later.
         self.backlog: deque[bytes] = deque()
         #: Frames that the socket would not take.
         self._open = False
 
     def put(self, message: Message) -> None:
         """Take a message that is to leave."""
-        self._outgoing.append(message)
-        self._urgent = self._urgent or type(message) is not Ack
+        (self._acks if type(message) is Ack else self._outgoing).append(message)
 
     def flush(self, *, patient: bool = False) -> None:
         """Send what is to leave. Nothing is kept for a link that is not open: the core asks again.
 
         Args:
-            patient: Let acknowledgements wait for company: nobody waits for them, each frame wakes a leader.
+            patient: Let acknowledgements gather: nobody waits for them, each frame wakes a leader, and they
+                are not to stand before a task that it is to place.
         """
-        if self._outgoing and (self._urgent or not patient or len(self._outgoing) >= ACKS_MAX):
+        if self._acks and (not patient or len(self._acks) >= ACKS_MAX):
+            self._outgoing = self._acks + self._outgoing  # the last words of a client come last
+            self._acks = []
+        if self._outgoing:
             messages, self._outgoing = self._outgoing, []
-            self._urgent = False
             if self._open:
                 frames = codec.encode_frames(messages)
                 self.backlog.extend(frames[: BACKLOG_FRAMES_MAX - len(self.backlog)])

@@ -7,6 +7,9 @@
 - The caller sends its request itself, as far as the socket takes it without waiting, and the connection's
   thread reads all that has come at once: under load each wait for the interpreter between two threads costs
   more than the work.
+- An owner that sleeps until ZooKeeper answers reads the answer itself: the connection is lent to it for a
+  moment, again and again. The thread still pings, and has the connection back when the moment is over, or at
+  once where the owner meets anything but whole answers.
 - The session timeout that the server granted, which kazoo keeps in a local variable.
 - A server that takes no connection costs at most a second, not the whole session.
 """
@@ -30,15 +33,21 @@ from kazoo.protocol.serialization import Connect
 from kazoo.protocol.states import Callback, KeeperState
 from kazoo.retry import KazooRetry
 
+from alb_core.io.clock import monotonic
+
 CONNECT_S_MAX: Final = 1.0
 RETRY_DELAY_S: Final = 0.05
 #: Doubled after each round over the servers …
 RETRY_DELAY_S_MAX: Final = 0.5
 #: … up to this: a server that returns is found well within a session's timeout.
 RECEIVE_BYTES: Final = 256 * 1024
+LENT_S: Final = 0.25
+#: A loan that is not renewed ends then: nobody waits longer for an owner that is stuck.
 
 _LENGTH: Final = struct.Struct(">i")
 _XID_AND_TYPE: Final = struct.Struct(">ii")
+_ANSWER: Final = struct.Struct(">iiqi")
+#: Length, xid, zxid and error, before what the request's type makes of it.
 
 
 class Answer(Protocol):
@@ -90,6 +99,7 @@ class Client(KazooClient):  # type: ignore[misc]  # kazoo ships no types
         )
         super().__init__(hosts=hosts, timeout=timeout_s, handler=handler, connection_retry=retry)
         self._connection: _Connection = _Connection(self, self._connection.retry_sleeper, logger=self.logger)
+        handler.wait = self._connection.wait
 
     def submit(self, *requests: tuple[Any, Answer]) -> bool:
         """Queue requests, all or none.
@@ -103,6 +113,21 @@ class Client(KazooClient):  # type: ignore[misc]  # kazoo ships no types
             self._connection.send(requests)
         return True
 
+    def lend(self, now: float) -> int:
+        """Leave the answers to the caller's thread for `LENT_S`: it polls, and then calls `hear`.
+
+        Args:
+            now: Monotonic seconds.
+
+        Returns:
+            The descriptor to poll, good for this one time; -1: there is nothing to lend.
+        """
+        return self._connection.lend(now)
+
+    def hear(self) -> None:
+        """Take the answers that have come, if they are lent; never waits."""
+        self._connection.hear()
+
     def _session_callback(self, state: str) -> None:
         if state == self._state:
             return
@@ -112,6 +137,7 @@ class Client(KazooClient):  # type: ignore[misc]  # kazoo ships no types
                 self._gate_open = True
                 self._on_connected(self._session_id, self._connection.granted_s)
             return
+        self._connection.take_back()  # from here on nobody else takes answers: what is under way fails
         with self._gate:
             if self._gate_open:
                 self._gate_open = False
@@ -132,6 +158,12 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo ships no ty
         self._sending = threading.Lock()  #: Held for numbering and sending, never while waiting.
         self._outgoing = bytearray()  #: What the socket did not take yet.
         self._incoming = bytearray()  #: What was received and not read yet.
+        self._receiving = threading.RLock()
+        #: Held for receiving and answering; again by the same thread where an answer ends the session.
+        self._shared = False  #: The handshake is over: the owner may take answers, too.
+        self._lent_until = 0.0  #: Own clock: until then the owner waits for answers, this thread does not.
+        self._trouble: Exception | None = None
+        #: What the owner met when it took answers; this thread raises it, where kazoo expects it.
 
     def start(self) -> None:
         super().start()
@@ -200,35 +232,121 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo ships no ty
         incoming = self._incoming
         with self._socket_error_handling():
             while len(incoming) < length:
-                try:
-                    received = self._socket.recv(RECEIVE_BYTES)
-                except BlockingIOError:
-                    if not self.handler.select([self._socket], [], [], timeout)[0]:
-                        raise self.handler.timeout_exception("socket time-out during read") from None
-                    continue
-                if not received:
-                    raise ConnectionDropped("socket connection broken")
-                incoming += received
+                if not self._receive() and not self.handler.select([self._socket], [], [], timeout)[0]:
+                    raise self.handler.timeout_exception("socket time-out during read")
         taken = bytes(incoming[:length])
         del incoming[:length]
         return taken
 
+    def _receive(self) -> bool:
+        """Receive what has come, without waiting; returns whether it was anything."""
+        try:
+            received = self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return False
+        if not received:
+            raise ConnectionDropped("socket connection broken")
+        self._incoming += received
+        return True
+
     def _read_socket(self, read_timeout: float) -> Any:
         """Handle every answer that has come whole: the socket will not tell of it again."""
-        ended = super()._read_socket(read_timeout)
-        while ended is None and self._holds_an_answer():
-            ended = super()._read_socket(read_timeout)
-        return ended
+        with self._receiving:
+            if self._trouble is not None:
+                raise self._trouble
+            if not self._receive() and not self._incoming:
+                return None  # the owner was quicker
+            ended = None if self._answer() else super()._read_socket(read_timeout)
+            while ended is None and self._holds_an_answer():
+                ended = None if self._answer() else super()._read_socket(read_timeout)
+            return ended
+
+    def _answer(self) -> bool:
+        """Answer the oldest request, if its answer is here and plain; kazoo's own way costs twice as much.
+
+        Returns:
+            Whether that was done; else it is kazoo's: errors, watches, pings, and what is not here whole.
+        """
+        pending, incoming = self.client._pending, self._incoming  # noqa: SLF001 (as above)
+        if not pending or not self._holds_an_answer() or len(incoming) < _ANSWER.size:
+            return False
+        request, answer, expected = pending[0]
+        length, xid, zxid, error = _ANSWER.unpack_from(incoming)
+        if xid != expected or error or not getattr(request, "plain", False):
+            return False
+        try:
+            value = request.deserialize(bytes(incoming[: length + 4]), _ANSWER.size)
+        except Exception:  # noqa: BLE001 (kazoo does the same, and says what follows from it)
+            return False
+        pending.popleft()
+        del incoming[: length + 4]
+        if zxid > 0:
+            self.client.last_zxid = zxid
+        answer.set(value)
+        return True
 
     def _holds_an_answer(self) -> bool:
         incoming = self._incoming
         return len(incoming) >= 4 and len(incoming) - 4 >= _LENGTH.unpack_from(incoming)[0]
+
+    # --- answers taken by the owner's thread ----------------------------------------------------------------
+
+    def lend(self, now: float) -> int:
+        """Leave the answers to the owner for a moment; see `Client.lend`."""
+        end = self._socket  # closed by its thread at any time: then it has no descriptor
+        if end is None or not self._shared or self.client._stopped.is_set():  # noqa: SLF001 (as above)
+            return -1
+        self._lent_until = now + LENT_S
+        descriptor: int = end.fileno()
+        return descriptor
+
+    def hear(self) -> None:
+        """Handle every answer that has come whole, in the owner's thread; what is cut waits for its rest."""
+        if monotonic() >= self._lent_until or not self._receiving.acquire(blocking=False):
+            return
+        try:
+            if self._shared and self._receive():
+                while self._holds_an_answer():
+                    if not self._answer():
+                        super()._read_socket(0.0)
+        except Exception as error:  # noqa: BLE001 (whatever it is, kazoo's loop knows what follows from it)
+            self._shared = False
+            self._trouble = error
+            self.ring()
+        finally:
+            self._receiving.release()
+
+    def wait(self, timeout: float) -> list[Any]:
+        """Wait for answers and rings, while answers are lent only for rings; returns which end is ready."""
+        if not self._shared:
+            with self._receiving:
+                self._shared = self._trouble is None
+        until = monotonic() + timeout
+        while self._trouble is None:
+            now = monotonic()
+            lent_s = min(self._lent_until, until) - now
+            # The answer to a ping, and to kazoo's Close, is this thread's in any case.
+            if lent_s <= 0 or self.ping_outstanding.is_set() or self.client._stopped.is_set():  # noqa: SLF001
+                return _poll([self._socket, self._read_sock], [], max(0.0, until - now))[0]
+            if ready := _poll([self._read_sock], [], lent_s)[0]:
+                return ready
+            if monotonic() >= until:
+                return []
+        return [self._socket]
+
+    def take_back(self) -> None:
+        """End the loan and the sharing: the connection is over, or another one begins."""
+        with self._receiving:
+            self._shared = False
+            self._lent_until = 0.0
+            self._trouble = None
 
     # --- the connection -------------------------------------------------------------------------------------
 
     def _connect(self, host: str, hostip: str, port: int) -> Any:
         with self._sending:  # nothing of an earlier connection belongs into this one
             self._outgoing.clear()
+        self.take_back()
         self._incoming.clear()
         return super()._connect(host, hostip, port)
 
@@ -254,6 +372,8 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo ships
     def __init__(self, connect_s_max: float) -> None:
         super().__init__()
         self._connect_s_max = connect_s_max
+        self.wait: Callable[[float], list[Any]] | None = None
+        #: How the connection's thread waits for both of its ends, between requests; the connection's own way.
 
     def start(self) -> None:
         """Start nothing: kazoo calls back at once while its handler does not run."""
@@ -268,17 +388,25 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo ships
         self, readers: list[Any], writers: list[Any], _errors: list[Any], timeout: float | None = None
     ) -> tuple[list[Any], list[Any], list[Any]]:
         """Wait for sockets. kazoo makes an epoll object for each wait, five times a request."""
-        waiting = select.poll()
-        for end in readers:
-            waiting.register(end, select.POLLIN)
-        for end in writers:
-            waiting.register(end, select.POLLOUT)
-        ready = {fd for fd, _ in waiting.poll(None if timeout is None else math.ceil(timeout * 1000))}
-        return (
-            [end for end in readers if end.fileno() in ready],
-            [end for end in writers if end.fileno() in ready],
-            [],
-        )
+        if self.wait is not None and timeout is not None and len(readers) == 2:
+            return self.wait(timeout), [], []
+        return _poll(readers, writers, timeout)
 
     def create_connection(self, *args: Any, timeout: float, **options: Any) -> Any:
         return super().create_connection(*args, timeout=min(timeout, self._connect_s_max), **options)
+
+
+def _poll(
+    readers: list[Any], writers: list[Any], timeout: float | None
+) -> tuple[list[Any], list[Any], list[Any]]:
+    waiting = select.poll()
+    for end in readers:
+        waiting.register(end, select.POLLIN)
+    for end in writers:
+        waiting.register(end, select.POLLOUT)
+    ready = {fd for fd, _ in waiting.poll(None if timeout is None else math.ceil(timeout * 1000))}
+    return (
+        [end for end in readers if end.fileno() in ready],
+        [end for end in writers if end.fileno() in ready],
+        [],
+    )

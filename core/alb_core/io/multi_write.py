@@ -61,6 +61,8 @@ class MultiWrite:
     """
 
     type = 14
+    plain = True
+    #: Its answer arms no watch and ends nothing.
 
     def __init__(self, chroot: str, operations: Sequence[Operation]) -> None:
         self._bytes = _encode(chroot, operations)

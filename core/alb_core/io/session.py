@@ -63,8 +63,8 @@ class Session:
         hosts: ``host:port,host:port``.
         chroot: Prefix of every path, for example ``/alb``; the empty text for none.
         timeout_s: Session timeout to ask for; `SessionConnected` tells what was granted.
-        post: Takes every event, on a thread of the session (or the caller of `request`). It must only
-            enqueue: no request, no blocking, no exception.
+        post: Takes every event, on a thread of the session (or the caller of `request` and `hear`). It must
+            only enqueue: no request, no blocking, no exception.
     """
 
     def __init__(
@@ -107,6 +107,23 @@ class Session:
                 self._submit(listing := _ListAnswer(self, request.token), (children, listing))
             case _:
                 assert_never(request)
+
+    def lend(self, now: float) -> int:
+        """Leave the answers to the caller's thread, for a moment that each call begins anew.
+
+        It polls what is returned, then calls `hear`; so no other thread lies between it and ZooKeeper.
+
+        Args:
+            now: Monotonic seconds.
+
+        Returns:
+            The descriptor to poll, once: later it may be anybody's. -1: not connected.
+        """
+        return self._client.lend(now)
+
+    def hear(self) -> None:
+        """Post the answers that have come, if they are lent to the caller; never waits."""
+        self._client.hear()
 
     def stop(self, within_s: float = 2.0) -> None:
         """Close the session and with it its ephemeral nodes; requests under way are not waited for.

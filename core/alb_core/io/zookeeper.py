@@ -6,8 +6,8 @@ A visit opens a session, asks, and closes it: making the tree of a new cluster, 
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from alb_core import znodes
@@ -37,6 +37,8 @@ VISIT_SESSION_S: Final = 4.0
 #: Session timeout of a visit: it ends by itself so long after a visitor was killed.
 GOODBYE_S: Final = 0.5
 #: How long a visitor waits for ZooKeeper to confirm that the session is closed.
+REMIND_S: Final = 5.0
+#: Who waits for an answer is told so often that there is none yet.
 
 
 class Visit:
@@ -46,12 +48,16 @@ class Visit:
         hosts: ``host:port,host:port``.
         chroot: Prefix of every path.
         within_s: Time for the whole visit.
+        on_wait: Called every `REMIND_S` seconds as long as there is no answer.
     """
 
-    def __init__(self, hosts: str, chroot: str, within_s: float) -> None:
+    def __init__(
+        self, hosts: str, chroot: str, within_s: float, on_wait: Callable[[], None] = lambda: None
+    ) -> None:
         self._hosts = hosts
         self._within_s = within_s
         self._deadline = monotonic() + within_s
+        self._on_wait = on_wait
         self._connected = False
         self._events: queue.SimpleQueue[SessionEvent] = queue.SimpleQueue()
         self._session = Session(hosts, chroot, VISIT_SESSION_S, self._events.put)
@@ -104,31 +110,38 @@ class Visit:
                 return event
 
     def _next(self) -> SessionEvent:
-        try:
-            event = self._events.get(timeout=max(self._deadline - monotonic(), 0))
-        except queue.Empty:
-            raise ZooKeeperUnreachable(
-                f"no ZooKeeper server answered within {self._within_s:g} s (tried {self._hosts}): "
-                "check that it runs and that --zk or ALB_ZK names it"
-            ) from None
+        while True:
+            left_s = max(self._deadline - monotonic(), 0)
+            with suppress(queue.Empty):
+                event = self._events.get(timeout=min(left_s, REMIND_S))
+                break
+            if left_s <= REMIND_S:
+                raise ZooKeeperUnreachable(
+                    f"no ZooKeeper server answered within {self._within_s:g} s (tried {self._hosts}): "
+                    "check that it runs and that --zk or ALB_ZK names it"
+                )
+            self._on_wait()
         if isinstance(event, SessionConnected | SessionSuspended):
             self._connected = isinstance(event, SessionConnected)
         return event
 
 
 @contextmanager
-def visit(hosts: str, chroot: str, within_s: float) -> Iterator[Visit]:
+def visit(
+    hosts: str, chroot: str, within_s: float, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[Visit]:
     """Open a short session, and close it after the block.
 
     Args:
         hosts: ``host:port,host:port``.
         chroot: Prefix of every path.
         within_s: Time for the whole visit.
+        on_wait: Called every `REMIND_S` seconds as long as there is no answer.
 
     Raises:
         ZooKeeperUnreachable: No server answered in time.
     """
-    visitor = Visit(hosts, chroot, within_s)
+    visitor = Visit(hosts, chroot, within_s, on_wait)
     try:
         visitor.wait_connected()
         yield visitor
@@ -136,7 +149,14 @@ def visit(hosts: str, chroot: str, within_s: float) -> Iterator[Visit]:
         visitor.close()
 
 
-def bootstrap(hosts: str, chroot: str, *, within_s: float = 30.0, cluster: str = "alb") -> MetaNode:
+def bootstrap(
+    hosts: str,
+    chroot: str,
+    *,
+    within_s: float = 30.0,
+    cluster: str = "alb",
+    on_wait: Callable[[], None] = lambda: None,
+) -> MetaNode:
     """Make what is missing of the tree that a cluster needs, and return what the tree is.
 
     Everybody may do it at any time, also at once.
@@ -146,13 +166,14 @@ def bootstrap(hosts: str, chroot: str, *, within_s: float = 30.0, cluster: str =
         chroot: Where the cluster lives, for example ``/alb``; made too.
         within_s: Time to wait for ZooKeeper.
         cluster: Name of the cluster, for a new tree.
+        on_wait: Called every `REMIND_S` seconds as long as there is no answer.
 
     Raises:
         ZooKeeperUnreachable: No server answered in time.
         CoordinationError: ZooKeeper does not let us create the tree.
         UnreadableNode: ``/meta`` is none of ours.
     """
-    with visit(hosts, "", within_s) as visitor:
+    with visit(hosts, "", within_s, on_wait) as visitor:
         chroot = chroot.rstrip("/")
         for end in (*(i for i, letter in enumerate(chroot) if letter == "/" and i), len(chroot)):
             if chroot and visitor.read([chroot[:end]]) == (None,):

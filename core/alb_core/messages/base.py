@@ -18,7 +18,7 @@ class StreamName(enum.IntEnum):
     STDERR = 2
 
 
-class AttemptId(msgspec.Struct, frozen=True, gc=False, order=True):
+class AttemptId(msgspec.Struct, frozen=True, gc=False, order=True, cache_hash=True):
     """One attempt of one task."""
 
     task: str

@@ -19,7 +19,7 @@ from alb_core.quarantines import Quarantine
 from alb_core.resources import Capacity, Count, Load
 from alb_core.rows import FinishedTask, Increment
 from alb_core.shares import SharesNode
-from alb_core.tasks import Result, TaskRecord, TaskState
+from alb_core.tasks import NO_TIME, Result, TaskRecord, TaskState
 
 
 class Welcome(Message, frozen=True, kw_only=True):
@@ -144,8 +144,8 @@ class TaskLine(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     #: Shortened for display.
     worker: str = ""
     attempt: int = 0
-    submitted: float = 0.0
-    finished: float = 0.0
+    submitted: float = NO_TIME
+    finished: float = NO_TIME
     exit_status: int | None = None
     why: str = ""
 

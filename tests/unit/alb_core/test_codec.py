@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import typing
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alb_core import codec, limits, messages
+from alb_core.arrays import ArraySpec
 from alb_core.errors import LocalProtocolError, RemoteProtocolError
 from alb_core.messages import (
     Accepted,
@@ -27,8 +29,10 @@ from alb_core.messages import (
     Submit,
 )
 from alb_core.resources import Load, Request
-from alb_core.spec import OnLost, TaskSpec
+from alb_core.spec import OnLost, Retry, Start, TaskSpec
 from alb_core.tasks import Result, Stream, TaskState
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 TEXT = st.text(max_size=20)
 SPECS = st.builds(
@@ -79,6 +83,36 @@ def test_a_specification_travels_whole(spec: TaskSpec) -> None:
     assert codec.encode_spec(codec.decode_spec(codec.encode_spec(spec))) == codec.encode_spec(spec)
 
 
+@given(SPECS, st.randoms(use_true_random=False))
+def test_equal_specifications_give_equal_bytes(spec: TaskSpec, chance: Random) -> None:
+    """However they were made: defaults spelt out, whole numbers for floats, variables in another order."""
+    names = list(spec.env)
+    chance.shuffle(names)
+    spelt = msgspec.structs.replace(
+        _spelt(spec), env={name: spec.env[name] for name in names}, request=_spelt(spec.request)
+    )
+    assert spelt == spec
+    assert codec.encode_spec(spelt) == codec.encode_spec(spec)
+
+
+def _spelt(value: S) -> S:
+    """Return an equal value none of whose floats is the declared object, nor a float where it is whole."""
+    floats = {
+        field.name: int(number) if number.is_integer() else float(repr(number))
+        for field in msgspec.structs.fields(value)
+        if isinstance(number := getattr(value, field.name), float)
+    }
+    return msgspec.structs.replace(value, **floats)
+
+
+def test_what_only_equals_a_default_does_not_travel() -> None:
+    """An operator reads in a znode what was asked for, and nothing else; so does an array."""
+    spelt = TaskSpec(command="x", grace_s=5, request=Request(1), retry=Retry(delay_s=1), start=Start(begin=0))
+    assert codec.encode_spec(spelt) == codec.encode_spec(TaskSpec(command="x"))
+    assert msgspec.msgpack.decode(codec.encode_spec(spelt)) == {"command": "x"}
+    assert msgspec.msgpack.decode(codec.encode_array(ArraySpec(task=spelt))) == {"task": {"command": "x"}}
+
+
 def test_the_same_specification_is_read_once() -> None:
     """Thousands of tasks of the same bytes share one value; what is wrong with it is told each time."""
     wire = codec.encode_spec(TaskSpec(command=("/bin/true",), env={"A": "b"}))
@@ -125,6 +159,25 @@ def test_brokers_messages_travel_under_their_epoch(
         envelopes = [decode(frame) for frame in codec.encode_broker_frames(epoch, "table-1", sent)]
         assert [message for envelope in envelopes for message in envelope.messages] == sent
         assert {(envelope.epoch, envelope.table) for envelope in envelopes} <= {(epoch, "table-1")}
+
+
+def test_what_is_said_although_it_is_so_anyway_is_not_kept() -> None:
+    """Of what a client spells out only what differs from the defaults goes into the table; the rest stays."""
+    spelt = {
+        "command": ["x"],
+        "grace_s": 5.0,
+        "request": {"cpus": 1.0, "memory_bytes": 0},
+        "retry": {"times": 0, "delay_s": 1.0, "memory_factor": 1.0},
+        "start": {"begin": 0.0, "delay_s": 0.0},
+        "bounds": {"cpu_s": None},
+    }
+    spec, why = codec.read_spec(msgspec.msgpack.encode(spelt))
+    assert why is None
+    assert codec.encode_spec(spec) == codec.encode_spec(TaskSpec(command=("x",)))
+    other = {**spelt, "grace_s": 1.0, "request": {"cpus": 2.0}, "retry": {"times": 1, "delay_s": 1.0}}
+    spec, _ = codec.read_spec(msgspec.msgpack.encode(other))
+    assert (spec.grace_s, spec.request.cpus, spec.retry.times) == (1.0, 2.0, 1)
+    assert spec == codec.decode_spec(msgspec.msgpack.encode(other))
 
 
 def test_a_specification_inside_a_message_is_not_touched() -> None:

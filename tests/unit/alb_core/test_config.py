@@ -141,9 +141,9 @@ def test_a_file_that_is_no_toml_is_an_error() -> None:
     [
         (
             {"ALB_SESSION_TIMEOUT_S": "abc"},
-            r"session_timeout_s .*ALB_SESSION_TIMEOUT_S\) cannot be 'abc': Expected",
+            r"ALB_SESSION_TIMEOUT_S in the environment: session_timeout_s cannot be 'abc': it is a number",
         ),
-        ({"ALB_PORTS": "1,2,x,4"}, r"ALB_PORTS\) cannot be \('1', '2', 'x', '4'\): Expected `int`"),
+        ({"ALB_PORTS": "1,2,x,4"}, r"ports cannot be \('1', '2', 'x', '4'\): each of it is a whole number"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(environ: dict[str, str], said: str) -> None:
@@ -154,5 +154,5 @@ def test_a_value_that_does_not_fit_is_named(environ: dict[str, str], said: str) 
 
 def test_what_is_no_setting_is_named() -> None:
     """A key of the file that nobody knows."""
-    with pytest.raises(ConfigError, match=r"configuration: .*unknown field `sesion`"):
-        load(BrokerConfig, "sesion = 3", zk="zk:1", name="b")
+    with pytest.raises(ConfigError, match=r"file, line 2: there is no setting 'sesion'"):
+        load(BrokerConfig, "\nsesion = 3", zk="zk:1", name="b")

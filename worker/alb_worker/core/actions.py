@@ -17,30 +17,30 @@ from alb_core.notes import Note
 from alb_core.spec import TaskSpec
 
 
-class ConnectLeader(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectLeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Close the links of before, and link to this broker. LinkOpened and LinkClosed tell of each change."""
 
     endpoint: str
     #: ``tcp://host:port``.
 
 
-class DisconnectLeader(msgspec.Struct, frozen=True, kw_only=True):
+class DisconnectLeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Close the link and the output link; what they hold is forgotten, nothing more of them is heard."""
 
 
-class ConnectOutput(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectOutput(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Link to the leader's output socket. The one that is there already stays."""
 
     endpoint: str
 
 
-class SendToLeader(msgspec.Struct, frozen=True, kw_only=True):
+class SendToLeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Send a message over the link; it may be lost."""
 
     message: WorkerMessage
 
 
-class SendChunk(msgspec.Struct, frozen=True, kw_only=True):
+class SendChunk(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Send a piece of the spool over the output link, to a reader or the store; it may be lost."""
 
     attempt: AttemptId
@@ -57,7 +57,7 @@ class SendChunk(msgspec.Struct, frozen=True, kw_only=True):
     #: The offset below which the store has the stream.
 
 
-class LaunchAttempt(msgspec.Struct, frozen=True, kw_only=True):
+class LaunchAttempt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Start a command. AttemptLaunched, OutputGrew and RunnerEnded follow."""
 
     attempt: AttemptId
@@ -72,7 +72,7 @@ class LaunchAttempt(msgspec.Struct, frozen=True, kw_only=True):
     #: Indexes of those that are its own, perhaps none; None: the worker offers none.
 
 
-class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):
+class KillAttempt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """End a command that was launched: TERM, a grace, KILL. RunnerEnded follows."""
 
     attempt: AttemptId
@@ -81,25 +81,25 @@ class KillAttempt(msgspec.Struct, frozen=True, kw_only=True):
     #: Its task goes on elsewhere: its checkpoint is wanted. Else nobody goes on with it.
 
 
-class DemoteAttempt(msgspec.Struct, frozen=True, kw_only=True):
+class DemoteAttempt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Give a command that runs the lowest weight. RunnerDemoted follows, unless it ends."""
 
     attempt: AttemptId
 
 
-class UseDepots(msgspec.Struct, frozen=True, kw_only=True):
+class UseDepots(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Fetch files from these depots, and bring files back to them, the first before the others."""
 
     depots: tuple[str, ...]
 
 
-class DropSpool(msgspec.Struct, frozen=True, kw_only=True):
+class DropSpool(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Let go of a finished attempt's output. Nothing follows."""
 
     attempt: AttemptId
 
 
-class Exit(msgspec.Struct, frozen=True, kw_only=True):
+class Exit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """End the process. The last action of a core."""
 
     code: int

@@ -37,7 +37,7 @@ from alb_core.tasks import Cause, Outcome
 from alb_worker.core.actions import DemoteAttempt, KillAttempt, LaunchAttempt, SendToLeader, WorkerAction
 from alb_worker.core.events import AttemptLaunched, RunnerDemoted, RunnerEnded, RunnerLost
 from alb_worker.core.gpus import Gpus
-from alb_worker.core.record import LIVE, Phase, Record
+from alb_worker.core.record import ENDED, LAUNCHING, LIVE, RUNNING, WAITING, Phase, Record
 from alb_worker.core.stimuli import RoomMade, RoomMissed, Superseded, WorkerStops
 
 NEWEST_KEPT_MAX: Final = 50_000
@@ -233,7 +233,7 @@ class Attempts:
         ]
         actions: Actions = []
         for record in reversed(overdue):
-            if record.phase is Phase.WAITING:
+            if record.phase is WAITING:
                 actions += self._step(at, record, RoomMissed(at=at))
         return actions
 
@@ -258,7 +258,7 @@ class Attempts:
     def ended(self, attempt: AttemptId) -> bool:
         """Tell whether an attempt is over and its report not acknowledged."""
         record = self.records.get(attempt)
-        return record is not None and record.phase is Phase.ENDED
+        return record is not None and record.phase is ENDED
 
     # --- leaves -------------------------------------------------------------------------------------------
 
@@ -269,7 +269,10 @@ class Attempts:
                 str(record.attempt), record.phase.name, type(stimulus).__name__, tuple(record.story)
             )
         step, reason = edge
-        record.story = [*record.story[-STORY_KEPT_MAX:], reason]
+        story = record.story
+        story.append(reason)
+        if len(story) > STORY_KEPT_MAX:
+            del story[0]
         return step(self, at, record, stimulus)
 
     def _remember(self, attempt: AttemptId) -> None:
@@ -288,7 +291,7 @@ class Attempts:
         self._remember(attempt)
         self.records[attempt] = Record(
             attempt=attempt,
-            phase=Phase.WAITING,
+            phase=WAITING,
             since=at,
             spec=spec,
             resume=run.resume,
@@ -303,19 +306,21 @@ class Attempts:
     def _fill(self, at: float) -> Actions:
         """Start what waits, in order, until there is no room for the next."""
         actions: Actions = []
-        if self._stopping:
-            return actions
-        for task, attempt in list(self._waiting.items()):
-            record = self.records[attempt]
-            if task in self._of_task:
-                continue  # it waits for an older attempt, and nobody waits for it
-            if not self._room.holds(record.reserves()):
-                break
+        while not self._stopping and (record := self._next()) is not None:
             actions += self._step(at, record, RoomMade(at=at))
         return actions
 
+    def _next(self) -> Record | None:
+        """Return the attempt whose turn it is, if there is room for it."""
+        for task, attempt in self._waiting.items():
+            if task in self._of_task:
+                continue  # it waits for an older attempt, and nobody waits for it
+            record = self.records[attempt]
+            return record if self._room.holds(record.reserves()) else None
+        return None
+
     def _add_ended(self, at: float, attempt: AttemptId, outcome: Outcome) -> Actions:
-        record = Record(attempt=attempt, phase=Phase.ENDED, outcome=outcome)
+        record = Record(attempt=attempt, phase=ENDED, outcome=outcome)
         self._remember(attempt)
         self.records[attempt] = record
         return [self._report(at, record)]
@@ -333,13 +338,15 @@ class Attempts:
             self.live -= 1
             del self._of_task[task]
             self._room.give_back(record.reserves())
-            self._gpus.give_back(record.gpus)
+            if record.gpus is not None:
+                self._gpus.give_back(record.gpus)
         else:
             del self._waiting[task]
-        record.phase = Phase.ENDED
+        record.phase = ENDED
         record.outcome = outcome
         record.spec = record.resume = record.gpus = None
-        return [self._report(at, record), *(self._fill(at) if self._waiting else ())]
+        report = self._report(at, record)
+        return [report, *self._fill(at)] if self._waiting else [report]
 
     # --- the steps ----------------------------------------------------------------------------------------
 
@@ -349,8 +356,9 @@ class Attempts:
         self._of_task[record.attempt.task] = record.attempt
         self.live += 1
         self._room.take(record.reserves())
-        record.gpus = self._gpus.take(record.spec.request.gpus)
-        record.phase = Phase.LAUNCHING
+        if self._gpus.count:
+            record.gpus = self._gpus.take(record.spec.request.gpus)
+        record.phase = LAUNCHING
         return [
             LaunchAttempt(
                 attempt=record.attempt,
@@ -363,7 +371,7 @@ class Attempts:
         ]
 
     def _start(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
-        record.phase = Phase.RUNNING
+        record.phase = RUNNING
         record.launched = at
         started = self._say_started(at, record, stimulus)
         return [*started, DemoteAttempt(attempt=record.attempt)] if record.demoted else started
@@ -378,7 +386,7 @@ class Attempts:
                 self._room.give_back(held)
                 self._room.take(record.reserves())
                 actions += self._fill(at)
-        if record.phase is Phase.RUNNING:
+        if record.phase is RUNNING:
             actions.insert(0, DemoteAttempt(attempt=record.attempt))
         return actions
 
@@ -418,7 +426,7 @@ class Attempts:
     def _end_as_told(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
         assert isinstance(stimulus, RunnerEnded)
         outcome = stimulus.outcome
-        if outcome.cause is Cause.KILLED and record.ends_as in _WHY_ENDED:
+        if record.killed and outcome.cause is Cause.KILLED and record.ends_as in _WHY_ENDED:
             why = _WHY_ENDED[record.ends_as]
             outcome = msgspec.structs.replace(outcome, cause=record.ends_as, why=why)
         if outcome.wall_s:
@@ -456,41 +464,41 @@ class Attempts:
         return []
 
     STEPS: ClassVar[Mapping[tuple[Phase, type[Stimulus]], tuple[Step, str]]] = {
-        (Phase.WAITING, Run): (_say_started, "the leader asked again"),
-        (Phase.WAITING, Kill): (_end_unstarted, "the leader ended it"),
-        (Phase.WAITING, Demote): (_demote, "others wait for its processors"),
-        (Phase.WAITING, Revoke): (_end_unstarted, "the leader wants it back"),
-        (Phase.WAITING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
-        (Phase.WAITING, Superseded): (_end_unstarted, "a later attempt of the task came"),
-        (Phase.WAITING, RoomMade): (_launch, "there is room for it"),
-        (Phase.WAITING, RoomMissed): (_give_back, "there was no room for it in time"),
-        (Phase.WAITING, WorkerStops): (_end_unstarted, "the worker stops"),
-        (Phase.LAUNCHING, Run): (_say_started, "the leader asked again"),
-        (Phase.LAUNCHING, Kill): (_kill, "the leader ended it"),
-        (Phase.LAUNCHING, Demote): (_demote, "others wait for its processors"),
-        (Phase.LAUNCHING, Revoke): (_say_started, "the leader wants it back, and it has begun"),
-        (Phase.LAUNCHING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
-        (Phase.LAUNCHING, Superseded): (_kill, "a later attempt of the task came"),
-        (Phase.LAUNCHING, WorkerStops): (_stop, "the worker stops"),
-        (Phase.LAUNCHING, AttemptLaunched): (_start, "its process was started"),
-        (Phase.LAUNCHING, RunnerEnded): (_end_as_told, "it ended at once, or could not be started"),
-        (Phase.LAUNCHING, RunnerLost): (_end_interrupted, "the runner died"),
-        (Phase.RUNNING, Run): (_say_started, "the leader asked again"),
-        (Phase.RUNNING, Kill): (_kill, "the leader ended it"),
-        (Phase.RUNNING, Demote): (_demote, "others wait for its processors"),
-        (Phase.RUNNING, RunnerDemoted): (_say_demoted, "it has the lowest weight"),
-        (Phase.RUNNING, Revoke): (_say_started, "the leader wants it back, and it has begun"),
-        (Phase.RUNNING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
-        (Phase.RUNNING, Superseded): (_kill, "a later attempt of the task came"),
-        (Phase.RUNNING, WorkerStops): (_stop, "the worker stops"),
-        (Phase.RUNNING, RunnerEnded): (_end_as_told, "its processes are gone"),
-        (Phase.RUNNING, RunnerLost): (_end_interrupted, "the runner died"),
-        (Phase.ENDED, Run): (_say_ended, "the leader asked again"),
-        (Phase.ENDED, Kill): (_say_ended, "the leader ended it"),
-        (Phase.ENDED, Demote): (_say_ended, "others wait for its processors"),
-        (Phase.ENDED, RunnerDemoted): (_ignore, "it has ended meanwhile"),
-        (Phase.ENDED, Revoke): (_say_ended, "the leader wants it back"),
-        (Phase.ENDED, AttemptAck): (_forget, "the leader has its report"),
+        (WAITING, Run): (_say_started, "the leader asked again"),
+        (WAITING, Kill): (_end_unstarted, "the leader ended it"),
+        (WAITING, Demote): (_demote, "others wait for its processors"),
+        (WAITING, Revoke): (_end_unstarted, "the leader wants it back"),
+        (WAITING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
+        (WAITING, Superseded): (_end_unstarted, "a later attempt of the task came"),
+        (WAITING, RoomMade): (_launch, "there is room for it"),
+        (WAITING, RoomMissed): (_give_back, "there was no room for it in time"),
+        (WAITING, WorkerStops): (_end_unstarted, "the worker stops"),
+        (LAUNCHING, Run): (_say_started, "the leader asked again"),
+        (LAUNCHING, Kill): (_kill, "the leader ended it"),
+        (LAUNCHING, Demote): (_demote, "others wait for its processors"),
+        (LAUNCHING, Revoke): (_say_started, "the leader wants it back, and it has begun"),
+        (LAUNCHING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
+        (LAUNCHING, Superseded): (_kill, "a later attempt of the task came"),
+        (LAUNCHING, WorkerStops): (_stop, "the worker stops"),
+        (LAUNCHING, AttemptLaunched): (_start, "its process was started"),
+        (LAUNCHING, RunnerEnded): (_end_as_told, "it ended at once, or could not be started"),
+        (LAUNCHING, RunnerLost): (_end_interrupted, "the runner died"),
+        (RUNNING, Run): (_say_started, "the leader asked again"),
+        (RUNNING, Kill): (_kill, "the leader ended it"),
+        (RUNNING, Demote): (_demote, "others wait for its processors"),
+        (RUNNING, RunnerDemoted): (_say_demoted, "it has the lowest weight"),
+        (RUNNING, Revoke): (_say_started, "the leader wants it back, and it has begun"),
+        (RUNNING, AttemptAck): (_ignore, "there is no report to acknowledge yet"),
+        (RUNNING, Superseded): (_kill, "a later attempt of the task came"),
+        (RUNNING, WorkerStops): (_stop, "the worker stops"),
+        (RUNNING, RunnerEnded): (_end_as_told, "its processes are gone"),
+        (RUNNING, RunnerLost): (_end_interrupted, "the runner died"),
+        (ENDED, Run): (_say_ended, "the leader asked again"),
+        (ENDED, Kill): (_say_ended, "the leader ended it"),
+        (ENDED, Demote): (_say_ended, "others wait for its processors"),
+        (ENDED, RunnerDemoted): (_ignore, "it has ended meanwhile"),
+        (ENDED, Revoke): (_say_ended, "the leader wants it back"),
+        (ENDED, AttemptAck): (_forget, "the leader has its report"),
     }
     #: Every move of an attempt: in which phase, on what, which step, and why.
 
@@ -499,11 +507,11 @@ class Attempts:
         in_phase: dict[Phase, set[AttemptId]] = {phase: set() for phase in Phase}
         for attempt, record in self.records.items():
             assert record.attempt == attempt
-            assert (record.outcome is not None) == (record.phase is Phase.ENDED)
+            assert (record.outcome is not None) == (record.phase is ENDED)
             in_phase[record.phase].add(attempt)
-        assert in_phase[Phase.ENDED] == set(self._reported)
-        assert in_phase[Phase.WAITING] == set(self._waiting.values())
-        live = in_phase[Phase.LAUNCHING] | in_phase[Phase.RUNNING]
+        assert in_phase[ENDED] == set(self._reported)
+        assert in_phase[WAITING] == set(self._waiting.values())
+        live = in_phase[LAUNCHING] | in_phase[RUNNING]
         assert live == set(self._of_task.values())
         assert len(live) == self.live
         assert self._room.holds(Request(cpus=0.0))

@@ -16,7 +16,7 @@ from alb_core.resources import Load
 from alb_core.tasks import Outcome
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The base of the worker's own events."""
 
     at: float

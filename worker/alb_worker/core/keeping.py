@@ -107,6 +107,11 @@ class Keeping:
         self._stores: bool | None = None
         #: Whether the leader has a store; None: no leader said.
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of any attempt is kept: nearly always where there is no store."""
+        return not self._kept
+
     def owes(self, attempt: AttemptId) -> bool:
         """Tell whether the store must have more of an attempt before its end may be reported."""
         kept = self._kept.get(attempt)
@@ -174,6 +179,8 @@ class Keeping:
 
     def forget(self, attempt: AttemptId) -> None:
         """The leader has the attempt's report, or the attempt begins."""
+        if not self._kept and not self._bases:
+            return
         kept = self._kept.pop(attempt, None)
         if kept is not None:
             self._on_their_way -= kept.on_their_way

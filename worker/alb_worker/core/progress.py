@@ -47,5 +47,5 @@ class Progress:
 
     def forget(self, attempt: AttemptId) -> None:
         """The leader has the attempt's report."""
-        self._reported.pop(attempt, None)
-        self._untold.pop(attempt, None)
+        if self._reported.pop(attempt, None) is not None:
+            self._untold.pop(attempt, None)

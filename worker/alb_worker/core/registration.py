@@ -141,7 +141,8 @@ class Registration:
         return [zk.ReadNodes(token=self._token, paths=(self._path,), watch=True, sync=True)]
 
     def _judge(self, at: float, found: zk.NodeRead) -> list[WorkerAction]:
-        holder = self._incarnation_in(found)
+        node = _decoded(found)
+        holder = node.incarnation if node is not None else ""
         self._version = found.stat.version
         if holder == self._node.incarnation:
             self._established = True
@@ -152,17 +153,19 @@ class Registration:
         if not holder and found.stat.owner == self._session:
             self._again_at = at + RETRY_S  # what we wrote cannot be read: writing it again would not help
             return []
-        if self._established and holder:
+        if self._established and node is not None:
             self.standing = Standing.REPLACED
-            return [Note("worker_replaced", {"path": self._path, "incarnation": holder}, Level.ERROR)]
+            return [self._replaced_by(node)]
         return self._claim(over=found)
 
-    def _incarnation_in(self, found: zk.NodeRead) -> str:
-        """Return whose node it is, or nothing where it cannot be read: then nobody's."""
-        try:
-            return znodes.decode(znodes.WorkerNode, found.path, found.data).incarnation
-        except znodes.UnreadableNode:
-            return ""
+    def _replaced_by(self, node: znodes.WorkerNode) -> Note:
+        why = (
+            f"a newer worker on {_host(node)} (pid {node.pid}) took the name {node.worker}: this one ends "
+            "its commands, and exits with 3; give each worker its own --name. Supervisors that start both "
+            "again let them take it from each other for ever"
+        )
+        fields = {"path": self._path, "incarnation": node.incarnation, "why": why}
+        return Note("worker_replaced", fields, Level.ERROR)
 
     def _hold(self) -> list[WorkerAction]:
         if self.standing is Standing.HELD:
@@ -178,5 +181,31 @@ class Registration:
         create = zk.Create(self._path, self._data, ephemeral=True)
         if over is None:
             return [zk.Multi(self._token, (create,))]
-        note = Note("registration_taken_over", {"path": self._path, "session": f"{over.stat.owner:#x}"})
-        return [note, zk.Multi(self._token, (zk.Delete(self._path, over.stat.version), create))]
+        return [
+            self._taken_over(over),
+            zk.Multi(self._token, (zk.Delete(self._path, over.stat.version), create)),
+        ]
+
+    def _taken_over(self, over: zk.NodeRead) -> Note:
+        fields = {"path": self._path, "session": f"{over.stat.owner:#x}"}
+        node = _decoded(over)
+        if node is None or node.capacity.host == self._node.capacity.host:
+            return Note("registration_taken_over", fields)
+        # Nearly always the worker was moved. Who is alive there ends now, and this line tells why.
+        why = (
+            f"a worker on {_host(node)} (pid {node.pid}) had the name {node.worker}: if it lives, it ends "
+            "its commands, and itself; two that live need a --name each"
+        )
+        return Note("registration_taken_over", fields | {"why": why}, Level.WARNING)
+
+
+def _decoded(found: zk.NodeRead) -> znodes.WorkerNode | None:
+    """Return what a node holds; None where it cannot be read: then it is nobody's."""
+    try:
+        return znodes.decode(znodes.WorkerNode, found.path, found.data)
+    except znodes.UnreadableNode:
+        return None
+
+
+def _host(node: znodes.WorkerNode) -> str:
+    return node.capacity.host or "an unknown host"

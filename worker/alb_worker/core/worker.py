@@ -68,13 +68,15 @@ from alb_worker.core.events import (
 from alb_worker.core.keeping import Keeping
 from alb_worker.core.link import LeaderLink
 from alb_worker.core.progress import Progress
-from alb_worker.core.record import LIVE, UNENDED, Phase
+from alb_worker.core.record import ENDED, LIVE, UNENDED
 from alb_worker.core.registration import Registration, Standing
 from alb_worker.core.stimuli import WorkerStops
 from alb_worker.core.streams import Streams
 from alb_worker.core.uses import Uses
 
 REMIND_S: Final = 5.0
+_GIVEN_BACK: Final = Cause.GIVEN_BACK
+#: As `ENDED` is.
 
 _REPLACED: Final = Exit(
     code=EXIT_REPLACED, why="another process registered under this worker's name; it is the newer one"
@@ -147,11 +149,12 @@ class WorkerCore:
         Raises:
             InvalidTransition: The runner broke its contract; the state is as before.
         """
-        if self._departure.stage is Stage.GONE:
+        leaves = self._departure.stopping
+        if leaves and self._departure.stage is Stage.GONE:
             return []
         handler = self._handlers.get(type(event))
         actions = [] if handler is None else handler(event)
-        if self._departure.stopping:
+        if leaves or self._departure.stopping:
             actions += self._depart(event.at)
         return actions
 
@@ -194,14 +197,16 @@ class WorkerCore:
         if self._departure.silent:
             return []
         message: ToWorker = event.message
-        if isinstance(message, NotLeader):
+        if type(message) is NotLeader:  # an isinstance of a Struct that says no costs 800 instructions
             return self.link.on_not_leader(event.at, message)
         dropped = self.link.admit(event)
         if dropped is not None:
             return [dropped]
         if type(message) is Registered:
             return self._on_registered(event, message)
-        return self.link.on_another_term(event) + self._orders[type(message)](event, message)
+        anew = self.link.on_another_term(event)
+        actions = self._orders[type(message)](event, message)
+        return anew + actions if anew else actions
 
     def _on_registered(self, event: LeaderSaid, message: Registered) -> Actions:
         another, actions = self.link.on_registered(event, message)
@@ -219,9 +224,9 @@ class WorkerCore:
         fresh = message.attempt not in self.attempts.records
         actions = self.attempts.on_run(event.at, message)
         record = self.attempts.records.get(message.attempt)
-        if record is not None and record.phase is not Phase.ENDED:
-            if fresh:
-                actions = self._expect(message) + actions
+        if record is not None and record.phase is not ENDED:
+            if fresh and (dropped := self._expect(message)):
+                actions = dropped + actions
             if message.readers:
                 actions += self.streams.on_readers(message.attempt, message.readers)
         return self._settle(actions)
@@ -280,19 +285,22 @@ class WorkerCore:
         Nothing is lost by that: reports are given again once one listens.
         """
         settled: Actions = []
+        listens = self.link.registered
         for action in actions:
-            if isinstance(action, SendToLeader):
-                if isinstance(action.message, AttemptEnded):
+            if type(action) is SendToLeader:
+                if type(action.message) is AttemptEnded:
                     settled += self._close_streams(action.message)
-                if not self.link.registered:
+                if not listens:
                     continue
             settled.append(action)
         return self._hold(settled)
 
     def _hold(self, actions: Actions) -> Actions:
         """Say only that its room is free where the store must have more of an attempt before its report."""
+        if self.keeping.empty:
+            return actions
         for place, action in enumerate(actions):
-            if isinstance(action, SendToLeader) and isinstance(action.message, AttemptEnded):
+            if type(action) is SendToLeader and type(action.message) is AttemptEnded:
                 attempt = action.message.attempt
                 if self.keeping.owes(attempt):
                     actions[place] = SendToLeader(message=AttemptExited(attempt=attempt))
@@ -300,7 +308,7 @@ class WorkerCore:
 
     def _close_streams(self, report: AttemptEnded) -> Actions:
         """Close the streams of what ended; what never began has none, and takes no finished one's place."""
-        if report.outcome.cause is Cause.GIVEN_BACK:
+        if report.outcome.cause is _GIVEN_BACK:
             self.streams.on_dropped(report.attempt)
             return []
         return self.streams.on_over(report.attempt)
@@ -428,5 +436,5 @@ class WorkerCore:
         self.streams.check_invariants()
         self.keeping.check_invariants()
         for attempt, record in self.attempts.records.items():
-            if record.phase is not Phase.ENDED:
+            if record.phase is not ENDED:
                 assert self.streams.open(attempt)

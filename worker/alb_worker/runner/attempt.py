@@ -9,7 +9,7 @@ from typing import Final
 
 from alb_core.amounts import size
 from alb_core.messages import AttemptId, StreamName
-from alb_core.tasks import Cause, Outcome
+from alb_core.tasks import NO_TIME, Cause, Outcome
 from alb_worker.runner.command import Spawned
 from alb_worker.runner.directories import FreshDirectory
 from alb_worker.runner.groups import AttemptGroup
@@ -17,6 +17,8 @@ from alb_worker.runner.messages import Start
 from alb_worker.runner.timers import Timer
 
 READ_BYTES: Final = 64 * 1024
+CLOCK_DIGITS: Final = 6
+#: Of the seconds that are told: microseconds, the rest is noise.
 _BLOCK: Final = 512
 #: ``getrusage`` counts input and output in these.
 
@@ -255,8 +257,8 @@ class RunningAttempt:
             exit_code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
             why=why,
-            wall_s=self.ended - self.started,
-            cpu_s=max(self.cpu_s, self.cpu_seen_s),
+            wall_s=round(self.ended - self.started, CLOCK_DIGITS) or NO_TIME,
+            cpu_s=round(max(self.cpu_s, self.cpu_seen_s), CLOCK_DIGITS) or NO_TIME,
             memory_bytes=self.peak_bytes,
             output_open=self.output_open,
             limit=self.limit_broken,

@@ -36,8 +36,6 @@ class FrameLink(Generic[M]):
         #: What is received goes here first: to have a new place made for each call costs more than the call.
         self.ended = False
         #: The other end is gone; nothing more will come.
-        self.received_bytes = 0
-        #: In all.
 
     def fileno(self) -> int:
         """Return the file descriptor to poll."""
@@ -84,7 +82,6 @@ class FrameLink(Generic[M]):
         if not size:
             self.ended = True
             return []
-        self.received_bytes += size
         self._in += self._room[:size]
         return self._take()
 

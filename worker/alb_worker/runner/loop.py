@@ -94,6 +94,8 @@ class Runner:
         #: By process number, those that are not reaped.
         self._ending: set[RunningAttempt] = set()
         #: Those whose leader is reaped and which are not over.
+        self._vacated: list[FreshDirectory] = []
+        #: The directories of those that are over: looked at when the agent has been told.
         self._now = time.monotonic()
 
     def run(self) -> None:
@@ -141,6 +143,7 @@ class Runner:
         self._now = time.monotonic()
         if self._child_ended.fileno() in ready:
             self._reap()
+            self._output.flush()  # first what somebody waits for, then everything else
         if self._output.fileno() in ready:
             self._output.read(self._now)
         if self._link.fileno() in ready:
@@ -152,6 +155,9 @@ class Runner:
             self._link.send(Used(uses=uses))
         self._output.release(self._now)
         self._output.flush()
+        for directory in self._vacated:
+            self._directories.give_back(directory)
+        self._vacated.clear()
 
     def _patience_s(self) -> float | None:
         due = [at for at in (self._timers.next(), self._output.next_release()) if at is not None]
@@ -386,7 +392,7 @@ class Runner:
         self._ending.discard(attempt)
         self._family.attempt_over(attempt)
         if attempt.directory is not None and not attempt.keep:
-            self._directories.give_back(attempt.directory)
+            self._vacated.append(attempt.directory)
 
     # --- the end --------------------------------------------------------------------------------------------
 

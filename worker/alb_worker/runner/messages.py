@@ -32,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: Login names of users whose rights commands may have.
 
 
-class RunnerMessage(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+class RunnerMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag=True, array_like=True):
     """The base of all messages of this link."""
 
 

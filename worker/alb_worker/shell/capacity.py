@@ -1,7 +1,7 @@
 """What this machine offers: the least of hardware, affinity, control group (less its own need), flags.
 
-An operator may offer more processors than there are: commands then share them, and tests do so on purpose.
-More memory than there is would kill commands that were promised it, so that is refused.
+More processors than there are an operator may offer if he says so: commands then share them, and tests do so
+on purpose. More memory than there is would kill commands that were promised it, so that is refused.
 """
 
 from __future__ import annotations
@@ -53,8 +53,15 @@ def examine(interface: str = "", cgroup: Cgroup | None = None, gpus: Gpus | None
         interface: The network interface to use; empty: that of the default route.
         cgroup: The control group to heed; None: that of this process.
         gpus: Its GPUs; None: it has none.
+
+    Raises:
+        ConfigError: There is no such interface.
     """
     cgroup = cgroup or Cgroup()
+    if interface and interface not in (present := psutil.net_if_stats()):
+        raise ConfigError(
+            f"--net-interface: there is no {interface!r} here, only {', '.join(sorted(present))}"
+        )
     cpus = float(len(os.sched_getaffinity(0)))
     memory_bytes = psutil.virtual_memory().total
     group_cpus, group_memory = cgroup.cpus_max(), cgroup.memory_max_bytes()
@@ -93,9 +100,13 @@ def offer(
             f"--memory: {config.memory_bytes} bytes cannot be offered, "
             f"this machine or its control group allows {machine.memory_bytes}"
         )
-    if config.cpus > machine.cpus:
-        excess = {"offered": config.cpus, "present": machine.cpus}
-        notes.append(Note("cpus_oversubscribed", excess, Level.WARNING))
+    cpus = config.cpus or machine.cpus
+    if cpus > machine.cpus:
+        wanted = cpus
+        cpus = wanted if config.oversubscribe else machine.cpus
+        excess = {"wanted": wanted, "present": machine.cpus, "offered": cpus}
+        event = "cpus_oversubscribed" if config.oversubscribe else "cpus_not_there"
+        notes.append(Note(event, excess, Level.WARNING))
     net_bps = config.net_bps or machine.link_bps
     if not net_bps:
         fields = {"interface": machine.interface, "hint": "tasks that reserve bandwidth need --net-bps"}
@@ -108,7 +119,7 @@ def offer(
         excess = {"offered": gpus, "found": len(machine.gpus)}
         notes.append(Note("gpus_unverified", excess, Level.WARNING))
     capacity = Capacity(
-        cpus=config.cpus or machine.cpus,
+        cpus=cpus,
         memory_bytes=config.memory_bytes or _shared(machine),
         net_bps=net_bps,
         arch=platform.machine(),

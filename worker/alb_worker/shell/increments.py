@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,10 @@ FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 FILE_LINES_MAX: Final = 250_000
 #: As above: an increment a second for almost three days. All of them at once keep the agent busy for a second
 #: or two; many more, and its leader would think it lost.
+LOOK_FROM: Final = 4
+#: So many files that may be there by now cost less by one look at their directory than by one look at each.
+NAMES_A_FILE: Final = 8
+#: Of that directory so many names are read for each of them: a command may have put others there.
 _DIRECTORY: Final = "increments"
 _FULL: Final = Line(
     DROPPED_KEY, f'"of one attempt {FILE_BYTES_MAX >> 20} MiB or {FILE_LINES_MAX} lines are read, no more"'
@@ -35,30 +41,28 @@ _FULL: Final = Line(
 class _File:
     """What was read of one attempt's file."""
 
-    __slots__ = ("exists", "lines", "offset", "path", "rest")
+    __slots__ = ("exists", "lines", "name", "offset", "path", "rest")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, name: str) -> None:
         self.path = path
+        self.name = name
+        #: In the worker's own directory; empty: it is to be in a user's.
         self.offset = 0
         self.rest = b""
         #: The beginning of a line whose end is not written yet.
         self.lines = 0
         #: Read so far.
         self.exists = False
-        #: There is something at its path.
+        #: There is, or was, something at its path.
 
     def read(self, most: int) -> bytes:
         """Return what was added, up to so many bytes."""
-        if not self.exists and not os.access(self.path, os.F_OK, follow_symlinks=False):
-            return b""  # as of most commands: to ask first costs half of the exception
+        if not self.exists:
+            return b""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return b""
         except OSError:
-            self.exists = True
             return b""
-        self.exists = True
         try:
             data = os.pread(descriptor, min(most, FILE_BYTES_MAX - self.offset), self.offset)
         except OSError:
@@ -85,6 +89,7 @@ class IncrementFiles:
         self._allow_run_as = allow_run_as
         self._remove()
         self._directory.mkdir(mode=0o700, parents=True)
+        self._home = str(self._directory)
         self._files: dict[AttemptId, _File] = {}
 
     def open(self, attempt: AttemptId, resume: Resume | None, run_as: str = "") -> dict[str, str]:
@@ -102,8 +107,8 @@ class IncrementFiles:
             OSError: What earlier attempts reported cannot be written down for it.
         """
         user = guest(run_as, self._allow_run_as)
-        directory = self._directory if user is None else self._directory_of(user)
-        path = f"{directory}/{attempt.task}.{attempt.n}"
+        name = f"{attempt.task}.{attempt.n}"
+        path = f"{self._home if user is None else self._directory_of(user)}/{name}"
         marks = {"ALB_INCREMENTS": path}
         if resume is not None and resume.lines:
             marks["ALB_RESUME"] = shown(resume.lines[-1].value)
@@ -114,7 +119,7 @@ class IncrementFiles:
                 file.writelines(map(_resume_line, resume.lines))
                 if user is not None:
                     os.fchown(file.fileno(), user.uid, user.gid)
-        self._files[attempt] = _File(path)
+        self._files[attempt] = _File(path, name if user is None else "")
         return marks
 
     def _directory_of(self, user: Login) -> Path:
@@ -127,9 +132,31 @@ class IncrementFiles:
 
     def poll(self) -> list[tuple[AttemptId, tuple[Line, ...]]]:
         """Return what running commands have reported since the last time."""
+        self._look(self._files.values())
         return [
             (attempt, lines) for attempt, file in self._files.items() if (lines := _lines(file, READ_BYTES))
         ]
+
+    def _look(self, files: Collection[_File]) -> None:
+        """Find out which of these are there by now: most commands never make theirs."""
+        awaited = [file for file in files if not file.exists]
+        names = _names(self._home, len(awaited) * NAMES_A_FILE) if len(awaited) >= LOOK_FROM else None
+        for file in awaited:
+            if names is not None and file.name:
+                file.exists = file.name in names
+            else:  # to ask first costs half of the exception
+                file.exists = os.access(file.path, os.F_OK, follow_symlinks=False)
+
+    def finish_all(self, ended: Mapping[AttemptId, bool]) -> dict[AttemptId, tuple[Line, ...]]:
+        """Return the last increments of attempts that are over, of those that have some; else as `finish`.
+
+        Args:
+            ended: Which; and of each, whether it is whole.
+        """
+        self._look([file for attempt in ended if (file := self._files.get(attempt)) is not None])
+        return {
+            attempt: lines for attempt, whole in ended.items() if (lines := self._conclude(attempt, whole))
+        }
 
     def finish(self, attempt: AttemptId, *, whole: bool = False) -> tuple[Line, ...]:
         """Return the last increments of an attempt that is over, and remove its files.
@@ -139,13 +166,16 @@ class IncrementFiles:
             whole: Its command came to its own end: a last line without its newline is one. That of a command
                 that was killed may be half of one.
         """
+        return self.finish_all({attempt: whole}).get(attempt, ())
+
+    def _conclude(self, attempt: AttemptId, whole: bool) -> tuple[Line, ...]:  # noqa: FBT001 (as it is known)
         file = self._files.pop(attempt, None)
-        if file is None:
+        if file is None or not (file.exists or attempt.n > 1):
             return ()
         lines = _lines(file, FILE_BYTES_MAX, last=whole and file.offset < FILE_BYTES_MAX)
         if file.offset >= FILE_BYTES_MAX:
             lines = (*lines, _FULL)
-        for path in (file.path, f"{file.path}.resume") if file.exists or attempt.n > 1 else ():
+        for path in (file.path, f"{file.path}.resume"):
             with suppress(OSError):
                 os.unlink(path)  # noqa: PTH108 (a path as text)
         return lines
@@ -162,6 +192,16 @@ class IncrementFiles:
     def _remove(self) -> None:
         for directory in (self._directory, *self._directory.parent.glob(f"{_DIRECTORY}.*")):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _names(directory: str, most: int) -> frozenset[str] | None:
+    """Return the names in a directory; None: they are more than so many, or cannot be read."""
+    try:
+        with os.scandir(directory) as entries:
+            names = frozenset(entry.name for entry in islice(entries, most + 1))
+    except OSError:
+        return None
+    return None if len(names) > most else names
 
 
 def _lines(file: _File, most: int, *, last: bool = False) -> tuple[Line, ...]:

@@ -30,7 +30,6 @@ from alb_worker.shell import leftovers
 
 CLOSE_S: Final = 15.0
 #: A runner whose agent is gone kills its commands for up to 10 s.
-BYTES_A_TURN: Final = 1024 * 1024
 _NO_MARKS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -192,14 +191,8 @@ class RunnerLink:
 
     def receive(self) -> list[Received]:
         """Return what the runner said, a bounded amount; RunnerDied is the last thing that comes of it."""
-        link, received, room = self._open_link(), list[Received](), BYTES_A_TURN
-        while room > 0 and not link.ended:
-            before = link.received_bytes
-            received += link.receive()
-            taken = link.received_bytes - before
-            if not taken:
-                break
-            room -= taken
+        link = self._open_link()
+        received: list[Received] = [*link.receive()]
         if link.ended and not self._died:
             self._died = True
             received.append(self._how_it_died())

@@ -7,6 +7,7 @@ So a short command is one event, and its output rides in its result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,9 @@ from alb_worker.runner.messages import Ended, Output, Started
 from alb_worker.shell.spool import Spool
 
 News = AttemptLaunched | OutputGrew | RunnerEnded
+_STDOUT: Final = StreamName.STDOUT
+_STDERR: Final = StreamName.STDERR
+#: For what is asked of each attempt: looked up in their class they cost thirty times as much.
 
 
 class RunnerNews:
@@ -44,17 +48,17 @@ class RunnerNews:
         launched: dict[AttemptId, AttemptLaunched] = {}
         grown: dict[tuple[AttemptId, StreamName], int] = {}
         ended: list[RunnerEnded] = []
-        for message in messages:
-            if isinstance(message, Started):
+        for message in messages:  # an isinstance of a Struct that says no costs 800 instructions
+            if type(message) is Started:
                 launched[message.attempt] = AttemptLaunched(at=at, attempt=message.attempt, pid=message.pid)
-            elif isinstance(message, Output):
+            elif type(message) is Output:
                 key = (message.attempt, message.stream)
                 grown[key] = self._spool.append(message.attempt, message.stream, message.data)
-            else:
+            elif type(message) is Ended:
                 launched.pop(message.attempt, None)
                 if grown:
-                    grown.pop((message.attempt, StreamName.STDOUT), None)
-                    grown.pop((message.attempt, StreamName.STDERR), None)
+                    grown.pop((message.attempt, _STDOUT), None)
+                    grown.pop((message.attempt, _STDERR), None)
                 ended.append(self._ended(at, message))
         grew = [
             OutputGrew(at=at, attempt=attempt, stream=stream, size_bytes=size)
@@ -64,8 +68,8 @@ class RunnerNews:
 
     def _ended(self, at: float, message: Ended) -> RunnerEnded:
         attempt = message.attempt
-        stdout, stdout_bytes = self._keep(attempt, StreamName.STDOUT, message.stdout, message.stdout_size)
-        stderr, stderr_bytes = self._keep(attempt, StreamName.STDERR, message.stderr, message.stderr_size)
+        stdout, stdout_bytes = self._keep(attempt, _STDOUT, message.stdout, message.stdout_size)
+        stderr, stderr_bytes = self._keep(attempt, _STDERR, message.stderr, message.stderr_size)
         outcome = message.outcome
         self._spool.finish(attempt)
         if stdout is not EMPTY_STREAM or stderr is not EMPTY_STREAM:

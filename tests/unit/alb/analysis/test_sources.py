@@ -143,7 +143,8 @@ def test_a_dump_tells_what_waits_and_runs() -> None:
         "/bin/true",
     )
     assert (queued.state, queued.worker, queued.wall_s, queued.attempt) == ("QUEUED", "", 0.0, 0)
-    assert now == queued.finished == queued.submitted + 30.0
+    assert now == queued.finished == running.submitted + 30.0
+    assert running.submitted < queued.submitted == pytest.approx(now - 30.0)
     (given,) = [row for row in found if isinstance(row, PastAttempt)]
     assert (given.task, given.cause, given.policy) == (task_id(1), "live", "least-loaded")
     (sample,) = [row for row in found if isinstance(row, LoadSample)]

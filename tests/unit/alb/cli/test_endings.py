@@ -50,6 +50,13 @@ def test_what_never_started_has_no_times(capfd: pytest.CaptureFixture[str]) -> N
     assert "times" not in told(capfd, state=TaskState.CANCELLED, attempt=0, worker="")
 
 
+def test_output_that_nobody_delivered_is_not_said_to_be_empty(capfd: pytest.CaptureFixture[str]) -> None:
+    """What a lost attempt wrote is gone, and how much that was is not known."""
+    lines = told(capfd, state=TaskState.LOST, attempt=0, worker="")
+    assert lines["output"].startswith("output    attempt 2 on w1 delivered none; what is kept")
+    assert "usage" not in lines
+
+
 def test_an_attempt_that_is_not_remembered_leaves_the_start(capfd: pytest.CaptureFixture[str]) -> None:
     """A record keeps the newest attempts only."""
     assert "started 1970-01-01" in told(capfd, attempt=1, started=86_400.0 / 2)["times"]

@@ -10,7 +10,7 @@ from alb.core import actions, events, notices
 from alb.core.output import ASK_AGAIN_QUIET_S
 from alb_core.limits import WINDOW_BYTES_MAX
 from alb_core.messages import Ack, Attach, Chunk, Finished, Grant, Heartbeat, Rejected, StreamName, TaskMoved
-from alb_core.tasks import TaskState
+from alb_core.tasks import Result, TaskState
 
 OUT, ERR = StreamName.STDOUT, StreamName.STDERR
 
@@ -199,6 +199,20 @@ def test_a_result_of_an_earlier_attempt_replaces_what_was_read_of_a_later_one() 
     driver.finish(result(b"whole", attempt=1))
     assert driver.told() == [notices.OutputRestarted(id=TASK, attempt=1)]
     assert delivered(driver) == [(0, b"whole")]
+
+
+def test_where_no_attempt_delivered_what_was_read_stays() -> None:
+    """Nothing starts again: a lost task says that the rest is gone, a cancelled one that this is all."""
+    for state, lost in ((TaskState.LOST, True), (TaskState.CANCELLED, False)):
+        driver = live()
+        chunk(driver, 0, b"half")
+        driver.finish(Result(state=state, why="w1 was lost"))
+        assert delivered(driver) == []
+        missing = [notices.OutputMissing(id=TASK, stream=OUT, offset=4, why="w1 was lost")]
+        missing.append(notices.OutputMissing(id=TASK, stream=ERR, offset=0, why="w1 was lost"))
+        (settled,) = driver.only(actions.Settle)
+        assert list(settled.missing) == (missing if lost else [])
+        assert driver.told() == []
 
 
 def test_a_truncated_stream_is_read_to_where_the_worker_stopped() -> None:

@@ -129,10 +129,20 @@ def test_a_line_tells_what_a_list_shows() -> None:
     (line,) = ask(each, QueryTasks(seq=1)).tasks
     assert (line.name, line.worker, line.attempt, line.exit_status) == ("long", "w1", 1, None)
     assert line.command == ("echo " + "x" * 500)[: answers.COMMAND_SHOWN]
+    assert "finished" not in msgspec.to_builtins(line)
     each.worker(ended(1, exit_code=4))
     each.commit()
     (line,) = ask(each, QueryTasks(seq=1)).tasks
     assert (line.state, line.exit_status) == (TaskState.FAILED, 4)
+
+
+def test_words_of_a_command_are_told_apart() -> None:
+    """A vector is shown as one would type it: two words are not three."""
+    each = desks()
+    each.client(submit(1, TaskSpec(command=("echo", "a b"))))
+    each.turn()
+    (line,) = ask(each, QueryTasks(seq=1)).tasks
+    assert line.command == "echo 'a b'"
 
 
 def test_one_task_is_told_whole() -> None:

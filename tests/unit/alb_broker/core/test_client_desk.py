@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from tests.broker_parts import (
@@ -443,15 +445,33 @@ def test_a_read_without_an_answer_is_made_again() -> None:
     ],
     ids=["missing", "garbage", "without result", "of another"],
 )
-def test_a_finished_task_that_cannot_be_read_is_gone(node: zk.NodeRead | None) -> None:
-    """Its node is set aside for the operator, and its client gets an answer."""
+def test_a_finished_task_that_cannot_be_read_is_not_told(node: zk.NodeRead | None) -> None:
+    """Its node is set aside for the operator, and its client is told so; one that is missing is gone."""
     each = desks()
     take_over_done(each)
     answer(each, list(each.client(attach(1))), node)
     (refused,) = to_client(C1, each.commit())
     assert isinstance(refused, Rejected)
-    assert refused.code == "gone"
+    assert refused.code == ("gone" if node is None else "error")
+    assert node is None or f"its node {node.path} cannot be read: " in refused.why
     assert list(each.state.table.set_aside) == ([node.path] if node is not None else [])
+
+
+@pytest.mark.parametrize("path", [znodes.task_path, znodes.done_path, znodes.array_path])
+@pytest.mark.parametrize(
+    "asked",
+    [submit(1), attach(1), Cancel(id=task_id(1)), QueryTask(seq=7, id=task_id(1))],
+    ids=lambda m: type(m).__name__,
+)
+def test_who_asks_for_what_was_set_aside_is_told_why(path: Callable[[str], str], asked: Message) -> None:
+    """And what an operator can do: not that it is gone, nor that somebody changed something."""
+    each = desks()
+    each.state.set_aside(path(task_id(1)), "no JSON")
+    (refused,) = told(each, asked)
+    assert isinstance(refused, Rejected | Error)
+    assert refused.code == "error"
+    assert refused.why.startswith(f"its node {path(task_id(1))} cannot be read: no JSON; an operator has to")
+    assert not isinstance(refused, Error) or refused.seq == 7
 
 
 def test_digests_are_those_of_the_bytes_as_sent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.broker_parts import broker_node, notes, of_type, read
 
@@ -150,11 +151,66 @@ def test_a_claim_that_was_not_granted_leads_to_a_look(verdict: zk.Verdict) -> No
 
 
 @pytest.mark.parametrize("life", [1, 7])
-def test_a_leader_of_ones_own_name_is_claimed_over(life: int) -> None:
-    """It is an earlier life's, or a claim's whose answer was lost: a new epoch makes sure."""
+def test_what_ones_own_process_left_is_claimed_over(life: int) -> None:
+    """A claim's whose answer was lost, or an earlier life's whose port is ours: a new epoch makes sure."""
     scene = Scene(leader("b1", life=life))
     multi = scene.claim(scene.connect())
     assert zk.Delete(znodes.LEADER) in multi.operations
+
+
+def elsewhere(epoch: int = 4) -> LeaderNode:
+    """Return a leader of our name at another address."""
+    return msgspec.structs.replace(leader("b1", epoch, life=7), clients="tcp://b1:9000", host="rack7", pid=47)
+
+
+def test_a_leader_of_ones_own_name_is_deposed_by_proof_only() -> None:
+    """A broker that was started again claims when its former address refuses twice, however young."""
+    scene = Scene(elsewhere())
+    actions = scene.connect()
+    assert of_type(zk.Multi, actions) == []
+    multi = scene.claim(refuse_twice(scene, actions, 0.0))
+    assert zk.Delete(znodes.LEADER) in multi.operations
+    (commit,) = [each for each in multi.operations if each.path == znodes.COMMIT]
+    assert isinstance(commit, zk.SetData)
+    assert commit.version == scene.commit
+
+
+def test_a_living_leader_of_ones_own_name_keeps_it() -> None:
+    """It is followed, and as soon as it is heard, this broker ends: nobody is deposed."""
+    scene = Scene(elsewhere())
+    actions = scene.connect()
+    assert of_type(FollowLeader, actions) == [FollowLeader("tcp://b1:9000")]
+    assert scene.election.on_heard(3, BEAT, 0.1) == []
+    (leaving,) = of_type(Exit, scene.election.on_heard(4, BEAT, 0.1))
+    assert "the name b1 is held by a living broker on rack7 (pid 47)" in leaving.why
+
+
+@pytest.mark.parametrize("verdict", [ProbeVerdict.OPEN, ProbeVerdict.SILENT])
+def test_a_leader_of_ones_own_name_that_says_nothing_is_asked_again(verdict: ProbeVerdict) -> None:
+    """It may be frozen, or out of reach: this broker stands by until it is refused, or nobody leads."""
+    scene = Scene(elsewhere())
+    (probe,) = of_type(Probe, scene.connect())
+    assert scene.election.on_probe(probe.token, verdict, 0.1) == []
+    scene.commit += 1
+    assert of_type(Probe, scene.tick(LOOK_EVERY_S)) == []
+    scene.commit += 1
+    assert of_type(Probe, scene.tick(2 * LOOK_EVERY_S))
+    scene.leads = None
+    assert zk.Delete(znodes.LEADER) not in scene.claim(scene.tick(3 * LOOK_EVERY_S)).operations
+
+
+def test_a_hung_leader_of_ones_own_name_is_deposed_like_another() -> None:
+    """Its port is open and its commits stand still: not before it is old enough, either."""
+    scene = Scene(elsewhere())
+    told = scene.connect()
+    at = 0.0
+    while at < OLD:
+        for probe in of_type(Probe, told):
+            scene.election.on_probe(probe.token, ProbeVerdict.OPEN, at)
+        assert of_type(zk.Multi, told) == []
+        at += LOOK_EVERY_S
+        told = scene.tick(at)
+    assert notes(told, "leadership_claimed")[0]["why"] == "its commits stand still"
 
 
 def test_a_later_life_of_ones_own_name_is_left_alone() -> None:

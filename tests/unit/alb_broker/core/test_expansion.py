@@ -22,7 +22,7 @@ from tests.broker_parts import C1, TRUE, attach, of_type, task_id, to_client
 from alb_broker.core import expansion
 from alb_core import limits, zk, znodes
 from alb_core.arrays import Counts, Stride
-from alb_core.messages import Attach, Cancel, Finished, TaskMoved
+from alb_core.messages import ArrayInputs, Attach, Cancel, Finished, TaskMoved
 from alb_core.tasks import TaskState
 
 TEN = array_spec(Stride(1, 10))
@@ -126,6 +126,22 @@ def test_inputs_that_are_not_in_memory_are_read() -> None:
     each.turn()
     (task,) = each.state.table.live.values()
     assert (task.id, task.spec.command) == (f"{ID}.2", ("echo", "2", "line 1"))
+
+
+def test_inputs_that_are_on_their_way_into_the_table_are_not_read_there() -> None:
+    """After a takeover the first ones are read while more come: those are not there yet, and not lost."""
+    first = submit_array(array_spec(task=ECHO, at_once=1), "a", "b", whole=False)
+    each = leader(first, cpus=1.0)
+    each.state.arrays.by_id[ID].inputs._loaded.clear()
+    each.client(ArrayInputs(id=ID, first=2, lines=("c",), whole=True))
+    asked = of_type(zk.ReadNodes, finish(each, 1))
+    assert [read.paths for read in asked] == [(znodes.inputs_path(ID, 0),)]
+    node = zk.NodeRead(path=znodes.inputs_path(ID, 0), data=znodes.encode_list(["a", "b"]), stat=zk.NO_STAT)
+    each.expansion.on_nodes(zk.NodesRead(at=0.0, token=asked[0].token, nodes=(node,)))
+    each.turn()
+    finish(each, 2)
+    finish(each, 3)
+    assert kept(each).counts == Counts(succeeded=3)
 
 
 def test_an_array_whose_inputs_were_deleted_is_cancelled() -> None:

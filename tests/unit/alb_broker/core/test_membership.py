@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 from tests.broker_parts import broker_node, notes, of_type, read
 
-from alb_broker.core.actions import Action, Exit
-from alb_broker.core.membership import LIST_EVERY_S, LIST_SOON_S, Membership
+from alb_broker.core.actions import Action, Exit, Probe
+from alb_broker.core.events import ProbeVerdict
+from alb_broker.core.membership import LIST_EVERY_S, LIST_SOON_S, NAME_PATIENCE_S, Membership
 from alb_broker.core.state import Tokens
 from alb_core import zk, znodes
 from alb_core.znodes import BrokerNode
@@ -19,7 +20,12 @@ def membership() -> Membership:
     return Membership(broker_node("b1"), Tokens())
 
 
-def look(at: Membership, actions: list[Action], *brokers: BrokerNode) -> list[Action]:
+def namesake() -> BrokerNode:
+    """Return another life of b1, at another address."""
+    return msgspec.structs.replace(broker_node("b1", life=7), clients="tcp://b1:9000", host="rack7", pid=47)
+
+
+def look(at: Membership, actions: list[Action], *brokers: BrokerNode, moment: float = 0.0) -> list[Action]:
     """Answer a list, and the read that follows it; returns what comes of that."""
     (listing,) = of_type(zk.ListChildren, actions)
     names = tuple(sorted(broker.broker for broker in brokers))
@@ -28,7 +34,7 @@ def look(at: Membership, actions: list[Action], *brokers: BrokerNode) -> list[Ac
     )
     nodes = {znodes.broker_path(broker.broker): broker for broker in brokers}
     found = tuple(read(path, nodes[path], version=3) if path in nodes else None for path in reading.paths)
-    return at.on_nodes(zk.NodesRead(at=0.0, token=reading.token, nodes=found)) or []
+    return at.on_nodes(zk.NodesRead(at=moment, token=reading.token, nodes=found)) or []
 
 
 def test_a_broker_registers_itself() -> None:
@@ -43,11 +49,50 @@ def test_a_broker_registers_itself() -> None:
     assert of_type(zk.ListChildren, each.tick(0.2 + LIST_EVERY_S))
 
 
-def test_an_earlier_life_is_taken_over() -> None:
+def test_an_earlier_life_at_the_own_address_is_taken_over() -> None:
     """Its node is replaced, if it is still the one that was read."""
     each = membership()
     (multi,) = of_type(zk.Multi, look(each, each.on_connected(0.0), broker_node("b1", life=7)))
     assert multi.operations[0] == zk.Delete(PATH, 3)
+
+
+def test_an_earlier_life_is_taken_over_when_it_is_proved_dead() -> None:
+    """Its address refuses twice: its session's end need not be waited for."""
+    each = membership()
+    actions = look(each, each.on_connected(0.0), namesake())
+    assert of_type(zk.Multi, actions) == []
+    for at in (0.0, 0.3):
+        (probe,) = of_type(Probe, actions)
+        assert probe.endpoint == "tcp://b1:9000"
+        each.on_probe(probe.token, ProbeVerdict.REFUSED, at)
+        actions = each.tick(at + 0.2)
+    (multi,) = of_type(zk.Multi, look(each, actions, namesake()))
+    assert multi.operations[0] == zk.Delete(PATH, 3)
+
+
+def test_a_living_broker_of_the_own_name_keeps_it() -> None:
+    """Whose port is open may be frozen; whose registration outlives every dead session is not."""
+    each = membership()
+    (probe,) = of_type(Probe, look(each, each.on_connected(0.0), namesake()))
+    each.on_probe(probe.token, ProbeVerdict.OPEN, 0.1)
+    at = 0.0
+    while at + LIST_SOON_S < NAME_PATIENCE_S:
+        at += LIST_SOON_S
+        assert look(each, each.tick(at), namesake(), moment=at) == []
+    actions = look(each, each.tick(NAME_PATIENCE_S), namesake(), moment=NAME_PATIENCE_S)
+    (leaving,) = of_type(Exit, actions)
+    assert "the name b1 is held by a living broker on rack7 (pid 47): its session" in leaving.why
+    assert notes(actions, "name_held")
+
+
+def test_an_earlier_life_goes_with_its_session() -> None:
+    """Then the name is free; a time without ZooKeeper, in which no session ends, does not count."""
+    each = membership()
+    look(each, each.on_connected(0.0), namesake())
+    each.on_interrupted()
+    late = 2 * NAME_PATIENCE_S
+    assert of_type(Exit, look(each, each.on_connected(late), namesake(), moment=late)) == []
+    assert of_type(zk.Multi, look(each, each.tick(late + LIST_SOON_S)))
 
 
 def test_a_later_life_is_given_way_to() -> None:

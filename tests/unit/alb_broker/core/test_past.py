@@ -229,6 +229,15 @@ def test_everybody_who_asks_is_answered_once() -> None:
     assert [type(each) for each in to_client(C2, said)] == [Finished]
 
 
+def test_a_client_that_asks_twice_is_answered_twice() -> None:
+    """Two questions of one client about one task are two, and one that is sent again is none more."""
+    shelf = Shelf()
+    shelf.run(1, Outcome(cause=Cause.EXITED, exit_code=0), TaskSpec(command="x"))
+    asked = [shelf.desks.client(QueryTask(seq=seq, id=task_id(1))) for seq in (5, 6, 5)]
+    shelf.answer([action for actions in asked for action in actions])
+    assert [page.seq for page in to_client(C1, shelf.desks.commit())] == [5, 6]
+
+
 def test_so_many_are_read_at_once_and_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is refused until very many wait; each is answered in the end."""
     monkeypatch.setattr(module, "AT_ONCE", 2)

@@ -25,6 +25,7 @@ from tests.broker_parts import (
 
 from alb_broker.core import events, placement
 from alb_broker.core.actions import Action, SendChunk, WriteDump
+from alb_broker.core.ledger import GATHERING_TURNS, GOOD_BATCH
 from alb_broker.core.reign import PENDING_GROUPS_MAX, Phase, Reign
 from alb_core import zk, znodes
 from alb_core.bounds import LimitsNode
@@ -213,6 +214,31 @@ def test_a_backlog_leaves_submissions_in_the_sockets() -> None:
     for number in range(PENDING_GROUPS_MAX + 2):
         scene.handle(events.ClientSaid(at=0.0, peer=C1, message=submit(number)))
     assert scene.reign.backlogged
+
+
+def commits(actions: list[Action]) -> int:
+    """Return how many transactions these hold."""
+    return len(of_type(zk.Multi, actions))
+
+
+def test_a_small_batch_waits_for_company_that_is_at_hand() -> None:
+    """It leaves as soon as nothing more is, or after a few turns, whatever is said meanwhile."""
+    scene = leading()
+    scene.client(submit(1), turn=False)
+    assert commits(scene.handle(events.TurnEnded(at=0.0, more=True))) == 0
+    assert commits(scene.handle(events.TurnEnded(at=0.0))) == 1
+    scene.client(submit(2), turn=False)
+    turns = [commits(scene.handle(events.TurnEnded(at=0.0, more=True))) for _ in range(GATHERING_TURNS + 2)]
+    assert turns[:GATHERING_TURNS] == [0] * GATHERING_TURNS
+    assert turns[GATHERING_TURNS] == 1
+
+
+def test_a_good_batch_waits_for_nobody() -> None:
+    """However much is at hand: ZooKeeper is not to idle meanwhile."""
+    scene = leading()
+    for number in range(GOOD_BATCH):
+        scene.handle(events.ClientSaid(at=0.0, peer=C1, message=submit(number)))
+    assert commits(scene.handle(events.TurnEnded(at=0.0, more=True))) == 1
 
 
 @pytest.mark.parametrize("kind", [events.ClientGarbled, events.WorkerGarbled])

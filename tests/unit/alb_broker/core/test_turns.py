@@ -1,4 +1,4 @@
-"""The turns of a placement pass: the order that a look at every group before every offer would give."""
+"""The turns of placement passes: the order that a look at every group before every offer would give."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.broker_parts import CLAIMED_S, make_task, request
 
-from alb_broker.core.queue import AGE_PER_LEVEL_S, Key, Offered, Queue, WaitingGroup, key_of
+from alb_broker.core.queue import AGE_PER_LEVEL_S, AGED_S, Key, Offered, Queue, WaitingGroup, key_of
 from alb_broker.core.task import Task
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
@@ -28,6 +28,19 @@ WAITING = st.lists(
 ANSWERS = st.lists(
     st.sampled_from((Offered.PLACED, Offered.PLACED, Offered.NO_ROOM, Offered.NOWHERE, Offered.BOUNDED))
 )
+STEPS = st.lists(
+    st.one_of(
+        *2 * [st.tuples(st.just("pass"), st.tuples(ANSWERS, st.integers(1, 3)))],
+        st.tuples(st.just("wait"), st.sampled_from((1.0, 150.0, AGE_PER_LEVEL_S, AGED_S))),
+        st.tuples(st.just("room"), st.sampled_from(SHAPES)),
+        st.tuples(st.just("cancel"), st.integers(0, 25)),
+        st.tuples(st.just("return"), st.integers(0, 25)),
+        st.tuples(st.just("give back"), st.sampled_from("abc")),
+        st.tuples(st.just("submit"), st.integers(0, 5)),
+    ),
+    max_size=30,
+)
+#: What may happen, to whom; a pass makes so many placements at most.
 
 
 class Pass:
@@ -71,22 +84,27 @@ def queue(tasks: list[Task]) -> Queue:
     return waiting
 
 
-def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float) -> None:
+def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float, most: int = 1000) -> None:
     """Make a pass that ranks all groups anew before each offer."""
-    groups = [group for key in keys if (group := waiting.group(key)) is not None]
+    groups = [group for key in keys if (group := waiting.group(key)) is not None and not group.blocked]
 
     def turn(group: WaitingGroup) -> tuple[float, float, float, str]:
         head = group.head()
         assert head is not None
         return -group.level(head, at), each.share(group.key[0]), head.submitted, head.id
 
-    while groups := [group for group in groups if group.head() is not None]:
+    placed = 0
+    while placed < most and (groups := [group for group in groups if group.head() is not None]):
         group = min(groups, key=turn)
         answer = group.offer_head(each.offer, at)
         if answer is Offered.NOWHERE:
-            groups = [other for other in groups if other.shape is not group.shape]
+            for other in groups:
+                if other.shape is group.shape:
+                    other.refuse(at)
+            groups = [other for other in groups if not other.blocked]
         elif answer is not Offered.PLACED:
             groups.remove(group)
+        placed += answer is Offered.PLACED
 
 
 @given(WAITING, ANSWERS)
@@ -100,3 +118,93 @@ def test_the_order_is_that_of_a_look_at_all_groups_before_each_offer(
     by_looking_at_all(queue(other), list(dict.fromkeys(map(key_of, other))), slow, CLAIMED_S)
     assert quick.offered == slow.offered
     assert quick.shares == slow.shares
+
+
+class World:
+    """A queue over time, whose passes are made in one way or the other."""
+
+    def __init__(self, drawn: list[tuple[str, int, float, int, int]], *, quick: bool) -> None:
+        self.tasks = waiting_tasks(drawn)
+        self._quick = quick
+        self._queue = queue(self.tasks)
+        self._held: Counter[str] = Counter()
+        self._at = CLAIMED_S
+
+    def step(self, verb: str, what: object) -> list[object]:
+        """Let something happen; returns what could be seen of it."""
+        if verb == "pass":
+            assert isinstance(what, tuple)
+            return self._pass(*what)
+        if verb == "wait":
+            assert isinstance(what, float)
+            self._at += what
+        elif verb == "room":
+            self._queue.unblock(lambda head: head.request.cpus == what)
+        elif verb == "give back":
+            assert isinstance(what, str)
+            self._held[what] = 0
+        elif verb == "submit":
+            assert isinstance(what, int)
+            self._submit(what)
+        elif self.tasks:
+            assert isinstance(what, int)
+            self._leave_or_return(verb, self.tasks[what % len(self.tasks)])
+        return []
+
+    def _submit(self, number: int) -> None:
+        spec = TaskSpec(command="x", priority=number % 3, request=request(SHAPES[number % 2]))
+        new = make_task(100 + len(self.tasks), spec=spec, user="abc"[number // 2], submitted=self._at)
+        self.tasks.append(new)
+        self._queue.add(new)
+
+    def _leave_or_return(self, verb: str, task: Task) -> None:
+        if verb == "cancel" and task.state is TaskState.QUEUED:
+            task.state = TaskState.CANCELLED
+        elif verb == "return" and task.state is TaskState.RUNNING:
+            task.state = TaskState.QUEUED
+            task.queued_since = self._at
+            self._queue.add(task, first=True)
+
+    def _pass(self, answers: list[Offered], most: int) -> list[object]:
+        made = Pass(answers)
+        made.shares = self._held
+        if self._quick:
+            self._queue.place(made.share, made.offer, most, self._at)
+        else:
+            by_looking_at_all(self._queue, list(self._queue._groups), made, self._at, most)
+            self._queue._forget_empty()
+        blocked = sorted(head.id for head in self._queue.roomless())
+        return [*made.offered, "blocked", *blocked]
+
+
+def test_a_task_that_came_back_has_its_old_turn() -> None:
+    """Its group stood by a younger head, behind another one, and goes before that again."""
+    first, second, third = tasks = waiting_tasks(
+        [("a", 0, cpus, age, 0) for cpus, age in ((1, 1), (2, 2), (1, 3))]
+    )
+    waiting, made = queue(tasks), Pass([])
+    waiting.place(made.share, made.offer, 1, CLAIMED_S)
+    first.state = TaskState.QUEUED
+    waiting.add(first, first=True)
+    waiting.place(made.share, made.offer, 3, CLAIMED_S)
+    assert made.offered == [first.id, first.id, second.id, third.id]
+
+
+def test_behind_a_head_that_left_one_may_have_risen() -> None:
+    """A group that stood by who came back lately is as high as who has waited behind all the time."""
+    first, second, other = tasks = waiting_tasks([("a", 0, 1, 1, 0), ("a", 0, 1, 2, 3), ("b", 1, 1, 3, 0)])
+    waiting, made = queue(tasks), Pass([Offered.BOUNDED, Offered.BOUNDED])
+    waiting.place(made.share, made.offer, 1, CLAIMED_S)
+    first.state = TaskState.CANCELLED
+    waiting.place(made.share, made.offer, 2, CLAIMED_S)
+    assert made.offered == [other.id, first.id, second.id, other.id]
+
+
+@given(WAITING, STEPS)
+def test_what_is_kept_between_passes_changes_nothing(
+    drawn: list[tuple[str, int, float, int, int]], steps: list[tuple[str, object]]
+) -> None:
+    """Heads that left or came back, levels that rose, room that grew, users that gave back: all are seen."""
+    quick, slow = World(drawn, quick=True), World(drawn, quick=False)
+    for verb, what in steps:
+        assert quick.step(verb, what) == slow.step(verb, what)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from alb_broker.shell.outbox import Outbox, OutputBox
+from alb_broker.shell.outbox import ACKS_MAX, Outbox, OutputBox
+from alb_broker.shell.process import TICK_S
 from alb_core import codec, limits
-from alb_core.messages import Busy, Chunk, NotLeader, StreamName
+from alb_core.messages import AttemptAck, AttemptId, Busy, Chunk, Heartbeat, NotLeader, StreamName
 
 
 class Wire:
@@ -67,3 +68,49 @@ def test_output_is_cut_into_frames_of_bounded_size() -> None:
     assert all(len(frame) < limits.MESSAGE_BYTES_MAX for _, frame in wire.frames)
     assert sum(len(codec.decode_output(frame)) for _, frame in wire.frames) == 12
     assert len(wire.frames) > 1
+
+
+def ack(task: str) -> AttemptAck:
+    """Return the acknowledgement of a task's first attempt."""
+    return AttemptAck(attempt=AttemptId(task, 1))
+
+
+def said(wire: Wire) -> list[tuple[bytes, int, list[object]]]:
+    """Return what workers were sent: the peer, the epoch, the messages."""
+    decoded = [(peer, codec.decode_to_worker(frame)) for peer, frame in wire.frames]
+    return [(peer, each.epoch, list(each.messages)) for peer, each in decoded]
+
+
+def test_acknowledgements_leave_together() -> None:
+    """They wake no worker, nor stand before what it is to run; the flush of a tick sends them."""
+    wire = Wire()
+    box = Outbox(wire, "table-1")  # type: ignore[arg-type]
+    box.put(b"a", 4, ack("one"))
+    box.flush()
+    assert not wire.frames
+    box.put(b"a", 4, Heartbeat())
+    box.put(b"a", 4, ack("two"))
+    box.put(b"b", 4, ack("three"))
+    box.flush()
+    assert said(wire) == [(b"a", 4, [Heartbeat()])]
+    box.put(b"a", 4, Heartbeat())
+    box.flush(patient=False)
+    assert said(wire)[1:] == [(b"a", 4, [Heartbeat(), ack("one"), ack("two")]), (b"b", 4, [ack("three")])]
+    box.flush(patient=False)
+    assert len(wire.frames) == 3
+
+
+def test_acknowledgements_come_before_a_worker_reports_again() -> None:
+    """Else each report would be sent and handled twice."""
+    assert TICK_S < limits.RESEND_S / 2
+
+
+def test_no_more_than_so_many_acknowledgements_gather() -> None:
+    """They are bounded: then they are a frame worth sending."""
+    wire = Wire()
+    box = Outbox(wire, "table-1")  # type: ignore[arg-type]
+    acks = [ack(f"t{number}") for number in range(ACKS_MAX + 1)]
+    for each in acks:
+        box.put(b"a", 4, each)
+        box.flush()
+    assert said(wire) == [(b"a", 4, acks[:ACKS_MAX])]

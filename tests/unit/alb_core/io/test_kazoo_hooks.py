@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from kazoo.exceptions import ConnectionDropped, ConnectionLoss
+from kazoo.exceptions import ConnectionDropped, ConnectionLoss, NoNodeError
 from kazoo.handlers.threading import AsyncResult
 from kazoo.protocol.connection import ConnectionHandler
 from kazoo.protocol.serialization import Sync
+from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry, RetryFailedError
 
 from alb_core.io.kazoo_hooks import RETRY_DELAY_S, RETRY_DELAY_S_MAX, Client
@@ -281,3 +282,202 @@ def test_nothing_of_an_earlier_connection_enters_the_next(
     wire.connection._connect("localhost", "127.0.0.1", 1)
     assert not wire.connection._outgoing
     assert not wire.connection._incoming
+
+
+# --- answers that are lent to the owner ---------------------------------------------------------------------
+
+LONG_S = 1000.0
+#: A loan of this length does not end in a test.
+
+
+class Asker:
+    """Takes what becomes of a request."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def set(self, value: Any) -> None:
+        """Keep the answer."""
+        self.told.append(value)
+
+    def set_exception(self, error: Exception) -> None:
+        """Keep the error."""
+        self.told.append(error)
+
+
+class Echo(Payload):
+    """A request whose answer is what the server says."""
+
+    type = 22
+    plain = True
+
+    def deserialize(self, buffer: bytes, offset: int) -> bytes:
+        """Return what came behind the header."""
+        if buffer[offset:] == b"garbled":
+            raise ValueError("no answer")
+        return buffer[offset:]
+
+
+class Odd(Echo):
+    """A request that kazoo answers in its own way."""
+
+    plain = False
+
+
+@pytest.fixture
+def lent(wire: Wire) -> Wire:
+    """A wire whose answers are lent; its thread would wait for rings now."""
+    wire.client._stopped.clear()
+    assert wire.connection.wait(0.0) == []
+    assert wire.client.lend(time.monotonic() + LONG_S) == wire.connection._socket.fileno()
+    return wire
+
+
+def ask(wire: Wire, count: int = 1, form: type[Payload] = Echo) -> list[Asker]:
+    """Send so many requests, numbered from where the connection stands."""
+    askers = [Asker() for _ in range(count)]
+    wire.connection.send([(form(b"?"), asker) for asker in askers])
+    return askers
+
+
+def answer(xid: int, body: bytes, *, error: int = 0, zxid: int = 70) -> bytes:
+    """Return an answer as the server sends it."""
+    return struct.pack(">iiqi", 16 + len(body), xid, zxid + xid, error) + body
+
+
+PING = answer(-2, b"")
+
+
+def test_an_owner_takes_lent_answers(lent: Wire) -> None:
+    """Its thread does not wake for them, and they are told whole, each once and in order."""
+    first, second = ask(lent, 2)
+    lent.theirs.sendall(answer(1, b"one") + answer(2, b"two")[:-1])
+    assert lent.connection.wait(0.02) == []
+    lent.client.hear()
+    assert (first.told, second.told) == ([b"one"], [])
+    lent.theirs.sendall(answer(2, b"two")[-1:])
+    lent.client.hear()
+    lent.client.hear()
+    assert (first.told, second.told) == ([b"one"], [b"two"])
+    assert lent.client.last_zxid == 72
+    assert not lent.client._pending
+
+
+@pytest.mark.parametrize("form", [Echo, Odd])
+@pytest.mark.parametrize(
+    ("said", "told"), [(answer(1, b"yes"), [b"yes"]), (answer(1, b"", error=-101), [NoNodeError])]
+)
+@pytest.mark.parametrize("taker", ["owner", "thread"])
+def test_an_answer_is_the_same_in_any_way(
+    lent: Wire, form: type[Payload], said: bytes, told: list[Any], taker: str
+) -> None:
+    """Whoever takes it, and whether it goes kazoo's way or the short one."""
+    (asker,) = ask(lent, form=form)
+    lent.theirs.sendall(said)
+    if taker == "owner":
+        lent.client.hear()
+    else:
+        lent.connection._read_socket(1.0)
+    assert [each if isinstance(each, bytes) else type(each) for each in asker.told] == told
+    assert lent.client.last_zxid == 71
+
+
+def test_a_garbled_answer_goes_kazoos_way(lent: Wire) -> None:
+    """It is the error of the one who asked, and the connection lives."""
+    first, second = ask(lent, 2)
+    lent.theirs.sendall(answer(1, b"garbled") + answer(2, b"fine"))
+    lent.client.hear()
+    assert isinstance(first.told[0], ValueError)
+    assert second.told == [b"fine"]
+    assert lent.connection._trouble is None
+
+
+def test_a_thread_rests_only_while_answers_are_lent(wire: Wire) -> None:
+    """Not after the loan, not while a ping is out, and not while the client stops: then all are its own."""
+    wire.client._stopped.clear()
+    socket_ready = [wire.connection._socket]
+    assert wire.client.lend(time.monotonic()) == -1, "the handshake may be under way"
+    assert wire.connection.wait(0.0) == []
+    wire.theirs.sendall(PING)
+    assert wire.connection.wait(LONG_S) == socket_ready
+    assert wire.client.lend(time.monotonic() - LONG_S) >= 0, "it ends at once"
+    assert wire.connection.wait(LONG_S) == socket_ready
+    assert wire.client.lend(time.monotonic() + LONG_S) >= 0
+    assert wire.connection.wait(0.02) == []
+    wire.connection.ping_outstanding.set()
+    assert wire.connection.wait(LONG_S) == socket_ready
+    wire.connection._read_socket(1.0)
+    assert not wire.connection.ping_outstanding.is_set()
+    assert wire.connection.wait(0.02) == []
+    wire.client._stopped.set()
+    wire.theirs.sendall(PING)
+    assert wire.connection.wait(LONG_S) == socket_ready
+    assert wire.client.lend(time.monotonic() + LONG_S) == -1
+
+
+def test_a_ring_wakes_the_thread_at_any_time(lent: Wire) -> None:
+    """What kazoo asks for itself, its Close, does not wait for the end of a loan."""
+    lent.connection.ring()
+    assert lent.connection.wait(LONG_S) == [lent.connection._read_sock]
+
+
+def test_an_owner_may_answer_the_ping(lent: Wire) -> None:
+    """Then kazoo does not take the connection for dead."""
+    lent.connection.ping_outstanding.set()
+    lent.theirs.sendall(PING)
+    lent.client.hear()
+    assert not lent.connection.ping_outstanding.is_set()
+
+
+def test_a_thread_that_comes_too_late_does_not_wait(lent: Wire) -> None:
+    """Both may wake for one answer: who finds nothing goes on, and finishes what the other found half of."""
+    first, second = ask(lent, 2)
+    lent.theirs.sendall(answer(1, b"one"))
+    lent.client.hear()
+    assert lent.connection._read_socket(LONG_S) is None
+    lent.theirs.sendall(answer(2, b"two")[:9])
+    lent.client.hear()
+    lent.theirs.sendall(answer(2, b"two")[9:])
+    assert lent.connection._read_socket(LONG_S) is None
+    assert (first.told, second.told) == ([b"one"], [b"two"])
+
+
+def test_an_owner_does_not_wait_for_the_thread(lent: Wire) -> None:
+    """While the thread is at it, the owner goes on: the answers are posted all the same."""
+    ask(lent)
+    lent.theirs.sendall(answer(1, b"one"))
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lent.connection._receiving.acquire).result(timeout=60)
+        lent.client.hear()
+        thread.submit(lent.connection._receiving.release).result(timeout=60)
+    assert lent.client._pending
+
+
+@pytest.mark.parametrize(
+    ("said", "error"), [(b"", ConnectionDropped), (answer(9, b"not asked for"), RuntimeError)]
+)
+def test_what_an_owner_meets_is_raised_by_the_thread(lent: Wire, said: bytes, error: type[Exception]) -> None:
+    """Where kazoo expects it: the end of the stream, an answer to nothing. The owner hears of it as ever."""
+    ask(lent)
+    lent.drain()
+    lent.theirs.sendall(said)
+    lent.theirs.close()
+    lent.client.hear()
+    assert lent.connection.wait(LONG_S) == [lent.connection._socket]
+    lent.client.hear()
+    assert lent.client.lend(time.monotonic()) == -1
+    with pytest.raises(error):
+        lent.connection._read_socket(1.0)
+    lent.connection.take_back()
+    assert lent.connection._trouble is None
+
+
+def test_nothing_is_answered_once_the_connection_is_over(lent: Wire) -> None:
+    """What is under way fails then, and must not be answered, too; the next connection is lent anew."""
+    (asker,) = ask(lent)
+    lent.theirs.sendall(answer(1, b"late"))
+    lent.client._state = KeeperState.CONNECTED
+    lent.client._session_callback(KeeperState.CONNECTING)
+    lent.client.hear()
+    assert [type(each) for each in asker.told] == [ConnectionLoss]
+    assert lent.client.lend(time.monotonic()) == -1

@@ -9,11 +9,14 @@ import pytest
 from tests.worker_parts import NODE, PATH, SESSION, kinds, only, read_of
 
 from alb_core import zk
-from alb_core.notes import Note
+from alb_core.notes import Level, Note
 from alb_core.znodes import encode
 from alb_worker.core.registration import RECHECK_S, RETRY_S, Registration, Standing
 
 OTHER = msgspec.structs.replace(NODE, incarnation="other")
+ELSEWHERE = msgspec.structs.replace(
+    OTHER, pid=47, capacity=msgspec.structs.replace(NODE.capacity, host="rack7")
+)
 
 
 class _Desk:
@@ -69,6 +72,14 @@ def test_a_node_of_an_earlier_life_is_replaced_in_one_transaction() -> None:
     assert kinds(actions)[0] == "registration_taken_over"
 
 
+def test_a_node_of_another_host_is_taken_over_with_a_warning() -> None:
+    """A worker that was moved looks like two of one name: the log says whose it was, and what two do."""
+    desk = _Desk()
+    note = only(Note, desk.read(desk.connect(), read_of(PATH, ELSEWHERE, owner=0x99)))
+    assert (note.event, note.level) == ("registration_taken_over", Level.WARNING)
+    assert "a worker on rack7 (pid 47) had the name" in note.fields["why"]
+
+
 def test_a_node_that_cannot_be_read_is_replaced_even_after_we_held_it() -> None:
     """Garbage in our place is nobody's incarnation: it is taken over."""
     desk = _Desk()
@@ -93,8 +104,9 @@ def test_after_a_lost_session_another_incarnation_is_newer() -> None:
     desk = _Desk()
     desk.hold()
     desk.registration.on_disconnected()
-    actions = desk.read(desk.connect(session=0x52), read_of(PATH, OTHER, owner=0x99))
+    actions = desk.read(desk.connect(session=0x52), read_of(PATH, ELSEWHERE, owner=0x99))
     assert kinds(actions) == ["worker_replaced"]
+    assert "a newer worker on rack7 (pid 47) took the name" in only(Note, actions).fields["why"]
     assert desk.registration.standing is Standing.REPLACED
     assert desk.registration.on_tick(1e9) == []
     assert desk.registration.on_connected(zk.SessionConnected(at=1.0, session=0x53, timeout_s=5.0)) == []

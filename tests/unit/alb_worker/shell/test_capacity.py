@@ -57,11 +57,27 @@ def test_flags_offer_less() -> None:
     assert notes == []
 
 
-def test_more_processors_than_there_are_is_allowed_with_a_warning() -> None:
-    """They are shared then."""
-    capacity, notes = offer(config(cpus=16), MACHINE)
-    assert capacity.cpus == 16
-    assert [(note.event, note.fields["present"]) for note in notes] == [("cpus_oversubscribed", 4.0)]
+@pytest.mark.parametrize(
+    ("oversubscribe", "offered", "event"),
+    [(False, 4.0, "cpus_not_there"), (True, 16.0, "cpus_oversubscribed")],
+)
+def test_more_processors_than_there_are_are_offered_on_demand_only(
+    oversubscribe: bool,  # noqa: FBT001 (a table)
+    offered: float,
+    event: str,
+) -> None:
+    """They are shared then; who did not ask for that is told what he gets."""
+    capacity, notes = offer(config(cpus=16, oversubscribe=oversubscribe), MACHINE)
+    assert capacity.cpus == offered
+    said = {"wanted": 16, "present": 4.0, "offered": offered}
+    assert [(note.event, note.fields) for note in notes] == [(event, said)]
+
+
+def test_an_interface_that_is_not_there_is_refused() -> None:
+    """A load of 0 for ever would look like an idle network; the message names those that there are."""
+    with pytest.raises(ConfigError, match=r"there is no 'nope0' here, only .*\blo\b"):
+        examine("nope0")
+    assert examine("lo").interface == "lo"
 
 
 @pytest.mark.parametrize(("bound", "offered"), [(256 << 20, 192 << 20), (100 << 20, 50 << 20)])

@@ -113,6 +113,37 @@ def test_a_poll_reads_a_bounded_amount(files: IncrementFiles, monkeypatch: pytes
     assert [polled(files) for _ in range(4)] == [["11"], ["22"], ["33"], []]
 
 
+@pytest.mark.parametrize("others", [0, 200])
+def test_attempts_that_end_together_are_looked_at_together(
+    files: IncrementFiles, tmp_path: Path, others: int
+) -> None:
+    """Each has what it reported, whatever else lies in the directory, and its file goes with it."""
+    ended = [attempt(number) for number in range(1, 11)]
+    paths = [Path(files.open(each, None)["ALB_INCREMENTS"]) for each in ended]
+    append(paths[2], b"1\n2")
+    append(paths[5], b"3\n4")
+    append(paths[7], b"")
+    for number in range(others):
+        (tmp_path / "increments" / f"other-{number}").touch()
+    found = files.finish_all({each: each != ended[5] for each in ended})
+    assert {each: values(lines) for each, lines in found.items()} == {ended[2]: ["1", "2"], ended[5]: ["3"]}
+    assert len(left(tmp_path)) == others
+    assert files.finish_all(dict.fromkeys(ended, True)) == {}
+
+
+def test_many_that_run_are_looked_at_together(files: IncrementFiles) -> None:
+    """A file is found whenever its command makes it, and read on from there."""
+    running = [attempt(number) for number in range(1, 11)]
+    paths = [Path(files.open(each, None)["ALB_INCREMENTS"]) for each in running]
+    assert files.poll() == []
+    append(paths[3], b"1\n")
+    assert [(each, values(lines)) for each, lines in files.poll()] == [(running[3], ["1"])]
+    append(paths[3], b"2\n")
+    append(paths[9], b"3\n")
+    found = [(each, values(lines)) for each, lines in files.poll()]
+    assert found == [(running[3], ["2"]), (running[9], ["3"])]
+
+
 # --- bounds -------------------------------------------------------------------------------------------------
 
 

@@ -2,15 +2,17 @@
 
 In virtual time: workloads and workers like those of `bench-policies`, on the real core, once for each weight
 of time from 0 to 1. All tasks come at once for the makespan, and as a Poisson stream at 30 % load, where
-there is something to choose, for the mean slowdown and for what was used: processor seconds of the tasks, and
-worker seconds, in which a worker ran anything. A full worker is taken to slow each of its runs down by a
-fifth: where neighbours cost nothing, nobody would have to choose.
+there is something to choose, for the time from submission to result, the mean slowdown, and what was used:
+processor seconds of the tasks, and worker seconds, in which a worker ran anything. A full worker is taken to
+slow each of its runs down by a fifth: where neighbours cost nothing, nobody would have to choose. Beside them
+the default policy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -41,6 +43,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
     time: float
     makespan_s: float
+    turnaround_s: float
     slowdown: float
     cpu_s: float
     worker_s: float
@@ -69,6 +72,11 @@ def worker_seconds(ran: Ran) -> float:
     return total
 
 
+def mean_turnaround_s(jobs: Sequence[Job], ran: Ran) -> float:
+    """Return how long after its submission a task has ended."""
+    return math.fsum(ended - job.submitted for job, ended in zip(jobs, ran.ended, strict=True)) / len(jobs)
+
+
 def mean_slowdown(jobs: Sequence[Job], ran: Ran) -> float:
     """Return how many times as long a task takes, from submission on, as alone on the fastest worker."""
     alone = [max(job.run_s / max(SPEEDS), TAU_S) for job in jobs]
@@ -80,12 +88,30 @@ def sweep(tasks: int, seeds: int, weights: Sequence[float] = WEIGHTS) -> list[Po
     """Return a point for each weight of time: the mean of so many workloads."""
     policies = Policies()
     loads = [_arrivals(tasks, SEED + number) for number in range(seeds)]
+
+    def replayed(time: float, jobs: Sequence[Job]) -> Ran:
+        return _replayed(policies, OPTIMIZE, weigh(jobs, time))
+
     points = []
     for time in weights:
-        each = [_point(policies, time, at_once, stream) for at_once, stream in loads]
-        points.append(_mean(each))
+        points.append(_mean([_point(partial(replayed, time), time, *load) for load in loads]))
         say(f"{points[-1]}")
     return points
+
+
+def by_default(tasks: int, seeds: int) -> Point:
+    """Return what the default policy makes of the same workloads, where nobody says what counts."""
+    policies = Policies()
+    replay = partial(_replayed, policies, policies.default)
+    loads = [_arrivals(tasks, SEED + number) for number in range(seeds)]
+    point = _mean([_point(replay, math.nan, *load) for load in loads])
+    say(f"{policies.default}: {point}")
+    return point
+
+
+def _replayed(policies: Policies, name: str, jobs: Sequence[Job]) -> Ran:
+    trace = Trace(source="", jobs=list(jobs))
+    return policies.run(trace, make_machines(), name, seed=SEED, sharing=SHARING)
 
 
 def _arrivals(tasks: int, seed: int) -> tuple[list[Job], list[Job]]:
@@ -94,15 +120,14 @@ def _arrivals(tasks: int, seed: int) -> tuple[list[Job], list[Job]]:
     return [msgspec.structs.replace(job, submitted=0.0) for job in stream], stream
 
 
-def _point(policies: Policies, time: float, at_once: Sequence[Job], stream: Sequence[Job]) -> Point:
-    def replay(jobs: Sequence[Job]) -> Ran:
-        trace = Trace(source="", jobs=weigh(jobs, time))
-        return policies.run(trace, make_machines(), OPTIMIZE, seed=SEED, sharing=SHARING)
-
+def _point(
+    replay: Callable[[Sequence[Job]], Ran], time: float, at_once: Sequence[Job], stream: Sequence[Job]
+) -> Point:
     ran = replay(stream)
     return Point(
         time=time,
         makespan_s=max(replay(at_once).ended),
+        turnaround_s=mean_turnaround_s(stream, ran),
         slowdown=mean_slowdown(stream, ran),
         cpu_s=_cpu_seconds(stream, ran),
         worker_s=worker_seconds(ran),
@@ -124,8 +149,10 @@ def _cpu_seconds(jobs: Sequence[Job], ran: Ran) -> float:
 def measure(_ground: Ground, size: Size) -> Figures:
     """Sweep the weight."""
     points = sweep(size.tasks, size.repeats)
+    default = msgspec.structs.asdict(by_default(size.tasks, size.repeats))
     return {
         "points": [msgspec.to_builtins(point) for point in points],
+        "default": {name: value for name, value in default.items() if name != "time"},
         "load": LOAD,
         "tasks": size.tasks,
         "workloads": size.repeats,

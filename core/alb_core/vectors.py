@@ -1,8 +1,8 @@
 """The user's vector: what is to be optimised for a task, its time or the resources that it takes.
 
 Two weights with the sum 1. It decides how fast a worker is chosen, whether tasks are packed onto few workers
-or spread over many, and whether a straggler may be run twice. What a policy makes of it is
-``alb_broker/policies/optimize.py``.
+or spread over many, how long they rather wait than wake one, and whether a straggler may be run twice. What a
+policy makes of it is ``alb_broker/policies/optimize.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ OPTIMIZE: Final = "optimize"
 #: The policy that places by a vector.
 HALF: Final = 0.5
 #: From this weight on time counts more than resources.
+PATIENCE_S: Final = 30.0
+#: So long a task for which resources alone count waits for room where something runs already: about what a
+#: machine takes to wake.
 TOLERANCE: Final = 1e-6
 #: By which the sum of two weights may differ from 1: they are written in decimals.
 USAGE: Final = "write time, resources, or both with weights: time=0.7,resources=0.3"
@@ -83,6 +86,11 @@ def check_vector(vector: Vector) -> str | None:
 def hurries(vector: Vector) -> bool:
     """Tell whether time counts at least as much as resources."""
     return vector.time >= HALF
+
+
+def patience_s(vector: Vector) -> float:
+    """Return how long a task rather waits than wake a worker: the more, the more resources outweigh time."""
+    return PATIENCE_S * max(0.0, vector.resources - vector.time)
 
 
 def may_copy(vector: Vector | None) -> bool:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.declines import DECLINES_S, Declines
 from alb_broker.core.openings import Gate
+from alb_broker.core.patience import Patience
 from alb_broker.core.queue import NO_ROOM, NOWHERE, PLACED, Offered, Queue
 from alb_broker.core.ranks import Ranks
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
@@ -99,12 +100,15 @@ class Placer:
         self._wishes = Wishes()  #: Of the policy in force.
         self._parameters: Mapping[str, Parameter] = {}  #: Its own, and what was chosen instead.
         self._ranks = Ranks()  #: Whom it looks at first.
+        self._vector: Vector | None = None  #: See `vector`.
+        self._patience: Final = Patience()
         self._draws: Final = Draws(seed)
         self._turn = 0  #: How many placements there were.
         self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
         self._seen: tuple[Candidate, ...] = ()  #: Among these.
         self._rests_s = 0.0  #: How long the policy in force rested last.
         self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
+        self.use(self.choice)  # the default has wishes, too
 
     @property
     def name(self) -> str:
@@ -140,7 +144,8 @@ class Placer:
         self._wishes = wishes_of(self.policies[choice.policy])
         given = completed(self.policies[choice.policy], choice.parameters)
         self._parameters = {**self._wishes.parameters, **given}
-        self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self.vector)
+        self._vector = self.vector
+        self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self._vector)
         self._rests_s, self._rests_until = 0.0, float("-inf")
         self.declines.clear()
 
@@ -203,7 +208,7 @@ class Placer:
                 found = [soonest]
             elif len(found) > 1 and task.failed_on:
                 found = [worker for worker in found if worker.name != task.failed_on]
-            worker = self._choose(task, found, context, ahead=ahead)
+            worker = self._choose(task, found, context, workers, ahead=ahead)
             if worker is None:
                 return Offered.DECLINED
             commit(task, worker, self._decision(task, worker, shares.share(task.user), ahead=ahead))
@@ -243,11 +248,19 @@ class Placer:
         """
         return self._with_room(task, workers, sure_end(task, at, None), _gate(task, admits))
 
-    def _choose(self, task: Task, found: list[Worker], context: Context, *, ahead: bool) -> Worker | None:
-        """Ask the policy, which may decline even the only worker there is."""
+    def _choose(
+        self, task: Task, found: list[Worker], context: Context, workers: Workers, *, ahead: bool
+    ) -> Worker | None:
+        """Ask the policy, which may decline even the only worker there is; None: the task waits."""
         candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
         place = self._ask(task, candidates, context, ahead=ahead)
-        return None if place is None else found[place]
+        if place is None:
+            return None
+        worker, vector = found[place], task.request.optimize or self._vector
+        if vector is None or candidates[place].attempts:
+            return worker
+        # Who saves may rather wait than wake one.
+        return None if self._patience.spares(task, worker, vector, workers, context.at) else worker
 
     def _decision(self, task: Task, worker: Worker, share: float, *, ahead: bool) -> Decision:
         """Return how the newest choice was made, which is one more placement on its worker."""

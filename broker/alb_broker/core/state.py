@@ -37,6 +37,7 @@ from alb_core.messages import AttemptId, ToClient, ToWorker
 from alb_core.notes import Level, Note
 from alb_core.resources import fits
 from alb_core.tasks import TaskRecord, TaskState
+from alb_core.vectors import patience_s, vector_words
 from alb_core.znodes import BrokerNode
 
 
@@ -256,10 +257,17 @@ class State:
         )
 
     def why_declined(self, task: Task) -> str:
-        """Return that a task waits because the policy wants it to; empty: it does not."""
-        group = self.queue.group(key_of(task)) if self.placer.declines else None
+        """Return that a task waits though there is room: it saves, or the policy wants it to. Empty: no."""
+        vector = task.request.optimize or self.placer.vector
+        saves = vector is not None and patience_s(vector) > 0
+        group = self.queue.group(key_of(task)) if saves or self.placer.declines else None
         if group is None or not group.declined:
             return ""
+        if vector is not None and saves:
+            return (
+                f"it saves ({vector_words(vector)}): up to {patience_s(vector):g} s it waits for room where "
+                "something runs already, rather than wake a worker"
+            )
         what = "it" if group.head() is task else "the first of its likes"
         return (
             f"there is room, and policy {self.placer.name} wants {what} to wait; it is asked again in each "

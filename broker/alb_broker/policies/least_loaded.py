@@ -1,4 +1,4 @@
-"""``least-loaded`` (the default): the worker whose scarcest resource is least used, for how fast it is."""
+"""``least-loaded`` (the default): the fastest worker, each taken to be slower the more it is used."""
 
 from __future__ import annotations
 
@@ -6,25 +6,35 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from alb_broker.policies import Candidate, Context
+from alb_broker.policies import Candidate, Context, wishes
 from alb_broker.policies.measures import least, ordered
 from alb_core.spec import TaskSpec
 from alb_core.speeds import graded
 
+SEEN: Final = 8
+#: Of machines of several speeds four seldom show a fast one; each more costs a microsecond or two.
 OF_MOST: Final = 0.6
 OF_SECOND: Final = 0.25
 OF_THIRD: Final = 0.15
 #: Weights of the most, the second and the least used of CPU, memory and network.
+CROWDING: Final = 0.5
+#: By how much a full worker is taken to slow its tasks down. More than what they mostly cost each other (a
+#: fifth): room that is left is worth something, too, so workers that are nearly as fast are nearly as used.
 
 
+@wishes(candidates=SEEN)
 def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
-    """The worker whose scarcest resource is least used, for its speed: reserved or measured, what is more."""
-    return least(candidates, context, partial(pressure_for_speed, task))
+    """The fastest worker, each the slower the more it is used: of equally fast ones the least loaded."""
+    return least(candidates, context, partial(slowness, task))
 
 
-def pressure_for_speed(task: TaskSpec, candidate: Candidate) -> float:
-    """Return how used the worker would be for how fast it is: one of twice the speed bears twice as much."""
-    return pressure(task, candidate) / graded(candidate.speed)
+def slowness(task: TaskSpec, candidate: Candidate) -> float:
+    """Return how many times as long a task runs there as alone on an ordinary machine, about."""
+    third, second, most = ordered(task, candidate)
+    crowded = 1.0 + CROWDING * (OF_MOST * most + OF_SECOND * second + OF_THIRD * third)
+    if most > 1.0:  # who has more to do than it can shares it
+        crowded *= most
+    return crowded / graded(candidate.speed)
 
 
 def pressure(task: TaskSpec, candidate: Candidate) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alb_broker.policies import Candidate, Context
-from alb_broker.policies.least_loaded import pressure_for_speed
+from alb_broker.policies.least_loaded import slowness
 from alb_core.spec import TaskSpec
 
 
@@ -15,4 +15,4 @@ def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) ->
         return candidates[0]
     first = context.draws.below(len(candidates))
     second = (first + 1 + context.draws.below(len(candidates) - 1)) % len(candidates)
-    return min(candidates[first], candidates[second], key=lambda each: pressure_for_speed(task, each))
+    return min(candidates[first], candidates[second], key=lambda each: slowness(task, each))

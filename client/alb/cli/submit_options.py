@@ -155,8 +155,8 @@ resource_options: Group[Any] = _group(
         "--optimize",
         metavar="VECTOR",
         callback=_vector,
-        help="What counts when its worker is chosen: time, resources, or time=0.7,resources=0.3. Else the "
-        "policy decides.",
+        help="What counts when its worker is chosen: time, resources, or time=0.7,resources=0.3. Who saves "
+        "waits up to half a minute for room where something runs. Else the policy decides.",
     ),
     click.option(
         "-p", "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Higher first."

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from tests.broker_parts import request
 
 from alb_core.resources import check_request
-from alb_core.vectors import Vector, check_vector, hurries, may_copy, parse_vector, vector_words, weighed
+from alb_core.vectors import (
+    PATIENCE_S,
+    Vector,
+    check_vector,
+    hurries,
+    may_copy,
+    parse_vector,
+    patience_s,
+    vector_words,
+    weighed,
+)
 
 WEIGHT = st.floats(0, 1e6)
 
@@ -75,3 +85,13 @@ def test_copies_are_for_who_is_in_a_hurry() -> None:
     asked = [None, *map(parse_vector, ("time", "time=0.5", "time=0.4", "resources"))]
     assert [may_copy(vector) for vector in asked] == [True, True, True, False, False]
     assert [hurries(vector) for vector in asked if vector is not None] == [True, True, False, False]
+
+
+@given(WEIGHT, WEIGHT)
+def test_who_hurries_does_not_wait_and_who_saves_not_for_ever(time: float, resources: float) -> None:
+    """The more resources outweigh time, the longer, up to a bound."""
+    if not time + resources:
+        return
+    vector = weighed(time, resources)
+    assert 0 <= patience_s(vector) <= PATIENCE_S
+    assert (patience_s(vector) == 0) is hurries(vector)

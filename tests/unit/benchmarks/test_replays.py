@@ -47,6 +47,15 @@ def test_the_same_workload_every_time() -> None:
     assert {each.request for each in jobs} == set(bench_simulate.SHAPES)
 
 
+def test_nudges_are_small_and_the_same_every_time() -> None:
+    """Each run is longer by less than anybody would notice."""
+    jobs = bench_policies.make_jobs(50, seed=1)
+    nudged = bench_policies.nudge(jobs, 3)
+    assert nudged == bench_policies.nudge(jobs, 3) != bench_policies.nudge(jobs, 4)
+    longer = [after.run_s - before.run_s for before, after in zip(jobs, nudged, strict=True)]
+    assert 0 <= min(longer) < max(longer) <= bench_policies.NUDGE_S
+
+
 def test_worker_seconds_count_a_moment_once() -> None:
     """However many tasks ran on a worker then; what nobody ran on counts for nothing."""
     ran = Ran(

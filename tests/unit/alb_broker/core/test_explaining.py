@@ -29,6 +29,7 @@ from alb_core.resources import Count, Load, Request
 from alb_core.shares import Share
 from alb_core.spec import TaskSpec
 from alb_core.tasks import AttemptState
+from alb_core.vectors import parse_vector
 
 
 def desks(*cpus: float) -> Desks:
@@ -203,6 +204,18 @@ def test_who_gave_way_to_whom_is_told_to_both() -> None:
     (loop,), (echo,) = (explained(stage, number).placements for number in (1, 2))
     assert (loop.lent_to, loop.demoted > 0, loop.room_by) == (task_id(2), True, ())
     assert (echo.lent_to, echo.demoted, echo.room_by) == ("", 0.0, (task_id(1),))
+
+
+def test_who_saves_is_told_for_what_it_waits() -> None:
+    """And how long at most."""
+    each = desks(4.0, 4.0)
+    vector = parse_vector("resources=0.75")
+    thrifty = TaskSpec(command="x", request=Request(cpus=2.5, optimize=vector))
+    each.client(submit(1, thrifty), submit(2, thrifty))
+    each.turn()
+    told = explained(each, 2)
+    assert codes(told) == ["turn", "declined", "room"]
+    assert "it saves (time=0.25,resources=0.75): up to 15 s it waits for room" in text(told, "declined")
 
 
 def test_why_an_attempt_went_there_is_remembered() -> None:

@@ -27,7 +27,7 @@ from alb_core.resources import Load, Request, counts_of
 from alb_core.spec import OnLost, TaskSpec
 from alb_core.speeds import Speeds, Strain
 from alb_core.tasks import AttemptState, TaskState
-from alb_core.vectors import parse_vector
+from alb_core.vectors import PATIENCE_S, parse_vector
 
 
 class Scene:
@@ -493,7 +493,9 @@ def test_tasks_that_save_fill_one_worker_after_the_other() -> None:
     workers = 3 * CANDIDATES_MAX
     scene = Scene(workers=workers, cpus=4)
     scene.submit(*range(1, 13), optimize=parse_vector("resources"))
-    scene.run()
+    newest = make_task(12).queued_since
+    assert scene.run(newest) == 4, "the others wait for room where something runs"
+    assert scene.run(newest + PATIENCE_S) == 8
     assert len({worker for _, worker in scene.placed}) == 3
     scene = Scene(workers=workers, cpus=4)
     scene.submit(*range(1, 13), optimize=parse_vector("time"))

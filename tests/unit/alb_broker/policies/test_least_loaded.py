@@ -1,4 +1,4 @@
-"""``least-loaded``: the worker whose scarcest resource is least used."""
+"""``least-loaded``: the fastest worker, each the slower the more it is used; of equals the least used."""
 
 from __future__ import annotations
 
@@ -64,13 +64,22 @@ def test_measurements_do_not_add_to_reservations() -> None:
 
 
 @pytest.mark.parametrize("speed", [2.0, 4.0])
-def test_a_faster_worker_bears_as_much_more(speed: float) -> None:
-    """Of idle ones it comes first, and until it is as many times as used as the slower one would be."""
+def test_a_much_faster_worker_is_chosen_while_it_has_room(speed: float) -> None:
+    """Its last processor is still better than an idle slow worker: neighbours cost less than slowness."""
+    assert chosen(candidate("slow"), candidate("fast", free=1, memory=0.0, speed=speed)) == "fast"
+
+
+def test_a_slightly_faster_worker_bears_slightly_more() -> None:
+    """It comes first, and no longer once half of it is used and the other one idle."""
     slow = candidate("slow", cpus=10, free=10)
-    full = {2.0: 8, 4.0: 6}[speed]  # with the task 3 and 5 of 10 processors; the slow one has 1, and memory
-    assert chosen(slow, candidate("fast", cpus=10, free=10, speed=speed)) == "fast"
-    assert chosen(slow, candidate("fast", cpus=10, free=full + 1.5, speed=speed)) == "fast"
-    assert chosen(slow, candidate("fast", cpus=10, free=full, speed=speed)) == "slow"
+    for free, taken in ((10, "fast"), (6, "fast"), (4, "slow")):
+        fast = candidate("fast", cpus=10, free=free, memory=free / 10, speed=1.2)
+        assert chosen(slow, fast) == chosen(fast, slow) == taken
+
+
+def test_a_fast_machine_that_others_keep_busy_is_slow() -> None:
+    """Four processes on a processor each take four times as long; reservations know nothing of them."""
+    assert chosen(candidate("busy", speed=2.0, load=Load(cpu=4.0)), candidate("idle")) == "idle"
 
 
 def test_speeds_that_hardly_differ_are_alike() -> None:

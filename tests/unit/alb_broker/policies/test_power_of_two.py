@@ -13,10 +13,11 @@ def test_the_less_loaded_of_two_is_taken() -> None:
         assert chosen(choose, candidate("busy", free=1), candidate("idle", free=3), seed=seed) == "idle"
 
 
-def test_a_faster_worker_bears_as_much_more() -> None:
-    """Loads are told apart as by the default policy."""
-    assert chosen(choose, candidate("slow", free=3), candidate("fast", free=2, speed=4.0)) == "fast"
-    assert chosen(choose, candidate("slow", free=4), candidate("fast", free=1, speed=2.0)) == "slow"
+def test_a_faster_worker_bears_more() -> None:
+    """As by the default policy: a much faster one as long as it has room, a slightly faster one a little."""
+    assert chosen(choose, candidate("slow", free=4), candidate("fast", free=1, speed=2.0)) == "fast"
+    assert chosen(choose, candidate("slow", free=4), candidate("fast", free=3, speed=1.1)) == "fast"
+    assert chosen(choose, candidate("slow", free=4), candidate("fast", free=1, speed=1.1)) == "slow"
 
 
 def test_all_pairs_are_drawn_equally_often() -> None:

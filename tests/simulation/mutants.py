@@ -318,12 +318,12 @@ def answers_without_commit() -> list[Patch]:
     """A leader with nothing to write answers at once: it may be deposed and not know it."""
     end_turn = Reign._end_turn
 
-    def answer_first(reign: Any) -> None:
+    def answer_first(reign: Any, *, more: bool) -> None:
         ledger = reign.state.ledger
         if ledger.flight is Flight.NONE and not ledger.pending:
             while ledger._barriers:
                 reign.state.out.extend(ledger._barriers.popleft()[-1])
-        end_turn(reign)
+        end_turn(reign, more=more)
 
     return [(Reign, "_end_turn", answer_first)]
 

@@ -12,6 +12,7 @@ from alb_core.messages import StreamName
 
 if TYPE_CHECKING:
     from alb.api.future import TaskFuture
+    from alb_core.tasks import TaskRecord
 
 
 class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -61,6 +62,32 @@ class ResultForm(msgspec.Struct, kw_only=True, omit_defaults=True):
     value: str | None = None
     #: What its kind returned.
     value_base64: str | None = None
+
+
+class UnfinishedForm(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One task that has not ended, and what it has written so far. Output as in `ResultForm`."""
+
+    id: str
+    state: str
+    worker: str = ""
+    attempt: int = 0
+    stdout: str | None = None
+    stdout_base64: str | None = None
+    stdout_bytes: int
+    stderr: str | None = None
+    stderr_base64: str | None = None
+    stderr_bytes: int
+
+    @classmethod
+    def of(cls, record: TaskRecord, stdout: bytes, stderr: bytes) -> UnfinishedForm:
+        """Return the form of a task whose shown attempt wrote this."""
+        shown = record.shown()
+        form = cls(id=record.id, state=record.state.value, stdout_bytes=len(stdout), stderr_bytes=len(stderr))
+        if shown is not None:
+            form.worker, form.attempt = shown.worker, shown.n
+        form.stdout, form.stdout_base64 = _text_or_base64(stdout)
+        form.stderr, form.stderr_base64 = _text_or_base64(stderr)
+        return form
 
 
 class LineForm(ResultForm, kw_only=True, omit_defaults=True):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import wait as wait_futures
-from typing import TYPE_CHECKING, Final
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
 from alb.api.result import describe
 from alb.cli import out
 from alb.cli.attendance import POLL_S, Patience, Pump
-from alb.cli.forms import result_form
+from alb.cli.forms import UnfinishedForm, result_form
 from alb.cli.options import Place, cluster_options, json_option, resolve
 from alb.cli.story import Story
 from alb.core.notices import OutputRestarted
@@ -89,9 +90,9 @@ def logs(  # noqa: PLR0913 (one parameter an option)
             if as_json or (since, lines, attempt) != (None, None, None):
                 raise click.UsageError(OF_ARRAYS)
             return show_logs(client, task_id, names, patience, follow=follow)
-        if as_json:
-            return _logs_json(client, task_id, patience)
         record = client.task(task_id)
+        if as_json:
+            return _logs_json(client, record, patience, story, follow=follow)
         newest = record.attempts[-1].n if record.attempts else 0
         earlier = attempt is not None and attempt < newest
         if attempt is not None and attempt > newest:
@@ -202,10 +203,16 @@ class _Live:
         record: The task as it was when we began.
         starts: From which byte on each stream is wanted.
         attempt: Only of this attempt; 0: of whichever runs.
+        wanted: Where it goes, by stream; None: to our own streams.
     """
 
     def __init__(
-        self, client: Client, record: TaskRecord, starts: dict[StreamName, int], attempt: int
+        self,
+        client: Client,
+        record: TaskRecord,
+        starts: dict[StreamName, int],
+        attempt: int,
+        wanted: dict[StreamName, int] | None = None,
     ) -> None:
         self._client = client
         self._id = record.id
@@ -213,7 +220,7 @@ class _Live:
         self._attempt = attempt
         shown = record.shown()
         self._newest = shown.n if shown is not None else 0
-        self._wanted = {name: out.DESCRIPTORS[name] for name in starts}
+        self._wanted = {name: out.DESCRIPTORS[name] for name in starts} if wanted is None else wanted
 
     def show(self, patience: Patience, story: Story, *, follow: bool) -> None:
         """Copy to the end; without `follow` as far as there is something now."""
@@ -294,13 +301,28 @@ class _Live:
         out.say(f"attempt {self._attempt} of task {self._id} is over: another one was begun")
 
 
-def _logs_json(client: Client, task_id: str, patience: Patience) -> int:
-    future = client.attach(task_id)
+def _logs_json(client: Client, record: TaskRecord, patience: Patience, story: Story, *, follow: bool) -> int:
+    """Write the result of a task; without `follow`, of one that has not ended, what there is of it now."""
+    if not follow and not record.state.terminal:
+        with TemporaryFile() as stdout, TemporaryFile() as stderr:
+            wanted = {StreamName.STDOUT: stdout.fileno(), StreamName.STDERR: stderr.fileno()}
+            _Live(client, record, dict.fromkeys(wanted, 0), 0, wanted).show(patience, story, follow=False)
+            record = client.task(record.id)
+            if not record.state.terminal:
+                written = [_whole(file) for file in (stdout, stderr)]
+                out.emit_json(UnfinishedForm.of(record, *written))
+                return 0
+    future = client.attach(record.id)
     while not future.done():
         patience.check()
         wait_futures({future}, POLL_S)
     out.emit_json(result_form(future))
     return 0
+
+
+def _whole(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _show_end(future: TaskFuture, wanted: dict[StreamName, int]) -> None:

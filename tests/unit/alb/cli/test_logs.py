@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -232,6 +233,18 @@ def test_logs_of_a_running_task_end_when_it_is_quiet(
     assert words in told.err
     assert ("did not come" in told.err) == bool(words)
     assert f"task {TASK} is RUNNING; -f goes on until its end" in told.err
+
+
+def test_logs_json_of_a_running_task_is_what_there_is(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program is not kept waiting for the end, which -f is for; that it is not the end is said."""
+    monkeypatch.setattr(logs, "QUIET_S", 1.0)
+    Running(broker, b"0123", b"0123")
+    assert run(["logs", *ZK, TASK, "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert (told["id"], told["state"], told["stdout"], told["stdout_bytes"]) == (TASK, "RUNNING", "0123", 4)
+    assert "exit_status" not in told
 
 
 def test_following_an_attempt_ends_with_it(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:

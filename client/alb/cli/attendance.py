@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 POLL_S: Final = 0.1
 #: Signals and patience are looked at so often; output and the end are noticed at once.
 SECOND_INTERRUPT_S: Final = 2.0
+CANCELS: Final = r"cancels it; Ctrl-\ leaves it running"
 STUCK_S: Final = 1.0
 #: After a cancellation, a reader of our output that takes nothing for so long is not waited for.
 BROKEN_PIPE_STATUS: Final = 141
@@ -175,6 +176,7 @@ class Attendance:
                         out.say(f"nobody reads the output any more: leaving; {self._whereabouts()}")
                         return BROKEN_PIPE_STATUS
                     self._on_broken_pipe()
+            self._story.end()
             return self._conclude()
 
     def _is_over(self) -> bool:
@@ -215,20 +217,24 @@ class Attendance:
             self._cancelling = self._client.start_cancel(self._future.id)
         else:
             self._interrupted_at = now
-            what = "leaves it alone: it was under way before" if self._joined else "cancels it"
-            out.say(f"{self._whereabouts()}. Ctrl-C again within 2 s {what}")
+            what = "leaves it alone: it was under way before" if self._joined else CANCELS
+            out.say(f"{self._where()}; still attached. Ctrl-C again within 2 s {what}")
         return None
 
     def _whereabouts(self) -> str:
-        placed = self._story.placed
+        """Say where the task is, and how to come back to it."""
         if self._future.done():
             return f"task {self._future.id} has ended; its output: alb logs {self._future.id}"
-        if placed is None and self._joined:
-            return f"task {self._future.id} goes on; attach again with: alb logs -f {self._future.id}"
+        if self._story.placed is None and not self._joined:
+            return self._where()
+        return f"{self._where()} and goes on; attach again with: alb logs -f {self._future.id}"
+
+    def _where(self) -> str:
+        placed = self._story.placed
         if placed is None:
-            return f"task {self._future.id} is not accepted yet"
+            return f"task {self._future.id} {'is under way' if self._joined else 'is not accepted yet'}"
         where = f"runs on {placed.worker}" if placed.state is TaskState.RUNNING else "is queued"
-        return f"task {self._future.id} {where} and goes on; attach again with: alb logs -f {self._future.id}"
+        return f"task {self._future.id} {where}"
 
     def _on_broken_pipe(self) -> None:
         if self._cancelling is None:
@@ -292,7 +298,7 @@ def caught(take: Callable[[int], None]) -> Iterator[None]:
 
     before = {
         number: signal.signal(number, on_signal)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
         if signal.getsignal(number) is not signal.SIG_IGN  # nohup stays nohup
     }
     try:

@@ -8,6 +8,7 @@ from typing import Final
 
 from alb.cli.values import format_duration, format_size
 from alb.core import notices
+from alb.core.notices import LEADS_NO_MORE
 from alb_core.tasks import TaskState
 
 PATIENCE_S: Final = 2.0
@@ -122,7 +123,7 @@ class Story:
             return
         after = format_duration(greeted.after_s)
         again = " again" if lost.broker == greeted.broker else ""
-        head = "" if self._lost_told else f"{lost.broker} lost; "
+        head = "" if self._lost_told else f"{_loss(lost)}; "
         self._say(f"{head}{greeted.broker} leads{again} (epoch {greeted.epoch}) after {after}{task}")
 
     def _on_other(self, notice: notices.AnyNotice) -> None:
@@ -152,6 +153,12 @@ class Story:
             case _:
                 pass
 
+    def end(self) -> None:
+        """Say what was not said yet of a change of leaders: the task ended before it was heard of again."""
+        with self._lock:
+            if self._greeted is not None:
+                self._tell_change("")
+
     def wait(self) -> None:
         """Say what is waited for, if that takes long. Call it now and then."""
         with self._lock:
@@ -162,7 +169,7 @@ class Story:
             elif self._lost is not None and not self._lost_told:
                 self._lost_told = True
                 task = self._where()
-                self._say(f"{self._lost.broker} lost ({self._lost.why}); looking for another leader{task}")
+                self._say(f"{_loss(self._lost, because=True)}; looking for another leader{task}")
             elif self.trouble:
                 self._once(f"{self.trouble}; trying again")
             elif not self.connected:
@@ -177,6 +184,13 @@ class Story:
         if self.placed.state is TaskState.RUNNING:
             return f"; the task goes on on {self.placed.worker}"
         return f"; the task stays {self.placed.state.value.lower()}"
+
+
+def _loss(lost: notices.LeaderLost, *, because: bool = False) -> str:
+    """Say that a leader is gone, or, where it says so itself, that it leads no more."""
+    if lost.why == LEADS_NO_MORE:
+        return f"{lost.broker} {LEADS_NO_MORE.removeprefix('it ')}"
+    return f"{lost.broker} lost ({lost.why})" if because else f"{lost.broker} lost"
 
 
 def _because(why: str) -> str:

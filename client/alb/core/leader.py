@@ -99,7 +99,15 @@ class LeaderLink:
 
     # --- the search ---------------------------------------------------------------------------------------
 
-    def lose(self, at: float, why: str, out: list[ClientAction], *, first: str = "") -> None:
+    def lose(
+        self,
+        at: float,
+        why: str,
+        out: list[ClientAction],
+        *,
+        first: str = "",
+        since: float | None = None,
+    ) -> None:
         """Give up the broker that we talk to and look for the leader.
 
         Args:
@@ -107,13 +115,14 @@ class LeaderLink:
             why: For the person.
             out: Takes the actions.
             first: An endpoint to try before all others.
+            since: When it was gone already; None: now.
         """
         if self.welcomed:
             out.append(actions.Tell(notices.LeaderLost(broker=self.broker, epoch=self.epoch, why=why)))
         lost = self.endpoint
         self._leave(out)
         if self._searching_since is None:
-            self._searching_since = at
+            self._searching_since = at if since is None else since
             self._awaited_told = False
             self._try_pause_s, self._look_up_pause_s = TRY_PAUSE_S[0], LOOK_UP_PAUSE_S[0]
             self._look_up_at = at
@@ -184,7 +193,7 @@ class LeaderLink:
         if self.welcomed:
             if leader is None or leader.table != self.table or leader.epoch <= self.epoch:
                 return
-            self.lose(at, f"{leader.broker} took over", out, first=leader.clients)
+            self.lose(at, f"{leader.broker} took over", out, first=leader.clients, since=self._heard_at)
             return
         self._led = leader is not None and not self.is_stale(leader.epoch, leader.table)
         if leader is None or not self._led:
@@ -233,7 +242,7 @@ class LeaderLink:
         if useful and self._refused[0] == where and at < self._refused[1]:
             useful = False
         if self.welcomed:
-            self.lose(at, "it leads no more", out, first=where if useful else "")
+            self.lose(at, notices.LEADS_NO_MORE, out, first=where if useful else "")
         elif useful:
             self._connect(at, where, out)
         else:
@@ -295,7 +304,7 @@ class LeaderLink:
                 others = tuple(endpoint for endpoint in self.known if endpoint != self.endpoint)
                 if others:
                     out.append(actions.SendSuspect(others, self.epoch, f"silent for {silent_s:.1f} s"))
-                self.lose(at, f"silent for {silent_s:.1f} s", out)
+                self.lose(at, f"silent for {silent_s:.1f} s", out, since=self._heard_at)
             return
         if self._searching_since is None:
             self.lose(at, "", out)

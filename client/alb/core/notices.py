@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from alb_core.messages import StreamName
 from alb_core.tasks import TaskState
+
+
+LEADS_NO_MORE: Final = "it leads no more"
+#: Why a leader is lost that says so itself.
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="notice"):

@@ -67,6 +67,24 @@ def test_a_failover_is_one_line() -> None:
     assert told.lines == ["b1 lost; b2 leads (epoch 8) after 0.9 s; task still running on w1"]
 
 
+def test_a_task_that_ended_meanwhile_ends_the_story() -> None:
+    """Who leads now is said though the task was not heard of again; and nothing where all is said."""
+    told = running()
+    told.tell(LOST, greeted("b2", 8, 0.9))
+    told.story.end()
+    told.story.end()
+    assert told.lines == ["b1 lost; b2 leads (epoch 8) after 0.9 s"]
+
+
+def test_a_leader_that_steps_down_is_not_called_lost() -> None:
+    """It lives, and says so itself."""
+    told = running()
+    told.tell(notices.LeaderLost(broker="b1", epoch=7, why=notices.LEADS_NO_MORE))
+    told.wait(4)
+    told.tell(greeted("b2", 8, 4.0), placed())
+    assert told.lines[0].startswith("b1 leads no more; looking for another leader")
+
+
 def test_a_long_failover_is_said_while_it_lasts() -> None:
     """After two seconds the person hears what is going on; later, how it ended."""
     told = running()

@@ -215,12 +215,12 @@ class Endless:
 def test_a_second_ctrl_c_cancels(
     broker: FakeBroker, interrupt_when: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The first says what runs where and how to attach again; the second ends it, with status 130."""
+    """The first says what runs where and what one can do; the second ends it, with status 130."""
     task = Endless(broker)
     interrupt_when(lambda: task.runs)
     assert run(["submit", *ZK, "sleep 100"]) == 130
     err = capfd.readouterr().err
-    assert "runs on w1 and goes on; attach again with: alb logs -f" in err
+    assert r"runs on w1; still attached. Ctrl-C again within 2 s cancels it; Ctrl-\ leaves it running" in err
     assert "was cancelled" in err
     assert task.cancelled
 
@@ -239,6 +239,17 @@ def test_two_slow_ctrl_cs_do_not_cancel_and_sigterm_leaves(
     interrupt_when(lambda: task.runs, again)
     assert run(["submit", *ZK, "sleep 100"]) == 128 + signal.SIGTERM
     assert "leaving; task" in capfd.readouterr().err
+    assert not task.cancelled
+
+
+def test_a_quit_leaves_the_task_alone(
+    broker: FakeBroker, interrupt_when: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-\\ after the first Ctrl-C: the way back is said, and what runs goes on."""
+    task = Endless(broker)
+    interrupt_when(lambda: task.runs, lambda: os.kill(os.getpid(), signal.SIGQUIT))
+    assert run(["submit", *ZK, "sleep 100"]) == 128 + signal.SIGQUIT
+    assert "runs on w1 and goes on; attach again with: alb logs -f" in capfd.readouterr().err
     assert not task.cancelled
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from tests.unit.alb.core.core_driver import BROKERS, ENDPOINTS, TABLE, Driver, leader
 
 from alb.core import actions, events, notices
@@ -91,6 +92,19 @@ def test_zookeeper_down_is_not_fatal_while_a_known_broker_answers() -> None:
     driver.epoch, driver.now = 2, 0.9
     driver.welcome("b3")
     assert notices.LeaderGreeted(broker="b3", epoch=2, after_s=0.9, again=True) in driver.told()
+
+
+def test_an_outage_began_when_the_leader_was_last_heard() -> None:
+    """Of a frozen leader that is long after it stopped; the next one may be there as soon as we notice."""
+    driver = Driver().connect("b1")
+    heard = driver.now
+    driver.now += 7.0
+    driver.do(events.LeaderFound, leader=leader("b2", 2), brokers=BROKERS)
+    driver.do(events.LinkOpened, link=driver.link)
+    driver.epoch = 2
+    driver.welcome("b2")
+    (greeted,) = [each for each in driver.told() if isinstance(each, notices.LeaderGreeted)]
+    assert greeted.after_s == pytest.approx(driver.now - heard)
 
 
 def test_a_lost_leader_is_left_and_the_others_are_tried_first() -> None:

@@ -9,7 +9,6 @@ import msgspec
 from alb_core.messages import StreamName
 from alb_core.tasks import TaskState
 
-
 LEADS_NO_MORE: Final = "it leads no more"
 #: Why a leader is lost that says so itself.
 

@@ -245,7 +245,7 @@ def test_two_slow_ctrl_cs_do_not_cancel_and_sigterm_leaves(
 def test_a_quit_leaves_the_task_alone(
     broker: FakeBroker, interrupt_when: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-\\ after the first Ctrl-C: the way back is said, and what runs goes on."""
+    """A quit (SIGQUIT, by key) after the first Ctrl-C: the way back is said, and what runs goes on."""
     task = Endless(broker)
     interrupt_when(lambda: task.runs, lambda: os.kill(os.getpid(), signal.SIGQUIT))
     assert run(["submit", *ZK, "sleep 100"]) == 128 + signal.SIGQUIT

@@ -65,10 +65,10 @@ def test_who_learnt_nothing_is_as_fastest(learning: Any) -> None:
 
 
 def test_a_learnt_order_shortens_waits_where_many_wait(learning: Any) -> None:
-    """In virtual time, the same on every machine: the mean slowdown falls by a tenth and more."""
+    """In virtual time, the same on every machine: most of what tasks are slowed down goes."""
     foresight, _, measure = learning
     medians, rest = measure.halves(measure.workload(800, 1.5))
     policies = {"least-loaded": measure.least_loaded.choose, "foresight": foresight.policy_of(medians)}
     plain, _ = measure.replayed(rest, "least-loaded", policies)
     learnt, _ = measure.replayed(measure.by_length(rest, medians), "least-loaded", policies)
-    assert learnt.slowdown.mean < 0.9 * plain.slowdown.mean
+    assert learnt.slowdown.mean - 1.0 < 0.5 * (plain.slowdown.mean - 1.0)

@@ -80,3 +80,12 @@ def ensemble(_ensemble: Ensemble) -> Iterator[Ensemble]:
     """Three servers that a test may kill and freeze: whole again for the next one."""
     yield _ensemble
     _ensemble.start()
+
+
+@pytest.fixture
+def own_alarm() -> Iterator[None]:
+    """Leave SIGALRM as it was, and see that no timer was left armed."""
+    before = signal.getsignal(signal.SIGALRM)
+    yield
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    signal.signal(signal.SIGALRM, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -29,16 +29,10 @@ PASS_S = 0.2
 #: Of this a busy machine takes some from a policy that is quick.
 ENDS_S = 20.0
 
-pytestmark = pytest.mark.timeout(60, method="thread")  # pytest's own alarm is the timer that is tested here
-
-
-@pytest.fixture(autouse=True)
-def _own_alarm() -> Iterator[None]:
-    """Leave SIGALRM as it was, and see that no timer was left armed."""
-    before = signal.getsignal(signal.SIGALRM)
-    yield
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = [
+    pytest.mark.timeout(60, method="thread"),  # pytest's own alarm is the timer that is tested here
+    pytest.mark.usefixtures("own_alarm"),
+]
 
 
 def spin(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import pytest
@@ -20,16 +19,10 @@ EACH = [Candidate(f"w{n}", Capacity(cpus=1, memory_bytes=1), 1.0, 1, 0, Load()) 
 CONTEXT = Context(0.0, Draws(1))
 QUICK_S, PATIENT_S = 0.02, 60.0
 
-pytestmark = pytest.mark.timeout(120, method="thread")  # pytest's own alarm is the timer that is tested here
-
-
-@pytest.fixture(autouse=True)
-def _own_alarm() -> Iterator[None]:
-    """Leave SIGALRM as it was, and see that no timer was left armed."""
-    before = signal.getsignal(signal.SIGALRM)
-    yield
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = [
+    pytest.mark.timeout(120, method="thread"),  # pytest's own alarm is the timer that is tested here
+    pytest.mark.usefixtures("own_alarm"),
+]
 
 
 def spin_then_choose(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,16 +26,10 @@ PATIENT_S = 60.0
 
 Write = Callable[[str], EntryPoint]
 
-pytestmark = pytest.mark.timeout(120, method="thread")  # pytest's own alarm is the timer that is used here
-
-
-@pytest.fixture(autouse=True)
-def _own_alarm() -> Iterator[None]:
-    """Leave SIGALRM as it was, and see that no timer was left armed."""
-    before = signal.getsignal(signal.SIGALRM)
-    yield
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = [
+    pytest.mark.timeout(120, method="thread"),  # pytest's own alarm is the timer that is used here
+    pytest.mark.usefixtures("own_alarm"),
+]
 
 
 @pytest.fixture

@@ -134,11 +134,7 @@ class Book:
                 part=decision.part,
             ),
         )
-        attempt = AttemptId(task.id, task.attempts[-1].n)
-        self.reserve(task, worker, attempt)
-        worker.unconfirmed[attempt] = at
-        if task.spec.luggage:
-            worker.launching.add(attempt)
+        attempt = self._assign(task, worker, at)
         waited_s = now - task.queued_since
         state.decisions.keep(attempt, Decided(decision.seen, waited_s, decision.share))
         state.placed_at = now
@@ -147,6 +143,15 @@ class Book:
             state.counters["tasks_placed_ahead"] += 1
         state.stragglers.watch(task)
         self._save(task, self._place_releases(task, worker, attempt))
+
+    def _assign(self, task: Task, worker: Worker, at: float) -> AttemptId:
+        """Let a worker have the newest attempt of a task, which it has not confirmed yet."""
+        attempt = AttemptId(task.id, task.attempts[-1].n)
+        self.reserve(task, worker, attempt)
+        worker.unconfirmed[attempt] = at
+        if task.spec.luggage:
+            worker.launching.add(attempt)
+        return attempt
 
     def copy(self, task: Task, worker: Worker, of: int, candidates: int, at: float) -> None:
         """An attempt that lags gets a copy, whose worker hears of it when that is durable."""
@@ -162,11 +167,7 @@ class Book:
                 candidates=candidates,
             ),
         )
-        attempt = AttemptId(task.id, task.attempts[-1].n)
-        self.reserve(task, worker, attempt)
-        worker.unconfirmed[attempt] = at
-        if task.spec.luggage:
-            worker.launching.add(attempt)
+        attempt = self._assign(task, worker, at)
         state.counters["copies_made"] += 1
         state.note("task_copied", task=task.id, attempt=attempt.n, of=of, worker=worker.name)
         self._save(task, self._place_releases(task, worker, attempt))

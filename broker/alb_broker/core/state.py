@@ -259,13 +259,13 @@ class State:
     def why_declined(self, task: Task) -> str:
         """Return that a task waits though there is room: it saves, or the policy wants it to. Empty: no."""
         vector = task.request.optimize or self.placer.vector
-        saves = vector is not None and patience_s(vector) > 0
-        group = self.queue.group(key_of(task)) if saves or self.placer.declines else None
+        most_s = 0.0 if vector is None else patience_s(vector)
+        group = self.queue.group(key_of(task)) if most_s or self.placer.declines else None
         if group is None or not group.declined:
             return ""
-        if vector is not None and saves:
+        if vector is not None and most_s:
             return (
-                f"it saves ({vector_words(vector)}): up to {patience_s(vector):g} s it waits for room where "
+                f"it saves ({vector_words(vector)}): up to {most_s:g} s it waits for room where "
                 "something runs already, rather than wake a worker"
             )
         what = "it" if group.head() is task else "the first of its likes"

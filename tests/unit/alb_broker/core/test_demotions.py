@@ -393,8 +393,8 @@ def test_memory_of_what_is_demoted_is_no_obstacle() -> None:
     assert stage.runs(3)
 
 
-def test_a_default_time_limit_lets_everybody_in() -> None:
-    """What nothing limited until now has an end then, and is offered again."""
+def with_both_demoted() -> Stage:
+    """Return a stage on which two endless commands gave way to short ones, which have ended."""
     stage = Stage()
     for number in (1, 2):
         stage.submit(number)
@@ -402,6 +402,12 @@ def test_a_default_time_limit_lets_everybody_in() -> None:
         stage.submit(number, SHORT, C2)
         stage.pass_time(at)
         stage.finish(number)
+    return stage
+
+
+def test_a_default_time_limit_lets_everybody_in() -> None:
+    """What nothing limited until now has an end then, and is offered again."""
+    stage = with_both_demoted()
     stage.submit(3)
     assert not stage.runs(3)
     stage.client(SetLimits(seq=1, limits=LimitsNode(time_limit_s=60.0)))
@@ -411,13 +417,7 @@ def test_a_default_time_limit_lets_everybody_in() -> None:
 
 def test_a_default_time_limit_ends_nothing_that_runs() -> None:
     """What began before has none: it gives way as before, also where nothing else is left that could."""
-    stage = Stage()
-    for number in (1, 2):
-        stage.submit(number)
-    for at, number in ((OVER_S, 11), (2 * OVER_S, 12)):
-        stage.submit(number, SHORT, C2)
-        stage.pass_time(at)
-        stage.finish(number)
+    stage = with_both_demoted()
     stage.submit(3, LOOP, C2)
     stage.client(SetLimits(seq=1, limits=LimitsNode(time_limit_s=60.0)))
     stage.submit(4, SHORT)

@@ -305,10 +305,12 @@ class Desks:
             self.client(Hello(user=user), peer=peer)
         self.commit()
 
-    def join(self, name: str = "w1", *held: AttemptId, cpus: float = 1.0, peer: bytes = W1) -> list[Action]:
+    def join(
+        self, name: str = "w1", *held: AttemptId, cpus: float = 1.0, peer: bytes = W1, life: int = 1
+    ) -> list[Action]:
         """Let a worker appear, with session and link; returns what leaves."""
-        actions = self.worker(register(name, *held, cpus=cpus), peer=peer)
-        actions += self.answer_reads(actions, {name: worker_node(name, cpus=cpus)})
+        actions = self.worker(register(name, *held, cpus=cpus, life=life), peer=peer)
+        actions += self.answer_reads(actions, {name: worker_node(name, life, cpus)})
         return actions + self.commit()
 
     def answer_reads(self, actions: list[Action], nodes: dict[str, WorkerNode]) -> list[Action]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tests.harness import Work
+import pytest
+from tests.harness import Work, wait_for
 
+from alb import Client
 from alb.local.cluster import LocalCluster
 
 
@@ -30,6 +32,33 @@ def test_a_broker_restarts_under_its_name(cluster: LocalCluster, work: Work) -> 
             cluster.wait_for_leader()
     cluster.start()
     work.check()
+
+
+@pytest.mark.parametrize("ends", ["stop", "kill"])
+def test_output_outlives_its_worker(cluster: LocalCluster, client: Client, ends: str) -> None:
+    """A worker that is started again serves what its commands had said: all, or, killed, what had a file.
+
+    In the meantime a reader may learn that the worker is gone; what it kept is there when it is back.
+    """
+    numbers = {"long": 50_000, "short": 2_000} if ends == "stop" else {"long": 50_000}
+    said = {
+        length: "".join(f"{number}\n" for number in range(1, most + 1)).encode()
+        for length, most in numbers.items()
+    }
+    tasks = {length: client.submit(["seq", str(most)], output=False) for length, most in numbers.items()}
+    for task in tasks.values():
+        worker = task.result(timeout=60).worker
+        getattr(cluster[worker], ends)()
+        cluster[worker].start()
+
+    def has_all() -> bool:
+        with Client(zk=cluster.zk) as late:
+            return all(
+                late.attach(task.id).result(timeout=60).stdout == said[length]
+                for length, task in tasks.items()
+            )
+
+    wait_for(has_all, "the output of an earlier life")
 
 
 def test_the_whole_cluster_loses_its_power(cluster: LocalCluster, work: Work) -> None:

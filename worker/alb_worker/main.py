@@ -86,6 +86,7 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         )
         spool = Spool(work_dir, config)
         stack.callback(spool.close)
+        kept = spool.kept()
         increments = IncrementFiles(work_dir, config.allow_run_as)
         stack.callback(increments.close)
         runner = RunnerLink(
@@ -103,7 +104,7 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         stack.callback(inbox.bell.close)
         session = Session(config.zk_hosts(), config.zk_chroot(), config.session_timeout_s, inbox.post)
         agent = Agent(
-            core=WorkerCore(node, clock.random_seed()),
+            core=WorkerCore(node, clock.random_seed(), kept),
             inbox=inbox,
             session=session,
             runner=runner,
@@ -119,7 +120,13 @@ def _serve(config: WorkerConfig, logger: logs.Logger) -> Exit:
         )
         stack.callback(agent.close)
         stack.enter_context(_stopped_by_signals(inbox))
-        logger.info("worker_started", incarnation=node.incarnation, capacity=offered, work_dir=work_dir)
+        logger.info(
+            "worker_started",
+            incarnation=node.incarnation,
+            capacity=offered,
+            work_dir=work_dir,
+            outputs_kept=len(kept),
+        )
         session.start()
         stack.callback(session.stop)
         stack.callback(runner.close)  # however this ends, no command outlives the registration

@@ -81,14 +81,15 @@ class Relay:
         n = result.attempt
         for attempt in attempts:
             if attempt.n == n:
-                worker = self._worker(attempt)
-                if worker is not None:
+                # Whichever life of the worker it is: what an earlier one kept, a later one has.
+                worker = self._state.workers.by_name.get(attempt.worker)
+                if worker is not None and worker.link:
                     self._forward(peer, worker, grant, n)
                     return
                 why = f"worker {attempt.worker}, which kept it, is gone"
                 if self._state.store.enabled:
                     self._stored.serve(peer, grant, n, _length(result, grant.stream), why)
-                elif self._state.workers.find(attempt.worker, attempt.incarnation) is None:
+                elif worker is None:
                     self._lost(peer, grant, n, why)
                 return
         self._lost(peer, grant, n, "no worker ran this task")

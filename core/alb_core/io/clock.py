@@ -11,6 +11,8 @@ from alb_core import ids
 
 monotonic = time.monotonic
 #: Seconds since some start, never back: the time of every event.
+wall = time.time
+#: Seconds since 1970, which people set: for nothing but the age of files.
 
 
 def wall_text() -> str:

@@ -8,7 +8,7 @@ tells the end once. The core knows only their count; the shell reads them from t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +26,15 @@ FINISHED_KEPT_MAX: Final = limits.DONE_KEPT_MAX
 
 _NOT_KEPT: Final = "the worker does not, or no longer, keep the output of this attempt"
 _TRUNCATED: Final = "the command wrote more than its worker keeps of one stream, or has room for"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """Output of an attempt that ended in an earlier life of the worker."""
+
+    attempt: AttemptId
+    sizes: tuple[int, int]
+    #: Of stdout and stderr.
+    truncated: tuple[bool, bool]
 
 
 class Window(msgspec.Struct):
@@ -56,13 +65,21 @@ class Streams:
     Args:
         newest: Names the newest attempt of a task that this worker heard of.
         owed: Tells whether the results store must still have more of an attempt.
+        kept: What the spool has from an earlier life, the oldest first; at most `FINISHED_KEPT_MAX`.
     """
 
-    def __init__(self, newest: Callable[[str], AttemptId | None], owed: Callable[[AttemptId], bool]) -> None:
+    def __init__(
+        self,
+        newest: Callable[[str], AttemptId | None],
+        owed: Callable[[AttemptId], bool],
+        kept: Sequence[Kept] = (),
+    ) -> None:
         self._newest = newest
         self._owed = owed
-        self._outputs: dict[AttemptId, Output] = {}
-        self._finished: OrderedDict[AttemptId, None] = OrderedDict()
+        self._outputs: dict[AttemptId, Output] = {
+            each.attempt: Output(sizes=list(each.sizes), truncated=each.truncated, over=True) for each in kept
+        }
+        self._finished: OrderedDict[AttemptId, None] = OrderedDict.fromkeys(self._outputs)
         #: Those that are over, the oldest first.
 
     def expect(self, attempt: AttemptId) -> list[WorkerAction]:

@@ -8,7 +8,7 @@ streams, and the departure. Time comes in with events; two cores that hear the s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -71,7 +71,7 @@ from alb_worker.core.progress import Progress
 from alb_worker.core.record import ENDED, LIVE, UNENDED
 from alb_worker.core.registration import Registration, Standing
 from alb_worker.core.stimuli import WorkerStops
-from alb_worker.core.streams import Streams
+from alb_worker.core.streams import Kept, Streams
 from alb_worker.core.uses import Uses
 
 REMIND_S: Final = 5.0
@@ -89,9 +89,10 @@ class WorkerCore:
     Args:
         node: What it registers: its name, incarnation and capacity.
         seed: Spreads what many workers would otherwise do at once.
+        kept: What the spool has from an earlier life, the oldest first.
     """
 
-    def __init__(self, node: znodes.WorkerNode, seed: int = 0) -> None:
+    def __init__(self, node: znodes.WorkerNode, seed: int = 0, kept: Sequence[Kept] = ()) -> None:
         tokens = itertools.count(1)
         self._node = node
         self._load = Load()
@@ -104,7 +105,7 @@ class WorkerCore:
         self.link = LeaderLink(self._greet, tokens, Draws(seed))
         self.attempts = Attempts(node.capacity)
         self.keeping = Keeping()
-        self.streams = Streams(self.attempts.newest, self.keeping.owes)
+        self.streams = Streams(self.attempts.newest, self.keeping.owes, kept)
         self._handlers: dict[type, Callable[[Any], Actions]] = {
             LeaderSaid: self._on_leader_said,
             AttemptLaunched: self._on_runner,

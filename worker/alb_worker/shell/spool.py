@@ -5,6 +5,10 @@ operation. What finished commands left in memory is bounded too: the oldest move
 bounded: one stream, all finished ones together (bytes, number, age). A full disk truncates a stream and
 never stops the worker.
 
+What finished commands left in files outlives the process: the next life of the worker finds it, and keeps it
+as long as this one would have. A worker that stops writes down what is in memory still, but for what the
+result of its command holds whole.
+
 Of a command with a bound on its output half of that is kept from the head of each stream and half from its
 tail. While it runs, what is kept is the head; with its end follow a line that says how much was left out, and
 the tail. So what was once kept never changes, and readers need to know nothing of it.
@@ -12,153 +16,23 @@ the tail. So what was once kept never changes, and readers need to know nothing 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from alb_core import limits
 from alb_core.config import WorkerConfig
-from alb_core.io.clock import monotonic
+from alb_core.io.clock import monotonic, wall
 from alb_core.messages import AttemptId, StreamName
-from alb_worker.shell.tails import Tail, marker
+from alb_worker.core.streams import Kept
+from alb_worker.shell.left_output import find_left
+from alb_worker.shell.spooled_stream import SpooledStream
 
-_NO_BOUND: Final = 1 << 62
-MEMORY_STREAM_BYTES: Final = 64 * 1024
-#: A longer stream has a file.
 MEMORY_FINISHED_BYTES: Final = 32 * 1024 * 1024
 #: Of all finished attempts; beyond it the oldest get files.
 FINISHED_MAX: Final = 100_000
 #: Finished attempts that are kept, however small.
-
-
-class _Stream:
-    """The kept bytes of one stream: in memory, or in a file that is open while the command runs."""
-
-    __slots__ = ("descriptor", "in_file", "left_out", "memory", "path", "size", "tail", "truncated")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        #: Where its file is, or would be.
-        self.in_file = False
-        self.descriptor = -1
-        #: Of its file, open for writing; -1: it is not.
-        self.memory = bytearray()
-        #: Empty where there is a file.
-        self.size = 0
-        #: Bytes kept.
-        self.truncated = False
-        #: No more is kept: the bound was reached, or the disk was full.
-        self.tail: Tail | None = None
-        #: What came after the head, where the command's output is bounded.
-        self.left_out = 0
-        #: Bytes that are kept neither of the head nor of the tail; known with the end.
-
-    def append_bounded(self, data: bytes, bytes_max: int) -> None:
-        """Keep the head; what comes after it goes to the tail."""
-        if self.tail is None:
-            room = bytes_max // 2 - self.size
-            if room >= len(data):
-                self.append(data, bytes_max)
-                return
-            if room > 0:
-                self.append(data[:room], bytes_max)
-                data = data[room:]
-            self.tail = Tail(f"{self.path}.tail", bytes_max - bytes_max // 2)
-        self.tail.append(data)
-
-    def seal(self) -> None:
-        """Nothing more will come: put the tail behind the head; if they do not meet, a line between them."""
-        tail, self.tail = self.tail, None
-        if tail is None:
-            return
-        self.left_out = tail.left_out
-        if self.left_out:
-            self.append(marker(self.left_out), _NO_BOUND)
-        for piece in tail.pieces():
-            self.append(piece, _NO_BOUND)
-        self.truncated = self.truncated or tail.broken
-        tail.close()
-
-    def append(self, data: bytes, bytes_max: int) -> None:
-        """Keep as much of `data` as there is room for."""
-        if self.truncated:
-            return
-        room = bytes_max - self.size
-        if len(data) > room:
-            data = data[:room]
-            self.truncated = True
-        if not self.in_file and self.size + len(data) <= MEMORY_STREAM_BYTES:
-            self.memory += data
-            self.size += len(data)
-        elif self.in_file or self.move_to_file():
-            self.size += self._write(data)
-
-    def move_to_file(self) -> bool:
-        """Put what is in memory into a file; False: it stays in memory, for the disk is full."""
-        try:
-            self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        except OSError:
-            self.truncated = True
-            return False
-        self.in_file = True
-        if self._write(self.memory) < self.size:
-            self._remove_file()
-            return False
-        self.memory = bytearray()
-        return True
-
-    def _write(self, data: bytes | bytearray) -> int:
-        """Append to the file; returns how much the disk took, and marks the stream where that is not all."""
-        written = 0
-        with memoryview(data) as view:
-            while written < len(view):
-                try:
-                    written += os.write(self.descriptor, view[written:])
-                except OSError:  # no space, a quota, a broken disk: the command runs on
-                    self.truncated = True
-                    break
-        return written
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes from `offset` on; fewer only at the end, or where the disk fails."""
-        size = max(0, min(size, self.size - offset))
-        if not self.in_file:
-            return bytes(self.memory[offset : offset + size])
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return b""
-        try:
-            return os.pread(descriptor, size, offset)
-        except OSError:
-            return b""
-        finally:
-            os.close(descriptor)
-
-    def finish(self) -> None:
-        """Nothing will be appended any more: close the file."""
-        self.seal()
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def drop(self) -> None:
-        """Forget the bytes."""
-        if self.tail is not None:
-            self.tail.close()
-            self.tail = None
-        self.memory = bytearray()
-        if self.in_file:
-            self._remove_file()
-
-    def _remove_file(self) -> None:
-        self.finish()
-        self.in_file = False
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)  # noqa: PTH108 (a path as text)
 
 
 class _Entry:
@@ -169,7 +43,7 @@ class _Entry:
     def __init__(self, bytes_max: int | None = None) -> None:
         self.bytes_max = bytes_max
         #: Of each stream, half from its head and half from its tail; None: as the worker bounds all of them.
-        self.streams: dict[StreamName, _Stream] = {}
+        self.streams: dict[StreamName, SpooledStream] = {}
         self.finished_at: float | None = None
         #: Monotonic seconds; None: it runs.
 
@@ -184,15 +58,22 @@ class Spool:
     """All output that this worker keeps.
 
     Args:
-        work_dir: The worker's directory; what an earlier process left in its spool is removed.
+        work_dir: The worker's directory; what an earlier life kept there of finished commands is kept on.
         config: The bounds.
         clock: Monotonic seconds.
+        wall_clock: By which files have their times.
 
     Raises:
         OSError: The directory cannot be made.
     """
 
-    def __init__(self, work_dir: str, config: WorkerConfig, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        work_dir: str,
+        config: WorkerConfig,
+        clock: Callable[[], float] = monotonic,
+        wall_clock: Callable[[], float] = wall,
+    ) -> None:
         self._directory = Path(work_dir) / "spool"
         self._config = config
         self._clock = clock
@@ -205,8 +86,30 @@ class Spool:
         self._finished_memory = 0
         self._dropped: list[AttemptId] = []
         #: By a full disk; told with the next ``expire``.
-        shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._take_over(wall_clock())
+
+    def _take_over(self, wall_now: float) -> None:
+        """Keep what an earlier life of the worker left, as long as that would have."""
+        now = self._clock()
+        for left in find_left(self._directory, wall_now, limits.DONE_KEPT_MAX):
+            entry = self._finished[left.attempt] = _Entry()
+            entry.streams, entry.finished_at = left.streams, now - left.age_s
+            self._finished_bytes += entry.size()
+
+    def kept(self) -> list[Kept]:
+        """Return what is kept of attempts that are over, the oldest first."""
+        return [
+            Kept(
+                attempt=attempt,
+                sizes=(self.length(attempt, StreamName.STDOUT), self.length(attempt, StreamName.STDERR)),
+                truncated=(
+                    self.truncated(attempt, StreamName.STDOUT),
+                    self.truncated(attempt, StreamName.STDERR),
+                ),
+            )
+            for attempt in self._finished
+        ]
 
     def bound(self, attempt: AttemptId, bytes_max: int) -> None:
         """Keep no more of each stream of an attempt that starts: half from its head, half from its tail."""
@@ -223,7 +126,7 @@ class Spool:
             entry = self._running[attempt] = _Entry()
         kept = entry.streams.get(stream)
         if kept is None:
-            kept = entry.streams[stream] = _Stream(self._path(attempt, stream))
+            kept = entry.streams[stream] = SpooledStream(self._path(attempt, stream))
         if entry.bytes_max is None:
             kept.append(data, self._config.stream_bytes_max)
         else:
@@ -246,7 +149,7 @@ class Spool:
         name = f"{attempt.task}.{attempt.n}.{stream.name.lower()}"
         return f"{self._directory}/{name.replace('/', '_')}"
 
-    def _stream(self, attempt: AttemptId, stream: StreamName) -> _Stream | None:
+    def _stream(self, attempt: AttemptId, stream: StreamName) -> SpooledStream | None:
         entry = self._running.get(attempt) or self._finished.get(attempt)
         return None if entry is None else entry.streams.get(stream)
 
@@ -277,6 +180,8 @@ class Spool:
             return
         for stream in entry.streams.values():
             stream.finish()
+        if any(stream.in_file for stream in entry.streams.values()):
+            _publish(entry)
         entry.finished_at = self._clock()
         self._finished[attempt] = entry
         self._finished_bytes += entry.size()
@@ -294,11 +199,8 @@ class Spool:
         """Move the oldest finished streams to files; where the disk is full, drop them."""
         while self._finished_memory > MEMORY_FINISHED_BYTES:
             attempt = next(iter(self._in_memory))
-            in_memory = [stream for stream in self._finished[attempt].streams.values() if stream.memory]
-            if all(stream.move_to_file() for stream in in_memory):
+            if _publish(self._finished[attempt]):
                 self._finished_memory -= self._in_memory.pop(attempt)
-                for stream in in_memory:
-                    stream.finish()
             else:
                 self.drop(attempt)
                 self._dropped.append(attempt)
@@ -342,6 +244,22 @@ class Spool:
             stream.drop()
 
     def close(self) -> None:
-        """Forget everything."""
-        for attempt in [*self._running, *self._finished]:
+        """Leave to the next life of the worker what has ended, but for what results hold whole."""
+        for attempt in list(self._running):
             self.drop(attempt)
+        for attempt, entry in list(self._finished.items()):
+            longest = max(stream.size for stream in entry.streams.values())
+            if longest <= limits.INLINE_OUTPUT_BYTES or not _publish(entry):
+                self.drop(attempt)
+
+
+def _publish(entry: _Entry) -> bool:
+    """Put all streams of a finished attempt into files that a later life finds; False: the disk is full."""
+    streams = entry.streams.values()
+    if not all(stream.in_file or stream.move_to_file() for stream in streams):
+        return False
+    for stream in streams:
+        stream.finish()
+    for stream in streams:  # none before all are there: a later life takes over all of an attempt, or nothing
+        stream.publish()
+    return True

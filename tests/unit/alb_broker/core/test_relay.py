@@ -70,6 +70,17 @@ def test_the_output_of_a_worker_that_is_gone_is_lost() -> None:
     assert passed(each, grant()) == lost("worker w1, which kept it, is gone", n=1)
 
 
+def test_a_later_life_of_the_worker_has_the_output() -> None:
+    """A worker that was started again took over what its earlier life kept: it is asked."""
+    each = desks(1)
+    each.worker(ended(1))
+    each.commit()
+    each.join(life=2, peer=b"w1-again")
+    (action,) = passed(each, grant())
+    assert isinstance(action, SendGrant)
+    assert (action.peer, action.grant.attempt) == (b"w1-again", 1)
+
+
 def test_a_worker_that_is_silent_may_come_back() -> None:
     """Nothing is said to be lost; the reader asks again."""
     each = desks(1)

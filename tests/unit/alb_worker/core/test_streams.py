@@ -13,7 +13,7 @@ from alb_core.tasks import Cause, Outcome, Stream
 from alb_worker.core import streams as module
 from alb_worker.core.actions import DropSpool, SendChunk
 from alb_worker.core.events import OutputGrew, RunnerEnded
-from alb_worker.core.streams import READERS_MAX, Streams
+from alb_worker.core.streams import READERS_MAX, Kept, Streams
 
 A1 = attempt(1, 1)
 OUT, ERR = StreamName.STDOUT, StreamName.STDERR
@@ -147,6 +147,19 @@ def test_a_finished_attempt_is_served_at_any_offset() -> None:
     assert spans(desk.grant(BIG)) == [(BIG, 0, True)]
     assert spans(desk.grant(BIG + 5)) == [(BIG + 5, 0, True)]
     assert spans(desk.grant(-5, 10)) == [(0, 10, False)]
+
+
+def test_the_output_of_an_earlier_life_is_served() -> None:
+    """It is over, as long as its files are, and whether it was cut is told; the same attempt may run anew."""
+    kept = Kept(attempt=A1, sizes=(BIG, 0), truncated=(True, False))
+    streams = Streams(lambda _task: None, lambda _attempt: False, [kept])
+    streams.check_invariants()
+    grant = Grant(task=A1.task, attempt=1, stream=OUT, offset=BIG - 3, window=WINDOW, reader=b"r1")
+    data, end = of_kind(SendChunk, streams.on_granted(grant))
+    assert (data.offset, data.size_bytes, end.end) == (BIG - 3, 3, True)
+    assert "more than its worker keeps" in end.lost
+    assert streams.expect(A1) == [DropSpool(attempt=A1)]
+    assert streams.open(A1)
 
 
 def test_a_truncated_stream_ends_by_saying_so() -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from alb_core.config import WorkerConfig
+from alb_core.limits import INLINE_OUTPUT_BYTES
 from alb_core.messages import AttemptId, StreamName
+from alb_worker.core.streams import Kept
 from alb_worker.shell import spool as spool_module
-from alb_worker.shell.spool import MEMORY_STREAM_BYTES, Spool
+from alb_worker.shell.spool import Spool
+from alb_worker.shell.spooled_stream import MEMORY_STREAM_BYTES
 from alb_worker.shell.tails import marker
 
 OUT, ERR = StreamName.STDOUT, StreamName.STDERR
@@ -83,7 +86,7 @@ def test_much_output_moves_to_a_private_file(tmp_path: Path) -> None:
     spool.append(attempt(1), OUT, b"b")
     spool.append(attempt(1), OUT, b"cd")
     (name,) = files(tmp_path)
-    assert name == f"{attempt(1).task}.1.stdout"
+    assert name == f"{attempt(1).task}.1.stdout.part"
     assert (tmp_path / "spool" / name).stat().st_mode & 0o777 == 0o600
     assert spool.tail(attempt(1), OUT, 5) == b"aabcd"
     spool.finish(attempt(1))
@@ -155,7 +158,7 @@ def test_a_long_tail_has_a_file_until_the_end(tmp_path: Path) -> None:
     assert sum(name.endswith(".tail") for name in files(tmp_path)) == 2
     spool.drop(attempt(2))
     spool.finish(attempt(1))
-    assert files(tmp_path) == [f"{attempt(1).task}.1.stdout"]
+    assert files(tmp_path) == [f"{attempt(1).task}.1.stdout"]  # whole: what its bound leaves out is told
     assert spool.length(attempt(1), OUT) == 400_000 + len(marker(600_000))
 
 
@@ -215,7 +218,8 @@ def test_finished_output_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytes
     assert files(tmp_path) == [f"{attempt(1).task}.1.{name}" for name in ("stderr", "stdout")]
     assert spool.read(attempt(1), ERR, 0, 100) == b"e" * 10
     assert spool.expire(0.0, lambda _: False) == []
-    spool.close()
+    for number in range(1, 4):
+        spool.drop(attempt(number))
     assert files(tmp_path) == []
 
 
@@ -281,14 +285,92 @@ def test_a_file_that_vanished_reads_as_empty(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_an_earlier_workers_spool_is_removed(tmp_path: Path) -> None:
-    """A new incarnation starts with an empty, private spool."""
-    make(tmp_path).append(attempt(1), OUT, b"x" * (MEMORY_STREAM_BYTES + 1))
+LONG = MEMORY_STREAM_BYTES + 1
+
+
+def test_finished_output_outlives_a_kill(tmp_path: Path) -> None:
+    """A new life has what had a file when its command ended, with the stream beside it; nothing else."""
+    killed = make(tmp_path)
+    killed.append(attempt(1), OUT, b"x" * LONG)
+    killed.append(attempt(1), ERR, b"why")
+    killed.finish(attempt(1))
+    killed.append(attempt(2), OUT, b"runs" * LONG)
+    killed.append(attempt(3), OUT, b"in memory only")
+    killed.finish(attempt(3))
     (tmp_path / "spool" / "old").mkdir()
+    (tmp_path / "spool" / f"{attempt(4).task}.1.stdout").symlink_to(tmp_path / "elsewhere")
     spool = make(tmp_path)
-    assert files(tmp_path) == []
+    assert spool.kept() == [Kept(attempt=attempt(1), sizes=(LONG, 3), truncated=(False, False))]
+    assert files(tmp_path) == [f"{attempt(1).task}.1.{name}" for name in ("stderr", "stdout")]
     assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
-    assert spool.length(attempt(1), OUT) == 0
+    assert spool.read(attempt(1), OUT, LONG - 2, 10) == b"xx"
+    assert spool.read(attempt(1), ERR, 0, 10) == b"why"
+    spool.drop(attempt(1))
+    assert files(tmp_path) == []
+
+
+def test_who_stops_writes_down_what_results_do_not_hold(tmp_path: Path) -> None:
+    """Output in memory is there after a restart; what rides in the result, and what still ran, is not."""
+    stopped = make(tmp_path)
+    inline = INLINE_OUTPUT_BYTES
+    for number, size in ((1, inline), (2, inline + 1), (3, 10 * inline)):
+        stopped.append(attempt(number), OUT, b"x" * size)
+    stopped.finish(attempt(1))
+    stopped.finish(attempt(2))
+    stopped.close()
+    assert [kept.attempt for kept in make(tmp_path).kept()] == [attempt(2)]
+
+
+def test_a_stream_that_was_cut_says_so_in_a_later_life(tmp_path: Path) -> None:
+    """Whether a file holds all that its command wrote is in its name."""
+    killed = make(tmp_path, stream_bytes_max=LONG)
+    killed.append(attempt(1), OUT, b"x" * (LONG + 1))
+    killed.append(attempt(1), ERR, b"x" * LONG)
+    killed.finish(attempt(1))
+    spool = make(tmp_path)
+    assert spool.kept() == [Kept(attempt=attempt(1), sizes=(LONG, LONG), truncated=(True, False))]
+    spool.close()
+    assert make(tmp_path).truncated(attempt(1), OUT)
+
+
+def test_a_later_life_counts_the_time_and_the_bytes_of_the_one_before(tmp_path: Path) -> None:
+    """Retention goes on where it was, in the order of the ends; a clock that was set back ends nothing."""
+    killed = make(tmp_path)
+    for number in (1, 2, 3):
+        killed.append(attempt(number), OUT, b"x" * LONG)
+        killed.finish(attempt(number))
+    for number, ended in ((1, 70.0), (2, 60.0), (3, 500.0)):
+        os.utime(tmp_path / "spool" / f"{attempt(number).task}.1.stdout", (ended, ended))
+    clock = Clock()
+    bounds = {"spool_kept_s": 50.0, "spool_bytes_max": 2 * LONG, "stream_bytes_max": LONG}
+    config = WorkerConfig(zk="localhost", name="w1", **bounds)  # type: ignore[arg-type]
+    spool = Spool(str(tmp_path), config, clock, lambda: 100.0)
+    assert [kept.attempt for kept in spool.kept()] == [attempt(2), attempt(1), attempt(3)]
+    assert spool.expire(0.0, lambda _: False) == [attempt(2)]  # one more than there is room for
+    assert spool.expire(19.0, lambda _: False) == []
+    assert spool.expire(20.0, lambda _: False) == [attempt(1)]
+    assert spool.expire(50.0, lambda _: False) == [attempt(3)]
+    assert files(tmp_path) == []
+
+
+def test_a_disk_that_is_full_at_the_end_costs_only_what_has_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody takes over half of an attempt: where one stream finds no room, neither outlives the process."""
+    stopped = make(tmp_path)
+    stopped.append(attempt(1), OUT, b"x" * LONG)
+    stopped.append(attempt(1), ERR, b"why")
+
+    def write(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
+    stopped.finish(attempt(1))
+    assert stopped.read(attempt(1), ERR, 0, 10) == b"why"
+    assert not stopped.truncated(attempt(1), ERR)
+    stopped.close()
+    assert make(tmp_path).kept() == []
+    assert files(tmp_path) == []
 
 
 def test_no_file_name_leaves_the_spool(tmp_path: Path) -> None:
@@ -296,8 +378,9 @@ def test_no_file_name_leaves_the_spool(tmp_path: Path) -> None:
     spool = make(tmp_path)
     evil = AttemptId("../../evil", 1)
     spool.append(evil, OUT, b"x" * (MEMORY_STREAM_BYTES + 1))
-    assert files(tmp_path) == [".._.._evil.1.stdout"]
-    spool.close()
+    assert files(tmp_path) == [".._.._evil.1.stdout.part"]
+    assert make(tmp_path).kept() == []
+    assert files(tmp_path) == []
 
 
 def test_what_the_store_must_have_stays(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_history_by_command_line(cluster: LocalCluster) -> None:
     lines = alb(cluster, "history", "--csv").stdout.splitlines()
     assert lines[0].startswith("task,user,name,command,state,exit_code")
     assert len(lines) == 3
-    assert alb(cluster, "history", "--since", "soon").returncode == 2
+    assert alb(cluster, "history", "--since", "soon").returncode == 125
     path = cluster.store.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT state, count(*) FROM v_tasks GROUP BY state ORDER BY state")
@@ -92,7 +92,7 @@ def test_a_store_that_cannot_be_is_refused_at_the_start(cluster: LocalCluster) -
     ran = subprocess.run(
         [*broker.command, "--store", "oracle://x"], capture_output=True, text=True, timeout=60, check=False
     )
-    assert ran.returncode == 2
+    assert ran.returncode == 125
     assert "nobody knows a results store of the kind 'oracle'" in ran.stderr
 
 

@@ -159,10 +159,10 @@ def test_without_a_cluster_it_says_what_to_do(cluster: LocalCluster) -> None:
         timeout=30,
         check=False,
     )
-    assert bare.returncode == 2
+    assert bare.returncode == 125
     assert "ALB_ZK" in bare.stderr
     malformed = alb(cluster, "submit", "--zk", "host:port", "true")
-    assert malformed.returncode == 2
+    assert malformed.returncode == 125
     assert "host:port" in malformed.stderr
     silent = alb(cluster, "submit", "--zk", "127.0.0.1:1", "--connect-timeout", "1s", "true")
     assert silent.returncode == 125

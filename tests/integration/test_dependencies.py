@@ -62,7 +62,7 @@ def test_hold_and_release(cluster: LocalCluster, client: Client) -> None:
     assert alb(cluster, "release", future.id[:28]).stdout == f"{future.id} released\n"
     assert future.result(timeout=PATIENCE_S).stdout == b"free\n"
     refused = alb(cluster, "hold", future.id)
-    assert (refused.returncode, "has ended already" in refused.stderr) == (2, True)
+    assert (refused.returncode, "has ended already" in refused.stderr) == (125, True)
 
 
 def test_a_task_begins_at_its_time(cluster: LocalCluster, client: Client) -> None:

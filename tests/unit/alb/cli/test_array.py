@@ -84,7 +84,7 @@ def test_words_that_contradict_are_refused(
     arguments: list[str], why: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything is sent, with what to do."""
-    assert run(["submit", *ZK, *arguments]) == 2
+    assert run(["submit", *ZK, *arguments]) == 125
     assert why in " ".join(capfd.readouterr().err.split())
 
 
@@ -160,7 +160,7 @@ def test_what_ended_before_is_shown_or_said_to_be_gone(
     assert "the output of 3 tasks is no longer kept" in capfd.readouterr().err
     assert run(["logs", *ZK, array]) == 0
     assert f"the output of 3 tasks is no longer kept; alb status {array}" in capfd.readouterr().err
-    assert run(["logs", *ZK, "--json", array]) == 2
+    assert run(["logs", *ZK, "--json", array]) == 125
     assert sum(isinstance(message, Attach) for message in broker.received) >= 9
 
 

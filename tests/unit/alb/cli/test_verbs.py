@@ -356,7 +356,7 @@ def test_an_id_may_be_a_unique_prefix(broker: FakeBroker, capfd: pytest.CaptureF
         ("d", "or in history"),
         ("xyz", "no task id"),
     ):
-        assert run(["status", *ZK, text]) == 2
+        assert run(["status", *ZK, text]) == 125
         assert complaint in capfd.readouterr().err
 
 

@@ -128,7 +128,7 @@ def test_a_task_that_left_the_table_is_remembered(cluster: LocalCluster, client:
     (record,) = alb_json(cluster, "status", task.id)
     assert (record["result"]["exit_code"], record["result"]["stdout"]["text"]) == (3, "out\n")
     assert record["attempts"][0]["worker"] == "w1"
-    shown = alb(cluster, "status", task.id[:30]).stdout
+    shown = alb(cluster, "status", task.id[-10:]).stdout
     assert "source    the results store: the task has left the table" in shown
     assert alb(cluster, "wait", task.id).returncode == 3
     logs = alb(cluster, "logs", task.id)

@@ -76,7 +76,7 @@ def test_the_life_of_a_detached_task(cluster: LocalCluster, tmp_path: Path) -> N
         end.touch()
         assert following.stdout.read() == "ended\n"
     assert alb(cluster, "wait", task).returncode == 4
-    assert "FAILED" in alb(cluster, "status", task[:28]).stdout
+    assert "FAILED" in alb(cluster, "status", task[-8:]).stdout
     assert alb(cluster, "logs", task).stdout == "started\nended\n"
     assert task in alb(cluster, "tasks", "--all").stdout
 

@@ -14,8 +14,9 @@ from alb.cli import out
 from alb.cli.array_views import find_array, first_failure
 from alb.cli.attendance import POLL_S, Patience, conclude
 from alb.cli.forms import result_form
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.progress import Progress, state_words
+from alb.cli.short_ids import resolve
 from alb.cli.statuses import TIMED_OUT_STATUS
 from alb.cli.story import Story
 from alb.cli.values import DURATION

@@ -84,7 +84,8 @@ class Verbs(click.Group):
 def cli() -> None:
     """Run UNIX commands on a fault-tolerant pool of servers.
 
-    Where the cluster is: --zk, or $ALB_ZK. Each verb has its own --help and --json.
+    Where the cluster is: --zk, or $ALB_ZK. Of an ID the last few digits will do. Each verb has its own --help
+    and --json.
     """
 
 

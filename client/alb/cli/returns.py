@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from alb.cli import out
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.short_ids import resolve
 from alb.cli.statuses import FAILED_STATUS
 from alb.cli.story import Story
 from alb.cli.values import format_size

@@ -137,7 +137,7 @@ def test_an_attached_array_is_left_alone(
 ) -> None:
     """Two interrupts leave; nothing is cancelled."""
     interrupt_when(lambda: any("AttachArray" in type(each).__name__ for each in broker.received))
-    assert run(["attach", *ZK, sleeping[:12]]) == 130
+    assert run(["attach", *ZK, sleeping[-12:]]) == 130
     err = capfd.readouterr().err
     assert "Ctrl-C again within 2 s leaves it alone: it was under way before" in err
     assert not any(isinstance(message, Cancel) for message in broker.received)

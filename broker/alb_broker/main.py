@@ -28,7 +28,7 @@ def main(config: BrokerConfig) -> int:
 
     Returns:
         The exit status of one that began to serve: 0 after a hand-over, 1 after a failure that a supervisor
-        should answer by a restart. Who called tells why one did not begin: `alb` exits with 2 where its
+        should answer by a restart. Who called tells why one did not begin: `alb` exits with 78 where its
         settings cannot work, and with 125 for all else.
 
     Raises:

@@ -9,6 +9,8 @@ from typing import Final
 TASK_ID: Final = re.compile(r"[0-9a-f]{32}(\.(0|[1-9][0-9]{0,8}))?\Z")
 #: A UUIDv7 as 32 lower-case hex digits; a task of an array adds its index.
 
+_PART: Final = re.compile(r"[0-9a-f]{1,32}\Z")
+
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 #: The name of a broker or a worker: it becomes a znode, so it holds nothing that a path could trip over.
 
@@ -43,6 +45,11 @@ def first_of(seconds: float) -> str:
 def is_task_id(text: str) -> bool:
     """Tell whether `text` can name a task."""
     return TASK_ID.match(text) is not None
+
+
+def is_part(text: str) -> bool:
+    """Tell whether an id can begin or end so, its index apart."""
+    return _PART.match(text) is not None
 
 
 def array_of(task_id: str) -> str:

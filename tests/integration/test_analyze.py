@@ -88,7 +88,7 @@ def test_a_real_cluster_through_its_leader_and_from_its_store(kept: LocalCluster
 def test_what_cannot_be_analysed_is_refused(arguments: tuple[str, ...], said: str) -> None:
     """With what is wrong, as wrong usage."""
     ran = analyze(*arguments)
-    assert (ran.returncode, ran.stdout) == (2, "")
+    assert (ran.returncode, ran.stdout) == (125, "")
     assert said in ran.stderr
 
 

@@ -164,4 +164,4 @@ def test_what_cannot_be_a_program_is_refused_at_once(cluster: LocalCluster, tmp_
         (("--payload", here, "true"), "has no payload"),
     ):
         ran = alb(cluster, "submit", *words)
-        assert (ran.returncode, says in ran.stderr) == (2, True), ran.stderr
+        assert (ran.returncode, says in ran.stderr) == (125, True), ran.stderr

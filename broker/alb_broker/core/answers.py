@@ -15,6 +15,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.dump import dump
 from alb_broker.core.explaining import explain
 from alb_broker.core.holdings import with_holdings
+from alb_broker.core.id_finder import IdFinder
 from alb_broker.core.policy_desk import policy_trouble
 from alb_broker.core.row_reader import RowReader
 from alb_broker.core.state import State
@@ -79,6 +80,7 @@ class Answers:
         self._stored: Final = stored
         self._clearance: Final = clearance
         self._rows: Final = RowReader(state)
+        self._ids: Final = IdFinder(state)
         self._unlisted: dict[bytes, QueryTasks] = {}  #: The newest such question of each client.
         self._dumps: dict[
             bytes, tuple[float, bytes]
@@ -86,7 +88,8 @@ class Answers:
         self._listings: dict[bytes, _Listing] = {}  #: What each client is reading page by page.
 
     def tick(self) -> None:
-        """Answer what waited for records; forget dumps and lists that nobody can still be reading."""
+        """Answer what waited; forget dumps and lists that nobody can still be reading."""
+        self._ids.tick()
         if self._state.recollected and self._unlisted:
             unlisted, self._unlisted = self._unlisted, {}
             for peer, query in unlisted.items():
@@ -109,6 +112,7 @@ class Answers:
             QueryIncrements: self._stored.ask_increments,
             QueryOutput: self._stored.ask_output,
             QueryRows: self._rows.ask,
+            **self._ids.handlers(),
         }
 
     def _on_tasks(self, client: Client, query: QueryTasks) -> None:

@@ -245,6 +245,7 @@ def _page(query: QueryHistory, found: list[rows.FinishedTask]) -> HistoryPage:
 def _suits(row: rows.FinishedTask, query: QueryHistory) -> bool:
     return (
         row.task.startswith(query.prefix)
+        and row.task.endswith(query.ending)
         and (not query.user or row.user == query.user)
         and (not query.states or row.state in query.states)
         and (not query.worker or row.worker == query.worker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 
 import msgspec
 
@@ -20,8 +21,10 @@ from alb_core.messages import (
     Done,
     DrainWorkers,
     DumpPage,
+    FoundId,
     HistoryPage,
     HoldTasks,
+    IdsPage,
     PoliciesPage,
     QueryArray,
     QueryArrays,
@@ -29,6 +32,7 @@ from alb_core.messages import (
     QueryCopies,
     QueryDump,
     QueryHistory,
+    QueryIds,
     QueryPolicies,
     QueryRows,
     QueryShares,
@@ -81,6 +85,10 @@ class Questions(StoredData):
             cursor = page.cursor
             if not cursor:
                 return
+
+    def named(self, part: str) -> tuple[FoundId, ...]:
+        """Return the tasks and arrays in the table whose id begins or ends so; of many a few."""
+        return self._ask(QueryIds(seq=0, part=part), IdsPage).found
 
     def task(self, task_id: str) -> TaskRecord:
         """Return everything that the cluster knows of a task; raises TaskGone.
@@ -195,6 +203,8 @@ class Questions(StoredData):
         since: float = 0.0,
         until: float = 0.0,
         prefix: str = "",
+        ending: str = "",
+        pages: int | None = None,
     ) -> Iterator[FinishedTask]:
         """List finished tasks from the results store, those that were made last first.
 
@@ -206,13 +216,15 @@ class Questions(StoredData):
             since: Only those that ended then or later, in cluster time (seconds since 1970); 0: all.
             until: Only those that ended before; 0: all.
             prefix: Only those whose id begins so.
+            ending: Only those whose id ends so. No store has an index of that: all are looked at.
+            pages: Look at so many pages at most, of 200 tasks each; None: at all of them.
 
         Raises:
             InvalidTask: The cluster has no results store.
             CoordinationError: Nobody answered in time, or the store does not.
         """
         cursor = ""
-        while True:
+        for _ in count() if pages is None else range(pages):
             query = QueryHistory(
                 seq=0,
                 user=user,
@@ -223,9 +235,10 @@ class Questions(StoredData):
                 until=until,
                 cursor=cursor,
                 prefix=prefix,
+                ending=ending,
             )
             page = self._ask(query, HistoryPage)
-            yield from page.tasks
+            yield from (row for row in page.tasks if row.task.endswith(ending))
             cursor = page.cursor
             if not cursor:
                 return

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alb.api.arrays import split_inputs
 from alb.cli import out
-from alb.cli.attendance import BROKEN_PIPE_STATUS, POLL_S, SECOND_INTERRUPT_S, Patience, caught
+from alb.cli.attendance import POLL_S, SECOND_INTERRUPT_S, Patience, caught
 from alb.cli.forms import IndexForm, LineForm, ResultForm, result_form
 from alb.cli.lines import Lines
 from alb.cli.outputs import write_outputs
 from alb.cli.progress import Progress
 from alb.cli.returns import bring_back
+from alb.cli.statuses import FAILED_STATUS, INTERRUPTED_STATUS, READER_GONE_STATUS
 from alb.cli.story import Story
 from alb.cli.workflow import resolved
 from alb.core.notices import AnyNotice, TaskPlaced
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 CAPTURE_BYTES: Final = 256 * 1024
 #: Kept of each stream of each task until it is written; beyond, the end, and `alb logs` has all.
-FAILED_STATUS: Final = 125
-INTERRUPTED_STATUS: Final = 130
 CLOSING_S: Final = 5.0
 #: Whoever leaves waits so long until the array knows that there are no more inputs.
 SHELL_LINE: Final = ("/bin/sh", "-c", "{}")
@@ -390,7 +389,7 @@ class ArrayView:
             self._say(f"run what failed again with: alb retry --failed {array.id}")
         self._say(self._summary())
         if self._cancelling:
-            return BROKEN_PIPE_STATUS if self._broken else INTERRUPTED_STATUS
+            return READER_GONE_STATUS if self._broken else INTERRUPTED_STATUS
         if self._failed is not None:
             return self._failed[1]
         return FAILED_STATUS if self._counts["cancelled"] else 0

@@ -12,9 +12,10 @@ from alb.cli import out
 from alb.cli.array import ArrayView, Wanted, open_client
 from alb.cli.array_views import find_array
 from alb.cli.attendance import POLL_S, Attendance, Patience, Pump
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.outputs import tell_missing
 from alb.cli.progress import Progress
+from alb.cli.short_ids import resolve
 from alb.cli.story import Story
 from alb_core.arrays import ENDED_BADLY
 from alb_core.errors import TaskError

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from alb.cli import out
+from alb.cli.statuses import FAILED_STATUS, INTERRUPTED_STATUS, READER_GONE_STATUS
 from alb.cli.story import Story
 from alb_core.errors import TaskCancelled, TaskLost
 from alb_core.messages import StreamName
@@ -29,9 +30,6 @@ SECOND_INTERRUPT_S: Final = 2.0
 CANCELS: Final = r"cancels it; Ctrl-\ leaves it running"
 STUCK_S: Final = 1.0
 #: After a cancellation, a reader of our output that takes nothing for so long is not waited for.
-BROKEN_PIPE_STATUS: Final = 141
-UNWRITTEN_STATUS: Final = 125
-#: alb itself failed: it cannot hand the output on.
 
 
 class Patience:
@@ -174,7 +172,7 @@ class Attendance:
                 if self._pump is not None and self._pump.broken:
                     if self._joined:
                         out.say(f"nobody reads the output any more: leaving; {self._whereabouts()}")
-                        return BROKEN_PIPE_STATUS
+                        return READER_GONE_STATUS
                     self._on_broken_pipe()
             self._story.end()
             return self._conclude()
@@ -207,11 +205,11 @@ class Attendance:
         now = time.monotonic()
         if self._cancelling is not None:
             out.say(f"leaving without waiting for the end; {self._whereabouts()}")
-            return 130
+            return INTERRUPTED_STATUS
         again = now - self._interrupted_at <= SECOND_INTERRUPT_S
         if again and self._joined:
             out.say(f"leaving; {self._whereabouts()}")
-            return 130
+            return INTERRUPTED_STATUS
         if again:
             out.say(f"cancelling task {self._future.id}")
             self._cancelling = self._client.start_cancel(self._future.id)
@@ -245,12 +243,12 @@ class Attendance:
         if self._pump is not None and self._pump.failure is not None:
             why = self._pump.failure.strerror or self._pump.failure
             out.say(f"the output cannot be written: {why}; {self._whereabouts()}")
-            return UNWRITTEN_STATUS
+            return FAILED_STATUS
         if self._pump is not None and self._pump.broken:
-            return BROKEN_PIPE_STATUS
+            return READER_GONE_STATUS
         if self._cancelling is not None:
             out.say(f"task {self._future.id} was cancelled" if self._was_cancelled() else self._ending())
-            return 130
+            return INTERRUPTED_STATUS
         return conclude(self._future)
 
     def _was_cancelled(self) -> bool:

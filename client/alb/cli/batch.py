@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 from alb.api.result import describe
 from alb.cli import out
-from alb.cli.attendance import BROKEN_PIPE_STATUS, POLL_S, SECOND_INTERRUPT_S, Patience, caught
+from alb.cli.attendance import POLL_S, SECOND_INTERRUPT_S, Patience, caught
 from alb.cli.forms import EarlierForm, LineForm, result_form
 from alb.cli.outputs import write_outputs
 from alb.cli.returns import bring_back
+from alb.cli.statuses import FAILED_STATUS, INTERRUPTED_STATUS, READER_GONE_STATUS
 from alb.core.notices import AnyNotice, TaskPlaced
 from alb_core.arrays import command_for
 from alb_core.errors import CoordinationError, InvalidTask, TaskError, TransferError
@@ -40,8 +41,6 @@ CAPTURE_BYTES: Final = 256 * 1024
 #: Kept of each stream of each task until it is written; beyond, the end, and `alb logs` has all.
 ASKING_S: Final = 60.0
 #: So long it is asked which lines have a good result, while nobody answers.
-FAILED_STATUS: Final = 125
-INTERRUPTED_STATUS: Final = 130
 NO_STORE: Final = "the cluster has no results store: finished tasks count only while they are in its table"
 
 
@@ -171,7 +170,7 @@ class Batch:
             self._stopping = True
         self._say(self._summary())
         if self._cancelling:
-            return BROKEN_PIPE_STATUS if self._broken else INTERRUPTED_STATUS
+            return READER_GONE_STATUS if self._broken else INTERRUPTED_STATUS
         return 0 if self._failed is None else self._failed[1]
 
     # --- lines ----------------------------------------------------------------------------------------------

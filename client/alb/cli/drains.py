@@ -9,6 +9,7 @@ import click
 
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.statuses import NO_STATUS
 from alb.cli.values import DURATION
 from alb_core.errors import CoordinationError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from alb_core.messages import WorkerLine, WorkersPage
 
 POLL_S: Final = 0.5
-NOT_EMPTY_STATUS: Final = 1
 
 
 @click.command()
@@ -60,7 +60,7 @@ def drain(  # noqa: PLR0913 (one parameter an option)
             for name in names:
                 out.say(f"{name} is given nothing new")
         elif not _wait_until_empty(client, names):
-            return NOT_EMPTY_STATUS
+            return NO_STATUS
         if as_json:
             out.emit_json(client.workers(names))
     return 0

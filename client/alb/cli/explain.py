@@ -8,7 +8,8 @@ import click
 import msgspec
 
 from alb.cli import out
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.short_ids import resolve
 from alb.cli.values import format_clock, format_duration, format_size
 from alb_core.errors import TaskGone
 from alb_core.tasks import TaskState

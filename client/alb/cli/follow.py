@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_futures
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,8 +14,10 @@ from alb.cli import out
 from alb.cli.array_views import find_array, first_failure
 from alb.cli.attendance import POLL_S, Patience, conclude
 from alb.cli.forms import result_form
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.progress import Progress, state_words
+from alb.cli.short_ids import resolve
+from alb.cli.statuses import TIMED_OUT_STATUS
 from alb.cli.story import Story
 from alb.cli.values import DURATION
 from alb_core.errors import TaskGone
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
     from alb.api.client import Client
     from alb.api.future import TaskFuture
-
-TIMED_OUT_STATUS: Final = 124
 
 
 @click.command()

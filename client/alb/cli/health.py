@@ -8,13 +8,13 @@ import click
 
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option, nameable_host
+from alb.cli.statuses import NO_STATUS
 from alb_core.config import expand_name
 from alb_core.errors import CoordinationError
 
 if TYPE_CHECKING:
     from alb.api.client import Client
 
-UNHEALTHY_STATUS: Final = 1
 GREETING_S: Final = 2.0
 #: A broker's loop answers at once; one that loads a large table is not healthy yet.
 
@@ -39,7 +39,7 @@ def health(place: Place, role: str, name: str, *, as_json: bool) -> int:
         out.emit_json({"role": role, "name": name, "healthy": healthy, "text": text})
     else:
         out.echo(f"{role} {name}: {text}")
-    return 0 if healthy else UNHEALTHY_STATUS
+    return 0 if healthy else NO_STATUS
 
 
 def _broker(client: Client, name: str, place: Place) -> tuple[bool, str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from alb.cli import out
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.short_ids import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,8 @@ import click
 import msgspec
 
 from alb.cli import out
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.short_ids import resolve
 from alb_core.errors import AlbError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from alb.api.result import describe
 from alb.cli import out
 from alb.cli.attendance import POLL_S, Patience, Pump
 from alb.cli.forms import UnfinishedForm, result_form
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.short_ids import resolve
 from alb.cli.story import Story
 from alb.core.notices import OutputRestarted
 from alb_core.errors import InvalidTask, TaskError

@@ -15,14 +15,9 @@ from typing import Final
 import click
 
 import alb_core
-from alb.cli import out
+from alb.cli import out, statuses
+from alb.cli.statuses import FAILED_STATUS, INTERRUPTED_STATUS, READER_GONE_STATUS
 from alb_core.errors import AlbError, ConfigError, InvalidTask
-
-USAGE_STATUS: Final = 2
-FAILED_STATUS: Final = 125
-#: alb itself failed; the statuses of commands are passed on as they are.
-INTERRUPTED_STATUS: Final = 130
-BROKEN_PIPE_STATUS: Final = 141
 
 VERBS: Final = {
     "submit": ("submit", "Run a command on the cluster; its output and exit status come back."),
@@ -80,6 +75,8 @@ class Verbs(click.Group):
         """Write the verbs without loading them."""
         with formatter.section("Verbs"):
             formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+        with formatter.section("Exit status"):
+            formatter.write_dl(statuses.TABLE)
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,7 +84,8 @@ class Verbs(click.Group):
 def cli() -> None:
     """Run UNIX commands on a fault-tolerant pool of servers.
 
-    Where the cluster is: --zk, or $ALB_ZK. Each verb has its own --help and --json.
+    Where the cluster is: --zk, or $ALB_ZK. Of an ID the last few digits will do. Each verb has its own --help
+    and --json.
     """
 
 
@@ -98,14 +96,15 @@ def run(arguments: Sequence[str]) -> int:
         arguments: Without the program's name.
 
     Returns:
-        The exit status: the command's own; 2 wrong usage; 125 alb itself failed; 130 interrupted.
+        The exit status: see `statuses`.
     """
+    wrong_usage = statuses.wrong_usage(arguments[0] if arguments else "")
     try:
         status = cli.main(args=list(arguments), prog_name="alb", standalone_mode=False)
     except Exception as error:
         if os.environ.get("ALB_DEBUG"):
             raise
-        return _explain(error)
+        return _explain(error, wrong_usage)
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
     except SystemExit as leaving:  # shell completion ends so
@@ -113,19 +112,24 @@ def run(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _explain(error: Exception) -> int:
-    """Say what is wrong in one sentence, and return the exit status for it."""
+def _explain(error: Exception, wrong_usage: int) -> int:
+    """Say what is wrong in one sentence, and return the exit status for it.
+
+    Args:
+        error: What ended the verb.
+        wrong_usage: The status where that was how it was called.
+    """
     match error:
         case click.Abort():
             return INTERRUPTED_STATUS
         case click.ClickException():
             error.show()
-            return USAGE_STATUS
+            return wrong_usage
         case out.ReaderGone():
-            return BROKEN_PIPE_STATUS
+            return READER_GONE_STATUS
         case ConfigError() | InvalidTask(task_id=""):  # found before anything was sent
             out.say(str(error))
-            return USAGE_STATUS
+            return wrong_usage
         case AlbError():
             out.say(str(error))
         case OSError():

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,13 +16,8 @@ from alb.cli.values import DURATION
 if TYPE_CHECKING:
     from alb.api.client import Client
     from alb.core.notices import AnyNotice
-    from alb_core.messages import TaskLine
 
 F = TypeVar("F", bound=Callable[..., Any])
-L = TypeVar("L")
-
-AMBIGUOUS_SHOWN: Final = 3
-#: Of the ids that a too short one begins.
 
 zk_option = click.option(
     "--zk", metavar="HOSTS", help="ZooKeeper servers, host:2181,host:2181[/chroot]. Else $ALB_ZK."
@@ -86,49 +80,3 @@ def nameable_host() -> str:
     from alb_core.io.clock import host_name  # noqa: PLC0415
 
     return re.sub(r"[^A-Za-z0-9_.-]", "-", host_name())[:48]
-
-
-def resolve(client: Client, text: str) -> str:
-    """Return the one task or array whose id begins with a text: in the table, else in history.
-
-    The index of a task of an array follows the id of that, or its beginning, after a dot.
-
-    Raises:
-        click.BadParameter: None does, or several do.
-    """
-    from alb_core import ids  # noqa: PLC0415
-    from alb_core.errors import InvalidTask  # noqa: PLC0415
-
-    if ids.is_task_id(text):
-        return text
-    head, dot, index = text.partition(".")
-    if not head or set(head) - set("0123456789abcdef") or (dot and not index.isdigit()):
-        raise click.BadParameter(
-            f"{text!r} is no task id: those have 32 lower-case hex digits, or less if unique"
-        )
-    if dot:
-        return f"{resolve(client, head)}.{index}"
-    found = {line.id: line.state.value for line in _some(client.arrays(prefix=text))}
-    found |= {line.id: line.state.value for line in _some(_apart(client.tasks(prefix=text)))}
-    where = "in the table"
-    if not found:
-        with suppress(InvalidTask):  # there is no results store
-            past = (row for row in client.history(prefix=text) if "." not in row.task)
-            found = {row.task: row.state for row in _some(past)}
-            where = "in the table or in history"
-    if not found:
-        raise click.BadParameter(f"no task {where} has an id that begins with {text!r}")
-    if len(found) > 1:
-        some = ", ".join(f"{name} ({state})" for name, state in list(found.items())[:AMBIGUOUS_SHOWN])
-        more = " …" if len(found) > AMBIGUOUS_SHOWN else ""
-        raise click.BadParameter(f"{text!r} begins several ids: {some}{more}")
-    return next(iter(found))
-
-
-def _some(lines: Iterable[L]) -> Iterator[L]:
-    return islice(lines, AMBIGUOUS_SHOWN + 1)
-
-
-def _apart(lines: Iterator[TaskLine]) -> Iterator[TaskLine]:
-    """Leave out the tasks of arrays: of those the array is meant."""
-    return (line for line in lines if "." not in line.id)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from alb.cli import out
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.short_ids import resolve
+from alb.cli.statuses import FAILED_STATUS
 from alb.cli.story import Story
 from alb.cli.values import format_size
 from alb_core.errors import AlbError, InvalidTask
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from alb.api.future import TaskFuture
     from alb_core.tasks import Result
 
-NOT_RETURNED_STATUS: Final = 125
 SHOWN_MAX: Final = 10
 #: Names in one line; the others are counted.
 
@@ -48,12 +49,12 @@ def bring_back(future: TaskFuture, directory: str, status: int, *, quiet: bool) 
     except (AlbError, OSError) as error:
         out.say(f"the files of task {future.id} could not be fetched: {error}")
         out.say(f"try again with: alb fetch {future.id}")
-        return status or NOT_RETURNED_STATUS
+        return status or FAILED_STATUS
     if record.returned and not quiet:
         out.say(f"came back{'' if directory == '.' else f' to {directory}'}: {_listed(record)}")
     if record.unreturned:
         out.say(record.unreturned)
-        return status or NOT_RETURNED_STATUS
+        return status or FAILED_STATUS
     return status
 
 
@@ -91,4 +92,4 @@ def fetch(place: Place, id_: str, *, directory: str, as_json: bool) -> int:
             out.say(
                 result.unreturned or result.why or "this task brought nothing back; see alb submit --return"
             )
-        return NOT_RETURNED_STATUS if result.unreturned else 0
+        return FAILED_STATUS if result.unreturned else 0

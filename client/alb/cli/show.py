@@ -11,7 +11,9 @@ import click
 import msgspec
 
 from alb.cli import out
-from alb.cli.options import Place, cluster_options, json_option, resolve
+from alb.cli.options import Place, cluster_options, json_option
+from alb.cli.short_ids import resolve
+from alb.cli.statuses import FAILED_STATUS
 from alb.cli.values import format_clock as _clock
 from alb.cli.values import format_duration, format_size
 from alb_core import znodes
@@ -328,7 +330,7 @@ def workers(place: Place, names: Sequence[str], *, with_tasks: bool, as_json: bo
         out.say(f"{page.left_off} tasks more are not shown: name the workers that you want to see")
     for name in missing:
         out.say(f"there is no worker {name}")
-    return 1 if missing else 0
+    return FAILED_STATUS if missing else 0
 
 
 def _say_shut(line: WorkerLine) -> None:

@@ -12,6 +12,7 @@ from alb.cli import out
 from alb.cli.analyze import drawing
 from alb.cli.options import json_option
 from alb.cli.replays import ReplayProgress
+from alb.cli.statuses import FAILED_STATUS
 from alb.cli.values import DURATION, SIZE, Number
 from alb.simulate.report import Report, as_values, sections, summary
 
@@ -24,8 +25,6 @@ MEMORY_A_CPU: Final = 4 * 1024**3
 #: Of the workers of a replay, where neither the trace nor the command line says otherwise.
 WORKERS_MAX: Final = 100_000
 TITLE: Final = "Policies in a replay"
-FAILED_STATUS: Final = 125
-#: Some policy could not be replayed.
 
 
 class Speeds(click.ParamType["tuple[float, ...]"]):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from alb.cli import out
+from alb.cli.statuses import FAILED_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 CONNECT_S: Final = 5
-FAILED_STATUS: Final = 125
 
 _SHELLS: Final = {"sqlite": "sqlite3", "postgresql": "psql", "mariadb": "mariadb", "mysql": "mariadb"}
 _DRIVERS: Final = {

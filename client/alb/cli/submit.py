@@ -89,9 +89,9 @@ def submit(  # noqa: PLR0913 (one parameter an option)
     without COMMAND each one is a shell command line of its own. With --binary COMMAND is the arguments of the
     program that is shipped.
 
-    Exit status: the command's own; 128+N killed by signal N; 124 time limit; 125 alb failed; 126 not
-    executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that of the first line or
-    index that failed.
+    Exit status: the command's own; 128+N killed by signal N; 124 time limit; 125 alb itself failed, wrong
+    usage included; 126 not executable; 127 not found; 130 cancelled by a second Ctrl-C. Of many tasks, that
+    of the first line or index that failed.
     """
     say = out.silence if quiet else out.say
     options["stdin"] = given_stdin(options["stdin"], lines)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from alb.api.starting import split_dependency
-from alb.cli.options import resolve
+from alb.cli.short_ids import resolve
 from alb.cli.values import parse_duration
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from alb_core.messages import (
     QueryCopies,
     QueryDump,
     QueryHistory,
+    QueryIds,
     QueryIncrements,
     QueryOutput,
     QueryPolicies,
@@ -43,6 +44,7 @@ from alb_core.znodes import BrokerNode, LeaderNode
 
 Query: TypeAlias = (
     QueryTasks
+    | QueryIds
     | QueryTask
     | QueryArrays
     | QueryArray

@@ -38,6 +38,7 @@ _PAGES: Final = (
     messages.WorksPage,
     messages.PoliciesPage,
     messages.ArraysPage,
+    messages.IdsPage,
     messages.Done,
 )
 
@@ -280,6 +281,7 @@ class ClientCore:
         | messages.WorksPage
         | messages.PoliciesPage
         | messages.ArraysPage
+        | messages.IdsPage
         | messages.Done,
         out: Actions,
     ) -> None:

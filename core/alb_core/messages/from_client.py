@@ -116,6 +116,14 @@ class QueryTasks(Message, frozen=True, kw_only=True):
     limit: int = 500
 
 
+class QueryIds(Message, frozen=True, kw_only=True):
+    """Which tasks and arrays in the table have an id that begins or ends so? Answer: IdsPage, or Error."""
+
+    seq: int
+    part: str
+    #: Up to 32 hex digits. Tasks of arrays are left out: of those the array is meant.
+
+
 class QueryArrays(Message, frozen=True, kw_only=True):
     """List arrays. Answer: ArraysPage."""
 
@@ -237,6 +245,8 @@ class QueryHistory(Message, frozen=True, kw_only=True):
     #: From the page before.
     prefix: str = ""
     #: Only ids that begin so.
+    ending: str = ""
+    #: Only ids that end so.
 
 
 class QueryWorks(Message, frozen=True, kw_only=True):
@@ -354,6 +364,7 @@ ClientMessage: TypeAlias = (
     | Cancel
     | Ping
     | QueryTasks
+    | QueryIds
     | QueryTask
     | QueryWorkers
     | QueryCluster

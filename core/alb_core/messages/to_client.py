@@ -158,6 +158,21 @@ class TasksPage(Message, frozen=True, kw_only=True):
     cursor: str = ""
 
 
+class FoundId(msgspec.Struct, frozen=True, kw_only=True):
+    """A task or an array whose id begins or ends as was asked."""
+
+    id: str
+    state: TaskState | None
+    #: None: it has ended, and its record was not read yet after a takeover.
+
+
+class IdsPage(Message, frozen=True, kw_only=True):
+    """What is named so in the table; a few where there are many."""
+
+    seq: int
+    found: tuple[FoundId, ...] = ()
+
+
 class ArraysPage(Message, frozen=True, kw_only=True):
     """A page of arrays. An empty `cursor` ends the list."""
 
@@ -495,6 +510,7 @@ ToClient: TypeAlias = (
     | Pong
     | Heartbeat
     | TasksPage
+    | IdsPage
     | TaskPage
     | ArraysPage
     | ArrayPage

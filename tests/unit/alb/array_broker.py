@@ -22,10 +22,13 @@ from alb_core.messages import (
     CancelNoted,
     Error,
     Finished,
+    FoundId,
+    IdsPage,
     InputsKept,
     Message,
     QueryArray,
     QueryArrays,
+    QueryIds,
     Rejected,
     SubmitArray,
     TaskMoved,
@@ -164,9 +167,11 @@ class ArrayMixin:
                 return self._attach_child(task)
             case Cancel(id=array, strides=strides) if array in self.arrays:
                 return self._cancel_array(self.arrays[array], [*indexes(strides)])
-            case QueryArrays(seq=seq, prefix=prefix):
-                lines = tuple(each.line() for each in self.arrays.values() if each.id.startswith(prefix))
-                return (ArraysPage(seq=seq, arrays=lines),)
+            case QueryArrays(seq=seq):
+                return (ArraysPage(seq=seq, arrays=tuple(each.line() for each in self.arrays.values())),)
+            case QueryIds(seq=seq, part=part):
+                alike = [each for each in self.arrays if each.startswith(part) or each.endswith(part)]
+                return (IdsPage(seq=seq, found=tuple(FoundId(id=each, state=None) for each in alike)),)
             case QueryArray(seq=seq, id=array):
                 if array not in self.arrays:
                     return (Error(seq=seq, code="gone", why="there is no such array"),)

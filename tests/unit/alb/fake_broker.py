@@ -21,12 +21,14 @@ from alb_core.messages import (
     Grant,
     Heartbeat,
     Hello,
+    IdsPage,
     Message,
     Ping,
     Pong,
     Pulse,
     QueryArray,
     QueryArrays,
+    QueryIds,
     QueryOutput,
     QueryTask,
     QueryTasks,
@@ -157,6 +159,8 @@ class FakeBroker:
                 return (ArraysPage(seq=seq, arrays=()),)
             case QueryTasks(seq=seq):
                 return (TasksPage(seq=seq, tasks=()),)
+            case QueryIds(seq=seq):
+                return (IdsPage(seq=seq),)
             case QueryArray(seq=seq) | QueryTask(seq=seq):
                 return (Error(seq=seq, code="gone", why="it is not in the table"),)
         return ()

@@ -67,6 +67,12 @@ def test_what_names_no_task(text: str) -> None:
     assert not ids.is_task_id(text)
 
 
+def test_part_of_an_id() -> None:
+    """Some of its digits, up to all of them; what is longer, or no digit of it, is in no id."""
+    assert all(map(ids.is_part, ("0", "beef", ID)))
+    assert not any(map(ids.is_part, ("", "BEEF", "x", f"{ID}0", f"{ID}.7", "7\n")))
+
+
 @pytest.mark.parametrize("text", ["b1", "w-1.example_2", "9", "x" * 64])
 def test_what_names_a_broker_or_worker(text: str) -> None:
     """Letters, digits and a little more."""

@@ -19,7 +19,8 @@ import msgspec
 import pytest
 from tests.source_tree import ROOT
 
-from alb.cli.main import USAGE_STATUS, run
+from alb.cli.main import run
+from alb.cli.statuses import REFUSED_STATUS
 from alb_core.config import BrokerConfig, Config, WorkerConfig
 from alb_core.io.descriptors import FILES_MAX
 from alb_worker.core import departure
@@ -138,7 +139,8 @@ def test_a_replaced_worker_is_not_started_again() -> None:
     """Two processes of one name that both restart would take it from each other for ever."""
     settings = _settings(_unit("worker"))
     prevented = settings["RestartPreventExitStatus"].split()
-    assert {str(departure.EXIT_REPLACED), str(EXIT_CONFIG), str(USAGE_STATUS)} == set(prevented)
+    assert REFUSED_STATUS == EXIT_CONFIG
+    assert {str(departure.EXIT_REPLACED), str(EXIT_CONFIG)} == set(prevented)
     assert settings["Restart"] == "always"
 
 

@@ -209,7 +209,7 @@ def test_one_command_that_was_done_gives_its_output_again(
 )
 def test_wrong_usage_is_explained(arguments: list[str], why: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Before anything is sent."""
-    assert run(["submit", *ZK, *arguments]) == 2
+    assert run(["submit", *ZK, *arguments]) == 125
     assert why in capfd.readouterr().err
 
 

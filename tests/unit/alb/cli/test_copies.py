@@ -77,10 +77,10 @@ def test_what_is_not_said_stays(kept: list[CopiesNode], capfd: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
-        (["set"], 2, "--share"),
-        (["--share", "0.5"], 2, "alb copies set"),
-        (["set", "--share", "2"], 2, "share of 2"),
-        (["set", "--share", "much"], 2, "much"),
+        (["set"], 125, "--share"),
+        (["--share", "0.5"], 125, "alb copies set"),
+        (["set", "--share", "2"], 125, "share of 2"),
+        (["set", "--share", "much"], 125, "much"),
     ],
 )
 @pytest.mark.usefixtures("kept")

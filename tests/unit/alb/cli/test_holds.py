@@ -11,7 +11,8 @@ from tests.unit.alb.cli.test_drains import line
 from tests.unit.alb.cli.test_verbs import ZK
 from tests.unit.alb.fake_broker import FakeBroker, record_with
 
-from alb.cli.main import USAGE_STATUS, run
+from alb.cli.main import run
+from alb.cli.statuses import FAILED_STATUS
 from alb_core.messages import (
     Done,
     Error,
@@ -58,7 +59,7 @@ def test_hold_and_release_tell_what_they_did(broker: FakeBroker, capfd: pytest.C
 def test_what_cannot_be_held_is_said(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
     """The leader's sentence, and the status of wrong usage."""
     broker.answer = answer
-    assert run(["hold", *ZK, TWO]) == USAGE_STATUS
+    assert run(["hold", *ZK, TWO]) == FAILED_STATUS
     assert f"task {TWO} runs already" in capfd.readouterr().err
 
 

@@ -132,7 +132,7 @@ def test_what_is_too_long_is_refused(
     channel: Path, capfd: pytest.CaptureFixture[str], key: str, value: str
 ) -> None:
     """The error names the bounds; nothing is written that would be cut."""
-    assert run(["increment", key, value]) == 2
+    assert run(["increment", key, value]) == 125
     assert f"{KEY_LENGTH_MAX} characters and {VALUE_BYTES_MAX} bytes" in capfd.readouterr().err
     assert not channel.exists()
 
@@ -142,7 +142,7 @@ def test_outside_of_a_task_it_is_an_error(
 ) -> None:
     """It says what is missing."""
     monkeypatch.delenv("ALB_INCREMENTS", raising=False)
-    assert run(["increment", "k", "1"]) == 2
+    assert run(["increment", "k", "1"]) == 125
     assert "ALB_INCREMENTS is not set" in capfd.readouterr().err
 
 
@@ -219,7 +219,7 @@ def test_a_cluster_without_a_store_is_an_error(broker: FakeBroker, capfd: pytest
     )
     assert run(["increments", *ZK, TASK]) not in (0, None)
     assert "there is no store" in capfd.readouterr().err
-    assert run(["increments", *ZK, "nonsense"]) == 2
+    assert run(["increments", *ZK, "nonsense"]) == 125
 
 
 def test_status_shows_what_was_reported_last(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:

@@ -121,9 +121,9 @@ def test_logs_know_how_many_attempts_there_were(
 ) -> None:
     """A later one is an error that says so; so is an earlier one without a store."""
     broker.answer = with_store(succeed())
-    assert run(["logs", *ZK, TASK, "--attempt", "3"]) == 2
+    assert run(["logs", *ZK, TASK, "--attempt", "3"]) == 125
     assert "there is no attempt 3: the task had 2 so far" in capfd.readouterr().err
-    assert run(["logs", *ZK, TASK, "-n", "1", "--since", "1"]) == 2
+    assert run(["logs", *ZK, TASK, "-n", "1", "--since", "1"]) == 125
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_logs_json_is_of_the_whole_result(
     broker: FakeBroker, capfd: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     """What chooses a part of the output is refused in place of ignored."""
-    assert run(["logs", *ZK, TASK, "--json", *options]) == 2
+    assert run(["logs", *ZK, TASK, "--json", *options]) == 125
     assert "--json shows the whole result" in capfd.readouterr().err
     assert broker.received == []
 
@@ -150,7 +150,7 @@ def test_logs_json_is_of_the_whole_result(
 )
 def test_numbers_that_cannot_be_are_wrong_usage(broker: FakeBroker, verb: str, options: list[str]) -> None:
     """Nothing is asked."""
-    assert run([verb, *ZK, TASK, *options]) == 2
+    assert run([verb, *ZK, TASK, *options]) == 125
     assert broker.received == []
 
 

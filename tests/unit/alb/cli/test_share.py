@@ -76,16 +76,16 @@ def test_what_is_not_said_stays(kept: list[SharesNode]) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence", "status"),
     [
-        (["set", "--weight", "2"], "name one USER", 2),
-        (["set", "ann", "--default", "--weight", "2"], "name one USER", 2),
-        (["set", "ann"], "say what he may have", 2),
-        (["set", "ann", "--weight", "much"], "is not a valid float", 2),
-        (["set", "ann", "--mem-max", "64 elephants"], "64 elephants", 2),
-        (["set", "ann", "--weight", "0"], "the weight 0 is not between", 2),
-        (["unset"], "name one USER", 2),
-        (["unset", "ann", "--weight", "2"], "unset takes back all", 2),
-        (["ann"], "ann", 2),
-        (["show", "ann"], "to change something", 2),
+        (["set", "--weight", "2"], "name one USER", 125),
+        (["set", "ann", "--default", "--weight", "2"], "name one USER", 125),
+        (["set", "ann"], "say what he may have", 125),
+        (["set", "ann", "--weight", "much"], "is not a valid float", 125),
+        (["set", "ann", "--mem-max", "64 elephants"], "64 elephants", 125),
+        (["set", "ann", "--weight", "0"], "the weight 0 is not between", 125),
+        (["unset"], "name one USER", 125),
+        (["unset", "ann", "--weight", "2"], "unset takes back all", 125),
+        (["ann"], "ann", 125),
+        (["show", "ann"], "to change something", 125),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -50,10 +50,10 @@ def test_a_query_changes_nothing(store: Path, query: str, capfd: pytest.CaptureF
     [
         (["SELECT nonsense"], 125, "no such column"),
         (["SELECT 1", "--store", "sqlite:////does/not/exist.db"], 125, "unable to open"),
-        (["SELECT 1", "--store", "redis://host"], 2, "has no SQL"),
-        (["SELECT 1", "--store", "postgresql://u:secret@host:port/x"], 2, "cannot be read"),
+        (["SELECT 1", "--store", "redis://host"], 125, "has no SQL"),
+        (["SELECT 1", "--store", "postgresql://u:secret@host:port/x"], 125, "cannot be read"),
         (["SELECT 1", "--store", "postgresql://u:secret@127.0.0.1:1/x"], 125, "refused"),
-        ([], 2, "there is no sqlite3 on this machine: give a query"),
+        ([], 125, "there is no sqlite3 on this machine: give a query"),
     ],
 )
 @pytest.mark.usefixtures("store")

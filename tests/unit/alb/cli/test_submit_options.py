@@ -120,6 +120,6 @@ def test_what_makes_no_sense_is_refused_at_once(
 ) -> None:
     """With the status of wrong usage, before anything is submitted."""
     assert own_input.tell() == 0
-    assert run(["submit", *ZK, *flags, "x"]) == 2
+    assert run(["submit", *ZK, *flags, "x"]) == 125
     assert sentence in capfd.readouterr().err
     assert not any(isinstance(message, Submit) for message in broker.received)

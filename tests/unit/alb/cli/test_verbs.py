@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.store_rows import finished
 from tests.unit.alb.fake_broker import FakeBroker, finish_with, succeed
 
 from alb.cli import daemons
@@ -24,23 +23,18 @@ from alb_core.messages import (
     Attach,
     Cancel,
     CancelNoted,
-    Error,
     Finished,
-    HistoryPage,
     Message,
-    QueryHistory,
-    QueryTask,
     QueryTasks,
     Submit,
     TaskLine,
     TaskMoved,
-    TaskPage,
     TasksPage,
 )
 from alb_core.resources import counts_of
 from alb_core.spec import TaskSpec
 from alb_core.speeds import Strain
-from alb_core.tasks import Result, Stream, TaskRecord, TaskState
+from alb_core.tasks import Result, Stream, TaskState
 from alb_core.vectors import Vector
 
 ZK = ("--zk", "zk:2181", "--user", "u")
@@ -322,42 +316,6 @@ def test_wait_gives_up_after_its_timeout(broker: FakeBroker, capfd: pytest.Captu
     assert run(["wait", *ZK, "--timeout", "0.3", TASK, "b" * 32]) == 124
     assert "1 of 2 tasks have not ended" in capfd.readouterr().err
     assert run(["wait", *ZK, "--any", TASK, "b" * 32]) == 0
-
-
-def test_an_id_may_be_a_unique_prefix(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
-    """One match is taken; none, and several, are errors that say so, with status 2."""
-    lines = [TaskLine(id=task, state=TaskState.QUEUED, user="u") for task in (TASK, "ab" + "0" * 30)]
-    record = TaskRecord(
-        id=TASK, state=TaskState.QUEUED, user="u", digest="d", spec=TaskSpec(command="true"), submitted=0.0
-    )
-
-    def answer(message: Message) -> Sequence[Message]:
-        if isinstance(message, QueryTasks):
-            found = tuple(line for line in lines if line.id.startswith(message.prefix))
-            return (TasksPage(seq=message.seq, tasks=found),)
-        if isinstance(message, QueryHistory):
-            past = [finished(TASK.replace("a", "c"))] if message.prefix == "cc" else []
-            if message.prefix == "f":
-                return (Error(code="invalid", why="there is no store", seq=message.seq),)
-            return (HistoryPage(seq=message.seq, tasks=tuple(past)),)
-        if isinstance(message, QueryTask):
-            stored = message.id != TASK
-            return (TaskPage(seq=message.seq, task=record, stored=stored),)
-        return ()
-
-    broker.answer = answer
-    assert run(["status", *ZK, "--json", "aa"]) == 0
-    assert json.loads(capfd.readouterr().out)[0]["id"] == TASK
-    assert run(["status", *ZK, "cc"]) == 0
-    assert "source    the results store" in capfd.readouterr().out
-    for text, complaint in (
-        ("a", "begins several ids"),
-        ("f", "no task in the table has"),
-        ("d", "or in history"),
-        ("xyz", "no task id"),
-    ):
-        assert run(["status", *ZK, text]) == 2
-        assert complaint in capfd.readouterr().err
 
 
 def test_tasks_are_listed_as_a_table_and_as_json(

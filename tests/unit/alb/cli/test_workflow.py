@@ -8,7 +8,8 @@ import pytest
 from tests.unit.alb.cli.test_verbs import ZK, spec_of
 from tests.unit.alb.fake_broker import FakeBroker
 
-from alb.cli.main import USAGE_STATUS, run
+from alb.cli.main import run
+from alb.cli.statuses import FAILED_STATUS
 from alb.cli.workflow import parse_begin
 from alb_core.messages import Submit
 from alb_core.spec import After, Dependency, Retry, Start
@@ -67,7 +68,7 @@ def test_what_makes_no_sense_is_said(
     broker: FakeBroker, capfd: pytest.CaptureFixture[str], flags: str, said: str
 ) -> None:
     """Before anything is sent, in one sentence, with the status of wrong usage."""
-    assert run(["submit", *ZK, *flags.split(), "x"]) == USAGE_STATUS
+    assert run(["submit", *ZK, *flags.split(), "x"]) == FAILED_STATUS
     assert said in " ".join(capfd.readouterr().err.split())
     assert not any(isinstance(message, Submit) for message in broker.received)
 

@@ -256,10 +256,11 @@ def ask(each: Desks, query: QueryHistory, *found: rows.Row, error: str | None = 
         (QueryHistory(seq=1, name="other"), [2]),
         (QueryHistory(seq=1, since=150.0), [2]),
         (QueryHistory(seq=1, until=150.0), [1]),
+        (QueryHistory(seq=1, ending="02"), [2]),
     ],
 )
 def test_history_is_filtered(query: QueryHistory, numbers: list[int]) -> None:
-    """By user, state, worker, name and the time of the end."""
+    """By user, state, worker, name, the time of the end and the end of the id."""
     each = desks()
     one = row(1, finished=100.0)
     two = row(2, user="bob", state="FAILED", worker="w2", name="other", finished=200.0)

@@ -324,9 +324,9 @@ def check_array(spec: ArraySpec, encoded_bytes: int) -> str | None:
     """Find what is wrong with the specification of an array; a sentence, or None."""
     if len(spec.strides) > limits.ARRAY_STRIDES_MAX:
         return f"there are {len(spec.strides)} ranges of indexes, more than {limits.ARRAY_STRIDES_MAX}"
-    for stride in spec.strides:
-        if stride.step < 1 or not 0 <= stride.first <= stride.last <= INDEX_MAX:
-            return f"the range {stride} of indexes is empty, or beyond {INDEX_MAX}"
+    why = check_strides(spec.strides)
+    if why is not None:
+        return why
     if total_of(spec.strides) > limits.ARRAY_TASKS_MAX:
         return f"the array has {total_of(spec.strides)} tasks, more than {limits.ARRAY_TASKS_MAX}"
     if _overlap(spec.strides):
@@ -334,6 +334,14 @@ def check_array(spec: ArraySpec, encoded_bytes: int) -> str | None:
     if spec.at_once < 0 or (spec.max_fails is not None and spec.max_fails < 0):
         return "the numbers of tasks at once, and of failures, cannot be negative"
     return check_spec(spec.task, encoded_bytes)
+
+
+def check_strides(strides: Iterable[Stride]) -> str | None:
+    """Find a range of indexes that is none; a sentence, or None."""
+    for stride in strides:
+        if stride.step < 1 or not 0 <= stride.first <= stride.last <= INDEX_MAX:
+            return f"the range {stride} of indexes is empty, or beyond {INDEX_MAX}"
+    return None
 
 
 def _overlap(strides: tuple[Stride, ...]) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 from alb_broker.core.array import Array
 from alb_broker.core.array_inputs import Inputs
 from alb_broker.core.array_progress import Ends, Progress
+from alb_broker.core.doubts import doubt_array
 from alb_broker.core.state import State
 from alb_core import codec, ids, limits, zk, znodes
 from alb_core.arrays import ArrayRecord
@@ -124,6 +125,10 @@ class ArrayTakeover:
         try:
             if node.path.count("/") == znodes.ARRAYS.count("/") + 1:
                 record = znodes.decode_array(node.path, node.data)
+                why = doubt_array(record)
+                if why:
+                    self._state.set_aside(node.path, why)
+                    return
                 self._found[record.id] = _Found(record)
                 self._want(zk.ListChildren(token=0, path=node.path))
                 return
@@ -197,4 +202,4 @@ class ArrayTakeover:
 def _numbers(names: tuple[str, ...], prefix: str) -> list[int]:
     """Return the numbers of the nodes with this prefix; names of other people's nodes are passed over."""
     ends = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
-    return [int(end) for end in ends if end.isdigit()]
+    return [int(end) for end in ends if end.isascii() and end.isdigit()]

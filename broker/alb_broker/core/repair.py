@@ -6,9 +6,10 @@ from collections import Counter
 from typing import Final
 
 from alb_broker.core.book import Book
+from alb_broker.core.doubts import doubt
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
-from alb_broker.core.task import Task, consistent
+from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core import ids, zk, znodes
 from alb_core.messages import AttemptId, Rejected
@@ -70,7 +71,7 @@ class Repair:
             self._state.table.keep(task_id)
             self._state.table.free(task_id)
             arrays.on_vanished(task_id, done.result, "")
-        elif live is not None and consistent(live):
+        elif live is not None and not doubt(live):
             self._know(live)
         else:
             arrays.on_vanished(task_id, None, "its nodes were deleted by somebody else")

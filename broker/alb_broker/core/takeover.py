@@ -10,9 +10,10 @@ from __future__ import annotations
 from operator import attrgetter, itemgetter
 from typing import Final
 
+from alb_broker.core.doubts import doubt
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
-from alb_broker.core.task import Task, consistent
+from alb_broker.core.task import Task
 from alb_broker.core.task_reader import TaskReader
 from alb_core import ids, zk, znodes
 from alb_core.notes import Level
@@ -135,11 +136,11 @@ class Takeover:
         except znodes.UnreadableNode as error:
             self._state.set_aside(error.path, error.why)
             return
-        if consistent(record):
-            self._state.table.add(Task(record, len(node.data)))
-        else:
-            why = f"a live task in state {record.state.value} without what belongs to it"
+        why = doubt(record)
+        if why:
             self._state.set_aside(node.path, why)
+        else:
+            self._state.table.add(Task(record, len(node.data)))
 
     def _take_done(self, node: zk.NodeRead) -> None:
         state = self._state

@@ -336,15 +336,6 @@ class Task:
         self.request = self.effective.request
 
 
-def consistent(record: TaskRecord) -> bool:
-    """Tell whether a record can be that of a live task: what waits has no live attempt, what runs has one."""
-    if record.result is not None:
-        return False
-    if record.attempts and any(attempt.state is LIVE for attempt in record.attempts):
-        return record.state is RUNNING
-    return record.state is QUEUED or record.state is TaskState.HELD
-
-
 def _closed(attempt: Attempt, at: float) -> Attempt:
     if attempt.state is LIVE:
         return msgspec.structs.replace(attempt, state=OVER, ended=at, ended_as=OUTRUN)

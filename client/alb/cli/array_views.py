@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from concurrent.futures import wait
 from itertools import chain
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alb.cli import out
 from alb.cli.attendance import POLL_S
 from alb.cli.progress import state_words
+from alb.cli.values import format_clock
 from alb_core import codec
 from alb_core.errors import TaskGone
 from alb_core.messages import StreamName
@@ -93,9 +93,9 @@ def show_array(client: Client, page: ArrayPage, *, indexes: bool) -> None:
     out.echo(f"user      {line.user}")
     if line.name:
         out.echo(f"name      {line.name}")
-    out.echo(f"submitted {_clock(line.submitted)}")
+    out.echo(f"submitted {format_clock(line.submitted)}")
     if line.finished:
-        out.echo(f"finished  {_clock(line.finished)}")
+        out.echo(f"finished  {format_clock(line.finished)}")
     bounds = [f"{spec.at_once} at once"] if spec.at_once else []
     bounds += [f"cancelled beyond {spec.max_fails} failures"] if spec.max_fails is not None else []
     out.echo(f"tasks     {state_words(line)}{''.join(f'; {bound}' for bound in bounds)}")
@@ -121,10 +121,6 @@ def _endings(client: Client, array: str) -> dict[str, list[Stride]]:
 def _ending(stretch: Stretch) -> str:
     failed = stretch.state is TaskState.FAILED
     return f"{stretch.state.value}{f' with exit status {stretch.exit_status}' if failed else ''}"
-
-
-def _clock(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def first_failure(client: Client, array: str) -> int:

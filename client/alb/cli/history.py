@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +13,7 @@ import msgspec
 
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option
-from alb.cli.values import format_duration, parse_duration
+from alb.cli.values import format_clock, format_duration, parse_duration
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def _absolute(moment: float | None, now: float) -> float:
 
 def _row(task: FinishedTask) -> tuple[str, ...]:
     status = "" if task.exit_code is None else str(task.exit_code)
-    ended = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(task.finished))
+    ended = format_clock(task.finished)
     return (
         task.task,
         task.state,

@@ -32,6 +32,7 @@ from alb.cli.submit_options import (
     start_options,
     watching_options,
 )
+from alb.cli.values import format_clock
 from alb.cli.workflow import resolved
 from alb.core.notices import TaskPlaced
 from alb_core.kinds import COMMAND_KIND
@@ -177,8 +178,7 @@ def _earlier(client: Client, what: Command, options: Any, say: Callable[[str], N
     """Return a task that did the same well, or waits or runs, and say so."""
     (found,) = client.find_earlier([what], **options)
     if found is not None and found.state is TaskState.SUCCEEDED:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.finished))
-        say(f"skipped: task {found.id} did this well, {when}; here is its output")
+        say(f"skipped: task {found.id} did this well, {format_clock(found.finished)}; here is its output")
     elif found is not None:
         say(f"not run twice: task {found.id} does this, it is {found.state.value}")
     elif not client.cluster().store:

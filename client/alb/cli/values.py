@@ -89,8 +89,11 @@ def format_duration(seconds: float) -> str:
 
 
 def format_clock(seconds: float) -> str:
-    """Return cluster time for people, in their time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    """Return cluster time for people, in their time zone; as it is where no clock will ever show it."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):  # somebody wrote it into a node by hand
+        return f"{seconds:g} s after 1970"
 
 
 def format_size(size_bytes: float) -> str:

@@ -114,6 +114,11 @@ class Attempts:
         """Return every attempt that waits, runs, or is not acknowledged."""
         return tuple(self.records)
 
+    def runs(self, attempt: AttemptId) -> bool:
+        """Tell whether processes of an attempt may exist."""
+        record = self.records.get(attempt)
+        return record is not None and record.phase in LIVE
+
     def launching(self) -> tuple[AttemptId, ...]:
         """Return every attempt whose files are still to come."""
         return tuple(attempt for attempt, record in self.records.items() if _awaits_files(record))

@@ -1,11 +1,11 @@
-"""What attempts were seen to use, on its way to the leader: a few with each heartbeat, in their order.
+"""What attempts were seen to use: together, and each on its way to the leader, a few with each heartbeat.
 
 Nothing depends on it: what is lost is measured again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
@@ -16,13 +16,24 @@ USES_A_BEAT: Final = 16
 
 
 class Uses:
-    """What is measured and not told yet, the newest of each attempt."""
+    """What is measured, the newest of each attempt."""
 
     def __init__(self) -> None:
         self._untold: dict[AttemptId, AttemptUse] = {}
+        self._cpus: dict[AttemptId, float] = {}
+        #: Processors that each one keeps busy.
+
+    def see(self, uses: Iterable[AttemptUse]) -> None:
+        """Take what was measured as a part of what all use together."""
+        self._cpus.update({use.attempt: use.cpus for use in uses})
+
+    def cpus(self, runs: Callable[[AttemptId], bool]) -> float:
+        """Return how many processors all those together keep busy that still run; others are forgotten."""
+        self._cpus = {attempt: cpus for attempt, cpus in self._cpus.items() if runs(attempt)}
+        return sum(self._cpus.values())
 
     def note(self, uses: Iterable[AttemptUse]) -> None:
-        """Take what was measured; where something of the attempt waits already, it keeps that one's turn."""
+        """Have what was measured told; where some of an attempt waits already, it keeps that one's turn."""
         self._untold.update({use.attempt: use for use in uses})
 
     def take(self) -> tuple[AttemptUse, ...]:

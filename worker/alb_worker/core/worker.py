@@ -278,7 +278,10 @@ class WorkerCore:
         )
 
     def _current_load(self) -> Load:
-        return msgspec.structs.replace(self._load, running=self.attempts.live)
+        # Of a part of a machine, what else idles there is not offered: what attempts use fills the offer.
+        offered, used = self._node.capacity.cpus, self._uses.cpus(self.attempts.runs)
+        cpu = max(self._load.cpu, round(used / offered, 4)) if used and offered else self._load.cpu
+        return msgspec.structs.replace(self._load, cpu=cpu, running=self.attempts.live)
 
     def _settle(self, actions: Actions) -> Actions:
         """Close the streams of what ended, and leave out what is for a leader that does not listen.
@@ -359,6 +362,7 @@ class WorkerCore:
         return []
 
     def _on_uses_measured(self, event: UsesMeasured) -> Actions:
+        self._uses.see(event.uses)
         if self.link.registered:
             self._uses.note(event.uses)
         else:

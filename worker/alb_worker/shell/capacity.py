@@ -33,6 +33,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     cpus: float
     #: Processors: the least of hardware, affinity and control group.
+    processors: tuple[int, ...] = ()
+    #: The numbers of those that affinity allows; empty: all of the machine's.
     memory_bytes: int
     #: The least of hardware and control group.
     interface: str = ""
@@ -62,12 +64,14 @@ def examine(interface: str = "", cgroup: Cgroup | None = None, gpus: Gpus | None
         raise ConfigError(
             f"--net-interface: there is no {interface!r} here, only {', '.join(sorted(present))}"
         )
-    cpus = float(len(os.sched_getaffinity(0)))
+    allowed = os.sched_getaffinity(0)
+    cpus = float(len(allowed))
     memory_bytes = psutil.virtual_memory().total
     group_cpus, group_memory = cgroup.cpus_max(), cgroup.memory_max_bytes()
     interface = interface or default_interface()
     return Machine(
         cpus=cpus if group_cpus is None else min(cpus, group_cpus),
+        processors=tuple(sorted(allowed)) if len(allowed) < (os.cpu_count() or 1) else (),
         memory_bytes=memory_bytes if group_memory is None else min(memory_bytes, group_memory),
         interface=interface,
         link_bps=link_speed_bps(interface),

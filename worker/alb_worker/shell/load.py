@@ -1,13 +1,14 @@
 """How busy the machine is: differences between two readings of its counters, as fractions of what is offered.
 
 Where a control group bounds the worker, its own use is what counts, since others' use does not take from it;
-else that of the whole machine. Memory that is offered is as free as the machine has so much left: where a
-part of it is offered, what others use takes from the rest first.
+else that of the whole machine, or of the processors that its affinity leaves it. What is offered is as free
+as there is so much left: where a part of a machine is offered, what is used takes from the rest first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import psutil
@@ -19,10 +20,12 @@ from alb_worker.shell.gpus import Gpus
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
-    """One reading. All but memory only rise."""
+    """One reading. All times and bytes of traffic only rise."""
 
     cpu_s: float
     #: Processor time spent on anything but idling.
+    cpus: float = 0.0
+    #: Processors that spent it, or idled.
     memory_bytes: int
     #: To be had now without swapping.
     received_bytes: int
@@ -50,19 +53,20 @@ class LoadMeter:
         Args:
             at: Monotonic seconds.
         """
-        now = self._read()
+        now, capacity = self._read(), self._capacity
         before_at, before = self._last or (at, now)
         elapsed_s = at - before_at
-        offered = self._capacity.memory_bytes
+        offered = capacity.memory_bytes
         memory = max(0, offered - now.memory_bytes) / offered if offered else 0.0
         if elapsed_s <= 0:
             self._last = self._last or (at, now)
             return Load(memory=round(memory, 4))
         self._last = (at, now)
+        beyond_s = elapsed_s * max(0.0, now.cpus - capacity.cpus)  # what is not offered could spend so much
         return Load(
-            cpu=_fraction(now.cpu_s - before.cpu_s, elapsed_s * self._capacity.cpus),
+            cpu=_fraction(now.cpu_s - before.cpu_s - beyond_s, elapsed_s * capacity.cpus),
             memory=round(memory, 4),
-            net=_fraction(8 * _busier_way(now, before), elapsed_s * self._capacity.net_bps),
+            net=_fraction(8 * _busier_way(now, before), elapsed_s * capacity.net_bps),
             gpu=round(now.gpu, 4),
         )
 
@@ -85,7 +89,8 @@ def machine_counters(
         used_bytes = group.memory_used_bytes() if machine.confined_memory else None
         traffic = psutil.net_io_counters(pernic=True, nowrap=True).get(machine.interface)
         return Counters(
-            cpu_s=_machine_cpu_s() if cpu_s is None else cpu_s,
+            cpu_s=_machine_cpu_s(machine.processors) if cpu_s is None else cpu_s,
+            cpus=_counted_cpus(machine) if cpu_s is None else machine.cpus,
             memory_bytes=_available_bytes() if used_bytes is None else machine.memory_bytes - used_bytes,
             received_bytes=traffic.bytes_recv if traffic else 0,
             sent_bytes=traffic.bytes_sent if traffic else 0,
@@ -109,8 +114,20 @@ def _fraction(used: float, available: float) -> float:
     return round(max(used, 0.0) / available, 4) if available > 0 else 0.0
 
 
-def _machine_cpu_s() -> float:
-    times = psutil.cpu_times()
+def _counted_cpus(machine: Machine) -> float:
+    """Return how many processors `_machine_cpu_s` looks at."""
+    return float(len(machine.processors) or psutil.cpu_count() or machine.cpus)
+
+
+def _machine_cpu_s(processors: tuple[int, ...]) -> float:
+    """Return what some processors have spent, by their numbers; none are named: all of them."""
+    if not processors:
+        return _busy_s(psutil.cpu_times())
+    each = psutil.cpu_times(percpu=True)
+    return sum(_busy_s(each[number]) for number in processors if number < len(each))
+
+
+def _busy_s(times: Any) -> float:
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 

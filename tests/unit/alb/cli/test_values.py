@@ -8,6 +8,7 @@ import pytest
 from alb.cli.values import (
     SETTING,
     Number,
+    format_clock,
     format_duration,
     format_size,
     parse_bandwidth,
@@ -100,6 +101,12 @@ def test_settings() -> None:
 def test_durations_for_people(seconds: float, text: str) -> None:
     """Two units at most."""
     assert format_duration(seconds) == text
+
+
+def test_times_for_people() -> None:
+    """In their time zone; one that somebody made up is no reason to tell nothing of the rest."""
+    assert format_clock(1_800_000_000.0).startswith("2027-01-1")
+    assert [format_clock(when) for when in (1e308, 1e18)] == ["1e+308 s after 1970", "1e+18 s after 1970"]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
-from tests.array_parts import ECHO, ID, array_spec, children, finish, leader, nodes, submit_array
+from tests.array_parts import ECHO, ID, array_spec, children, finish, leader, nodes, record, submit_array
 from tests.broker_parts import Desks, of_type
 
 from alb_broker.core.array_takeover import RETURN_S, ArrayTakeover
@@ -98,11 +99,19 @@ def test_a_task_that_somebody_deleted_is_lost() -> None:
 
 
 def test_a_node_that_cannot_be_read_stops_no_takeover() -> None:
-    """It is set aside."""
+    """It is set aside, and so is one that makes no sense."""
     old = leader(submit_array(array_spec(Stride(1, 3))))
-    new = take_over({**nodes(old), znodes.array_path("f" * 32): b"garbage"})
+    endless = msgspec.structs.replace(
+        record(array_spec(Stride(1, 3))), id="e" * 32, spec=array_spec(Stride(1, 3, 0))
+    )
+    poison = {
+        znodes.array_path("f" * 32): b"garbage",
+        znodes.array_path("e" * 32): znodes.encode(endless),
+        f"{znodes.array_path(ID)}/ends-\u00b2": b"[]",  # is a digit, and no number
+    }
+    new = take_over({**nodes(old), **poison})
     assert list(new.state.arrays.by_id) == [ID]
-    assert list(new.state.table.set_aside) == [znodes.array_path("f" * 32)]
+    assert set(new.state.table.set_aside) == {znodes.array_path("f" * 32), znodes.array_path("e" * 32)}
 
 
 def test_results_of_before_stay_for_followers_that_come_back() -> None:

@@ -22,7 +22,7 @@ from alb_broker.core.steps import (
     Step,
     WorkerLost,
 )
-from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, WILLED, Task, consistent
+from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, WILLED, Task
 from alb_core.errors import InvalidTransition
 from alb_core.resources import Request
 from alb_core.spec import OnLost, Retry, TaskSpec
@@ -309,26 +309,6 @@ def test_a_record_survives_the_table() -> None:
     """A task made from its record is the same task."""
     original = record(1, make_attempt(state=OVER), make_attempt(2), crashes=1, cancel=True)
     assert make_task(1, *original.attempts, crashes=1, cancel=True).record() == original
-
-
-@pytest.mark.parametrize(
-    ("kept", "good"),
-    [
-        (record(1), True),
-        (record(1, make_attempt()), True),
-        (record(1, make_attempt(state=LOST)), True),
-        (record(1, state=TaskState.HELD), True),
-        (record(1, make_attempt(), state=TaskState.HELD), False),
-        (record(1, state=TaskState.RUNNING), False),
-        (record(1, make_attempt(state=OVER), state=TaskState.RUNNING), False),
-        (record(1, make_attempt(), state=TaskState.QUEUED), False),
-        (record(1, state=TaskState.SUCCEEDED), False),
-        (record(1, result=Result(state=TaskState.FAILED)), False),
-    ],
-)
-def test_a_live_record_must_make_sense(kept: object, good: object) -> None:
-    """What waits has no live attempt, what runs has one, and neither has a result."""
-    assert consistent(kept) is good  # type: ignore[arg-type]
 
 
 def retried(**fields: object) -> Task:

@@ -37,3 +37,14 @@ def test_while_nobody_listens_nothing_gathers() -> None:
     uses.note([use(1)])
     uses.forget()
     assert uses.take() == ()
+
+
+def test_together_they_use_what_those_use_that_still_run() -> None:
+    """The newest of each, whether it was told or not; what has ended is forgotten."""
+    uses = Uses()
+    uses.see([use(1, 0.5), use(2, 4.0)])
+    uses.see([use(1, 1.5)])
+    assert uses.cpus(lambda _: True) == 5.5
+    assert uses.cpus(lambda each: each == attempt(1)) == 1.5
+    assert uses.cpus(lambda _: True) == 1.5
+    assert uses.take() == ()

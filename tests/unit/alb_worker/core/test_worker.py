@@ -203,6 +203,20 @@ def test_the_beat_carries_the_load_and_what_runs() -> None:
     assert not of_kind(Beat, bench.handle(Tick(at=1.5)))
 
 
+def test_what_attempts_use_fills_the_offer() -> None:
+    """However much else of the machine idles; until they end, and where strangers use more, that counts."""
+    bench = Bench().register()  # a worker of two processors
+    start(bench)
+    bench.handle(UsesMeasured(at=0.4, uses=(AttemptUse(attempt=A1, cpus=1.5),)))
+    bench.handle(LoadMeasured(at=0.5, load=Load(cpu=0.25, memory=0.5)))
+    assert only(Beat, bench.handle(Tick(at=1.0))).load == Load(cpu=0.75, memory=0.5, running=1)
+    bench.handle(LoadMeasured(at=1.5, load=Load(cpu=0.9)))
+    assert only(Beat, bench.handle(Tick(at=2.0))).load == Load(cpu=0.9, running=1)
+    bench.handle(ended(A1))
+    bench.handle(LoadMeasured(at=2.5, load=Load()))
+    assert only(Beat, bench.handle(Tick(at=3.0))).load == Load()
+
+
 def test_the_beat_carries_what_attempts_use() -> None:
     """Once; and nothing that was measured while no leader listened."""
     use = AttemptUse(attempt=attempt(1), cpus=0.5)

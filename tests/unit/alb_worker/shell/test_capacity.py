@@ -120,11 +120,13 @@ def test_a_wide_control_group_bounds_nothing() -> None:
 
 
 def test_affinity_bounds_the_processors() -> None:
-    """A process bound to one processor offers one."""
+    """A process bound to one processor offers one, and knows which."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
+    os.sched_setaffinity(0, {max(before)})
     try:
-        assert examine(cgroup=_Confined(None, None)).cpus == 1.0
+        machine = examine(cgroup=_Confined(None, None))
+        assert machine.cpus == 1.0
+        assert machine.processors == ((max(before),) if psutil.cpu_count() > 1 else ())
     finally:
         os.sched_setaffinity(0, before)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+
+import psutil
+import pytest
 
 from alb_core.resources import Capacity, Load
 from alb_worker.shell.capacity import Machine
@@ -13,9 +17,11 @@ from alb_worker.shell.load import Counters, LoadMeter, machine_counters
 CAPACITY = Capacity(cpus=2.0, memory_bytes=1000, net_bps=8000)
 
 
-def reading(cpu_s: float = 0.0, free: int = 1000, received: int = 0, sent: int = 0) -> Counters:
+def reading(
+    cpu_s: float = 0.0, free: int = 1000, received: int = 0, sent: int = 0, cpus: float = 2.0
+) -> Counters:
     """Return one reading."""
-    return Counters(cpu_s=cpu_s, memory_bytes=free, received_bytes=received, sent_bytes=sent)
+    return Counters(cpu_s=cpu_s, cpus=cpus, memory_bytes=free, received_bytes=received, sent_bytes=sent)
 
 
 def meter(*readings: Counters, capacity: Capacity = CAPACITY) -> LoadMeter:
@@ -63,6 +69,23 @@ def test_what_is_left_of_the_machine_is_free_of_its_offer() -> None:
         assert meter(reading(free=free)).measure(0.0).memory == load
 
 
+@pytest.mark.parametrize(
+    ("present", "used_s", "load"),
+    [
+        (64.0, 40.0, 0.0),  # two of 64 processors are offered, and 24 idle
+        (64.0, 63.0, 0.5),  # one idles
+        (64.0, 64.0, 1.0),
+        (2.0, 1.0, 0.5),  # all are offered
+        (1.0, 1.0, 0.5),  # more are offered than there are: they are shares of those
+    ],
+)
+def test_processors_that_are_not_offered_are_used_first(present: float, used_s: float, load: float) -> None:
+    """Two of a large machine are free as long as two of its processors are, whatever the others do."""
+    meter_ = meter(reading(cpus=present), reading(used_s, cpus=present))
+    meter_.measure(0.0)
+    assert meter_.measure(1.0).cpu == load
+
+
 def test_a_counter_that_began_anew_is_no_negative_load() -> None:
     """An interface that was made again counts from zero."""
     meter_ = meter(reading(received=5000), reading(received=10))
@@ -101,9 +124,9 @@ class _Group(Cgroup):
 
 def test_a_confined_worker_counts_its_own_use() -> None:
     """Where the control group is the bound, what others use of the machine does not matter."""
-    machine = Machine(cpus=1, memory_bytes=100, confined_cpu=True, confined_memory=True)
+    machine = Machine(cpus=0.5, memory_bytes=100, confined_cpu=True, confined_memory=True)
     counters = machine_counters(machine, _Group(3.5, 77))()
-    assert (counters.cpu_s, counters.memory_bytes) == (3.5, 23)
+    assert (counters.cpu_s, counters.cpus, counters.memory_bytes) == (3.5, 0.5, 23)
 
 
 def test_a_free_worker_counts_the_machines() -> None:
@@ -113,8 +136,17 @@ def test_a_free_worker_counts_the_machines() -> None:
     for read in (machine_counters(free, _Group(1e12, 1)), machine_counters(blind, _Group(None, None))):
         before, after = read(), read()
         assert 0 < before.cpu_s <= after.cpu_s < 1e12
+        assert before.cpus == psutil.cpu_count()
         assert before.memory_bytes > 1_000_000
         assert before.received_bytes <= after.received_bytes
+
+
+def test_of_a_workers_own_processors_no_others_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where affinity leaves it some, those alone are looked at; one that is not there has spent nothing."""
+    each = [SimpleNamespace(user=2.0**n, nice=0, system=1, irq=0, softirq=0, steal=0) for n in range(4)]
+    monkeypatch.setattr("psutil.cpu_times", lambda percpu: each if percpu else None)
+    counters = machine_counters(Machine(cpus=3, processors=(1, 3, 9), memory_bytes=1), _Group(None, None))()
+    assert (counters.cpu_s, counters.cpus) == (12.0, 3.0)
 
 
 def test_gpus_that_are_offered_are_measured() -> None:

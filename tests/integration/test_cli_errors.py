@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -144,6 +145,45 @@ def test_a_broker_without_zookeeper_says_what_it_waits_for() -> None:
         finally:
             broker.kill()
     assert (waiting["for"], waiting["tried"], waiting["broker"]) == ("ZooKeeper", NOBODY, "b1")
+
+
+def _broken_off(tmp_path: Path, *before: str) -> subprocess.CompletedProcess[str]:
+    """Press Ctrl-C while the command imports its first library, which says so where it is not ended."""
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('goes on', flush=True)\nos._exit(3)\n"
+    )
+    return subprocess.run(
+        [*before, ALB, "status"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+
+
+def test_an_interrupt_while_it_starts_is_as_quiet_as_of_any_command(tmp_path: Path) -> None:
+    """The signal ends it, which a shell calls 130: no traceback of what was being imported."""
+    done = _broken_off(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_an_interrupt_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """Whoever starts the command in the background of a script has Ctrl-C end the script, not it."""
+    done = _broken_off(tmp_path, "/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "goes on\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_question_is_interrupted_quietly(number: signal.Signals) -> None:
+    """While it waits for an answer: Ctrl-C with status 130, TERM as it ends any other program."""
+    command = [ALB, "status", "--zk", NOBODY, "--connect-timeout", "60"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as asking:
+        assert asking.stderr is not None
+        assert asking.stderr.readline() == f"alb: waiting for ZooKeeper ({NOBODY})\n"
+        asking.send_signal(number)
+        rest = asking.stderr.read()
+    assert (asking.returncode, rest.strip()) == (130 if number is signal.SIGINT else -number, "")
 
 
 def test_version_and_help() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -142,11 +143,15 @@ def _explain(error: Exception, wrong_usage: int) -> int:
 def main() -> None:
     """Run the command line of this process, and exit."""
     _open_standard_descriptors()
-    status = run(sys.argv[1:])
-    _let_messages_leave()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, AttributeError):  # None where the caller closed it
-            stream.flush()
+    status = INTERRUPTED_STATUS
+    with suppress(KeyboardInterrupt):  # a second one, or one that comes too late to change the status
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `client/bin/alb` set it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = run(sys.argv[1:])
+        _let_messages_leave()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, AttributeError):  # None where the caller closed it
+                stream.flush()
     # Everything is closed. Python would only take its modules apart, for a tenth of a command's time.
     os._exit(status)
 

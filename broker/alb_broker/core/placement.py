@@ -283,7 +283,8 @@ class Placer:
             try:
                 chosen = _place_of(self.policies[name](task.effective, candidates, context), candidates)
             except Exception as error:  # noqa: BLE001 (a policy is foreign code: whatever it does, tasks go on)
-                self._rest(f"{type(error).__name__}: {error}".strip(": ")[:200], context.at)
+                told = " ".join(f"{type(error).__name__}: {error}".split()).strip(": ")
+                self._rest(told[:200], context.at)
             else:
                 if chosen is not None or ahead or not self._waited_enough(task, context.at):
                     if chosen is not None and self.declines:

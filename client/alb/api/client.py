@@ -405,8 +405,6 @@ class Client(Arrays):
         return self._works.submit(tasks, partial(self._submit, output=output, moves=moves), follow)
 
     def _prepare(self, command: Command, given_id: str | None, options: TaskOptions) -> Prepared:
-        if self._engine.forked():
-            raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         task_id = new_id() if given_id is None else checked(given_id)
         if options and any(options.get(name) for name in PACKED):
             spec, shipment = pack(make_spec(command, options), options, self._files)

@@ -88,11 +88,30 @@ class TaskFuture(Future[TaskResult]):
         self._on_moved: Callable[[TaskPlaced], None] | None = None
         self._placed: TaskPlaced | None = None
         #: What was last heard of where it runs.
+        self._pid = os.getpid()
+        #: Where its client lives.
         self._ask_cancel = cancel
         self._bring = bring
         self._capture_bytes = capture_bytes
         self._captures: list[Capture | None] = [None, None]
         self._attempt = 0
+
+    def result(self, timeout: float | None = None) -> TaskResult:
+        """Wait for the end, at most so many seconds, and return the result; see `TaskFuture`."""
+        self._expect_client()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end, at most so many seconds, and return what `result` raises; None: nothing."""
+        self._expect_client()
+        return super().exception(timeout)
+
+    def _expect_client(self) -> None:
+        """Raise RuntimeError where nobody is here to end this future: it would wait for ever."""
+        if os.getpid() != self._pid and not self.done():
+            raise RuntimeError(
+                f"the client of task {self.id} does not survive a fork: attach with a Client of this process"
+            )
 
     def cancel(self) -> bool:
         """Ask the cluster to end the task. `result` raises TaskCancelled once it is done.

@@ -33,7 +33,7 @@ def _row(worker: str, held: HeldLine) -> tuple[str, ...]:
         format_size(held.memory_bytes),
         held.user or "-",
         held.name or "-",
-        held.command.replace("\n", " ") or "-",
+        held.command or "-",
     )
 
 

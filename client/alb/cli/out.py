@@ -21,7 +21,7 @@ class ReaderGone(Exception):
 
 def say(line: str) -> None:
     """Tell the person something, on standard error."""
-    write_all(2, f"alb: {line}\n".encode(errors="replace"))
+    write_all(2, f"alb: {legible(line, lines=True)}\n".encode(errors="replace"))
 
 
 def silence(_line: str) -> None:
@@ -46,8 +46,23 @@ def write_all(descriptor: int, data: bytes) -> None:
         raise
 
 
+def legible(text: str, *, lines: bool = False) -> str:
+    """Return a text of somebody else's without what could move the cursor or colour the terminal.
+
+    Args:
+        text: For example a command.
+        lines: It may have several; else it becomes one.
+    """
+    if text.isprintable():
+        return text
+    blanks = {"\n": "\n", "\t": "\t"} if lines else {"\n": " ", "\t": " "}
+    return "".join(each if each.isprintable() else blanks.get(each, "?") for each in text)
+
+
 def echo(text: str) -> None:
-    """Write a line to standard output."""
+    """Write a line to standard output; a terminal gets nothing but text, a program what there is."""
+    if os.isatty(1):
+        text = legible(text, lines=True)
     write_all(1, f"{text}\n".encode(errors="surrogateescape"))
 
 
@@ -64,7 +79,7 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: 
         rows: The cells.
         empty: Said to the person where there is no row.
     """
-    lines = list(rows)
+    lines = [[legible(cell) for cell in row] for row in rows]
     if not lines:
         say(empty)
         return

@@ -37,6 +37,9 @@ STORE_ASKED_S: Final = 1.0
 #: A leader that does not answer in this time is listed without its store.
 LINES_MAX: Final = 1000
 #: Tasks shown without --limit.
+NEWLINE: Final = "\n"
+NEXT_LINE: Final = f"{NEWLINE}{'':10}"
+#: Of a value in the list of what a task is.
 _COUNTED: Final = {"arrays_done": "ended arrays"}
 #: What people call what the leader counts.
 
@@ -212,7 +215,8 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
 def _show_task(record: TaskRecord, why: str, *, stored: bool) -> None:
     command = record.spec.command
     out.echo(f"task      {record.id}")
-    out.echo(f"command   {command if isinstance(command, str) else ' '.join(map(_quoted, command))}")
+    words = command if isinstance(command, str) else " ".join(map(_quoted, command))
+    out.echo(f"command   {words.replace(NEWLINE, NEXT_LINE)}")
     path = znodes.done_path(record.id) if record.state.terminal else znodes.task_path(record.id)
     if stored:
         out.echo("source    the results store: the task has left the table")

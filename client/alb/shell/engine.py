@@ -109,7 +109,13 @@ class Engine:
         self._thread.start()
 
     def post(self, event: ClientEvent) -> None:
-        """Give the core an event."""
+        """Give the core an event.
+
+        Raises:
+            RuntimeError: This is a child of the process that the engine lives in: nobody would take it.
+        """
+        if self.forked():
+            raise RuntimeError("a Client does not survive a fork: make a new one in the child process")
         self._inbox.append(event)
         # The flag is lowered before the inbox is emptied: an event behind a raised flag is still seen.
         if not self._rung:

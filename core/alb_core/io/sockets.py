@@ -65,6 +65,9 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
     return zmq.Context(io_threads=1)
 
 
+os.register_at_fork(after_in_child=context.cache_clear)  # its threads stay behind: a child has its own
+
+
 def make_socket(kind: int, *, ipv6: bool = False, high_water: int = HIGH_WATER_MESSAGES) -> zmq.Socket[bytes]:
     """Make a socket with every option set, before it binds or connects: libzmq reads most of them only then.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 
@@ -393,3 +395,33 @@ def test_importing_alb_is_light() -> None:
     assert alb.Client.__module__ == "alb.api.client"
     with pytest.raises(AttributeError, match="nonsense"):
         alb.nonsense  # noqa: B018
+
+
+def test_a_child_is_told_that_its_parents_client_is_not_there(client: alb.Client, broker: FakeBroker) -> None:
+    """Whatever it asks of it or of its futures: nobody would ever answer. The parent notices nothing."""
+    broker.answer = lambda _: ()
+    future = client.submit("sleep 1")
+    asks: list[Callable[[], object]] = [
+        lambda: client.submit("true"),
+        lambda: client.stream("true"),
+        lambda: client.attach("f" * 32),
+        lambda: client.cancel(future.id),
+        client.cluster,
+        future.result,
+        future.exception,
+        future.cancel,
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the client's threads, from Python 3.12 on
+        child = os.fork()
+    if not child:
+        try:
+            for ask in asks:
+                with pytest.raises(RuntimeError, match="does not survive a fork"):
+                    ask()
+            client.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not future.done()

@@ -79,7 +79,7 @@ def decline(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context
 
 def break_down(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
     """Be broken."""
-    raise RuntimeError("no idea")
+    raise RuntimeError("no\n  idea")
 
 
 def invent(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
@@ -374,7 +374,7 @@ def test_candidates_tell_whose_turn_it_was() -> None:
 
 
 def test_a_policy_that_fails_again_and_again_rests_longer() -> None:
-    """Up to a bound; after a while of good answers it begins anew. What it raised is kept for people."""
+    """Up to a bound; after a while of good answers it begins anew. What it raised is kept, in one line."""
     scene = Scene(break_down, workers=1, cpus=100)
     at, rests = 0.0, []
     for number in range(1, 10):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -234,6 +236,26 @@ def test_every_option_is_set() -> None:
 def test_one_context_a_process() -> None:
     """Everybody shares the context."""
     assert context() is context()
+
+
+def test_a_child_has_sockets_of_its_own(router: Router, dealer: Dealer) -> None:
+    """Those of its parent go on; it inherits neither their threads nor their context."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # libzmq's threads, from Python 3.12 on
+        child = os.fork()
+    if not child:
+        try:
+            connected(Dealer(router.endpoint, b"child")).send(b"hello")
+            signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        assert received(router, 1) == [(b"child", b"hello")]
+        assert dealer.send(b"still here")
+        assert received(router, 1) == [(b"w1.1", b"still here")]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_closing_does_not_wait() -> None:

@@ -421,6 +421,8 @@ class Book:
         reason = task.take(step)
         if task.id in self._state.table.live:
             self._state.table.moved(task, before)
+        if before is QUEUED and type(step) is not Placed:
+            self._state.queue.stir()
         if self._state.trace:
             self._state.note(
                 "task_moved",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from alb_broker.core.queue import WaitingGroup, key_of
+from alb_broker.core.groups import WaitingGroup, key_of
 from alb_broker.core.reservations import FOREVER, Reservation
 from alb_broker.core.state import State
 from alb_broker.core.task import Task

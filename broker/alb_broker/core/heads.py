@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from alb_broker.core.queue import key_of
+from alb_broker.core.groups import key_of
 from alb_broker.core.task import Task
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from heapq import merge
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from alb_broker.core.groups import Key, key_of
 from alb_broker.core.likeness import alike_in_yielding
-from alb_broker.core.queue import Key, key_of
 from alb_core.messages import AttemptId
 from alb_core.resources import EPSILON, Request, fits
 from alb_core.tasks import LIVE, RUNNING

@@ -15,7 +15,8 @@ more of it stands before the others, and a search that found somebody looks at n
 from __future__ import annotations
 
 import abc
-from collections import deque
+from bisect import insort
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -66,45 +67,28 @@ class Pool(abc.ABC):
         request: What is asked for.
     """
 
-    __slots__ = ("_members", "_plain", "_request")
+    __slots__ = ("plain", "request")
 
     def __init__(self, request: Request) -> None:
-        self._request: Final = request
-        self._plain: Final = not (
+        self.request: Final = request
+        self.plain: Final = not (
             request.net_bps or request.counts or request.labels or request.archs or request.measured
         )
         #: Processors and memory decide alone: as nearly always, so `Worker.fits` is spelt out for it.
-        self._members: Final[set[Worker]] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._members)
-
-    @property
-    def heeds_load(self) -> bool:
-        """Whether measured loads decide who may join."""
-        return self._request.measured
-
-    def offer(self, workers: Iterable[Worker]) -> None:
-        """Let placeable workers join, those that have room."""
-        request, members, plain = self._request, self._members, self._plain
-        cpus, memory_bytes = request.cpus, request.memory_bytes
-        joined: list[Worker] = []
-        for worker in workers:
-            room = worker.room
-            if (
-                cpus <= room.cpus + EPSILON
-                and memory_bytes <= room.memory_bytes
-                and worker not in members
-                and (not worker.ahead if plain else worker.fits(request))
-            ):
-                joined.append(worker)
-        if joined:
-            members.update(joined)
-            self._stand(joined)
 
     @abc.abstractmethod
-    def _stand(self, workers: list[Worker]) -> None:
-        """Let new members take their places."""
+    def __bool__(self) -> bool:
+        """Tell whether anybody is in it."""
+
+    @abc.abstractmethod
+    def join(self, worker: Worker) -> None:
+        """Let a worker in that has room; who is in keeps his place."""
+
+    def offer(self, workers: Iterable[Worker]) -> None:
+        """Let workers join, those that have room."""
+        for worker in workers:
+            if worker.fits(self.request):
+                self.join(worker)
 
     @abc.abstractmethod
     def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
@@ -118,19 +102,24 @@ class PlainPool(Pool):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
-        self._row: Final[deque[Worker]] = deque()  #: A search begins at the left, and turns it.
+        self._row: Final[OrderedDict[Worker, None]] = OrderedDict()
+        #: A search begins at the left: whom it looked at and who stays goes to the end.
 
-    def _stand(self, workers: list[Worker]) -> None:
-        self._row.extend(workers)
+    def __bool__(self) -> bool:
+        return bool(self._row)
+
+    def join(self, worker: Worker) -> None:
+        """Let a worker in that has room; who is in keeps his place."""
+        self._row[worker] = None
 
     def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
         """Return workers with room that admit the task, at most so many, and drop those without room."""
-        row, request, plain = self._row, self._request, self._plain
+        row, request, plain = self._row, self.request, self.plain
         cpus, memory_bytes = request.cpus, request.memory_bytes
         found: list[Worker] = []
-        barred = 0
-        for _ in range(len(row)):
-            worker = row[0]
+        stay: list[Worker] = found if gate is None else []
+        dropped: list[Worker] = []
+        for worker in row:
             room = worker.room
             if not (
                 cpus <= room.cpus + EPSILON
@@ -138,17 +127,22 @@ class PlainPool(Pool):
                 and (not worker.ahead if plain else worker.fits(request))
                 and worker.placeable
             ):
-                self._members.discard(row.popleft())
+                dropped.append(worker)
                 continue
-            row.rotate(-1)
-            if gate is not None and not gate(worker):
-                barred += 1
-                if found and barred > BARRED_MAX:
-                    break
-                continue
+            if gate is not None:
+                stay.append(worker)
+                if not gate(worker):
+                    if found and len(stay) - len(found) > BARRED_MAX:
+                        break
+                    continue
             found.append(worker)
             if len(found) == most:
                 break
+        for worker in dropped:
+            del row[worker]
+        if len(stay) < len(row):
+            for worker in stay:
+                row.move_to_end(worker)
         return found
 
 
@@ -160,25 +154,34 @@ class RankedPool(Pool):
         order: Whom a search looks at first.
     """
 
-    __slots__ = ("_rank", "_rows", "_steady")
+    __slots__ = ("_members", "_rank", "_rows", "_steady")
 
     def __init__(self, request: Request, order: Order) -> None:
         super().__init__(request)
         self._rank, self._steady = order
+        self._members: Final[set[Worker]] = set()
         self._rows: dict[tuple[int, float], deque[Worker]] = {}
         #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
         #: turns it; in a steady order it turns it back.
 
-    def _stand(self, workers: list[Worker]) -> None:
-        for worker in workers:
-            place = self._place(worker)
-            row = self._rows.get(place)
-            if row is None:
-                row = self._rows[place] = deque()
-            row.append(worker)
+    def __bool__(self) -> bool:
+        return bool(self._members)
+
+    def join(self, worker: Worker) -> None:
+        """Let a worker in that has room; who is in keeps his place."""
+        if worker not in self._members:
+            self._members.add(worker)
+            self._stand(worker)
+
+    def _stand(self, worker: Worker) -> None:
+        place = self._place(worker)
+        row = self._rows.get(place)
+        if row is None:
+            row = self._rows[place] = deque()
+        row.append(worker)
 
     def _place(self, worker: Worker) -> tuple[int, float]:
-        preferred = self._request.preferred(worker.capacity) if self._request.prefers else 0
+        preferred = self.request.preferred(worker.capacity) if self.request.prefers else 0
         return preferred, self._rank(worker)
 
     def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
@@ -197,7 +200,8 @@ class RankedPool(Pool):
                 del self._rows[place]
             if len(found) == most:
                 break
-        self._stand(misplaced)  # not before: in its own row this search would miss or double it
+        for worker in misplaced:  # not before: in its own row this search would miss or double it
+            self._stand(worker)
         return found
 
     def _search_row(
@@ -209,7 +213,7 @@ class RankedPool(Pool):
         gate: Gate | None,
     ) -> int:
         """Search one row; returns by how many places it was turned."""
-        row, request = self._rows[place], self._request
+        row, request = self._rows[place], self.request
         (preferred, rank), rank_of = place, self._rank
         barred = turned = 0
         for _ in range(len(row)):
@@ -235,6 +239,44 @@ class RankedPool(Pool):
         return turned
 
 
+class Amounts:
+    """The pools of requests that processors and memory decide, in an order that tells which a room fits."""
+
+    def __init__(self) -> None:
+        self._by_cpus: dict[float, list[Pool]] = {}  #: Of each number of processors, the least memory first.
+
+    def add(self, pool: Pool) -> None:
+        """Know one more."""
+        insort(self._by_cpus.setdefault(pool.request.cpus, []), pool, key=_memory_bytes)
+
+    def remove(self, pool: Pool) -> None:
+        """Forget one."""
+        pools = self._by_cpus[pool.request.cpus]
+        pools.remove(pool)
+        if not pools:
+            del self._by_cpus[pool.request.cpus]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._by_cpus.clear()
+
+    def offer(self, worker: Worker) -> None:
+        """Let a worker join those that its room fits; behind what waits there, nothing is free."""
+        if worker.ahead:
+            return
+        cpus, memory_bytes = worker.room.cpus + EPSILON, worker.room.memory_bytes
+        for wanted, pools in self._by_cpus.items():
+            if wanted <= cpus:
+                for pool in pools:
+                    if pool.request.memory_bytes > memory_bytes:
+                        break
+                    pool.join(worker)
+
+
+def _memory_bytes(pool: Pool) -> int:
+    return pool.request.memory_bytes
+
+
 class Openings:
     """The pools of all requests, and the workers that have any room at all."""
 
@@ -242,6 +284,8 @@ class Openings:
         self._open: dict[str, Worker] = {}  #: By name: had room when it grew; the others join no pool.
         self._grown: dict[str, Worker] = {}  #: Of these, those that the pools were not offered since.
         self._pools: dict[Request, Pool] = {}  #: Searched for longest ago first.
+        self._amounts: Final = Amounts()  #: Those that are plain.
+        self._choosy: dict[Request, Pool] = {}  #: The others.
         self._order_of: Callable[[Request], Order] = unordered
         self.heeds_load = False  #: Some request that was searched for heeds measured loads.
 
@@ -249,11 +293,13 @@ class Openings:
         """Let searches look at workers in this order of each request, from now on."""
         if order_of is not self._order_of:
             self._order_of = order_of
-            self._pools.clear()
+            self.reorder()
 
     def reorder(self) -> None:
         """Ranks of workers changed that were not looked at: let them all stand anew."""
         self._pools.clear()
+        self._amounts.clear()
+        self._choosy.clear()
 
     def grew(self, worker: Worker) -> None:
         """A worker with room has more of it, or became placeable."""
@@ -262,8 +308,8 @@ class Openings:
 
     def eased(self, worker: Worker) -> None:
         """The load of a worker with room fell: whoever heeds it may have room there now."""
-        for pool in self._pools.values():
-            if pool.heeds_load:
+        for pool in self._choosy.values():
+            if pool.request.measured:
                 pool.offer((worker,))
 
     def remove(self, name: str) -> None:
@@ -283,15 +329,30 @@ class Openings:
             self._settle()
         pool = self._pools.pop(request, None)
         if pool is None:
-            self.heeds_load |= request.measured
-            order = self._order_of(request)
-            alike = order is UNORDERED and not request.prefers
-            pool = PlainPool(request) if alike else RankedPool(request, order)
-            pool.offer(self._with_room(self._open.values()))
-            if len(self._pools) >= POOLS_MAX:
-                del self._pools[next(iter(self._pools))]
+            pool = self._begin(request)
         self._pools[request] = pool
         return pool.search(most, gate)
+
+    def _begin(self, request: Request) -> Pool:
+        """Return a new pool of all who have room, in place of the one that was searched longest ago."""
+        self.heeds_load |= request.measured
+        order = self._order_of(request)
+        alike = order is UNORDERED and not request.prefers
+        pool = PlainPool(request) if alike else RankedPool(request, order)
+        pool.offer(self._with_room(self._open.values()))
+        if len(self._pools) >= POOLS_MAX:
+            self._end(self._pools.pop(next(iter(self._pools))))
+        if pool.plain:
+            self._amounts.add(pool)
+        else:
+            self._choosy[request] = pool
+        return pool
+
+    def _end(self, pool: Pool) -> None:
+        if pool.plain:
+            self._amounts.remove(pool)
+        else:
+            del self._choosy[pool.request]
 
     def may_fit(self, request: Request) -> bool | None:
         """Tell whether some worker may have room for a request: None where nobody knows without a search."""
@@ -303,7 +364,9 @@ class Openings:
     def _settle(self) -> None:
         """Let those that grew join the pools."""
         workers = self._with_room(self._grown.values())
-        for pool in self._pools.values():
+        for worker in workers:
+            self._amounts.offer(worker)
+        for pool in self._choosy.values():
             pool.offer(workers)
         self._grown.clear()
 

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.declines import DECLINES_S, Declines
+from alb_broker.core.groups import NO_ROOM, NOWHERE, PLACED, Offered
 from alb_broker.core.openings import Gate
 from alb_broker.core.patience import Patience
-from alb_broker.core.queue import NO_ROOM, NOWHERE, PLACED, Offered, Queue
+from alb_broker.core.queue import Queue
 from alb_broker.core.ranks import Ranks
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
 from alb_broker.core.shares import Shares
@@ -223,11 +224,12 @@ class Placer:
         self.declines.begin()
         workers.order_by(self._ranks)
         grown = workers.take_grown()
-        if grown.workers:
-            queue.unblock(
-                lambda head: workers.could_take(head.request, grown, _gate(head, admits)),
-                apart=admits is not None,
-            )
+        if not grown.workers:
+            return
+        if admits is None:
+            queue.open_shapes(partial(workers.could_take, grown))
+        else:
+            queue.open_groups(lambda head: workers.could_take(grown, head.request, _gate(head, admits)))
 
     def _with_room(self, task: Task, workers: Workers, ends: float, gate: Gate | None) -> list[Worker]:
         """Return some workers that admit a task and have room that is not set aside for others."""

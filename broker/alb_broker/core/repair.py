@@ -98,6 +98,7 @@ class Repair:
         state.table.remove(task)
         state.holds.forget(task)
         task.state = TaskState.LOST  # whoever still holds the object (the queue) passes over it
+        state.queue.stir()
 
     def _know(self, record: TaskRecord) -> None:
         state = self._state

@@ -23,7 +23,8 @@ from collections.abc import Callable
 from math import log2
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from alb_broker.core.queue import Key, Queue, WaitingGroup, key_of
+from alb_broker.core.groups import Key, WaitingGroup, key_of
+from alb_broker.core.queue import Queue
 from alb_broker.core.task import Task
 from alb_core.messages import AttemptId
 from alb_core.notes import Note

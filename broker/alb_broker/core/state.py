@@ -16,11 +16,12 @@ from alb_broker.core.arrays import Arrays
 from alb_broker.core.clients import Clients
 from alb_broker.core.decisions import Decisions
 from alb_broker.core.declines import DECLINES_S
+from alb_broker.core.groups import key_of
 from alb_broker.core.holds import MICROSECOND, Holds
 from alb_broker.core.ledger import Ledger
 from alb_broker.core.placement import Admission, Placer
 from alb_broker.core.policy_figures import PolicyFigures
-from alb_broker.core.queue import Queue, key_of
+from alb_broker.core.queue import Queue
 from alb_broker.core.reservations import FOREVER
 from alb_broker.core.shares import Shares
 from alb_broker.core.store_desk import StoreDesk

@@ -4,9 +4,10 @@ Groups stand in *bands*: one for each user and level, the oldest head first. Ban
 by what the user holds, then by the age of their first head. So a placement, which changes what one user
 holds, moves his band and not each of his groups.
 
-Between passes little changes, so nothing is sorted again. Whoever lets a task wait need not know of this: a
-pass begins with one look at each group, and lets only those stand anew whose head is another one, or may have
-risen by waiting. What is known to find no room stands where it would if it did, and is passed over.
+Between passes little changes, so nothing is sorted again, nor looked at: groups that are new, or have another
+head in front of the old one, stand anew, and all are looked at only where a task left the queue otherwise
+than by a placement, or where somebody may have risen by waiting. What is known to find no room stands where
+it would if it did, and is passed over.
 
 In a pass each band is gone through once, from its front: who is offered, and not placed, is out until the
 next one. Where one group finds no room for a reason that holds for all of its *shape*, none of them is
@@ -22,26 +23,32 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
+from alb_broker.core.groups import (
+    AGE_PER_LEVEL_S,
+    NEVER,
+    NO_ROOM,
+    NOWHERE,
+    PLACED,
+    Offered,
+    WaitingGroup,
+    level_after,
+)
+from alb_broker.core.task import Task
 from alb_core.tasks import QUEUED
 
-if TYPE_CHECKING:
-    from alb_broker.core.queue import WaitingGroup
-    from alb_broker.core.task import Task
-
-AGE_PER_LEVEL_S: Final = 600.0
-#: Who got nothing for so long goes before the next higher priority, once: long enough that priorities mean
-#: something to people who wait, short enough that a night with a full queue does not pass without a turn.
 ROUNDING_S: Final = 1e-3
 #: So long before it is due a group is looked at for having risen: sums of cluster times are not exact.
 
 Rank: TypeAlias = tuple[int, float]
 #: The level, negated, and the share of the user: less goes first.
-Standing: TypeAlias = tuple[float, str, int, "WaitingGroup"]
+Standing: TypeAlias = tuple[float, str, int, WaitingGroup]
 #: When its head was submitted, the id of that, the number of a group, and the group. Ids sort by time: what a
 #: client sends together is of one age to the leader, and yet goes in its order. Two groups may have one head:
 #: a task that waits, and asks for more memory now, for its attempt thought lost ran out of that.
+Place: TypeAlias = tuple[Rank, Standing, "Band"]
+#: Where a band stands among the others: by its front.
 
 
 class Band:
@@ -62,29 +69,37 @@ class Turns:
 
     def __init__(self) -> None:
         self._bands: Final[dict[tuple[str, int], Band]] = {}
-        self._new: list[WaitingGroup] = []  #: That never stood.
+        self._joined: list[WaitingGroup] = []  #: Are new, or have another head in front of the old one.
+        self._stirred = False  #: Some head may have left otherwise than by a placement.
+        self._rises = NEVER  #: Cluster time, before which no head is of a higher level than it stands by.
+        self._ended: list[WaitingGroup] = []  #: Have no head any more.
         self._share: Callable[[str], float] = lambda _user: 0.0
         self._at = 0.0
-        self._out: set[WaitingGroup] = set()  #: Were offered in this pass, and may be again in the next.
+        self._put_off: list[WaitingGroup] = []  #: In this pass; they are offered in the next.
         self._shares: dict[str, float] = {}  #: What users have now.
-        self._order: list[tuple[Rank, Standing, Band]] = []
+        self._order: list[Place] = []
         #: A heap. Each band with a front is in it by that, and no later than is its turn.
+        self._worst: Rank | None = None  #: See `take_worst`.
 
     # --- between passes -------------------------------------------------------------------------------------
 
     def join(self, group: WaitingGroup) -> None:
-        """Let a new group have its turns from the next pass on."""
-        self._new.append(group)
+        """Let a group that is new, or has another head in front of the old one, have its turns by that."""
+        self._joined.append(group)
 
-    def leave(self, group: WaitingGroup) -> None:
-        """A group has no head: it has no turn."""
-        band = group.band
-        if band is not None and group.stood is not None:
-            place = bisect_left(band.groups, (group.stood.submitted, group.stood.id, group.number))
-            del band.groups[place]
-            if not band.groups:
-                del self._bands[band.user, band.level]
-            group.band = group.stood = None
+    def stir(self) -> None:
+        """Some task may have left its group otherwise than by a placement."""
+        self._stirred = True
+
+    def take_ended(self) -> list[WaitingGroup]:
+        """Return, and forget, the groups that had no head when their turn came."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def take_worst(self) -> Rank | None:
+        """Return, and forget, of those placed since the last call the rank of the one whose turn was last."""
+        worst, self._worst = self._worst, None
+        return worst
 
     # --- a pass ---------------------------------------------------------------------------------------------
 
@@ -97,122 +112,124 @@ class Turns:
         """
         self._share, self._at = share, at
         for group in self._moved():
-            self.leave(group)
+            self._leave(group)
             head = group.head()
-            if head is not None:
+            if head is None:
+                self._ended.append(group)
+            else:
                 self._stand(group, head)
-        self._out.clear()
         self._shares.clear()
         self._order.clear()
         for band in self._bands.values():
             band.place = 0
-            self._go_on(band)
-            if band.front is not None:
+            front = self._next(band)
+            if front is not None:
                 if band.user not in self._shares:
                     self._shares[band.user] = share(band.user)
-                self._order.append(self._entry(band, band.front))
+                self._order.append(self._place(band, front))
         heapq.heapify(self._order)
 
-    def _moved(self) -> list[WaitingGroup]:
-        """Return the groups that may be offered and do not stand where they should."""
-        at, moved, self._new = self._at, self._new, []
-        for band in self._bands.values():
-            for _, _, _, group in band.groups:
-                if group.blocked:
-                    continue  # when it may be offered again, it is looked at
-                tasks = group.tasks
-                if (
-                    not tasks
-                    or (head := tasks[0]) is not group.stood
-                    or head.state is not QUEUED
-                    or head.postponed
-                    or at >= group.rises
-                ):
-                    moved.append(group)
+    def _moved(self) -> dict[WaitingGroup, None]:
+        """Return the groups that may not stand where they should."""
+        moved, self._joined = dict.fromkeys(self._joined), []
+        if self._stirred or self._at >= self._rises:
+            self._stirred, self._rises = False, NEVER
+            for band in self._bands.values():
+                for *_, group in band.groups:
+                    if self._has_moved(group):
+                        moved[group] = None
+                    else:
+                        self._rises = min(self._rises, group.rises)
         return moved
 
-    def first(self) -> WaitingGroup | None:
-        """Return the group whose turn it is; None: there is no other."""
-        while self._order:
-            rank, standing, band = self._order[0]
-            if band.front is not standing:
-                heapq.heappop(self._order)  # another entry tells where the band stands
-                continue
-            if rank[1] != self._shares[band.user]:
-                heapq.heapreplace(self._order, self._entry(band, standing))
-                continue
+    def _has_moved(self, group: WaitingGroup) -> bool:
+        """Tell whether a group that stands has another head, or one that may have risen."""
+        head = group.tasks[0] if group.tasks else None
+        if head is None or head is not group.stood:
+            return True
+        return head.state is not QUEUED or head.postponed or self._at >= group.rises
+
+    def run(self, offer: Callable[[Task], Offered], most: int) -> int:
+        """Offer heads, each in its turn, until none is left or so many are placed; returns how many were."""
+        order, shares, placed = self._order, self._shares, 0
+        while order and placed < most:
+            rank, standing, band = order[0]
             group = standing[3]
-            if group.blocked:
+            if band.front is not standing:
+                heapq.heappop(order)  # another entry tells where the band stands
+            elif rank[1] != shares[band.user]:
+                heapq.heapreplace(order, self._place(band, standing))
+            elif group.door.shut:  # for what it asks for fitted nowhere meanwhile
                 self._go_on(band)
-                self._settle(band)
-                continue
-            head, level = group.head(), band.level
-            if (
-                head is not None
-                and head is group.stood
-                and (level == group.key[1] or level == group.level(head, self._at))
-            ):
-                return group
-            self._move(band, group, head)  # that left, or had risen, and another of its line was placed
+            elif (head := group.head()) is None or not self._stands_by(group, head, band):
+                self._move(band, group, head)  # that left, or had risen, and another of its line was placed
+            elif (answer := offer(head)) is PLACED:
+                placed += 1
+                group.serve(self._at)
+                shares[band.user] = self._share(band.user)
+                if self._worst is None or rank > self._worst:
+                    self._worst = rank
+                self._move(band, group, group.head())
+            else:
+                self._pass_over(group, answer)
+                self._go_on(band)
+        while self._put_off:
+            self._put_off.pop().come_back()
+        return placed
+
+    def _pass_over(self, group: WaitingGroup, answer: Offered) -> None:
+        """The head whose turn it is was not placed."""
+        if answer is NOWHERE:
+            group.shape.shut_down(self._at)
+        elif answer is NO_ROOM:
+            group.block(self._at)
+        else:
+            group.wait(answer)
+            self._put_off.append(group)
+
+    def _stands_by(self, group: WaitingGroup, head: Task, band: Band) -> bool:
+        """Tell whether a group stands by its head and by the level of that."""
+        level = band.level
+        return head is group.stood and (level == group.key[1] or level == group.level(head, self._at))
+
+    def _next(self, band: Band) -> Standing | None:
+        """Go to the next group of a band that may be offered; returns its new front."""
+        groups = band.groups
+        for place in range(band.place, len(groups)):
+            front = groups[place]
+            if not front[3].door.shut:
+                band.place, band.front = place, front
+                return front
+        band.place, band.front = len(groups), None
         return None
 
-    @property
-    def rank(self) -> Rank:
-        """The rank of the group whose turn it is."""
-        return self._order[0][0]
-
-    def drop(self, *, shut: bool = False) -> None:
-        """The group whose turn it is was not placed: it is out, and if shut, all of its shape are."""
-        _, (_, _, _, group), band = self._order[0]
-        if not group.blocked:
-            self._out.add(group)
-        if shut:
-            for other in group.shape.groups.values():
-                if not other.blocked and other.band is not None and other not in self._out:
-                    other.refuse(self._at)
-        self._go_on(band)
-        self._settle(band)
-
-    def serve(self) -> None:
-        """The head whose turn it was is placed: its user has more, and its group another head."""
-        _, (_, _, _, group), band = self._order[0]
-        self._shares[band.user] = self._share(band.user)
-        self._move(band, group, group.head())
+    def _go_on(self, band: Band) -> None:
+        """Let the first band go on to its next group, and stand by that."""
+        front = self._next(band)
+        if front is None:
+            heapq.heappop(self._order)
+        else:
+            heapq.heapreplace(self._order, self._place(band, front))
 
     def _move(self, band: Band, group: WaitingGroup, head: Task | None) -> None:
         """Let the group whose turn it is stand by another head, or by one of another level."""
         del band.groups[band.place]
         group.band = group.stood = None
-        if head is not None:
+        if head is None:
+            self._ended.append(group)
+        else:
             other = self._stand(group, head)
             if other is not band and other.front is not None and other.front[3] is group:
-                heapq.heappush(self._order, self._entry(other, other.front))
+                heapq.heappush(self._order, self._place(other, other.front))
         self._go_on(band)
-        self._settle(band)
         if not band.groups:
             del self._bands[band.user, band.level]
-
-    def _go_on(self, band: Band) -> None:
-        """Go to the next group of a band that may be offered."""
-        groups, out = band.groups, self._out
-        for place in range(band.place, len(groups)):
-            group = groups[place][3]
-            if not group.blocked and (not out or group not in out):
-                band.place, band.front = place, groups[place]
-                return
-        band.place, band.front = len(groups), None
-
-    def _settle(self, band: Band) -> None:
-        """The first band has another front, or none: put it where it belongs now."""
-        if band.front is not None:
-            heapq.heapreplace(self._order, self._entry(band, band.front))
-        else:
-            heapq.heappop(self._order)
 
     def _stand(self, group: WaitingGroup, head: Task) -> Band:
         """Let a group stand by its head; returns in which band, whose front it is if it comes before that."""
         user, priority = group.key[0], group.key[1]
-        level = group.level(head, self._at)
+        since = group.waits_since(head)
+        level = level_after(priority, self._at - since)
         band = self._bands.get((user, level))
         if band is None:
             band = self._bands[user, level] = Band(user, level)
@@ -222,9 +239,20 @@ class Turns:
         if place <= band.place:
             band.place, band.front = place, standing
         group.band, group.stood = band, head
-        group.rises = group.waits_since(head) + AGE_PER_LEVEL_S * (level - priority + 1) - ROUNDING_S
+        rises = group.rises = since + AGE_PER_LEVEL_S * (level - priority + 1) - ROUNDING_S
+        self._rises = min(self._rises, rises)
         return band
 
-    def _entry(self, band: Band, front: Standing) -> tuple[Rank, Standing, Band]:
+    def _leave(self, group: WaitingGroup) -> None:
+        """Let a group stand nowhere."""
+        band = group.band
+        if band is not None and group.stood is not None:
+            place = bisect_left(band.groups, (group.stood.submitted, group.stood.id, group.number))
+            del band.groups[place]
+            if not band.groups:
+                del self._bands[band.user, band.level]
+            group.band = group.stood = None
+
+    def _place(self, band: Band, front: Standing) -> Place:
         """Return where a band stands among the others."""
         return (-band.level, self._shares[band.user]), front, band

@@ -488,7 +488,7 @@ class Workers:
         """
         return self._openings.search(request, most, gate)
 
-    def could_take(self, request: Request, grown: Grown, gate: Gate | None = None) -> bool:
+    def could_take(self, grown: Grown, request: Request, gate: Gate | None = None) -> bool:
         """Tell whether the request is worth a search after the room of these workers grew.
 
         With a gate only those that admit the task count: the others have room that is no use to it.

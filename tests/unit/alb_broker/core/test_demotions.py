@@ -26,7 +26,7 @@ from tests.one_worker import QUANTUM_S, OneWorker
 
 from alb_broker.core import heads, lots
 from alb_broker.core.explaining import explain
-from alb_broker.core.queue import key_of
+from alb_broker.core.groups import key_of
 from alb_broker.core.reservations import FOREVER, Plan, Reservation
 from alb_core import zk, znodes
 from alb_core.bounds import LimitsNode

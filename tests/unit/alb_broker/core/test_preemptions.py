@@ -22,8 +22,8 @@ from tests.one_worker import QUANTUM_S, OneWorker
 
 from alb_broker.core import preemptions
 from alb_broker.core.explaining import explain
+from alb_broker.core.groups import key_of
 from alb_broker.core.preemptions import is_preemptible, rank_of
-from alb_broker.core.queue import key_of
 from alb_broker.core.reservations import RESERVATIONS_MAX, Plan, Reservation
 from alb_broker.core.workers import Worker
 from alb_core import limits

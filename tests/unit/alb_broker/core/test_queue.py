@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.broker_parts import CLAIMED_S, make_task, request
 
-from alb_broker.core.queue import AGE_PER_LEVEL_S, AGED_S, Offered, Queue, key_of
+from alb_broker.core.groups import AGE_PER_LEVEL_S, AGED_S, Offered, key_of
+from alb_broker.core.queue import Queue
 from alb_broker.core.task import Task
+from alb_core.resources import Request
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 
@@ -177,7 +179,7 @@ def test_a_shape_that_fits_nowhere_is_not_offered_again_before_it_could_fit() ->
     cluster.run(waiting)
     assert cluster.offered == 2
     cluster.free = 1.0
-    waiting.unblock(lambda head: head.request.cpus <= 1)
+    waiting.open_shapes(lambda wanted: wanted.cpus <= 1)
     assert cluster.run(waiting) == [1]
     assert cluster.offered == 3
 
@@ -202,17 +204,22 @@ def test_what_fits_nowhere_whoever_asks_is_offered_once_for_all_users() -> None:
 def test_a_shape_is_asked_about_once_when_room_grew_unless_its_tasks_are_told_apart() -> None:
     """What holds of one head holds of its likes; but a gate may let in one user and not another."""
     waiting = queue(task(1, "ann"), task(2, "bob"))
-    asked: list[str] = []
+    asked: list[Request] = []
+    heads: list[str] = []
 
-    def could_fit(head: Task) -> bool:
-        asked.append(head.user)
+    def holds(request: Request) -> bool:
+        asked.append(request)
+        return False
+
+    def lets_in(head: Task) -> bool:
+        heads.append(head.user)
         return head.user == "bob"
 
     Cluster(cpus=0).run(waiting)
-    waiting.unblock(could_fit)
-    assert asked == ["ann"]
-    waiting.unblock(could_fit, apart=True)
-    assert asked == ["ann", "ann", "bob"]
+    waiting.open_shapes(holds)
+    assert asked == [request(1.0)]
+    waiting.open_groups(lets_in)
+    assert heads == ["ann", "bob"]
     assert [head.user for head in waiting.roomless()] == ["ann"]
 
 
@@ -255,7 +262,7 @@ def test_all_that_fits_is_placed_once_and_in_the_order_of_its_group(
     waiting, cluster = queue(*tasks), Cluster(cpus=0)
     for room in rooms:
         cluster.free += room
-        waiting.unblock(lambda head: head.request.cpus <= cluster.free)
+        waiting.open_shapes(lambda wanted: wanted.cpus <= cluster.free)
         cluster.run(waiting)
         left = [each for each in tasks if each.state is TaskState.QUEUED]
         assert not any(each.spec.request.cpus <= cluster.free for each in left)
@@ -336,12 +343,12 @@ def test_who_is_overtaken_for_long_starves() -> None:
     assert starved(waiting, cluster, CLAIMED_S + 5) == []
     waiting.add(task(3))
     cluster.free = 1.0
-    waiting.unblock(lambda head: head.request.cpus <= 1)
+    waiting.open_shapes(lambda wanted: wanted.cpus <= 1)
     assert cluster.run(waiting, at=CLAIMED_S + 9) == [3]
     assert starved(waiting, cluster, CLAIMED_S + 10) == [1]
     assert starved(waiting, cluster, CLAIMED_S + 11) == [1]  # and goes on doing so, until it is placed
     cluster.free = 4.0
-    waiting.unblock(lambda head: head.request.cpus <= 4)
+    waiting.open_shapes(lambda wanted: wanted.cpus <= 4)
     assert cluster.run(waiting, at=CLAIMED_S + 12) == [1]
     assert starved(waiting, cluster, CLAIMED_S + 30) == []
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.broker_parts import CLAIMED_S, make_task, request
 
-from alb_broker.core.queue import AGE_PER_LEVEL_S, AGED_S, Key, Offered, Queue, WaitingGroup, key_of
+from alb_broker.core.groups import AGE_PER_LEVEL_S, AGED_S, Key, Offered, WaitingGroup, key_of
+from alb_broker.core.queue import Queue
 from alb_broker.core.task import Task
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
@@ -93,18 +94,27 @@ def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float, mo
         assert head is not None
         return -group.level(head, at), each.share(group.key[0]), head.submitted, head.id
 
-    placed = 0
+    placed, put_off = 0, list[WaitingGroup]()
     while placed < most and (groups := [group for group in groups if group.head() is not None]):
         group = min(groups, key=turn)
-        answer = group.offer_head(each.offer, at)
-        if answer is Offered.NOWHERE:
+        answer = each.offer(group.tasks[0])
+        if answer is Offered.PLACED:
+            group.serve(at)
+            placed += 1
+        elif answer is Offered.NOWHERE:
             for other in groups:
                 if other.shape is group.shape:
-                    other.refuse(at)
+                    other.block(at)
             groups = [other for other in groups if not other.blocked]
-        elif answer is not Offered.PLACED:
+        else:
             groups.remove(group)
-        placed += answer is Offered.PLACED
+            if answer is Offered.NO_ROOM:
+                group.block(at)
+            else:
+                group.wait(answer)
+                put_off.append(group)
+    for group in put_off:
+        group.come_back()
 
 
 @given(WAITING, ANSWERS)
@@ -139,7 +149,7 @@ class World:
             assert isinstance(what, float)
             self._at += what
         elif verb == "room":
-            self._queue.unblock(lambda head: head.request.cpus == what)
+            self._queue.open_shapes(lambda wanted: wanted.cpus == what)
         elif verb == "give back":
             assert isinstance(what, str)
             self._held[what] = 0
@@ -160,6 +170,7 @@ class World:
     def _leave_or_return(self, verb: str, task: Task) -> None:
         if verb == "cancel" and task.state is TaskState.QUEUED:
             task.state = TaskState.CANCELLED
+            self._queue.stir()
         elif verb == "return" and task.state is TaskState.RUNNING:
             task.state = TaskState.QUEUED
             task.queued_since = self._at
@@ -172,7 +183,8 @@ class World:
             self._queue.place(made.share, made.offer, most, self._at)
         else:
             by_looking_at_all(self._queue, list(self._queue._groups), made, self._at, most)
-            self._queue._forget_empty()
+            for group in [each for each in self._queue._groups.values() if not each.tasks]:
+                self._queue._forget(group)
         blocked = sorted(head.id for head in self._queue.roomless())
         return [*made.offered, "blocked", *blocked]
 
@@ -196,6 +208,7 @@ def test_behind_a_head_that_left_one_may_have_risen() -> None:
     waiting, made = queue(tasks), Pass([Offered.BOUNDED, Offered.BOUNDED])
     waiting.place(made.share, made.offer, 1, CLAIMED_S)
     first.state = TaskState.CANCELLED
+    waiting.stir()
     waiting.place(made.share, made.offer, 2, CLAIMED_S)
     assert made.offered == [other.id, first.id, second.id, other.id]
 

@@ -1,0 +1,240 @@
+"""The groups of waiting tasks: those of one user, priority and shape, which are alike to a placement pass.
+
+A group knows its head, how high that stands, and whether it may be offered. What fits nowhere fits nowhere
+for all groups of its *shape*: so the shape knows that, and only of those groups that are told apart each for
+itself. What was refused is not offered again until capacity that could fit it grows.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from alb_broker.core.task import Task
+from alb_core.resources import Request
+from alb_core.tasks import QUEUED
+
+if TYPE_CHECKING:
+    from alb_broker.core.turns import Band
+
+Key: TypeAlias = tuple[str, int, Request, bool]
+#: User, priority, shape, and whether its time is limited: what is not may be barred where there is room.
+
+AGE_PER_LEVEL_S: Final = 600.0
+#: Who got nothing for so long goes before the next higher priority, once: long enough that priorities mean
+#: something to people who wait, short enough that a night with a full queue does not pass without a turn.
+AGED_S: Final = 86_400.0
+#: Who got nothing for a day goes before everybody, whatever the priorities: they are 32-bit numbers.
+LEVEL_AGED: Final = 2**32
+NEVER: Final = float("inf")
+
+
+class Offered(enum.Enum):
+    """What came of offering a task."""
+
+    PLACED = "placed"  #: A worker has it.
+    DECLINED = "declined"  #: The policy wants it to wait; it is asked again in the next pass.
+    BOUNDED = "bounded"  #: Its user has all that he may have; it is asked again in the next pass.
+    NO_ROOM = "no room"  #: It fits nowhere, until the room on some worker grows.
+    NOWHERE = "nowhere"  #: The same, and nor does anything else that asks for the same.
+
+
+PLACED: Final = Offered.PLACED
+NO_ROOM: Final = Offered.NO_ROOM
+NOWHERE: Final = Offered.NOWHERE
+#: Told with every offer: looked up in their class they cost thirty times as much.
+
+
+class Door:
+    """Whether heads may be offered."""
+
+    __slots__ = ("shut",)
+
+    def __init__(self, *, shut: bool) -> None:
+        self.shut = shut  #: They fit nowhere, and no room that could fit them has grown since.
+
+
+OPEN: Final = Door(shut=False)
+SHUT: Final = Door(shut=True)
+#: Of groups that are told apart from their likes.
+
+
+class Shape(Door):
+    """What the tasks of some groups ask for, whoever submitted them: told apart by identity."""
+
+    __slots__ = ("apart", "fresh", "groups")
+
+    def __init__(self) -> None:
+        super().__init__(shut=False)
+        self.groups: dict[Key, WaitingGroup] = {}
+        self.apart: set[WaitingGroup] = set()  #: Of its groups, those with another door.
+        self.fresh: set[WaitingGroup] = set()  #: Those that were not refused since they had their turn.
+
+    def shut_down(self, at: float) -> None:
+        """Its heads fit nowhere; but of those that were put off in this pass nobody knows."""
+        self.shut = True
+        for group in [group for group in self.apart if not group.put_off]:
+            group.door = self
+            self.apart.remove(group)
+        for group in self.fresh - self.apart:
+            group.refuse(at)
+
+    def open_up(self) -> None:
+        """Room grew in which its heads could fit."""
+        self.shut = False
+        for group in self.apart:
+            group.door = self
+        self.apart.clear()
+
+
+class Line:
+    """All groups of one user and priority: they age together, or many shapes would make many turns."""
+
+    __slots__ = ("groups", "served")
+
+    def __init__(self) -> None:
+        self.groups = 0  #: How many there are.
+        self.served = float("-inf")  #: Cluster time, when something of them was placed last.
+
+
+class WaitingGroup:
+    """Tasks of one user that are alike to the policy, oldest first."""
+
+    __slots__ = (
+        "band",
+        "bounded",
+        "declined",
+        "door",
+        "key",
+        "line",
+        "number",
+        "overtaken",
+        "put_off",
+        "refused",
+        "rises",
+        "shape",
+        "stood",
+        "tasks",
+    )
+
+    def __init__(self, key: Key, number: int, line: Line, shape: Shape) -> None:
+        self.key = key
+        self.number = number  #: No other group has it.
+        self.line = line
+        self.shape = shape
+        self.tasks: deque[Task] = deque()
+        #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
+        self.door: Door = shape  #: That of its likes, or another where it is told apart from them.
+        self.put_off = False  #: It was offered in this pass, and may be again in the next.
+        self.declined = False  #: The policy wanted its head to wait when it was last asked.
+        self.bounded = False  #: Its user had all that he may have, when its head was last offered.
+        self.refused = NEVER  #: Cluster time, since when its head finds no room.
+        self.overtaken = False  #: Meanwhile something was placed whose turn was not before it.
+        self.band: Band | None = None  #: Where it stands among the turns; the next two are of that.
+        self.stood: Task | None = None  #: Its head when it took that place.
+        self.rises = NEVER  #: Cluster time from which that head may be of a higher level.
+        shape.groups[key] = self
+        shape.fresh.add(self)
+        self._open()  # should the shape be shut: nobody asked for this one
+
+    # --- what is asked --------------------------------------------------------------------------------------
+
+    @property
+    def blocked(self) -> bool:
+        """Whether its head fitted nowhere, and no room that could fit it has grown since."""
+        return self.door.shut
+
+    def head(self) -> Task | None:
+        """Return the oldest task that still waits."""
+        while self.tasks:
+            task = self.tasks[0]
+            if task.state is QUEUED and not task.postponed:  # `waits_for_room`, without a call
+                return task
+            self.tasks.popleft()
+        return None
+
+    def level(self, head: Task, at: float) -> int:
+        """Return the level of its head: its priority, and what it rose by waiting."""
+        return level_after(self.key[1], at - self.waits_since(head))
+
+    def waits_since(self, head: Task) -> float:
+        """Return the cluster time from which the wait of its head counts."""
+        since, served = head.queued_since, self.line.served
+        return served if served > since else since  # noqa: FURB136 (asked in each turn: `max` costs ten times as much)
+
+    # --- what comes of an offer -----------------------------------------------------------------------------
+
+    def serve(self, at: float) -> None:
+        """Its head was placed."""
+        self.tasks.popleft()
+        self.line.served = at
+        self._have_turn()
+
+    def wait(self, answer: Offered) -> None:
+        """The policy, or the bounds of its user, want its head to wait: it is out until the next pass."""
+        self._have_turn()
+        self.declined, self.bounded = answer is Offered.DECLINED, answer is Offered.BOUNDED
+        self.put_off, self.door = True, SHUT
+        self.shape.apart.add(self)
+
+    def come_back(self) -> None:
+        """The pass is over in which it was put off."""
+        self.put_off = False
+        self._open()
+
+    def _have_turn(self) -> None:
+        self.declined = self.bounded = self.overtaken = False
+        self.refused = NEVER
+        self.shape.fresh.add(self)
+
+    def block(self, at: float) -> None:
+        """Its head fits nowhere, whatever holds of its likes."""
+        if not self.shape.shut:
+            self.door = SHUT
+            self.shape.apart.add(self)
+        else:
+            self._be_alike()
+        self.refuse(at)
+
+    def refuse(self, at: float) -> None:
+        """Its head is known to fit nowhere."""
+        self.shape.fresh.discard(self)
+        self.declined = self.bounded = False
+        if self.refused == NEVER:
+            self.refused = at
+
+    def unblock(self) -> None:
+        """Room grew in which its head could fit."""
+        if self.door.shut:
+            self._open()
+
+    def _open(self) -> None:
+        if self.shape.shut:
+            self.door = OPEN
+            self.shape.apart.add(self)
+        else:
+            self._be_alike()
+
+    def _be_alike(self) -> None:
+        self.door = self.shape
+        self.shape.apart.discard(self)
+
+    def end(self) -> None:
+        """It has no tasks."""
+        shape = self.shape
+        del shape.groups[self.key]
+        shape.fresh.discard(self)
+        shape.apart.discard(self)
+
+
+def level_after(priority: int, waited_s: float) -> int:
+    """Return the level of a head that has waited for so long."""
+    if waited_s < AGE_PER_LEVEL_S:
+        return priority
+    return priority + int(waited_s / AGE_PER_LEVEL_S) if waited_s < AGED_S else LEVEL_AGED
+
+
+def key_of(task: Task) -> Key:
+    """Return the group that a waiting task belongs to."""
+    return task.user, task.spec.priority, task.request, task.spec.time_limit_s is not None

@@ -6,7 +6,7 @@ test holds both to the same behaviour.
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,7 @@ class SetData(msgspec.Struct, frozen=True, gc=False):
 class Delete(msgspec.Struct, frozen=True, gc=False):
     """Delete a node; version -1 matches any."""
 
+    data: ClassVar[bytes] = b""  #: It writes none.
     path: str
     version: int = -1
 
@@ -37,6 +38,7 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
 class Check(msgspec.Struct, frozen=True, gc=False):
     """Succeed only where the node has this data version."""
 
+    data: ClassVar[bytes] = b""  #: It writes none.
     path: str
     version: int
 

@@ -13,7 +13,6 @@ from alb_broker.core.actions import (
     Action,
     IncrementsMarked,
     ResumeWanted,
-    SendToWorker,
     TaskKept,
     TaskSettled,
 )
@@ -359,14 +358,11 @@ class Book:
         if held:
             self._state.shares.give_back(attempt)
 
-    def is_overtaken(self, action: Action) -> bool:
+    def is_overtaken(self, attempt_id: AttemptId) -> bool:
         """Tell whether an order to run waited for its commit so long that its attempt was given up meanwhile.
 
         Its worker was thought lost and what it had reserved is others': it must not start there any more.
         """
-        if type(action) is not SendToWorker or type(action.message) is not Run:
-            return False
-        attempt_id = action.message.attempt
         task = self._state.table.live.get(attempt_id.task)
         attempt = task.attempt(attempt_id.n) if task is not None else None
         return attempt is None or attempt.state is not LIVE

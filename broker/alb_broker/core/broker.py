@@ -88,19 +88,15 @@ class Broker:
         Returns:
             What to do, in this order.
         """
-        if self.reign is not None:
-            return self._lead(event)
-        return self._stand_by(event)
-
-    # --- leading --------------------------------------------------------------------------------------------
-
-    def _lead(self, event: BrokerEvent) -> list[Action]:
         reign = self.reign
-        assert reign is not None  # noqa: S101 (narrows the type)
+        if reign is None:
+            return self._stand_by(event)
         actions = reign.handle(event) if type(event) in REIGN_ONLY else self._share(event, reign)
         if reign.phase is OVER:
             actions += self._step_down(event)
         return actions
+
+    # --- leading --------------------------------------------------------------------------------------------
 
     def _share(self, event: BrokerEvent, reign: Reign) -> list[Action]:
         """Hand an event to all whom it concerns: the reign, the election's watch, the membership."""

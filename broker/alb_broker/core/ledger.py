@@ -49,7 +49,6 @@ class Lane(enum.IntEnum):
     RETENTION = 2  #: Deletions.
 
 
-WITH_DATA: Final = (zk.SetData, zk.Create)
 RESULTS: Final = Lane.RESULTS
 #: Where nearly all is written: looked up in its class it costs thirty times as much.
 
@@ -77,6 +76,8 @@ class Group(msgspec.Struct, eq=False, gc=False):
     operations: tuple[zk.Operation, ...]
     releases: tuple[Action, ...]
     size_bytes: int
+    queue: deque[Group]
+    #: In which it waits: later groups of its key line up there, too.
     folded: Folded | None = None
     changes: tuple[Any, ...] = ()
     #: What it changes of that.
@@ -138,8 +139,10 @@ class Ledger:
         self._submissions: dict[str, deque[Group]] = {}
         self._retention: deque[Group] = deque()
         self._one_by_one: deque[Group] = deque()  #: Groups of a refused batch, each tried alone.
-        self._waiting: dict[str, tuple[Group, deque[Group]]] = {}
-        #: Per key: the newest of its groups that wait, and in which queue, so that later ones line up behind.
+        self._waiting: dict[str, Group] = {}  #: Per key: the newest of its groups in the lanes.
+        self._operations = 0  #: Of all groups in the lanes.
+        self._bytes = 0  #: The same.
+        self._folded: dict[Folded, None] = {}  #: What they change; perhaps more.
         self._barriers: deque[tuple[int, int, tuple[Action, ...]]] = deque()
         #: (last group that it follows, batch that it needs, actions): what was said without writing.
         self._hurried = False  #: A barrier wants a commit now, not at the next heartbeat.
@@ -168,14 +171,16 @@ class Ledger:
             folded: What many events change, and the changes of this one.
         """
         self._seq += 1
-        group = Group(self._seq, key, operations, releases, _size(operations))
+        earlier, size = self._waiting.get(key), _size(operations)
+        queue = self._queue(lane, user) if earlier is None else earlier.queue
+        group = self._waiting[key] = Group(self._seq, key, operations, releases, size, queue)
         if folded is not None:
             group.folded, group.changes = folded
-        waiting = self._waiting.get(key)
-        queue = self._queue(lane, user) if waiting is None else waiting[1]
-        self._waiting[key] = (group, queue)
+            self._folded[folded[0]] = None
         queue.append(group)
         self.pending += 1
+        self._operations += len(operations)
+        self._bytes += size
 
     def say(self, *actions: Action, hurry: bool = True) -> None:
         """Queue actions that write nothing: they follow all that was written before, or an empty commit.
@@ -272,6 +277,8 @@ class Ledger:
             group = self._one_by_one.popleft()
             self.pending -= 1
             return [group]
+        if self._all_fit():
+            return self._take_all()  # nearly always: then nobody asks who goes first
         groups: list[Group] = []
         room = _Room()
         room.keep_back(min(len(self._retention), RETENTION_SHARE))
@@ -279,6 +286,29 @@ class Ledger:
         self._take_round_robin(groups, room)
         room.give_back()
         self._take(self._retention, groups, room)
+        return groups
+
+    def _all_fit(self) -> bool:
+        """Tell whether all that waits in the lanes fits into one batch."""
+        operations, size = self._operations, self._bytes
+        for folded in self._folded:
+            operations, size = operations + FOLDED_OPERATIONS, size + folded.size_bytes
+        return operations <= limits.BATCH_OPERATIONS_MAX and size <= limits.BATCH_BYTES_MAX
+
+    def _take_all(self) -> list[Group]:
+        """Take all that waits in the lanes."""
+        groups = list(self._results)
+        self._results.clear()
+        if len(self._submissions) == 1 and (alone := next(iter(self._submissions.values()))):
+            groups.extend(alone)
+            alone.clear()
+        else:
+            self._take_round_robin(groups, _Room())
+        groups.extend(self._retention)
+        self._retention.clear()
+        self._waiting.clear()
+        self._folded.clear()
+        self.pending = self._operations = self._bytes = 0
         return groups
 
     def _take(self, queue: deque[Group], groups: list[Group], room: _Room) -> None:
@@ -305,10 +335,16 @@ class Ledger:
 
     def _pop(self, queue: deque[Group]) -> Group:
         group = queue.popleft()
-        if self._waiting[group.key][0] is group:
+        if self._waiting[group.key] is group:
             del self._waiting[group.key]
-        self.pending -= 1
+        self._leave(group)
         return group
+
+    def _leave(self, group: Group) -> None:
+        """A group waits in its lane no more."""
+        self.pending -= 1
+        self._operations -= len(group.operations)
+        self._bytes -= group.size_bytes
 
     # --- learning the outcome -------------------------------------------------------------------------------
 
@@ -402,13 +438,13 @@ class Ledger:
         followers = [group for group in self._one_by_one if group.key == key]
         for group in followers:
             self._one_by_one.remove(group)
-        _, queue = self._waiting.pop(key, (None, None))
-        if queue is not None:
-            later = [group for group in queue if group.key == key]
-            for group in later:
-                queue.remove(group)
-            followers += later
         self.pending -= len(followers)
+        newest = self._waiting.pop(key, None)
+        if newest is not None:
+            for group in [group for group in newest.queue if group.key == key]:
+                newest.queue.remove(group)
+                self._leave(group)
+                followers.append(group)
         return followers
 
 
@@ -452,10 +488,7 @@ class _Room:
 def _size(operations: Sequence[zk.Operation]) -> int:
     size = OPERATION_OVERHEAD_BYTES * len(operations)
     for operation in operations:
-        size += len(operation.path)
-        # An isinstance of a Struct that says no costs 800 instructions.
-        if type(operation) in WITH_DATA:
-            size += len(operation.data)  # type: ignore[union-attr]
+        size += len(operation.path) + len(operation.data)
     return size
 
 
@@ -474,19 +507,21 @@ def _fold(changed: dict[Folded, list[Any]]) -> list[zk.Operation]:
 
 def _merge(groups: list[Group]) -> list[zk.Operation]:
     """Merge writes to one node into the last, so that a batch touches each node once."""
+    operations = [operation for group in groups for operation in group.operations]
+    if len({operation.path for operation in operations}) == len(operations):
+        return operations  # nearly always
     merged: dict[str, zk.Operation] = {}
-    for group in groups:
-        for operation in group.operations:
-            path = operation.path
-            earlier = merged.get(path)
-            if earlier is None:
-                merged[path] = operation
-                continue
-            joined = _join(earlier, operation)
-            if joined is None:
-                del merged[path]
-            else:
-                merged[path] = joined
+    for operation in operations:
+        path = operation.path
+        earlier = merged.get(path)
+        if earlier is None:
+            merged[path] = operation
+            continue
+        joined = _join(earlier, operation)
+        if joined is None:
+            del merged[path]
+        else:
+            merged[path] = joined
     return list(merged.values())
 
 

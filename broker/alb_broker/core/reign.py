@@ -60,7 +60,7 @@ from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.works import Works
 from alb_broker.store import events as store_events
 from alb_core import limits, zk, znodes
-from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected
+from alb_core.messages import Done, Error, Follow, Heartbeat, Hello, NotLeader, Register, Rejected, Run
 from alb_core.notes import Level
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
@@ -199,6 +199,8 @@ class Reign:
                 self._on_client(event)
             case events.TurnEnded():
                 self._end_turn(more=event.more)
+            case zk.MultiEnded():
+                self._on_verdict(event)
             case events.ClientGranted():
                 # Before it leads, nobody can say that a task is gone; readers ask again.
                 if self.phase is LEADING:
@@ -218,8 +220,6 @@ class Reign:
                 self.state.policy_times = spent
             case events.StopRequested():
                 self._leave()
-            case zk.MultiEnded():
-                self._on_verdict(event)
             case zk.NodesRead():
                 self._on_nodes(event)
             case zk.ChildrenListed():
@@ -427,11 +427,11 @@ class Reign:
         out = self.state.out
         for action in released:
             kind = type(action)
-            if kind is SendToClient:
-                out.append(action)
-            elif kind is SendToWorker:
-                if not self._book.is_overtaken(action):
+            if kind is SendToWorker and type(action.message) is Run:  # type: ignore[union-attr]
+                if not self._book.is_overtaken(action.message.attempt):  # type: ignore[union-attr]
                     out.append(action)
+            elif kind is SendToWorker or kind is SendToClient:
+                out.append(action)
             else:
                 self._carry_out(action)
         if ledger.deposed:

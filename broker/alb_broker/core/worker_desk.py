@@ -6,8 +6,9 @@ which worker a message speaks for, and which reports still count.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from alb_broker.core.book import Book, deliverable
 from alb_broker.core.inflow import Inflow
@@ -76,10 +77,20 @@ class WorkerDesk:
         self.nodes_known = False  #: All nodes were read since the session was last interrupted.
         self._strangers: dict[tuple[str, str], tuple[bytes, Register]] = {}
         #: Registrations that wait until their node has been read.
+        self._handlers: Final[Mapping[type[WorkerMessage], Callable[[Worker, Any], None]]] = {
+            AttemptStarted: self._on_started,
+            AttemptEnded: self._on_ended,
+            AttemptExited: self._on_exited,
+            AttemptDemoted: self._on_demoted,
+            Beat: self._on_beat,
+            Increments: inflow.on_increments,
+            Leaving: self._on_leaving,
+            Goodbye: self._on_goodbye,
+        }  #: What a worker that registered may say.
 
     # --- messages -------------------------------------------------------------------------------------------
 
-    def receive(self, peer: bytes, message: WorkerMessage) -> None:  # noqa: C901 (a flat table)
+    def receive(self, peer: bytes, message: WorkerMessage) -> None:
         """Handle one message of one worker."""
         if type(message) is Register:
             self._on_register(peer, message)
@@ -94,27 +105,7 @@ class WorkerDesk:
         if not worker.link:
             worker.link = True
             self._state.workers.grew(worker)
-        match message:
-            case AttemptStarted():  # first what comes most: each case before it costs 800 instructions
-                self._on_started(worker, message)
-            case AttemptEnded():
-                self._on_ended(worker, message)
-            case Beat(load=load, uses=uses, progress=progress):
-                self._state.workers.loaded(worker, load)
-                worker.note_uses(uses)
-                self._state.stragglers.note_progress(progress, self._state.now())
-            case AttemptDemoted(attempt=attempt):
-                worker.demoting.pop(attempt, None)
-            case AttemptExited():
-                self._on_exited(worker, message.attempt)
-            case Increments():
-                self._inflow.on_increments(worker, message)
-            case Leaving():
-                worker.leaving = True
-                self._state.note("worker_leaving", worker=worker.name)
-            case Goodbye():
-                worker.link = False
-                worker.silent_since = self._state.at
+        self._handlers[type(message)](worker, message)
 
     def refuse_garbled(self, peer: bytes, why: str) -> None:
         """Answer a frame that could not be understood."""
@@ -137,12 +128,29 @@ class WorkerDesk:
             return
         self._refuse(worker, attempt_id)
 
-    def _on_exited(self, worker: Worker, attempt_id: AttemptId) -> None:
+    def _on_exited(self, worker: Worker, message: AttemptExited) -> None:
+        attempt_id = message.attempt
         task = self._state.table.live.get(attempt_id.task)
         if task is not None and deliverable(task, attempt_id.n, worker.incarnation) is not None:
             self._book.exit(worker, attempt_id)
         else:
             self._refuse(worker, attempt_id)
+
+    def _on_demoted(self, worker: Worker, message: AttemptDemoted) -> None:
+        worker.demoting.pop(message.attempt, None)
+
+    def _on_beat(self, worker: Worker, beat: Beat) -> None:
+        self._state.workers.loaded(worker, beat.load)
+        worker.note_uses(beat.uses)
+        self._state.stragglers.note_progress(beat.progress, self._state.now())
+
+    def _on_leaving(self, worker: Worker, _message: Leaving) -> None:
+        worker.leaving = True
+        self._state.note("worker_leaving", worker=worker.name)
+
+    def _on_goodbye(self, worker: Worker, _message: Goodbye) -> None:
+        worker.link = False
+        worker.silent_since = self._state.at
 
     def _refuse(self, worker: Worker, attempt_id: AttemptId) -> None:
         """What an attempt reports does not count any more; whatever it had is free."""

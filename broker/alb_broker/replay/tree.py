@@ -70,7 +70,7 @@ class Tree:
     def _operate(self, operation: zk.Operation) -> zk.Stat | None:
         kind = type(operation)
         if kind is zk.Create:
-            self.create(operation.path, operation.data)  # type: ignore[union-attr]
+            self.create(operation.path, operation.data)
             return None
         path = operation.path
         version = self._versions.get(path)

@@ -101,7 +101,7 @@ class Client(Arrays):
         self._timeout = timeout
         self._capture_bytes = capture_bytes
         self._on_notice = Waits().hear if on_notice is None else on_notice
-        self._desk = Desk(self._on_notice)
+        self._desk = Desk(self._on_notice, self.config.zk)
         self._mover: Files | None = None
         #: Made when the first file is to be moved.
         patience_s = timeout if connect_timeout is None else min(timeout, connect_timeout)

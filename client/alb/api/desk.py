@@ -34,10 +34,12 @@ class Desk:
 
     Args:
         on_notice: Told what a waiting person may want to know, on the engine's thread.
+        zookeeper: The servers, for people.
     """
 
-    def __init__(self, on_notice: Callable[[notices.AnyNotice], None]) -> None:
+    def __init__(self, on_notice: Callable[[notices.AnyNotice], None], zookeeper: str = "") -> None:
         self._on_notice = on_notice
+        self._zookeeper: Final = zookeeper
         self.greeted = threading.Event()
         #: A leader welcomed us, once at least.
         self._lock = threading.Lock()
@@ -48,6 +50,8 @@ class Desk:
         self._tokens = count(1)
         self._trouble: notices.AnyNotice | None = None
         #: Why no leader is known at present.
+        self._awaited = ""
+        #: What a search for one waits for, as far as that was said.
         self._ended: AlbError | None = None
 
     # --- the user's threads -------------------------------------------------------------------------------
@@ -105,17 +109,23 @@ class Desk:
                 return ZooKeeperUnreachable(why)
             case notices.NobodyLeads(brokers=0):
                 return NoLeader(
-                    f"no broker is registered in ZooKeeper (waited {waited_s:g} s): start one, `alb broker`"
+                    f"no broker is registered in ZooKeeper ({self._zookeeper}; waited {waited_s:g} s): start "
+                    "one, `alb broker`, or name the cluster that has some, --zk or ALB_ZK"
                 )
             case notices.NobodyLeads(brokers=brokers):
-                return NoLeader(f"none of {brokers} brokers leads yet (waited {waited_s:g} s): try again")
+                return NoLeader(
+                    f"none of {brokers} brokers leads yet ({self._zookeeper}; waited {waited_s:g} s): try "
+                    "again, or wait longer; if it stays so, see `alb brokers` and their logs"
+                )
             case notices.BrokerRefused(why=why):
                 return NoLeader(f"the broker refuses this client: {why}")
             case notices.LeaderWaits(broker=broker, what=what) if what:
                 return NoLeader(f"leader {broker} waits for {what} itself (waited {waited_s:g} s): try again")
             case _:
+                tried = f" (waited for {self._awaited})" if self._awaited else ""
                 return NoLeader(
-                    f"no broker answered as the leader within {waited_s:g} s: see who is there, `alb brokers`"
+                    f"no broker answered as the leader within {waited_s:g} s{tried}: see who is there, "
+                    "`alb brokers`, and whether it can be reached from here"
                 )
 
     # --- the engine's thread ------------------------------------------------------------------------------
@@ -186,8 +196,10 @@ class Desk:
     def on_tell(self, notice: notices.AnyNotice) -> None:
         """Remember what explains a delay, and pass the notice on."""
         if isinstance(notice, notices.LeaderGreeted):
-            self._trouble = None
+            self._trouble, self._awaited = None, ""
             self.greeted.set()
+        elif isinstance(notice, notices.LeaderAwaited):
+            self._awaited = notice.what
         elif isinstance(
             notice,
             notices.ZooKeeperSilent | notices.NobodyLeads | notices.BrokerRefused | notices.LeaderWaits,

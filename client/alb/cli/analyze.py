@@ -13,8 +13,7 @@ import msgspec
 
 from alb.cli import out
 from alb.cli.history import Moment
-from alb.cli.options import Place, json_option, zk_option
-from alb.cli.values import DURATION
+from alb.cli.options import Place, connect_timeout_option, json_option, zk_option
 from alb.simulate.report import NO_COMPARISON, Comparison
 from alb_core.errors import ConfigError
 
@@ -52,7 +51,7 @@ EXTRA: Final = "plots need matplotlib, which is not installed: pip install 'alb[
 )
 @json_option
 @zk_option
-@click.option("--connect-timeout", type=DURATION, default=5.0, help="How long to wait for the leader: 5 s.")
+@connect_timeout_option
 def analyze(  # noqa: PLR0913 (one parameter an option)
     dump: str | None,
     since: float | None,

@@ -33,11 +33,11 @@ STUCK_S: Final = 1.0
 
 
 class Patience:
-    """How long a person is left waiting for a cluster that cannot be reached at all.
+    """How long a person is left waiting for a leader's first answer. Before that nothing was submitted.
 
     Args:
         client: Knows what is wrong.
-        story: Knows whether anybody answered yet.
+        story: Knows whether a leader answered yet.
         limit_s: How long to wait for a first answer, in seconds.
     """
 
@@ -48,9 +48,9 @@ class Patience:
         self._started = time.monotonic()
 
     def check(self) -> None:
-        """Say what is waited for; raises CoordinationError where waiting makes no sense."""
+        """Say what is waited for; raises CoordinationError where no leader answered in time."""
         self._story.wait()
-        if self._story.hopeless and time.monotonic() - self._started > self._limit_s:
+        if not self._story.connected and time.monotonic() - self._started > self._limit_s:
             raise self._client.explain_silence(self._limit_s)
 
 

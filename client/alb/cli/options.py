@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -21,6 +21,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 zk_option = click.option(
     "--zk", metavar="HOSTS", help="ZooKeeper servers, host:2181,host:2181[/chroot]. Else $ALB_ZK."
+)
+FIRST_ANSWER_S: Final = 10.0
+#: A failover is over by then, also from a leader that hangs (docs/failures.md): who submits meanwhile waits
+#: for the next one, and who mistyped an address is not kept for long.
+
+connect_timeout_option = click.option(
+    "--connect-timeout",
+    type=DURATION,
+    default=FIRST_ANSWER_S,
+    help=f"How long to wait for ZooKeeper and a leader: {FIRST_ANSWER_S:g} s unless given.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 
@@ -62,12 +72,7 @@ def cluster_options(verb: F) -> F:
 
     @zk_option
     @click.option("--user", help="Whose tasks. Else $ALB_USER or the login name.")
-    @click.option(
-        "--connect-timeout",
-        type=DURATION,
-        default=5.0,
-        help="How long to wait for ZooKeeper and the leader: 5 s unless given.",
-    )
+    @connect_timeout_option
     @functools.wraps(verb)
     def wrapped(zk: str | None, user: str | None, connect_timeout: float, **rest: Any) -> Any:
         return verb(place=Place(zk, user, connect_timeout), **rest)

@@ -31,12 +31,8 @@ class Story:
         self._lock = threading.RLock()
         self.connected = False
         #: Whether a leader welcomed us, ever.
-        self.reached = False
-        #: Whether ZooKeeper or a broker answered, ever.
         self.trouble = ""
         #: Why there is no leader.
-        self.hopeless = False
-        #: Whether the trouble is such that waiting in front of a terminal makes no sense.
         self.searching = False
         #: Whether the leader was lost, and no other has welcomed us yet.
         self.placed: notices.TaskPlaced | None = None
@@ -80,9 +76,9 @@ class Story:
             self._say(line)
 
     def _on_greeted(self, notice: notices.LeaderGreeted) -> None:
-        self.connected = self.reached = True
+        self.connected = True
         self.trouble = ""
-        self.hopeless = self.searching = False
+        self.searching = False
         if notice.again:
             self._greeted = notice
             if self.placed is None:
@@ -130,9 +126,7 @@ class Story:
         match notice:
             case notices.ZooKeeperSilent(why=why):
                 self.trouble = why
-                self.hopeless = not self.reached
             case notices.NobodyLeads(brokers=brokers):
-                self.reached, self.hopeless = True, False
                 self.trouble = "no broker leads" if brokers else "no broker is registered"
             case notices.LeaderWaits(broker=broker, what=what):
                 self._say(
@@ -147,7 +141,6 @@ class Story:
                 self._once(f"{broker} shows no progress ({why}); asked the other brokers to look")
             case notices.BrokerRefused(why=why):
                 self.trouble = f"the broker refuses this client: {why}"
-                self.hopeless = not self.connected
             case notices.TableReplaced():
                 self._say("the cluster has another task table than before; what the old one held may be gone")
             case _:

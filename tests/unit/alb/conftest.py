@@ -29,6 +29,26 @@ def name_leader(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeBroker | None]
 
 
 @pytest.fixture
+def name_nobody(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return what makes every look at ZooKeeper find so many brokers, of whom none leads."""
+
+    def name(brokers: int) -> None:
+        known = [
+            BrokerNode(
+                broker=f"b{number}",
+                incarnation=f"i{number}",
+                **dict.fromkeys(
+                    ("clients", "client_output", "workers", "worker_output"), "tcp://127.0.0.1:1"
+                ),
+            )
+            for number in range(brokers)
+        ]
+        monkeypatch.setattr(engine, "look", lambda _hosts, _chroot, _within_s: (None, known))
+
+    return name
+
+
+@pytest.fixture
 def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBroker]:
     """A leader that everybody finds."""
     with FakeBroker() as leader:

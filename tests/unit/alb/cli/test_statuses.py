@@ -41,6 +41,9 @@ WORDS = {
 }
 #: What a verb cannot do without, but for ids.
 
+ABOUT_BROKERS = {"brokers", "health"}
+#: That there is none is what they tell.
+
 verbs = pytest.mark.parametrize("verb", VERBS)
 
 
@@ -116,16 +119,26 @@ def test_an_id_that_nobody_knows_is_alb_s_own_status(
         assert said.out == ""
 
 
+@pytest.mark.parametrize("brokers", [None, 0, 2])
 @verbs
-def test_a_cluster_that_is_not_there_is_alb_s_own_status(
-    verb: str, name_leader: Callable[[FakeBroker | None], None], capfd: pytest.CaptureFixture[str]
+def test_a_cluster_that_does_not_answer_is_alb_s_own_status(
+    verb: str,
+    brokers: int | None,
+    name_leader: Callable[[FakeBroker | None], None],
+    name_nobody: Callable[[int], None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Where no ZooKeeper answers every verb that asks ends with 125, and says who was asked."""
-    if not asks_a_cluster(verb):
+    """No ZooKeeper, no broker, or none that leads: whoever asks ends in the time that was given, with 125."""
+    if not asks_a_cluster(verb) or (brokers is not None and verb in ABOUT_BROKERS):
         return
-    name_leader(None)
+    if brokers is None:
+        name_leader(None)
+    else:
+        name_nobody(brokers)
     assert run([verb, *ZK, "--connect-timeout", "0.05", *words_of(verb, UNKNOWN)]) == FAILED_STATUS
-    assert "no ZooKeeper server answered" in capfd.readouterr().err
+    said = capfd.readouterr()
+    assert re.search("^alb: .*(within|waited) 0.0[45] s", said.err, re.MULTILINE), said.err
+    assert said.out == ""
 
 
 def test_the_walk_meets_every_kind_of_verb() -> None:
@@ -137,7 +150,7 @@ def test_the_walk_meets_every_kind_of_verb() -> None:
         "explain",
     }
     assert {verb for verb in VERBS if asks_a_cluster(verb)} >= {"submit", "wait", "dump", "analyze"}
-    assert set(VERBS) >= DAEMONS
+    assert set(VERBS) >= DAEMONS | ABOUT_BROKERS
 
 
 def test_settings_that_cannot_work_are_for_the_supervisor(capfd: pytest.CaptureFixture[str]) -> None:

@@ -141,25 +141,25 @@ def test_a_task_that_no_worker_suits_is_told_why() -> None:
 
 
 def test_nobody_leads_is_waited_for() -> None:
-    """ZooKeeper answers: an election may be under way, so this is not hopeless."""
+    """ZooKeeper answers: an election may be under way."""
     told = Told()
     told.tell(notices.NobodyLeads(brokers=3))
     told.wait(10)
     assert told.lines == ["no broker leads; trying again"]
-    assert not told.story.hopeless
+    assert not told.story.connected
 
 
-def test_no_zookeeper_from_the_start_is_hopeless_and_later_it_is_not() -> None:
-    """A person is not left waiting for a cluster that was never there; a running task is waited for."""
+def test_no_zookeeper_is_waited_for() -> None:
+    """Whoever was connected before stays so: a task that runs is waited for."""
     told = Told()
     told.tell(notices.ZooKeeperSilent(why="no ZooKeeper server answered"))
     told.wait(10)
     assert told.lines == ["no ZooKeeper server answered; trying again"]
-    assert told.story.hopeless
+    assert not told.story.connected
     later = running()
     later.tell(LOST, notices.ZooKeeperSilent(why="no ZooKeeper server answered"))
     later.wait(10)
-    assert not later.story.hopeless
+    assert later.story.connected
 
 
 def test_the_other_notices_have_words() -> None:

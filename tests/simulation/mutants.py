@@ -1,4 +1,4 @@
-"""Some fifty defects that no cluster must have, each planted in the real cores to see the simulator catch it.
+"""Some sixty defects that no cluster must have, each planted in the real cores to see the simulator catch it.
 
 A mutant replaces a function or two of a core. It counts as caught when a seed breaks an invariant; a core
 that merely raises does not count. ``python -m tests.simulation --mutants``, or ``make sim-mutants``.

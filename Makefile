@@ -16,7 +16,7 @@ suites = @for folder in $(1); do \
 	{ echo "make: there are no tests in $$folder" >&2; exit 1; }; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test units integration stores chaos compose lint types sim sim-mutants lock up down clean
+.PHONY: help demo test units integration stores chaos compose lint types sim sim-heavier sim-mutants lock up down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ types: $(READY) ## mypy, strict
 sim: $(READY) ## the simulator: SEEDS=1000 seeds of faults, of MIX=usual, invariants checked after every event
 	@$(PYTEST) -q tests/simulation
 	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(SEEDS) --mix $(MIX)
+
+sim-heavier: $(READY) ## 40 seeds of each heavier mix of the simulator: what `.ci/run` runs after `make sim`
+	@$(PYTHON_IN_VENV) -m tests.simulation --seeds 40 --mix heavier
 
 sim-mutants: $(READY) ## the simulator against planted defects: each must be caught
 	@$(PYTHON_IN_VENV) -m tests.simulation --mutants --seeds $(SEEDS)

@@ -43,6 +43,23 @@ class LimitsNode(Bounds, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Wall-clock limit.
 
 
+class DatedLimits(LimitsNode, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The form of the node itself: what began before a limit does not have it, under later leaders either."""
+
+    since: float = 0.0
+    #: Cluster time, since when there is a time limit; 0: there is none, or a person wrote the node.
+
+    @classmethod
+    def of(cls, limits: LimitsNode, since: float) -> DatedLimits:
+        """Return limits as they are written."""
+        dated = since if limits.time_limit_s is not None else 0.0
+        return cls(**msgspec.structs.asdict(limits), since=dated)
+
+    def plain(self) -> LimitsNode:
+        """Return the limits alone."""
+        return LimitsNode(**{name: getattr(self, name) for name in LimitsNode.__struct_fields__})
+
+
 NO_LIMITS = LimitsNode()
 SHIPPED = LimitsNode(processes=limits.PROCESSES_SHIPPED)
 #: Of a new cluster.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.simulation.array_users import ArrayJob, ArrayUser
     from tests.simulation.cluster import Cluster
 
+    from alb_broker.core.reign import Reign
+
 SLACK_S: Final = 0.1
 
 
@@ -129,6 +131,7 @@ class ArrayChecks:
             demand(record.finished == earlier.finished, "an_array_finishes_once", "{}", name)
         if earlier.kept and not record.kept and not record.cancel:
             self._cluster.invariants.table.starts.on_array_started(record)
+        demand("not in the table" not in record.why, "no_input_is_lost", "{}", name)
         early = record.kept and record.cursor > 0
         demand(not early, "no_task_is_made_before_its_array_starts", "{}", name)
         for position, end in ended_before.items():
@@ -199,6 +202,16 @@ class ArrayChecks:
             "no_result_is_forgotten_before_its_acknowledgement",
             f"{array_id} was removed: {seen.record}",
         )
+
+    def on_read(self, reign: Reign, paths: tuple[str, ...]) -> None:
+        """A leader reads nodes."""
+        for path in paths:
+            place, _, name = path.rpartition("/")
+            if not name.startswith(znodes.INPUTS):
+                continue
+            array = reign.state.arrays.get(place.rpartition("/")[2])
+            kept = array is not None and int(name.rpartition("-")[2]) in array.inputs._loaded
+            demand(not kept, "inputs_at_hand_are_not_read", "{}", path)
 
     # --- what is said ---------------------------------------------------------------------------------------
 

@@ -35,8 +35,6 @@ FOLLOW_AGAIN_S: Final = 8.0
 #: says of an end may be lost, and is said once.
 LATEST: Final = 0.8
 #: Part of the safety phase within which users act.
-PIECE: Final = 3
-#: Inputs of one message.
 TASKS_AHEAD: Final = 3
 #: Tasks among those that an array may wait for, of its user's others and of each array before it.
 SPECULATIVE_EVERY: Final = 2
@@ -148,6 +146,7 @@ class ArrayUser(Host):
     def __init__(self, cluster: Cluster, name: str) -> None:
         super().__init__(cluster, name, TICK_S)
         self.jobs: dict[str, ArrayJob] = {}
+        self._piece = cluster.habits.piece
         self._link: Link | None = None
         self._links = 0
         self._heard = 0.0
@@ -241,7 +240,7 @@ class ArrayUser(Host):
         if not job.wanted or job.failed:
             return
         if not job.accepted:
-            first = job.inputs[:PIECE]
+            first = job.inputs[: self._piece]
             self._send(
                 messages.SubmitArray(
                     id=job.id,
@@ -270,7 +269,7 @@ class ArrayUser(Host):
         self._send(messages.AttachArray(id=job.id, results=job.results))
 
     def _feed(self, job: ArrayJob) -> None:
-        lines = job.inputs[job.kept : job.kept + PIECE]
+        lines = job.inputs[job.kept : job.kept + self._piece]
         whole = job.kept + len(lines) == len(job.inputs)
         self._send(messages.ArrayInputs(id=job.id, first=job.kept, lines=lines, whole=whole))
 
@@ -289,7 +288,7 @@ class ArrayUser(Host):
                         job.asked_from = 0
             case messages.Accepted(id=name):
                 job = self.jobs[name]
-                job.accepted, job.kept = True, max(job.kept, min(PIECE, len(job.inputs)))
+                job.accepted, job.kept = True, max(job.kept, min(self._piece, len(job.inputs)))
                 job.heard_at = self._heard
             case messages.InputsKept(id=name, count=count):
                 self.jobs[name].kept = max(count, self.jobs[name].kept)

@@ -153,12 +153,15 @@ class BrokerHost(Host):
                     self.post(source, queue.popleft())
             return
         self._handle_waiting(self.cluster.knobs.turn_events)
-        self._handle(events.TurnEnded(at=self.clock()))
+        more = bool(self._queues[Source.CLIENTS] or self._queues[Source.WORKERS])
+        self._handle(events.TurnEnded(at=self.clock(), more=more))
         self.cluster.invariants.after_turn(self)
         if self.alive and any(self._queues.values()):
             self._plan_turn()
 
     def _handle_waiting(self, budget: int) -> None:
+        if self.core is not None and self.core.batch_waits:
+            self._handle(events.TurnEnded(at=self.clock()))
         waiting = [queue for queue in self._queues.values() if queue]
         if len(waiting) > 1:
             self.draws.shuffle(waiting)
@@ -215,6 +218,8 @@ class BrokerHost(Host):
             case Note() | acts.WriteDump():
                 pass
             case zk.Multi() | zk.ReadNodes() | zk.ListChildren():
+                if isinstance(action, zk.ReadNodes) and self.core is not None and self.core.reign is not None:
+                    cluster.invariants.arrays.on_read(self.core.reign, action.paths)
                 if self.session is not None:
                     self.session.request(action)
 

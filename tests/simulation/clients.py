@@ -13,6 +13,7 @@ import msgspec
 from tests.simulation.ensemble import ZK
 from tests.simulation.hosts import Host, Make, Source
 from tests.simulation.network import Link
+from tests.simulation.workload import rewritten
 
 from alb.core import actions as acts
 from alb.core import events
@@ -79,6 +80,7 @@ class ClientHost(Host):
         self.open_requests = {}
         for job in self.jobs.values():
             if job.state is JobState.WANTED:
+                job.task = rewritten(job.task)
                 self._want(job)
 
     def end(self) -> None:

@@ -57,7 +57,8 @@ class Cluster:
         self.network: Final = Network(self.timeline, random.Random(f"{seed}/network"), self.knobs)
         self.invariants: Final = Invariants(self)
         self.network.is_stale = self._is_stale
-        self.tasks = self.knobs.tasks + self.knobs.loops  #: That users make, those of arrays included.
+        self.tasks = self.knobs.tasks + self.knobs.loops + self.knobs.hogs
+        #: That users make, those of arrays included.
         self.fault_counts: Counter[str] = Counter()
         self.stopping: set[str] = set()  #: Incarnations of workers that were asked to stop.
         self.cancels: set[str] = set()  #: Tasks that somebody wanted to end.

@@ -36,6 +36,7 @@ class Faults:
         draws, knobs = self.draws, self._cluster.knobs
         kinds = sorted(self._kinds)
         favoured = draws.sample(kinds, draws.randint(2, len(kinds)))
+        favoured += self._cluster.habits.favoured
         chosen = [draws.choice(favoured) for _ in range(knobs.faults)]
         for kind in chosen:
             self._cluster.timeline.at(draws.uniform(3.0, knobs.safety_s), self._strike, kind)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tests.simulation.array_checks import ArrayChecks
+from tests.simulation.batch_checks import BatchChecks
 from tests.simulation.client_checks import ClientChecks
 from tests.simulation.execution_checks import ExecutionChecks
 from tests.simulation.queue_checks import QueueChecks
@@ -20,6 +21,7 @@ from tests.simulation.table_checks import TableChecks
 from tests.simulation.violations import demand
 
 from alb_broker.core.actions import SendToClient, SendToWorker
+from alb_broker.core.events import ClientSaid
 from alb_core import limits, messages, zk, znodes
 from alb_worker.core import events as worker_events
 from alb_worker.core.actions import SendToLeader
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tests.simulation.workers import WorkerHost
 
     from alb_broker.core.reservations import Reservations
+    from alb_broker.core.state import State
     from alb_broker.core.workers import Worker
 
 EPSILON: Final = 1e-6
@@ -94,6 +97,7 @@ class Invariants:
         self.clients = ClientChecks(cluster)
         self.arrays = ArrayChecks(cluster)
         self.queue = QueueChecks()
+        self.batches = BatchChecks()
         self.steps = 0  #: Times that something began or ended that is waited for.
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
@@ -145,6 +149,9 @@ class Invariants:
     def before_broker_event(self, broker: BrokerHost, event: Any) -> None:
         """A broker is about to handle an event."""
         self.speech.on_broker_event(broker, event)
+        reign = broker.core.reign if broker.core is not None else None
+        if isinstance(event, ClientSaid) and isinstance(event.message, messages.UndrainWorkers) and reign:
+            self.table.on_undrain(reign.state.epoch, event.message.workers)
 
     def on_broker_said(self, broker: BrokerHost, action: SendToClient) -> None:
         """A broker sends a message to a client."""
@@ -183,6 +190,7 @@ class Invariants:
         core = broker.core
         if core is None or core.reign is None:
             return
+        self.batches.after_turn(broker.incarnation, core.reign)
         state = core.reign.state
         self._counters[broker.incarnation, state.epoch] = state.counters
         self._booked[broker.incarnation, state.epoch] = state.placer.reservations
@@ -197,6 +205,7 @@ class Invariants:
             if checked.get(worker.incarnation) != books:
                 checked[worker.incarnation] = books
                 _check_room(broker.name, worker)
+                self._check_ends(state, worker)
         demand(
             entries <= PER_TASK_MAX * self._cluster.tasks,
             "everything_is_bounded",
@@ -205,6 +214,17 @@ class Invariants:
             entries,
             self._cluster.tasks,
         )
+
+    def _check_ends(self, state: State, worker: Worker) -> None:
+        """What runs without a limit is counted on to end by nobody."""
+        host = self._cluster.worker(worker.name)
+        if host.incarnation != worker.incarnation:
+            return
+        for attempt_id in worker.reserved:
+            process = host.runner.processes.get(attempt_id)
+            if process is not None and process.limit_s is None and attempt_id not in worker.burden:
+                endless = attempt_id in state.shares._endless
+                demand(endless, "no_end_is_expected_that_nothing_brings", "{}", attempt_id)
 
     @property
     def counted(self) -> Counter[str]:

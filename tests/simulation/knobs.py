@@ -14,8 +14,12 @@ from alb_broker.core import (
     arrays,
     clearance,
     copies,
+    declines,
     expansion,
+    ledger,
+    placement,
     quarantine,
+    reign,
     reservations,
     siblings,
 )
@@ -25,6 +29,10 @@ from alb_core import ids, limits
 POLICIES: Final = load_policies()
 LAPSE_S: Final = 20.0
 #: So long a worker is set aside in vain at first.
+MOVE_AFTER_S: Final = 6.0
+#: So long one waits there at first for what ends nobody knows when.
+DECLINES_S: Final = 3.0
+#: So long a policy may let a task wait for which there is room.
 BUCKETS: Final = 4
 #: Instead of 256: a takeover lists each of them, and the table of a seed is small.
 
@@ -84,6 +92,10 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     large_every: int
     #: One task of so many wants the whole of the largest worker.
     revoke_after_s: float
+    good_batch: int
+    #: Groups that no batch waits to have more of.
+    hogs: int = 0
+    #: Tasks that want all the memory of the largest worker, of which each endless command keeps some.
     quantum_s: float = 2.0
     max_demoted: int = limits.DEMOTED_PER_CPU_MAX
 
@@ -139,6 +151,7 @@ def draw_knobs(draws: random.Random) -> Knobs:
         reserve_after_s=draws.choice((0.0, 1.0, 10.0)),
         large_every=draws.choice((5, 8, 1000)),
         revoke_after_s=draws.choice((0.0, 0.15, 0.5)),
+        good_batch=draws.choice((2, 250)),
     )
     if knobs.arrays:  # what an array makes has no time limit here
         return knobs
@@ -175,6 +188,11 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (limits, "ARRAY_CHUNK", knobs.array_chunk),
         (reservations, "RESERVE_AFTER_S", knobs.reserve_after_s),
         (reservations, "LAPSE_S", LAPSE_S),
+        (reservations, "MOVE_AFTER_S", MOVE_AFTER_S),
+        (declines, "DECLINES_S", DECLINES_S),
+        (placement, "DECLINES_S", DECLINES_S),
+        (ledger, "GOOD_BATCH", knobs.good_batch),
+        (reign, "GOOD_BATCH", knobs.good_batch),
         (arrays, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (array_desk, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),
         (quarantine, "QUARANTINE_S", 8.0),

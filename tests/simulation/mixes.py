@@ -1,7 +1,7 @@
 """Mixes: what users, operators and faults do in a seed, and how much of it. All drawn from the seed.
 
 ``usual`` is what ``make sim`` runs. The others are for long runs: each has more of everything, and much of
-one thing. ``python -m tests.simulation --mix heavy --seeds 500``.
+one thing. ``python -m tests.simulation --mix heavy --seeds 500``; ``--mix heavier`` runs so many of each.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from alb_broker.policies import Candidate, Context
 from alb_core.spec import TaskSpec
 
 USUAL: Final = "usual"
+HEAVIER: Final = "heavier"
+#: All others, together.
 USERS: Final = ("ann", "bob", "cyd", "dan")
 PROGRAMS: Final = (SIMULATED, "make", "train", "render")
 
@@ -38,7 +40,14 @@ def hesitant(_task: TaskSpec, candidates: Sequence[Candidate], context: Context)
     return None if context.draws.below(10) < 7 else candidates[-1]
 
 
-FAULTY: Final = {"raising": raising, "hesitant": hesitant}
+def refusing(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """Let every task wait, for as long as it may."""
+    return None
+
+
+IN_THE_MIDST: Final = ("hand-over", "kill broker", "leaders killed one after the other", "slow ZooKeeper")
+#: Faults that find things half done, and leave them so for a while.
+FAULTY: Final = {"raising": raising, "hesitant": hesitant, "refusing": refusing}
 INSTALLED: Final = POLICIES | FAULTY
 #: Of every broker.
 
@@ -68,6 +77,10 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     #: That operators choose.
     in_series: bool = False
     #: Faults also come in series, and some strike one kind of message only.
+    favoured: tuple[str, ...] = ()
+    #: Kinds of faults that are among those of every seed.
+    piece: int = 3
+    #: Inputs of an array that one message brings.
 
 
 Mix = Callable[[random.Random, Knobs], tuple[Knobs, Habits]]
@@ -131,9 +144,10 @@ def _endless(draws: random.Random, knobs: Knobs) -> tuple[Knobs, Habits]:
         workers=draws.randint(3, 4),
         tasks=draws.randint(30, 60),
         loops=loops,
+        hogs=draws.choice((0, 2)),
         quantum_s=draws.choice((0.3, 2.0)),
         max_demoted=draws.choice((1, 2)),
-        pending_max=200_000 if knobs.pending_max > 1000 else 40 + 2 * loops,
+        pending_max=200_000 if knobs.pending_max > 1000 else 44 + 2 * loops,
     )
     return knobs, habits
 
@@ -158,7 +172,7 @@ def _arrays(draws: random.Random, knobs: Knobs) -> tuple[Knobs, Habits]:
     """Arrays above all."""
     knobs, habits = _heavy(draws, knobs)
     knobs = msgspec.structs.replace(knobs, arrays=draws.randint(6, 12), tasks=draws.randint(10, 30))
-    return knobs, habits
+    return knobs, msgspec.structs.replace(habits, favoured=IN_THE_MIDST, piece=draws.choice((1, 3)))
 
 
 MIXES: Final[dict[str, Mix]] = {

@@ -1,4 +1,4 @@
-"""Some fifty defects that no cluster must have, each planted in the real cores to see the simulator catch it.
+"""Some sixty defects that no cluster must have, each planted in the real cores to see the simulator catch it.
 
 A mutant replaces a function or two of a core. It counts as caught when a seed breaks an invariant; a core
 that merely raises does not count. ``python -m tests.simulation --mutants``, or ``make sim-mutants``.
@@ -16,8 +16,13 @@ from typing import Any, Final
 
 import msgspec
 from tests.simulation import (
+    array_mutants,
+    codec_mutants,
     copy_mutants,
     demotion_mutants,
+    election_mutants,
+    ledger_mutants,
+    limits_mutants,
     preemption_mutants,
     queue_mutants,
     revocation_mutants,
@@ -30,21 +35,17 @@ from tests.simulation.run import fix_hashing
 
 from alb_broker.core import clearance, worker_desk
 from alb_broker.core.actions import IncrementsMarked
-from alb_broker.core.array_takeover import ArrayTakeover
-from alb_broker.core.arrays import Arrays
 from alb_broker.core.book import Book
 from alb_broker.core.clearance import Clearance
 from alb_broker.core.client_desk import ClientDesk
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.inflow import Inflow
-from alb_broker.core.inquest import Inquest
-from alb_broker.core.ledger import Flight, Lane, Ledger
+from alb_broker.core.ledger import Flight
 from alb_broker.core.reign import Reign
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
 from alb_broker.core.worker_desk import WorkerDesk
 from alb_broker.core.workers import Worker, Workers
-from alb_core import zk, znodes
 from alb_core.messages import Accepted, AttemptAck, AttemptId, CancelNoted
 from alb_core.resources import Request, Room
 from alb_worker.core import attempts
@@ -64,21 +65,6 @@ class Mutant(msgspec.Struct, frozen=True):
     #: (where, attribute, what replaces it).
     mix: str = USUAL
     #: In which it is hunted.
-
-
-def no_fence() -> list[Patch]:
-    """Batches leave without ``check(/epoch)``."""
-    return [(Ledger, "_fence_operations", lambda _: ())]
-
-
-def names_taken() -> list[Patch]:
-    """A broker takes its name from whoever has it, as if that had to be an earlier life."""
-    return [(Inquest, "inherits", lambda _, __: True)]
-
-
-def no_chain() -> list[Patch]:
-    """Batches overwrite ``/commit`` whatever its version."""
-    return [(Ledger, "_chain_version", lambda _: -1)]
 
 
 def dispatch_before_commit() -> list[Patch]:
@@ -126,24 +112,6 @@ def stale_result_accepted() -> list[Patch]:
         return attempt if attempt is not None and attempt.incarnation == incarnation else None
 
     return [(worker_desk, "deliverable", deliverable)]
-
-
-def blind_retry() -> list[Patch]:
-    """A batch whose answer was lost is sent again, on top of whatever is there."""
-
-    def send_again(ledger: Any, node: Any) -> tuple[list[Any], Any]:
-        if ledger.flight is not Flight.ASKED or ledger.batch is None or node is None:
-            return [], None
-        ledger.chain, ledger.flight = node.stat.version, Flight.SENT
-        operations = tuple(
-            zk.SetData(operation.path, operation.data, ledger.chain)
-            if operation.path == znodes.COMMIT
-            else operation
-            for operation in ledger.batch.operations
-        )
-        return [], zk.Multi(ledger.batch.token, operations)
-
-    return [(Ledger, "on_commit_read", send_again)]
 
 
 def adoption_skipped() -> list[Patch]:
@@ -328,57 +296,18 @@ def answers_without_commit() -> list[Patch]:
     return [(Reign, "_end_turn", answer_first)]
 
 
-def cursor_apart() -> list[Patch]:
-    """Tasks of an array are made in one transaction, its cursor moves in another."""
-
-    def make(book: Any, array: Any, tasks: Any, change: Any) -> None:
-        state = book._state
-        for task in tasks:
-            state.table.add(task)
-            state.queue.add(task)
-            array.take(task)
-        creates = (zk.Create(znodes.task_path(task.id), znodes.encode(task.record())) for task in tasks)
-        state.ledger.write(Lane.RESULTS, array.path, tuple(creates))
-        state.arrays.change(array, (change,))
-
-    return [(Book, "make", make)]
-
-
-def counts_apart() -> list[Patch]:
-    """A task of an array ends in one transaction, its array counts that in another."""
-    end = Arrays.end
-
-    def end_apart(arrays: Any, task: Any, result: Any) -> None:
-        found = end(arrays, task, result)
-        if found is not None:
-            arrays._state.ledger.write(Lane.RESULTS, found[0].path, (), folded=found)
-
-    return [(Arrays, "end", end_apart)]
-
-
-def made_again() -> list[Patch]:
-    """A new leader makes the task below the cursor again, over or not."""
-    adopt = ArrayTakeover.adopt_tasks
-
-    def rewind(takeover: Any) -> None:
-        adopt(takeover)
-        for array in takeover._state.arrays.going.values():
-            record = array.record
-            array.now.record = msgspec.structs.replace(record, cursor=max(0, record.cursor - 1))
-
-    return [(ArrayTakeover, "adopt_tasks", rewind)]
-
-
 MUTANTS: Final = (
-    Mutant("no fence", no_fence),
-    Mutant("no /commit chain", no_chain),
-    Mutant("a broker that takes its name from the living", names_taken),
+    Mutant("no fence", ledger_mutants.no_fence),
+    Mutant("a batch that gathers as long as messages are at hand", ledger_mutants.gathers_for_ever),
+    Mutant("no /commit chain", ledger_mutants.no_chain),
+    Mutant("a broker that takes its name from the living", election_mutants.names_taken),
+    Mutant("a leader that answers taken for dead", election_mutants.answers_prove_death),
     Mutant("dispatch before commit", dispatch_before_commit),
     Mutant("accept before commit", accept_before_commit),
     Mutant("acknowledge before commit", acknowledge_before_commit),
     Mutant("stale epoch obeyed", stale_epoch_obeyed),
     Mutant("stale attempt's result accepted", stale_result_accepted),
-    Mutant("blind retry of an unknown commit", blind_retry),
+    Mutant("blind retry of an unknown commit", ledger_mutants.blind_retry),
     Mutant("adoption skipped", adoption_skipped),
     Mutant("unclaimed attempt of a living incarnation given to another", unclaimed_given_away),
     Mutant("capacity returned twice", capacity_twice),
@@ -409,6 +338,13 @@ MUTANTS: Final = (
     Mutant("a new leader that lets arrays start", start_mutants.array_start_forgotten),
     Mutant("backfill that ignores reservations", queue_mutants.backfill_ignores_reservations),
     Mutant("backfill before a moment that nobody knows", queue_mutants.backfill_trusts_unknown_ends),
+    Mutant("a reservation that never moves", queue_mutants.reservations_stay),
+    Mutant("a reservation that never lapses", queue_mutants.reservations_never_lapse, "endless"),
+    Mutant("a reservation for who is at his bounds", queue_mutants.bounded_heads_reserve),
+    Mutant("a policy that lets tasks wait for ever", queue_mutants.refusals_last, "heavy"),
+    Mutant("a default limit for what had begun", limits_mutants.limits_hold_what_runs, "endless"),
+    Mutant("a default limit older than all that runs", limits_mutants.limits_always_held, "endless"),
+    Mutant("one specification in two forms", codec_mutants.written_as_built),
     Mutant("bounds of users ignored", queue_mutants.bounds_ignored),
     Mutant("a worker that bears whatever is demoted", demotion_mutants.all_is_borne, "endless"),
     Mutant("a copy of what must not run twice", copy_mutants.everybody_copied),
@@ -418,9 +354,10 @@ MUTANTS: Final = (
     Mutant("an attempt given back that has begun", revocation_mutants.begun_given_back),
     Mutant("an attempt given back that is kept", revocation_mutants.given_back_and_kept),
     Mutant("an attempt given back before the worker has answered", revocation_mutants.answer_not_awaited),
-    Mutant("an array's cursor apart from its tasks", cursor_apart),
-    Mutant("an array's counts apart from its tasks", counts_apart),
-    Mutant("a task of an array made again", made_again),
+    Mutant("an array's cursor apart from its tasks", array_mutants.cursor_apart),
+    Mutant("an array's counts apart from its tasks", array_mutants.counts_apart),
+    Mutant("inputs read that are in memory", array_mutants.kept_inputs_read, "arrays"),
+    Mutant("a task of an array made again", array_mutants.made_again),
 )
 
 

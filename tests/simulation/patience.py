@@ -8,7 +8,8 @@ Endless commands do not count: so whatever starves is found when all else is ove
 *The whole.* So all is over after what everything takes one after the other, on one worker, with every attempt
 that may be thrown away: failures that are tried again, and preemptions. Each endless command costs the others
 a quantum, once. A worker that is set aside in vain is everybody's for as long afterwards: what waits for that
-takes twice as long. No rule of the queue makes it longer: it only says whose turn it is.
+takes twice as long. A policy may keep each attempt waiting for a moment. No rule of the queue makes it
+longer: it only says whose turn it is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.commands import LAG
-from tests.simulation.knobs import LAPSE_S
+from tests.simulation.knobs import DECLINES_S, LAPSE_S
 from tests.simulation.runner_model import FETCH_S
 from tests.simulation.violations import demand
 
@@ -48,6 +49,7 @@ class Patience:
         self._cluster = cluster
         knobs = cluster.knobs
         self._trips_s = TRIPS * (knobs.latency_s + knobs.slow_chance * knobs.latency_slow_s)
+        self._refusals_s = DECLINES_S * ("refusing" in cluster.habits.policies)  #: Before each attempt.
         self._runs_s: list[float] = []  #: How long an attempt of each task may take.
         self.whole_s = SETTLING_S + self._work_s()
         self.gap_s = SETTLING_S + max(self._runs_s, default=0.0)
@@ -66,13 +68,16 @@ class Patience:
             self._steps, self._stepped = steps, now
         self.longest_s = max(self.longest_s, now - self._stepped)
         still_s = now - self._stepped
-        demand(still_s <= self.gap_s, "somebody_always_goes_on", "for {:.0f} s nobody: {}", still_s, missing)
+        # What is set aside for a hog stands no longer than everybody had it before.
+        gap_s = self.gap_s + now / 2 * bool(self._cluster.loops.hogs)
+        demand(still_s <= gap_s, "somebody_always_goes_on", "for {:.0f} s nobody: {}", still_s, missing)
         demand(now - self._began <= self.whole_s, "every_task_ends_in_bounded_time", missing)
 
     def _work_s(self) -> float:
         """Return how long all takes that is not over yet, one after the other, but for endless commands."""
         cluster, results = self._cluster, self._cluster.invariants.table.results
-        left = (task for task in cluster.workload.tasks.values() if task.id not in results)
+        tasks = (*cluster.workload.tasks.values(), *cluster.loops.hogs.values())
+        left = (task for task in tasks if task.id not in results)
         work_s = sum(self._cost_s(task.spec) for task in left)
         for user in cluster.array_users:
             for job in user.jobs.values():
@@ -88,7 +93,7 @@ class Patience:
         duration_s = float(spec.command[1])  # the exit code of an array's task may be its input
         run_s = duration_s * (LAG if lags or spec.speculative else 1.0)
         run_s = min(run_s, spec.time_limit_s or run_s)
-        run_s += spec.grace_s + FETCH_S * bool(spec.files) + OVERHEAD_S + self._trips_s
+        run_s += spec.grace_s + FETCH_S * bool(spec.files) + OVERHEAD_S + self._trips_s + self._refusals_s
         self._runs_s.append(run_s)
         start, retry = spec.start, spec.retry
         thrown_away = retry.times + (limits.PREEMPTIONS_MAX if spec.preemptible else 0)

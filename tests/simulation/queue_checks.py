@@ -1,6 +1,7 @@
 """Invariants of the queue, looked for in a leader's books right after it placed something.
 
-Nobody has more than he may, and nothing is put before a task for which a worker is set aside.
+Nobody has more than he may, and nothing is put before a task for which a worker is set aside. That is done
+for those only who may have it, and not for long where it is in vain.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.simulation.knobs import MOVE_AFTER_S
 from tests.simulation.violations import demand
 
 if TYPE_CHECKING:
+    from alb_broker.core.reservations import Reservation
     from alb_broker.core.state import State
     from alb_broker.core.workers import Worker
     from alb_core.messages import AttemptId
@@ -34,6 +37,12 @@ class QueueChecks:
         if node is not state.shares.node:
             since = state.now()
             self._in_force[broker] = state.shares.node, since
+        reservations = state.placer.reservations
+        for worker in state.workers:
+            if worker.booked is not None:
+                _check_patience(broker, worker.booked, reservations._looked)
+                if worker.booked.made == reservations._looked == state.now() > since:
+                    self._check_entitled(broker, state, worker.booked)
         if state.placed_at != state.now():
             return
         if state.placed_at > since:  # else something may have been given at this moment under other bounds
@@ -42,6 +51,25 @@ class QueueChecks:
             if worker.booked is not None:
                 self.reservations += 1
                 _check_reservation(broker, state, worker)
+
+    @staticmethod
+    def _check_entitled(broker: str, state: State, booked: Reservation) -> None:
+        """What was reserved now is for somebody who may have it: his bounds are not what he lacks."""
+        user, _, request, _ = booked.key
+        held = sum(
+            wants.cpus
+            for worker in state.workers
+            for attempt_id, wants in _present(worker)
+            if _placed(state, attempt_id) < booked.made
+            and (task := state.table.live.get(attempt_id.task)) is not None
+            and task.user == user
+        )
+        most = state.shares.node.of(user).cpus_max
+        demand(
+            most is None or held + request.cpus <= most + EPSILON,
+            "only_who_lacks_room_has_a_reservation",
+            f"{broker} reserves {request.cpus} cpus for {user}, who has {held}, of at most {most}",
+        )
 
     def _check_bounds(self, broker: str, state: State) -> None:
         """Who was given something now has no more than he may; who has, from of old, is given nothing."""
@@ -60,6 +88,16 @@ class QueueChecks:
                 "nobody_has_more_than_he_may",
                 f"{broker} lets {user} have {held[user]} cpus, of at most {most}",
             )
+
+
+def _check_patience(broker: str, booked: Reservation, looked: float) -> None:
+    """Nobody waits on a worker for long, when nobody knows until when."""
+    in_vain = booked.moment == float("inf") and booked.passing and not booked.worker.preempted
+    demand(
+        not in_vain or looked - booked.made <= MOVE_AFTER_S * 2.0**booked.moves,
+        "a_reservation_is_looked_at_again",
+        f"{broker} has set {booked.worker.name} aside for {booked.key} since {looked - booked.made:.1f} s",
+    )
 
 
 def _check_reservation(broker: str, state: State, worker: Worker) -> None:

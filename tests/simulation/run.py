@@ -10,11 +10,12 @@ import multiprocessing
 import os
 import sys
 import time
-from functools import partial
+from collections.abc import Iterable
+from itertools import product
 from typing import Final
 
 from tests.simulation.cluster import run_seed
-from tests.simulation.mixes import MIXES, USUAL
+from tests.simulation.mixes import HEAVIER, MIXES, USUAL
 from tests.simulation.report import RunReport, SeedReport, report_of
 
 TWICE_EVERY: Final = 40
@@ -41,12 +42,16 @@ def simulate(seed: int, mix: str = USUAL) -> SeedReport:
     return first
 
 
-def run(seeds: range, mix: str, jobs: int) -> bool:
-    """Run seeds in parallel and print what they did; returns whether all is well."""
+def _simulate(job: tuple[int, str]) -> SeedReport:
+    return simulate(*job)
+
+
+def run(seeds: range, mixes: Iterable[str], jobs: int) -> bool:
+    """Run seeds of mixes in parallel and print what they did; returns whether all is well."""
     report = RunReport()
     began = time.monotonic()
     with multiprocessing.Pool(jobs) as pool:
-        for seed_report in pool.imap_unordered(partial(simulate, mix=mix), seeds, chunksize=5):
+        for seed_report in pool.imap_unordered(_simulate, product(seeds, mixes), chunksize=5):
             report.add(seed_report)
             report.repeated += not seed_report.seed % TWICE_EVERY
     print("\n".join(report.lines(time.monotonic() - began)))  # noqa: T201
@@ -77,11 +82,14 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0, help="the first")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seed", type=int, help="run only this one")
-    parser.add_argument("--mix", choices=sorted(MIXES), default=USUAL, help="of what: see mixes.py")
+    kinds = sorted((*MIXES, HEAVIER))
+    parser.add_argument("--mix", choices=kinds, default=USUAL, help="of what: see mixes.py")
     parser.add_argument("--trace", action="store_true", help="with --seed: print its story")
     parser.add_argument("--mutants", action="store_true", help="plant defects instead, and see each caught")
     parser.add_argument("--only", default="", help="with --mutants: those whose name contains this")
     arguments = parser.parse_args()
+    if arguments.seed is not None and arguments.mix not in MIXES:
+        parser.error(f"--seed runs a seed of one mix: {', '.join(sorted(MIXES))}")
     fix_hashing()
     if arguments.mutants:
         from tests.simulation.mutants import hunt_all  # noqa: PLC0415 (it imports this module)
@@ -90,7 +98,9 @@ def main() -> None:
     elif arguments.seed is not None:
         passed = replay(arguments.seed, arguments.mix, trace=arguments.trace)
     else:
-        passed = run(range(arguments.start, arguments.start + arguments.seeds), arguments.mix, arguments.jobs)
+        seeds = range(arguments.start, arguments.start + arguments.seeds)
+        mixes = [arguments.mix] if arguments.mix in MIXES else [mix for mix in MIXES if mix != USUAL]
+        passed = run(seeds, mixes, arguments.jobs)
     sys.exit(0 if passed else 1)
 
 

@@ -53,6 +53,8 @@ class TableChecks:
         self.assigned: dict[tuple[str, int], Attempt] = {}  #: Every attempt that ever was in the table.
         self.cancelled: set[str] = set()
         self.drains: dict[str, Drain] = {}  #: As the table has them, by worker.
+        self._undrains: set[tuple[int, str]] = set()
+        #: That a leader was asked for since, by epoch and worker: in force before they are in the table.
         self.counts: Counter[str] = Counter()
         self.starts = StartChecks(cluster, self)
         self.copies = CopyChecks()
@@ -61,6 +63,10 @@ class TableChecks:
     def known(self, task_id: str) -> TaskRecord | None:
         """Return the record that the table holds of a task."""
         return self.live.get(task_id) or self.done.get(task_id)
+
+    def on_undrain(self, epoch: int, workers: tuple[str, ...]) -> None:
+        """A leader is asked to give workers tasks again."""
+        self._undrains |= {(epoch, name) for name in workers}
 
     # --- transactions ---------------------------------------------------------------------------------------
 
@@ -105,6 +111,7 @@ class TableChecks:
         except znodes.UnreadableNode:
             after = {}  # whoever leads keeps what it knows; the next leader may know nothing
         self.counts["drains"] += len(after.keys() - self.drains.keys())
+        self._undrains.clear()
         self.drains = {name: drain for name, drain in after.items() if drain.since}
 
     def _on_commit(self, client: str, operations: tuple[zk.Operation, ...], write: zk.Operation) -> None:
@@ -265,7 +272,9 @@ class TableChecks:
         )
         drain = self.drains.get(attempt.worker)
         demand(
-            drain is None or attempt.placed <= drain.since,
+            drain is None
+            or attempt.placed <= drain.since
+            or (attempt.epoch, attempt.worker) in self._undrains,
             "nothing_new_on_a_drained_worker",
             f"{name} was placed at {attempt.placed}, drained: {drain}",
         )

@@ -228,11 +228,19 @@ class Workload:
     def _submit_again(self, client: ClientHost, task: UserTask) -> None:
         """Another client of the same user submits the same task."""
         if self._keeps_long and client.user == task.user:
-            client.submit(task)
+            client.submit(rewritten(task))
 
     def _submit_conflict(self, client: ClientHost, task: UserTask) -> None:
         if self._keeps_long and self._accepted(task):
             client.submit(msgspec.structs.replace(_changed(task, name="another"), twin=True))
+
+
+def rewritten(task: UserTask) -> UserTask:
+    """Return a task as another program writes it, with whole numbers where those do."""
+    request = task.spec.request
+    if int(request.cpus) != request.cpus:
+        return task
+    return _changed(task, request=msgspec.structs.replace(request, cpus=int(request.cpus)))
 
 
 def _changed(task: UserTask, **fields: object) -> UserTask:

@@ -14,7 +14,7 @@ from alb_broker.core.clients import Client
 from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_core import zk, znodes
-from alb_core.bounds import LimitsNode, check_limits
+from alb_core.bounds import DatedLimits, LimitsNode, check_limits
 from alb_core.messages import Message, SetLimits
 
 
@@ -36,10 +36,12 @@ class LimitsDesk:
     def _on_set(self, client: Client, request: SetLimits) -> None:
         state = self._state
         wrong = check_limits(request.limits)
+        since = state.now() if state.limits.time_limit_s is None else state.limited_since
+        before, after = (DatedLimits.of(limits, since) for limits in (state.limits, request.limits))
         if wrong is not None:
             self._setting.refuse(client, request.seq, wrong)
-        elif self._setting.grant(client, request.seq, state.limits, request.limits):
-            self._adopt(request.limits, client.user, state.now())
+        elif self._setting.grant(client, request.seq, before, after):
+            self._adopt(request.limits, client.user, since)
 
     def on_node(self, node: zk.NodeRead | None) -> bool:
         """Take what ``/config/limits`` holds; without the node nothing is limited.
@@ -52,12 +54,13 @@ class LimitsDesk:
         state = self._state
         if not self._setting.meets(node):
             return False
-        found = self._setting.read(node, LimitsNode, check_limits, self._kept)
+        found = self._setting.read(node, DatedLimits, check_limits, self._kept)
         if found is None:
             return True
         first = self._setting.understood()
-        since = node.stat.mtime_s if first and node is not None else state.now()
-        self._adopt(found, "" if first else "zkCli", since)
+        # Not the node's own date, of ZooKeeper's clock: that may have jumped. What a person wrote has no date
+        # that holds, and may be younger than all that runs.
+        self._adopt(found.plain(), "" if first else "zkCli", (first and found.since) or state.now())
         return True
 
     def _kept(self) -> str:

@@ -21,7 +21,7 @@ from tests.broker_parts import (
 )
 
 from alb_core import zk, znodes
-from alb_core.bounds import Bounds, LimitsNode
+from alb_core.bounds import Bounds, DatedLimits, LimitsNode
 from alb_core.messages import ClusterPage, Done, Error, Message, QueryCluster, Run, SetLimits
 from alb_core.resources import Request
 from alb_core.spec import TaskSpec
@@ -78,7 +78,7 @@ def test_the_answer_follows_the_commit() -> None:
     assert to_client(C1, each.commit()) == [Done(seq=2)]
     written = each.written[-1]
     assert isinstance(written, zk.SetData)
-    assert znodes.decode(LimitsNode, written.path, written.data) == STRICT
+    assert znodes.decode(DatedLimits, written.path, written.data).plain() == STRICT
 
 
 def test_saying_it_again_writes_nothing() -> None:
@@ -167,14 +167,38 @@ def test_an_attempt_keeps_the_limit_that_it_started_with() -> None:
 
 
 def test_a_new_leader_knows_since_when_there_is_a_limit() -> None:
-    """Since the node was written: what it adopts may have begun before."""
+    """The node says it in cluster time, whatever ZooKeeper's clock made of its date."""
     each = Desks()
-    found = read(znodes.LIMITS, STRICT)
-    written = msgspec.structs.replace(found.stat, mtime_s=CLAIMED_S - 50.0)
-    each.limits.on_node(msgspec.structs.replace(found, stat=written))
+    found = read(znodes.LIMITS, DatedLimits.of(STRICT, CLAIMED_S - 50.0))
+    jumped = msgspec.structs.replace(found.stat, mtime_s=CLAIMED_S - 3600.0)
+    each.limits.on_node(msgspec.structs.replace(found, stat=jumped))
     task = make_task(1)
+    assert each.state.limits == STRICT
     assert each.state.runs_endless(task, CLAIMED_S - 51.0)
     assert not each.state.runs_endless(task, CLAIMED_S - 49.0)
+
+
+def test_whatever_runs_may_be_older_than_a_limit_without_a_date() -> None:
+    """A person wrote the node: a new leader counts on no end of what it adopts."""
+    each = Desks()
+    each.limits.on_node(read(znodes.LIMITS, STRICT))
+    assert each.state.runs_endless(make_task(1), CLAIMED_S - 1.0)
+
+
+def test_a_limit_is_written_with_the_time_since_when_there_is_one() -> None:
+    """Another limit is none more, and where there is none there is no date."""
+    each = desks()
+    each.at(10.0)
+    for seq, limit_s in enumerate((90.0, 5.0, None)):
+        each.at(10.0 + seq)
+        ask(each, SetLimits(seq=seq + 1, limits=LimitsNode(time_limit_s=limit_s)))
+    written = [znodes.decode(DatedLimits, write.path, write.data) for write in each.written[-3:]]
+    since = CLAIMED_S + 10.0
+    assert [(found.time_limit_s, found.since) for found in written] == [
+        (90.0, since),
+        (5.0, since),
+        (None, 0.0),
+    ]
 
 
 def test_an_own_change_on_its_way_is_not_undone() -> None:

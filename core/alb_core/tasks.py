@@ -20,6 +20,8 @@ WHY_LENGTH_MAX: Final = 1000
 WORD_LENGTH_MAX: Final = 32
 SIGNAL_MAX: Final = 64
 EXIT_CODE_MAX: Final = 255
+AMOUNT_MAX: Final = 2**62
+#: Of seconds and bytes that an attempt used.
 NO_TIME: Final = 0.0
 #: None was measured, or none is set. The encoder leaves a field out only where it holds this very object.
 
@@ -233,6 +235,14 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 def bounded(outcome: Outcome) -> Outcome:
     """Return an outcome that fits into the table, whatever a worker reported."""
+    if not (
+        0 <= outcome.wall_s < AMOUNT_MAX
+        and 0 <= outcome.cpu_s < AMOUNT_MAX
+        and 0 <= outcome.memory_bytes < AMOUNT_MAX
+        and 0 <= outcome.read_bytes < AMOUNT_MAX
+        and 0 <= outcome.written_bytes < AMOUNT_MAX
+    ):
+        outcome = _countable(outcome)
     if outcome.signal is not None and not 0 < outcome.signal <= SIGNAL_MAX:
         outcome = msgspec.structs.replace(outcome, signal=None)
     if outcome.exit_code is not None and not 0 <= outcome.exit_code <= EXIT_CODE_MAX:
@@ -253,6 +263,16 @@ def bounded(outcome: Outcome) -> Outcome:
     if outcome.returned and wrong_references(outcome.returned, limits.FILES_MAX) is not None:
         outcome = msgspec.structs.replace(outcome, returned=())
     return outcome
+
+
+def _countable(outcome: Outcome) -> Outcome:
+    """Return an outcome without what is no amount: JSON has no word for it, the node would be unreadable."""
+    amounts = ("wall_s", "cpu_s", "memory_bytes", "read_bytes", "written_bytes")
+    odd = [name for name in amounts if not 0 <= getattr(outcome, name) < AMOUNT_MAX]
+    return msgspec.structs.replace(outcome, **{name: getattr(_NOTHING_USED, name) for name in odd})
+
+
+_NOTHING_USED: Final = Outcome(cause=Cause.EXITED)
 
 
 class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

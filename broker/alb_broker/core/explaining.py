@@ -179,9 +179,15 @@ def _room(state: State, task: Task) -> str:
     ]
     if free:
         names = named([worker.name for worker in free], WORKERS_NAMED)
-        when = "the policy wants it to" if state.why_declined(task) else "its turn comes"
-        parts.insert(0, f"{names} could take it now: it is placed as soon as {when}")
+        parts.insert(0, f"{names} could take it now: it is placed as soon as {_awaited_turn(state, task)}")
     return f"of {len(state.workers.by_name)} workers: {'; '.join(parts)}"
+
+
+def _awaited_turn(state: State, task: Task) -> str:
+    """Return what a task waits for that has room."""
+    if state.shares.why_not(task.user, task.request):
+        return "its user may have more"
+    return "the policy wants it to" if state.why_declined(task) else "its turn comes"
 
 
 def _lack(state: State, worker: Worker, task: Task) -> str:

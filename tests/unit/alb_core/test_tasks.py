@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from alb_core import limits
 from alb_core.resources import Request
 from alb_core.spec import TaskSpec, check_spec, digest
-from alb_core.tasks import EMPTY_STREAM, Cause, Outcome, Result, Stream, TaskState
+from alb_core.tasks import EMPTY_STREAM, Cause, Outcome, Result, Stream, TaskState, bounded
 
 
 @given(st.binary(max_size=300))
@@ -63,6 +64,16 @@ def test_an_empty_stream_takes_no_room() -> None:
 def test_the_exit_status_is_a_shells(result: Result, status: int) -> None:
     """The command's own, 128 and the signal, 124 at the time limit, 125 where alb failed."""
     assert result.exit_status() == status
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -1.0, 1e308])
+def test_what_is_no_amount_does_not_get_into_the_table(odd: float) -> None:
+    """JSON writes it as null, and no leader could read the result any more."""
+    told = Outcome(cause=Cause.EXITED, exit_code=3, wall_s=odd, cpu_s=odd, memory_bytes=-1, read_bytes=2**70)
+    assert bounded(told) == Outcome(cause=Cause.EXITED, exit_code=3)
+    usual = Outcome(cause=Cause.EXITED, wall_s=0.5, cpu_s=0.25, memory_bytes=7, written_bytes=9)
+    assert bounded(usual) is usual
+    assert bounded(msgspec.structs.replace(usual, wall_s=odd)).memory_bytes == 7
 
 
 def test_terminal_states_are_those_with_a_result() -> None:

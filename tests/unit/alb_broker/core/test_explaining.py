@@ -101,6 +101,17 @@ def test_what_no_worker_could_run_and_what_the_user_may_not_stand_first() -> Non
     assert "no worker could ever run it" in text(told, "unfit")
 
 
+def test_what_has_room_waits_for_its_users_bound_alone() -> None:
+    """Its turn has come: nobody is told to wait for that."""
+    each = desks(4.0)
+    each.state.shares.use(each.state.shares.node.changed("ann", Share(cpus_max=1.0)))
+    each.client(submit(1), submit(2))
+    each.turn()
+    told = explained(each, 2)
+    assert codes(told) == ["bounded", "turn", "room"]
+    assert "w1 could take it now: it is placed as soon as its user may have more" in text(told, "room")
+
+
 def test_what_is_held_is_told_alone() -> None:
     """Whoever holds it, or what it waits for."""
     each = desks(1.0)

@@ -90,9 +90,9 @@ def read_of(path: str, node: msgspec.Struct, *, version: int = 0, owner: int = 0
     )
 
 
-def said(message: ToWorker, *, at: float = 1.0, epoch: int = 3, table: str = TABLE) -> LeaderSaid:
-    """Return a message as the link delivers it."""
-    return LeaderSaid(at=at, epoch=epoch, table=table, message=message)
+def said(*messages: ToWorker, at: float = 1.0, epoch: int = 3, table: str = TABLE) -> LeaderSaid:
+    """Return a frame as the link delivers it."""
+    return LeaderSaid(at=at, epoch=epoch, table=table, messages=messages)
 
 
 def kinds(actions: Sequence[WorkerAction]) -> list[str]:

@@ -199,7 +199,9 @@ class ClientHost(Host):
             epoch, table, said = message
             self.post(
                 Source.SELF,
-                lambda at: events.BrokerSaid(at=at, link=link.number, epoch=epoch, table=table, message=said),
+                lambda at: events.BrokerSaid(
+                    at=at, link=link.number, epoch=epoch, table=table, messages=(said,)
+                ),
             )
 
     # --- actions --------------------------------------------------------------------------------------------

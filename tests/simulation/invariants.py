@@ -249,7 +249,8 @@ class Invariants:
         life, fence = worker.incarnation, core.link.fence.epoch
         highest = self._obeyed.get(life, 0)
         demand(fence >= highest, "no_older_epoch_is_obeyed", f"{life} went from epoch {highest} to {fence}")
-        if isinstance(event, worker_events.LeaderSaid) and isinstance(event.message, ORDERS):
+        said = event.messages if isinstance(event, worker_events.LeaderSaid) else ()
+        if isinstance(event, worker_events.LeaderSaid) and any(isinstance(each, ORDERS) for each in said):
             acted = [type(action).__name__ for action in actions if type(action).__name__ != "Note"]
             demand(
                 event.epoch >= highest or not acted,
@@ -257,8 +258,9 @@ class Invariants:
                 f"{life} obeyed {event} of epoch {event.epoch} after epoch {highest}: {acted}",
             )
         self._obeyed[life] = fence
-        if isinstance(event, worker_events.LeaderSaid) and isinstance(event.message, messages.Demote):
-            self.execution.on_demoted(event.message.attempts)
+        for message in said:
+            if isinstance(message, messages.Demote):
+                self.execution.on_demoted(message.attempts)
 
     def on_client_sent(self, message: Any) -> None:
         """A client sends a message."""

@@ -102,7 +102,7 @@ class WorkerHost(Host):
         elif link is self._link:
             epoch, table, said = message
             self.post(
-                Source.SELF, lambda at: events.LeaderSaid(at=at, epoch=epoch, table=table, message=said)
+                Source.SELF, lambda at: events.LeaderSaid(at=at, epoch=epoch, table=table, messages=(said,))
             )
 
     # --- actions --------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
+from alb.api.latch import Latch
 from alb.api.result import Captured, TaskResult
 from alb_core.kinds import VALUE_FILE
+from alb_core.messages import StreamName
 
 if TYPE_CHECKING:
     from alb.core.actions import DeliverOutput
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 Bring: TypeAlias = "Callable[[Result, str | os.PathLike[str]], list[Path]]"
 #: Fetches the files of a result into a directory.
+
+_NOTHING: Final = (None, None)
+#: Of either stream: most tasks write little, which rides in their results.
 
 
 class Capture:
@@ -78,6 +83,7 @@ class TaskFuture(Future[TaskResult]):
         bring: Bring,
     ) -> None:
         super().__init__()
+        self._condition = Latch()  # type: ignore[assignment]  # what the standard library's own asks of it
         self.id = task_id
         self.record: Result | None = None
         #: The recorded result, also where `result` raises.
@@ -93,7 +99,7 @@ class TaskFuture(Future[TaskResult]):
         self._ask_cancel = cancel
         self._bring = bring
         self._capture_bytes = capture_bytes
-        self._captures: list[Capture | None] = [None, None]
+        self._captures: tuple[Capture | None, Capture | None] = _NOTHING
         self._attempt = 0
 
     def result(self, timeout: float | None = None) -> TaskResult:
@@ -189,15 +195,19 @@ class TaskFuture(Future[TaskResult]):
     def receive(self, action: DeliverOutput) -> None:
         """Take output, on the client's thread."""
         if action.attempt != self._attempt:
-            self._captures = [None, None]
+            self._captures = _NOTHING
             self._attempt = action.attempt
         capture = self._captures[action.stream - 1]
         if capture is None:
-            capture = self._captures[action.stream - 1] = Capture(self._capture_bytes)
+            capture = Capture(self._capture_bytes)
+            stdout, stderr = self._captures
+            self._captures = (capture, stderr) if action.stream == StreamName.STDOUT else (stdout, capture)
         capture.add(action.data)
 
     def captured(self) -> tuple[Captured | None, Captured | None]:
         """Return what was received of each stream."""
+        if self._captures is _NOTHING:
+            return _NOTHING
         stdout, stderr = self._captures
         return (
             None if stdout is None else stdout.captured(),

@@ -6,6 +6,7 @@ up is ignored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -118,13 +119,14 @@ class LinkRefused(Event, frozen=True, kw_only=True):
 
 
 class BrokerSaid(Event, frozen=True, kw_only=True):
-    """A message arrived on a link of requests."""
+    """A frame arrived on a link of requests."""
 
     link: int
     epoch: int
-    #: Of the frame that carried it; 0: a standby spoke.
+    #: 0: a standby spoke.
     table: str
-    message: ToClient
+    messages: Sequence[ToClient]
+    #: In their order.
 
 
 class OutputSaid(Event, frozen=True, kw_only=True):

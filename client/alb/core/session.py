@@ -149,9 +149,21 @@ class ClientCore:
     # --- what brokers say ---------------------------------------------------------------------------------
 
     def _on_broker_said(self, event: events.BrokerSaid, out: Actions) -> None:
-        leader, message, at = self.leader, event.message, event.at
-        if event.link != leader.link:
-            return
+        """Take a frame. Nearly all that is said are answers of the leader that we know."""
+        leader, at, epoch, table = self.leader, event.at, event.epoch, event.table
+        for message in event.messages:
+            if event.link != leader.link:
+                return  # what the frame said before that made us leave
+            answer = self._answers.get(type(message))
+            if answer is not None and leader.welcomed and epoch == leader.epoch and table == leader.table:
+                leader.on_heard(at)
+                answer(at, message, out)
+            else:
+                self._on_leading(event, message, out)
+
+    def _on_leading(self, event: events.BrokerSaid, message: messages.ToClient, out: Actions) -> None:
+        """Take what says who leads, or comes from somebody else than the leader that we know."""
+        leader, at = self.leader, event.at
         if type(message) is messages.NotLeader:  # isinstance of a Struct costs 800 instructions
             leader.on_not_leader(at, message.where, out)
             self._note_loss()
@@ -167,14 +179,10 @@ class ClientCore:
             self._on_welcome(event, message, out)
         elif type(message) is messages.Error:
             self._on_error(at, message, out)
-        elif not leader.welcomed:
-            return
-        elif event.epoch != leader.epoch or event.table != leader.table:
+        elif leader.welcomed:
             # The broker was deposed and leads again, and we missed both: greet it anew.
             leader.lose(at, "it leads another term", out, first=leader.endpoint)
             self._note_loss()
-        else:
-            self._answers[type(message)](at, message, out)
 
     def _on_welcome(self, event: events.BrokerSaid, message: messages.Welcome, out: Actions) -> None:
         if not self.leader.on_welcome(event.at, event.epoch, event.table, message, out):

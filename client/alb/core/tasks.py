@@ -32,7 +32,7 @@ PULLS_MAX: Final = 16
 #: Finished tasks whose large output is fetched at the same time; more wait, and hold no window at the leader.
 
 
-class Tracked(msgspec.Struct, kw_only=True):
+class Tracked(msgspec.Struct, kw_only=True, gc=False):
     """One task under way, as the client sees it."""
 
     id: str

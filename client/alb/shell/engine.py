@@ -34,6 +34,20 @@ SUSPECT_LINK_S: Final = 2.0
 CLOSE_S: Final = 2.0
 
 
+class _Forks:
+    """Counts the forks that this process descends from: who asks for its number makes a system call."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        os.register_at_fork(after_in_child=self._note)
+
+    def _note(self) -> None:
+        self.count += 1
+
+
+_forks: Final = _Forks()
+
+
 class Receiver(Protocol):
     """Who takes what concerns the user. Called on the engine's thread; must not block."""
 
@@ -72,8 +86,8 @@ class Engine:
         self._config = config
         self._look_up_s = look_up_s
         self._receiver = receiver
-        self._pid = os.getpid()
-        client = f"{host_name()}:{self._pid}"
+        self._forks = _forks.count
+        client = f"{host_name()}:{os.getpid()}"
         self._identity = f"c-{new_id()}".encode()
         self._core = ClientCore(config, client=client, seed=random_seed())
         self._inbox: deque[ClientEvent] = deque()
@@ -124,7 +138,7 @@ class Engine:
 
     def forked(self) -> bool:
         """Tell whether this process is a child of the one that the engine lives in."""
-        return os.getpid() != self._pid
+        return _forks.count != self._forks
 
     def stop(self) -> None:
         """Say goodbye, close everything and wait until that is done. Harmless twice."""

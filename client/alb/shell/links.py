@@ -112,10 +112,14 @@ Decode = Callable[[Link, float, bytes], list[ClientEvent]]
 def decode_requests(link: Link, at: float, frame: bytes) -> list[ClientEvent]:
     """Read a broker's frame on a link of requests; raises RemoteProtocolError."""
     envelope = codec.decode_to_client(frame)
-    epoch, table, number = envelope.epoch, envelope.table, link.number
     return [
-        events.BrokerSaid(at=at, link=number, epoch=epoch, table=table, message=message)
-        for message in envelope.messages
+        events.BrokerSaid(
+            at=at,
+            link=link.number,
+            epoch=envelope.epoch,
+            table=envelope.table,
+            messages=envelope.messages,
+        )
     ]
 
 

@@ -268,7 +268,7 @@ class Attempts:
     # --- leaves -------------------------------------------------------------------------------------------
 
     def _step(self, at: float, record: Record, stimulus: Stimulus) -> Actions:
-        edge = self.STEPS.get((record.phase, type(stimulus)))
+        edge = _EDGES[record.phase].get(type(stimulus))
         if edge is None:
             raise InvalidTransition(
                 str(record.attempt), record.phase.name, type(stimulus).__name__, tuple(record.story)
@@ -281,18 +281,16 @@ class Attempts:
         return step(self, at, record, stimulus)
 
     def _remember(self, attempt: AttemptId) -> None:
-        self._of_old_table.discard(attempt.task)
-        n = max(attempt.n, self._newest.pop(attempt.task, 0))
-        self._newest[attempt.task] = n
+        if self._of_old_table:
+            self._of_old_table.discard(attempt.task)
+        newest = self._newest.pop(attempt.task, 0)
+        self._newest[attempt.task] = attempt.n if attempt.n > newest else newest
         if len(self._newest) > NEWEST_KEPT_MAX:
             self._newest.popitem(last=False)
 
     def _add(self, at: float, run: Run, spec: TaskSpec) -> Actions:
-        actions: Actions = []
         attempt = run.attempt
-        for older in (self._waiting.get(attempt.task), self._of_task.get(attempt.task)):
-            if older is not None:
-                actions += self._step(at, self.records[older], Superseded(at=at))
+        actions = self._supersede(at, attempt.task)
         self._remember(attempt)
         self.records[attempt] = Record(
             attempt=attempt,
@@ -306,12 +304,22 @@ class Attempts:
             time_limit_s=spec.time_limit_s if run.time_limit_s is None else run.time_limit_s,
         )
         self._waiting[attempt.task] = attempt
-        return actions + self._fill(at)
+        actions += self._fill(at)
+        return actions
+
+    def _supersede(self, at: float, task: str) -> Actions:
+        """End what is here of a task of which a later attempt came: most often nothing."""
+        actions: Actions = []
+        if task in self._waiting:
+            actions += self._step(at, self.records[self._waiting[task]], Superseded(at=at))
+        if task in self._of_task:
+            actions += self._step(at, self.records[self._of_task[task]], Superseded(at=at))
+        return actions
 
     def _fill(self, at: float) -> Actions:
         """Start what waits, in order, until there is no room for the next."""
         actions: Actions = []
-        while not self._stopping and (record := self._next()) is not None:
+        while self._waiting and not self._stopping and (record := self._next()) is not None:
             actions += self._step(at, record, RoomMade(at=at))
         return actions
 
@@ -523,6 +531,13 @@ class Attempts:
         assert all(free >= 0 for free in self._room.counts.values())
         self._gpus.check(self.records[attempt].gpus for attempt in live)
         assert len(self._newest) <= NEWEST_KEPT_MAX
+
+
+_EDGES: Final = tuple(
+    {kind: edge for (phase, kind), edge in Attempts.STEPS.items() if phase == number}
+    for number in range(max(Phase) + 1)
+)
+#: The steps by phase: the hash of a pair asks the phase for its own, which is a call of Python.
 
 
 def ends_as(stimulus: Stimulus) -> Cause:

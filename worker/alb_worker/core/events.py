@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -40,11 +41,12 @@ class LinkClosed(Event, frozen=True, kw_only=True):
 
 
 class LeaderSaid(Event, frozen=True, kw_only=True):
-    """A message came over the link."""
+    """A frame came over the link."""
 
     epoch: int
     table: str
-    message: ToWorker
+    messages: Sequence[ToWorker]
+    #: In their order.
 
 
 class Granted(Event, frozen=True, kw_only=True):

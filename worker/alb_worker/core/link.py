@@ -264,10 +264,10 @@ class LeaderLink:
     # --- what the leader says -----------------------------------------------------------------------------
 
     def admit(self, event: LeaderSaid) -> Note | None:
-        """Hold a message to the fence; a newer epoch raises it.
+        """Hold a frame to the fence; a newer epoch raises it.
 
         Returns:
-            Why the message must be dropped, or None: it is to be obeyed.
+            Why its orders must be dropped, or None: they are to be obeyed.
         """
         trigger = self.fence.refuses(event.table, event.epoch)
         if trigger is not None:
@@ -275,7 +275,8 @@ class LeaderLink:
                 "message_dropped",
                 {
                     "trigger": trigger,
-                    "message": type(event.message).__name__,
+                    "message": type(event.messages[0]).__name__ if event.messages else "",
+                    "messages": len(event.messages),
                     "epoch": event.epoch,
                     "current": self.fence.epoch,
                 },

@@ -24,6 +24,8 @@ READERS_MAX: Final = 32
 FINISHED_KEPT_MAX: Final = limits.DONE_KEPT_MAX
 #: Finished attempts whose output is kept; the spool's own bounds (bytes, time) may be reached first.
 
+_NOTHING: Final = [0, 0]
+_WHOLE: Final = (False, False)
 _NOT_KEPT: Final = "the worker does not, or no longer, keep the output of this attempt"
 _TRUNCATED: Final = "the command wrote more than its worker keeps of one stream, or has room for"
 
@@ -53,10 +55,15 @@ class Output(msgspec.Struct):
 
     sizes: list[int]
     #: What the spool holds of stdout and stderr.
-    truncated: tuple[bool, bool] = (False, False)
+    truncated: tuple[bool, bool] = _WHOLE
     over: bool = False
     windows: dict[tuple[bytes, StreamName], Window] = {}
     #: By reader and stream, the one whose grant is oldest first; closed ones are removed.
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing of it to keep, and nobody to be told: most commands write nothing."""
+        return self.sizes == _NOTHING and self.truncated == _WHOLE and not self.windows
 
 
 class Streams:
@@ -87,12 +94,15 @@ class Streams:
 
         After a restore of the table a number can come a second time: the output of the first makes way.
         """
-        if self.open(attempt):
+        known = self._outputs.get(attempt)
+        if known is not None and not known.over:
             return []
-        stale = attempt in self._outputs
-        self.on_dropped(attempt)
+        actions: list[WorkerAction] = []
+        if known is not None:
+            self.on_dropped(attempt)
+            actions.append(DropSpool(attempt=attempt))
         self._outputs[attempt] = Output(sizes=[0, 0])
-        return [DropSpool(attempt=attempt)] if stale else []
+        return actions
 
     def open(self, attempt: AttemptId) -> bool:
         """Tell whether more output of an attempt may come."""
@@ -181,13 +191,16 @@ class Streams:
     def _close(self, attempt: AttemptId, output: Output) -> list[WorkerAction]:
         output.over = True
         actions: list[WorkerAction] = []
-        for key, window in list(output.windows.items()):
+        for key, window in list(output.windows.items()) if output.windows else ():
             size = output.sizes[key[1] - 1]
             inline = size <= limits.INLINE_OUTPUT_BYTES and not output.truncated[key[1] - 1]
             if inline and not window.asked:
                 del output.windows[key]
             else:
                 actions += self._pump(attempt, output, key)
+        if output.silent:
+            del self._outputs[attempt]
+            return actions
         self._finished[attempt] = None
         if len(self._finished) > FINISHED_KEPT_MAX:
             oldest = next((each for each in self._finished if not self._owed(each)), None)

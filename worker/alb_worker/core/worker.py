@@ -32,7 +32,6 @@ from alb_core.messages import (
     Revoke,
     Run,
     Stored,
-    ToWorker,
 )
 from alb_core.notes import Level, Note
 from alb_core.resources import Load
@@ -195,19 +194,24 @@ class WorkerCore:
 
     def _on_leader_said(self, event: LeaderSaid) -> Actions:
         """Refuse what is stale, once for all orders; a NotLeader is a hint, whoever sends it."""
+        actions: Actions = []
         if self._departure.silent:
-            return []
-        message: ToWorker = event.message
-        if type(message) is NotLeader:  # an isinstance of a Struct that says no costs 800 instructions
-            return self.link.on_not_leader(event.at, message)
-        dropped = self.link.admit(event)
-        if dropped is not None:
-            return [dropped]
-        if type(message) is Registered:
-            return self._on_registered(event, message)
-        anew = self.link.on_another_term(event)
-        actions = self._orders[type(message)](event, message)
-        return anew + actions if anew else actions
+            return actions
+        admitted: bool | None = None  # of the whole frame, asked with its first order
+        for message in event.messages:
+            if type(message) is NotLeader:  # an isinstance of a Struct that says no costs 800 instructions
+                actions += self.link.on_not_leader(event.at, message)
+                continue
+            if admitted is None:
+                refusal = self.link.admit(event)
+                admitted = refusal is None
+                if refusal is not None:
+                    actions.append(refusal)
+            if admitted:
+                if type(message) is not Registered:
+                    actions += self.link.on_another_term(event)
+                actions += self._orders[type(message)](event, message)
+        return actions
 
     def _on_registered(self, event: LeaderSaid, message: Registered) -> Actions:
         another, actions = self.link.on_registered(event, message)

@@ -228,8 +228,8 @@ class Agent:
             except RemoteProtocolError as error:
                 self._logger.warning("frame_refused", link="leader", why=str(error))
                 continue
-            for message in envelope.messages:
-                self._handle(LeaderSaid(at=at, epoch=envelope.epoch, table=envelope.table, message=message))
+            said = LeaderSaid(at=at, epoch=envelope.epoch, table=envelope.table, messages=envelope.messages)
+            self._handle(said)
 
     def _hear_output(self) -> None:
         for frame in self._output.receive():

@@ -84,13 +84,9 @@ class Driver:
         return self.do(events.Tick)
 
     def hear(self, *messages: Message, epoch: int | None = None, table: str = TABLE) -> list[ClientAction]:
-        """Let the broker at the other end say something."""
-        out: list[ClientAction] = []
-        for message in messages:
-            epoch = self.epoch if epoch is None else epoch
-            out += self.do(events.BrokerSaid, link=self.link, epoch=epoch, table=table, message=message)
-        self.out = out
-        return out
+        """Let the broker at the other end say something, in one frame."""
+        epoch = self.epoch if epoch is None else epoch
+        return self.do(events.BrokerSaid, link=self.link, epoch=epoch, table=table, messages=messages)
 
     def connect(self, name: str = "b1", epoch: int = 1) -> Driver:
         """Find a leader and be welcomed by it."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from tests.unit.alb.core.core_driver import BROKERS, ENDPOINTS, TABLE, Driver, leader
+from tests.unit.alb.core.core_driver import BROKERS, ENDPOINTS, TABLE, TASK, Driver, leader
 
 from alb.core import actions, events, notices
-from alb_core.messages import Error, Goodbye, Heartbeat, Hello, NotLeader, Welcome
+from alb_core.messages import Accepted, Error, Goodbye, Heartbeat, Hello, NotLeader, Welcome
 
 
 def endpoints(driver: Driver) -> list[str]:
@@ -248,7 +248,27 @@ def test_events_of_links_given_up_are_ignored() -> None:
     driver.do(events.LinkClosed, link=old)
     assert driver.out == []
     heartbeat = Heartbeat()
-    assert driver.do(events.BrokerSaid, link=old, epoch=1, table=TABLE, message=heartbeat) == []
+    assert driver.do(events.BrokerSaid, link=old, epoch=1, table=TABLE, messages=[heartbeat]) == []
+
+
+def test_what_follows_a_farewell_in_its_frame_is_not_heard() -> None:
+    """A frame ends for us where it makes us leave: what it says behind that is of a leader that we left."""
+    driver = Driver().connect("b1")
+    driver.submit()
+    driver.hear(NotLeader(), Accepted(id=TASK))
+    assert not driver.core.leader.welcomed
+    assert driver.core.book.is_unanswered(TASK)
+
+
+def test_a_welcome_is_followed_by_answers_in_its_frame() -> None:
+    """Messages of one frame are taken in their order: the first may be what lets the next one count."""
+    driver = Driver()
+    driver.tick()
+    driver.do(events.LeaderFound, leader=leader("b1", 1), brokers=BROKERS)
+    driver.do(events.LinkOpened, link=driver.link)
+    driver.submit()
+    driver.hear(Welcome(broker="b1", output="tcp://b1:2"), Accepted(id=TASK))
+    assert TASK in driver.core.book.accepted
 
 
 def test_a_link_that_never_opens_is_left_after_a_second() -> None:

@@ -51,7 +51,7 @@ class _End:
     def register(self, at: float = 0.0, epoch: int = 3, heartbeat_s: float = 1.0) -> None:
         event = said(Registered(broker="b1", output=OUTPUT, heartbeat_s=heartbeat_s), at=at, epoch=epoch)
         assert self.link.admit(event) is None
-        self.link.on_registered(event, event.message)  # type: ignore[arg-type]
+        self.link.on_registered(event, event.messages[0])  # type: ignore[arg-type]
 
     def registered(self) -> _End:
         self.read(leader_node())
@@ -77,7 +77,7 @@ def test_a_registered_worker_links_to_the_output_and_beats() -> None:
     end.open()
     event = said(Registered(broker="b1", output=OUTPUT, heartbeat_s=2.0), at=1.0)
     assert end.link.admit(event) is None
-    another, actions = end.link.on_registered(event, event.message)  # type: ignore[arg-type]
+    another, actions = end.link.on_registered(event, event.messages[0])  # type: ignore[arg-type]
     assert another
     assert only(ConnectOutput, actions).endpoint == OUTPUT
     assert [end.link.beat_due(at) for at in (2.9, 3.0, 3.1, 5.0)] == [False, True, False, True]
@@ -87,7 +87,7 @@ def test_the_same_leader_is_not_another_one_after_a_short_break() -> None:
     """Registering again with the same term does not count as a change of leader."""
     end = _End().registered()
     event = said(Registered(broker="b1", output=OUTPUT))
-    assert end.link.on_registered(event, event.message)[0] is False  # type: ignore[arg-type]
+    assert end.link.on_registered(event, event.messages[0])[0] is False  # type: ignore[arg-type]
 
 
 def test_register_is_sent_again_with_growing_pauses_then_the_link_is_made_anew() -> None:

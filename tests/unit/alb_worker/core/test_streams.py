@@ -261,6 +261,18 @@ def test_growth_after_the_end_or_of_something_unknown_is_nothing() -> None:
     assert desk.ended(of=attempt(9)) == []
 
 
+def test_what_wrote_nothing_leaves_nothing() -> None:
+    """No place among the outputs that are kept; one that was cut short keeps it, for that is to be told."""
+    streams = Streams(lambda _task: None, lambda _attempt: False)
+    for of, truncated in ((attempt(1), False), (attempt(2), True)):
+        streams.expect(of)
+        outcome = Outcome(cause=Cause.EXITED, stdout=Stream(truncated=truncated))
+        assert streams.on_ended(RunnerEnded(at=0.0, attempt=of, outcome=outcome)) == []
+        streams.check_invariants()
+    again = [streams.expect(attempt(number)) for number in (1, 2)]
+    assert again == [[], [DropSpool(attempt=attempt(2))]]
+
+
 def test_finished_output_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond FINISHED_KEPT_MAX the oldest finished attempt lets go of its spool."""
     monkeypatch.setattr(module, "FINISHED_KEPT_MAX", 2)

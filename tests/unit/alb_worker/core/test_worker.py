@@ -167,11 +167,27 @@ def test_an_order_of_a_newer_epoch_over_the_same_link_is_obeyed_and_answered_by_
     assert kinds(actions) == ["Register", "LaunchAttempt"]
 
 
+def test_a_frame_is_taken_in_its_order() -> None:
+    """Each order follows the one before it; a frame of the past is refused whole, and said once."""
+    bench = Bench().register()
+    actions = bench.handle(said(run(A1), Kill(attempt=A1, why="cancelled"), run(A2)))
+    assert kinds(actions) == ["LaunchAttempt", "KillAttempt", "LaunchAttempt"]
+    assert kinds(bench.handle(said(run(attempt(3)), run(attempt(4)), epoch=2))) == ["message_dropped"]
+    assert bench.core.attempts.held() == (A1, A2)
+
+
+def test_a_hint_counts_also_in_a_frame_that_is_refused() -> None:
+    """Whoever says who leads, and whatever else he says: the worker looks, and obeys nothing."""
+    bench = Bench().register()
+    actions = bench.handle(said(run(A1), NotLeader(), epoch=2))
+    assert kinds(actions) == ["message_dropped", "ReadNodes"]
+
+
 def test_another_table_forgets_attempt_numbers() -> None:
     """After a restore the same attempt may be ordered again, and its old output makes way."""
     bench = Bench().register()
     start(bench)
-    bench.handle(ended(A1))
+    bench.handle(ended(A1, stdout=b"old"))
     bench.handle(said(AttemptAck(attempt=A1)))
     look = only(zk.ReadNodes, bench.handle(zk.NodeChanged(at=2.0, path="/leader")))
     bench.answer(look, leader_node(epoch=1, table="table-2"))

@@ -247,7 +247,7 @@ def test_what_is_owed_stays_in_the_spool(monkeypatch: pytest.MonkeyPatch) -> Non
     end_long(each)
     end_long(each, A2)
     start(each, attempt(3))
-    assert only(DropSpool, each.handle(ended(attempt(3)))).attempt == attempt(3)
+    assert only(DropSpool, each.handle(ended(attempt(3), stdout=b"x"))).attempt == attempt(3)
 
 
 def test_output_for_the_store_needs_no_reader() -> None:
@@ -264,8 +264,8 @@ def test_kept_output_that_is_owed_does_not_make_room_for_newer() -> None:
     streams = Streams(lambda _task: None, lambda each: each in owed)
     for number in range(FINISHED_KEPT_MAX + 1):
         streams.expect(attempt(number))
-        assert streams.on_over(attempt(number)) == []
+        assert streams.on_ended(ended(attempt(number), stdout=b"x")) == []
     owed.discard(attempt(5))
     streams.expect(attempt(FINISHED_KEPT_MAX + 1))
-    (drop,) = streams.on_over(attempt(FINISHED_KEPT_MAX + 1))
+    (drop,) = streams.on_ended(ended(attempt(FINISHED_KEPT_MAX + 1), stdout=b"x"))
     assert drop.attempt == attempt(5)  # type: ignore[union-attr]

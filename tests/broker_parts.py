@@ -130,7 +130,7 @@ def record(number: int, *attempts: Attempt, spec: TaskSpec = TRUE, **fields: Any
 def make_task(number: int, *attempts: Attempt, spec: TaskSpec = TRUE, **fields: Any) -> Task:
     """Return a task as the leader holds it."""
     wire = codec.encode_spec(spec)
-    return Task(record(number, *attempts, spec=spec, **fields), len(wire), wire)
+    return Task(record(number, *attempts, spec=spec, **fields), len(wire))
 
 
 def make_attempt(

@@ -188,6 +188,8 @@ class Cause(enum.Enum):
         "interrupted"  #: The worker was stopped or its runner died, and the command with it: a crash.
     )
 
+    __hash__ = object.__hash__  # as those of states
+
     @classmethod
     def _missing_(cls, _value: object) -> Cause:
         """A later version's cause: whatever it means, the attempt brought no result that we understand."""
@@ -247,6 +249,18 @@ def bounded(outcome: Outcome) -> Outcome:
         outcome = msgspec.structs.replace(outcome, signal=None)
     if outcome.exit_code is not None and not 0 <= outcome.exit_code <= EXIT_CODE_MAX:
         outcome = msgspec.structs.replace(outcome, exit_code=None)
+    if outcome.why or outcome.unreturned or outcome.limit or outcome.mechanism or outcome.value:
+        outcome = _bounded_words(outcome)
+    quiet = outcome.stdout is EMPTY_STREAM and outcome.stderr is EMPTY_STREAM  # most: they tell of no output
+    if not quiet and (outcome.stdout.oversize or outcome.stderr.oversize):
+        streams = {"stdout": outcome.stdout.bounded(), "stderr": outcome.stderr.bounded()}
+        outcome = msgspec.structs.replace(outcome, **streams)
+    if outcome.returned and wrong_references(outcome.returned, limits.FILES_MAX) is not None:
+        outcome = msgspec.structs.replace(outcome, returned=())
+    return outcome
+
+
+def _bounded_words(outcome: Outcome) -> Outcome:
     if len(outcome.why) > WHY_LENGTH_MAX:
         outcome = msgspec.structs.replace(outcome, why=outcome.why[:WHY_LENGTH_MAX])
     if len(outcome.unreturned) > WHY_LENGTH_MAX:
@@ -256,12 +270,6 @@ def bounded(outcome: Outcome) -> Outcome:
         outcome = msgspec.structs.replace(outcome, **words)
     if len(outcome.value) > limits.VALUE_BYTES_MAX:
         outcome = msgspec.structs.replace(outcome, value=b"")
-    quiet = outcome.stdout is EMPTY_STREAM and outcome.stderr is EMPTY_STREAM  # most: they tell of no output
-    if not quiet and (outcome.stdout.oversize or outcome.stderr.oversize):
-        streams = {"stdout": outcome.stdout.bounded(), "stderr": outcome.stderr.bounded()}
-        outcome = msgspec.structs.replace(outcome, **streams)
-    if outcome.returned and wrong_references(outcome.returned, limits.FILES_MAX) is not None:
-        outcome = msgspec.structs.replace(outcome, returned=())
     return outcome
 
 

@@ -14,8 +14,9 @@ import msgspec
 
 from alb_broker.core.array_inputs import Inputs
 from alb_broker.core.array_progress import Change, Draft, Progress
+from alb_broker.core.spec_forms import SpecForms, forms_of
 from alb_broker.core.task import Task, Watcher
-from alb_core import codec, limits, zk, znodes
+from alb_core import limits, zk, znodes
 from alb_core.arrays import (
     PLACE_OF_INDEX,
     ArrayLine,
@@ -104,7 +105,7 @@ class Array:
         self.whole_chunks: Final[set[int]] = set()
         #: Chunks that are over: only ZooKeeper has them.
         self._draft: Draft | None = None  #: As ZooKeeper will have it when the batch in flight is applied.
-        self._shared = self._child_wire()
+        self._shared = self._child_forms()
         self.size_bytes: Final = len(wire) + RECORD_BYTES + ENDS_BYTES  #: What it adds to a batch.
         self.live: Final[dict[str, Task]] = {}  #: Its tasks without a result.
         self.live_bytes = 0  #: Of their specifications.
@@ -119,13 +120,13 @@ class Array:
         self.broken = ""  #: Why its nodes must be looked at before more is made; empty: they are well.
         self.leaving = False  #: Its nodes are being deleted.
 
-    def _child_wire(self) -> bytes:
-        """Return the specification that all tasks share, encoded; empty: each has its own."""
+    def _child_forms(self) -> SpecForms | None:
+        """Return the forms of the specification that all tasks share; None: each has its own."""
         task = without_start(self.spec)
         words = (task.command,) if isinstance(task.command, str) else task.command
         if self.takes_inputs or any(PLACE_OF_INDEX in word for word in words):
-            return b""
-        return codec.encode_spec(task)
+            return None
+        return forms_of(task)
 
     @property
     def record(self) -> ArrayRecord:
@@ -180,7 +181,7 @@ class Array:
     def position(self, task_id: str) -> int | None:
         """Return the position of one of its tasks; None: it has no such task."""
         position = self.places.position_of(int(task_id.rpartition(".")[2]))
-        return position if position is not None and position < self.record.total else None
+        return position if position is not None and position < self.now.total else None
 
     def child(self, position: int, at: float) -> Task | None:
         """Return a new task for a position; None: its input is not in memory.

@@ -7,6 +7,7 @@ changes in the same order, the second one batch by batch.
 from __future__ import annotations
 
 from array import array as numbers
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Final
@@ -155,30 +156,55 @@ class Progress:
         ends: By chunk; chunks that are whole need not be there.
     """
 
-    __slots__ = ("ends", "record")
+    __slots__ = ("_ended", "_record", "ends")
 
     def __init__(self, record: ArrayRecord, ends: dict[int, Ends] | None = None) -> None:
-        self.record = record
+        self._record = record
+        self._ended: list[TaskState] = []  #: How tasks ended that the record does not count yet.
         self.ends: dict[int, Ends] = ends if ends is not None else {}
+
+    @property
+    def record(self) -> ArrayRecord:
+        """The record, made anew where tasks have ended since it was asked for."""
+        if self._ended:
+            counts = self._record.counts
+            for state, count in Counter(self._ended).items():
+                counts = counts.plus(state, count)
+            self._ended.clear()
+            self._record = msgspec.structs.replace(self._record, counts=counts)
+        return self._record
+
+    @record.setter
+    def record(self, record: ArrayRecord) -> None:
+        self._record = record
+        self._ended.clear()
+
+    @property
+    def total(self) -> int:
+        """How many positions are known."""
+        return self._record.total
 
     @property
     def is_over(self) -> bool:
         """Whether nothing of the array is left to end."""
-        return self.record.whole and not self.record.kept and self.record.counts.over >= self.record.total
+        record = self._record
+        return record.whole and not record.kept and record.counts.over + len(self._ended) >= record.total
 
     @property
     def fails_too_often(self) -> bool:
         """Whether more of its tasks failed than may."""
-        most = self.record.spec.max_fails
+        most = self._record.spec.max_fails
         return most is not None and self.record.counts.failed > most
 
     def apply(self, change: Change) -> None:
         """Let a change happen."""
+        if type(change) is Ended:  # nearly all are
+            position, state = change.position, change.state
+            self._chunk(position).mark(position % limits.ARRAY_CHUNK, state, change.exit_status)
+            self._ended.append(state)
+            return
         record = self.record
         match change:
-            case Ended(position=position, state=state, exit_status=exit_status):
-                self._chunk(position).mark(position % limits.ARRAY_CHUNK, state, exit_status)
-                self._set(counts=record.counts.plus(state))
             case Expanded(cursor=cursor, skipped=skipped):
                 for position in skipped:
                     place = position % limits.ARRAY_CHUNK

@@ -155,7 +155,7 @@ class Arrays:
             task: The task.
             result: How it ended.
         """
-        array = self.of(task.id) if task.array else None
+        array = self.by_id.get(task.array) if task.array else None
         if array is None or not array.drop(task.id):
             return None
         position = array.position(task.id)

@@ -20,6 +20,7 @@ from alb_broker.core.array import Array
 from alb_broker.core.array_progress import Expanded
 from alb_broker.core.decisions import Decided, Lent
 from alb_broker.core.ledger import RESULTS, Lane
+from alb_broker.core.outcomes import succeeded
 from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retries import wants_more_memory
@@ -58,8 +59,8 @@ from alb_core.messages import (
     Run,
     TaskMoved,
 )
-from alb_core.notes import Level
-from alb_core.tasks import LIVE, OVER, QUEUED, Attempt, Cause, Outcome, TaskState
+from alb_core.notes import Level, Note
+from alb_core.tasks import LIVE, OVER, QUEUED, Attempt, Cause, Outcome, Result, TaskState
 
 RETURNED: Final = {
     Cause.GIVEN_BACK: "attempts_given_back",
@@ -95,7 +96,7 @@ class Book:
         state.ledger.write(
             Lane.SUBMISSIONS,
             task.id,
-            (zk.Create(znodes.task_path(task.id), znodes.encode(task.record())),),
+            (zk.Create(znodes.task_path(task.id), task.data()),),
             self._accept_releases(task, peer, why),
             task.user,
         )
@@ -108,7 +109,7 @@ class Book:
             state.line_up(task)
             array.take(task)
         state.counters["array_tasks_made"] += len(tasks)
-        creates = tuple(zk.Create(znodes.task_path(task.id), znodes.encode(task.record())) for task in tasks)
+        creates = tuple(zk.Create(znodes.task_path(task.id), task.data()) for task in tasks)
         state.arrays.change(array, (change,), creates)
 
     def _accept_releases(self, task: Task, peer: bytes, why: str) -> tuple[Action, ...]:
@@ -178,40 +179,46 @@ class Book:
             return (order,)  # nobody else need know: the task runs as before
         return (order, *self._moves(task, worker=worker.name), *self._settles(task))
 
-    def end(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, at: float) -> None:
+    def end(
+        self, task: Task, attempt: Attempt, attempt_id: AttemptId, outcome: Outcome, worker: Worker
+    ) -> None:
         """An attempt that may deliver did: the task has its result, or is queued again."""
         state = self._state
+        now = state.now()
         waited, failures = task.state is QUEUED, task.failures
         others = [other for other in task.live() if other.n != attempt.n] if len(task.attempts) > 1 else []
         more = wants_more_memory(task.spec, outcome)
-        reason = self._step(
-            task,
-            Ended(
-                state.clock.time(at),
-                n=attempt.n,
-                outcome=outcome,
-                crash_limit=state.config.crash_limit,
-                memory_max=state.workers.largest_memory(task.request) if more else 0,
-            ),
-        )
-        attempt_id = AttemptId(task.id, attempt.n)
+        most = state.workers.largest_memory(task.request) if more else 0
+        reason = self._step(task, Ended(now, attempt.n, outcome, state.config.crash_limit, most))
         self.release(worker, attempt_id)
-        self.ward.on_end(task, worker, outcome)
-        if not attempt.demoted:  # else it ran with what others left over
-            self.speeds.on_end(task, worker, outcome)
-        state.stragglers.on_end(task, attempt, worker, outcome)
-        if outcome.cause in RETURNED:
-            state.counters[RETURNED[outcome.cause]] += 1
+        self._learn(task, attempt, outcome, worker, now)
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
-        state.counters["tasks_retried"] += task.failures - failures
-        if waited and task.state is QUEUED and task.failures == failures:
+        if task.failures != failures:
+            state.counters["tasks_retried"] += 1
+        elif waited and task.state is QUEUED:
             self._save(task, (acknowledgement,))
             return
-        if others and task.state.terminal:
+        if others and task.result is not None:
             state.counters["copies_won"] += bool(attempt.copy_of)
-            self._settle(task, reason, (acknowledgement, *self._outrun(task, others, at)))
+            self._settle(task, reason, (acknowledgement, *self._outrun(task, others, state.at)))
         else:
             self._settle(task, reason, (acknowledgement,))
+
+    def _learn(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, now: float) -> None:
+        """Tell whoever judges by ends of this one."""
+        state = self._state
+        if succeeded(outcome):
+            self.ward.on_success(task, worker, now)
+            if not attempt.demoted:  # else it ran with what others left over
+                self.speeds.on_success(task, worker, outcome, now)
+        else:
+            self.ward.on_other_end(task, worker, outcome, now)
+            if outcome.cause in RETURNED:
+                state.counters[RETURNED[outcome.cause]] += 1
+        state.stragglers.on_end(task, attempt, worker, outcome)
+        result = task.result
+        if result is not None and result.attempt == attempt.n:
+            state.figures.on_ended(attempt.policy, attempt.placed, task.queued_since, now)
 
     def lose(  # noqa: PLR0913 (what is lost, where, how)
         self, task: Task, n: int, worker: Worker, at: float, *, ahead: bool = False, why: str = "was lost"
@@ -415,7 +422,7 @@ class Book:
     def _step(self, task: Task, step: Step) -> str:
         before = task.state
         reason = task.take(step)
-        if task.id in self._state.table.live:
+        if task.state is not before and task.id in self._state.table.live:
             self._state.table.moved(task, before)
         if before is QUEUED and type(step) is not Placed:
             self._state.queue.stir()
@@ -432,7 +439,7 @@ class Book:
 
     def _settle(self, task: Task, reason: str, releases: tuple[Action, ...]) -> None:
         """Write a task after a step that may have ended it or sent it back to the queue."""
-        if task.state.terminal:
+        if task.result is not None:
             self._finish(task, releases)
             return
         if task.state is QUEUED:
@@ -444,7 +451,7 @@ class Book:
         self._state.ledger.write(
             RESULTS,
             task.id,
-            (zk.SetData(znodes.task_path(task.id), znodes.encode(task.record())),),
+            (zk.SetData(znodes.task_path(task.id), task.data()),),
             tuple(releases),
         )
 
@@ -452,14 +459,10 @@ class Book:
         state = self._state
         result = task.result
         assert result is not None  # noqa: S101 (a terminal task has its result)
-        record = task.record()
         state.table.remove(task)
         state.holds.forget(task)
-        state.table.finish(DoneTask(task.id, result.finished, record, task.submitter))
+        state.table.finish(DoneTask(task.id, result.finished, task, task.submitter))
         state.counters["tasks_finished"] += 1
-        delivered = task.attempt(result.attempt)
-        if delivered is not None:
-            state.figures.on_ended(delivered.policy, delivered.placed, task.queued_since, result.finished)
         finished = Finished(id=task.id, result=result)
         of_array = state.arrays.end(task, result)
         told: list[Action] = []
@@ -475,24 +478,14 @@ class Book:
             task.id,
             (
                 zk.Delete(znodes.task_path(task.id)),
-                zk.Create(znodes.done_path(task.id), znodes.encode(record)),
+                zk.Create(znodes.done_path(task.id), task.data()),
             ),
             (*releases, *told, *self._settles(task), *kept),
             folded=of_array,
         )
         if of_array is not None:
             state.arrays.stop_failing(of_array[0])
-        state.note(
-            "task_finished",
-            task=task.id,
-            state=result.state.value,
-            user=task.user,
-            worker=result.worker,
-            attempt=result.attempt,
-            exit_code=result.exit_code,
-            wall_s=result.wall_s,
-            cpu_s=result.cpu_s,
-        )
+        state.out.append(_finished_note(task, result))
 
     def _settles(self, task: Task) -> tuple[Action, ...]:
         """Return what lets others go on that wait for the task, once its step is in the table."""
@@ -512,6 +505,20 @@ class Book:
             worker = worker or runs_on
         message = TaskMoved(id=task.id, state=task.state, attempt=n, worker=worker, why=why)
         return tuple(self._state.client(peer, message) for peer in curious)
+
+
+def _finished_note(task: Task, result: Result) -> Note:
+    fields = {
+        "task": task.id,
+        "state": result.state._value_,  # its property costs as much as all the rest
+        "user": task.user,
+        "worker": result.worker,
+        "attempt": result.attempt,
+        "exit_code": result.exit_code,
+        "wall_s": result.wall_s,
+        "cpu_s": result.cpu_s,
+    }
+    return Note("task_finished", fields)
 
 
 def _listeners(task: Task, array: Array) -> list[bytes]:

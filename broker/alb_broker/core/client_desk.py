@@ -16,11 +16,12 @@ from alb_broker.core.clients import Client
 from alb_broker.core.past import Past
 from alb_broker.core.relay import Relay
 from alb_broker.core.shares_desk import why_full
+from alb_broker.core.spec_forms import read_submitted
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.table import BUSY_DELAY_S, DoneTask
 from alb_broker.core.task import Task, Watcher
-from alb_core import codec, ids, limits, zk, znodes
+from alb_core import ids, limits, zk, znodes
 from alb_core.errors import RemoteProtocolError
 from alb_core.messages import (
     Accepted,
@@ -243,9 +244,10 @@ class ClientDesk:
         if len(wire) > limits.SPEC_BYTES_MAX:
             return too_large(len(wire))
         try:
-            spec, why = codec.read_spec(wire)
+            read = read_submitted(wire)
         except RemoteProtocolError as error:
             return str(error)
+        spec, why = read.spec, read.why
         if why is None and spec.checkpoints and not state.store.enabled:
             why = _NO_STORE
         if why is not None:
@@ -259,14 +261,14 @@ class ClientDesk:
             id=message.id,
             state=TaskState.QUEUED,
             user=client.user,
-            digest=digest(wire),
+            digest=read.digest,
             spec=spec,
             submitted=state.holds.moment(client.user, spec.name, state.stamp()),
         )
         begun = self._starts.begin(record)
         if isinstance(begun, str):
             return begun
-        task = Task(begun, len(wire) + RECORD_BYTES, wire)
+        task = Task(begun, len(wire) + RECORD_BYTES, read.forms)
         task.submitter = client.peer
         state.clients.watch(client, task, Watcher(moves=message.moves, window=message.window))
         # Why it waits is told with its moves only, and costs a fifth of all that is done here.
@@ -448,5 +450,5 @@ class ClientDesk:
             self._state.set_aside(node.path, "a finished task without a result")
             return False
         done.know(record, record.result)
-        self._state.table.files.finish(record)
+        self._state.table.files.finish(record.id, record.result.returned)
         return True

@@ -17,7 +17,9 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from alb_broker.core.likeness import Work
 from alb_broker.core.newest import newest
@@ -46,7 +48,7 @@ _ERROR_OF_MEDIAN: Final = 1.2533 * 1.4826
 #: The standard error of a median is so many median absolute deviations, over the root of the number (normal).
 
 
-class Run(NamedTuple):
+class Run(msgspec.Struct, frozen=True, gc=False):
     """One run of a command that came to a good end."""
 
     at: float

@@ -96,8 +96,9 @@ class Holds:
 
     def forget(self, task: Waiting) -> None:
         """A task or array is not live any more, as far as its leader knows."""
-        self.unwatch(task)
-        self.woken.pop(task.id, None)
+        if self._waiting or self._singles or self.woken or self.alarms:  # mostly nobody waits for anything
+            self.unwatch(task)
+            self.woken.pop(task.id, None)
 
     def ended(self, task_id: str) -> None:
         """That a task is not live is in the table: the next of its name, and who waits for it, may go on."""

@@ -11,7 +11,6 @@ from collections.abc import Container
 from typing import Final
 
 from alb_core.files import FileRef
-from alb_core.tasks import TaskRecord
 
 
 class Inventory:
@@ -60,11 +59,11 @@ class Inventory:
         if self._saved.pop(task_id, None) is not None:
             self.changed = True
 
-    def finish(self, record: TaskRecord) -> None:
-        """A finished task's record is known."""
-        if record.result is not None and record.result.returned:
+    def finish(self, task_id: str, returned: tuple[FileRef, ...]) -> None:
+        """A finished task's result is known: it brought these back."""
+        if returned:
             self.changed = True
-            self._returned[record.id] = record.result.returned
+            self._returned[task_id] = returned
 
     def used(self, done: Container[str]) -> dict[str, int]:
         """Return every file that a task needs, and its size.

@@ -49,9 +49,9 @@ def alike_in_yielding(task: Task) -> str:
     return task.array or program_of(task.spec)
 
 
-def alike_in_failing(task_id: str, user: str, spec: TaskSpec) -> Failing:
+def alike_in_failing(array: str, user: str, spec: TaskSpec) -> Failing:
     """Return what a task that failed is compared by: its array, else its user and program."""
-    return user, ids.array_of(task_id) or _first_word(spec.command)
+    return user, array or _first_word(spec.command)
 
 
 def alike_in_work(array: str, user: str, spec: TaskSpec, request: Request) -> Work:

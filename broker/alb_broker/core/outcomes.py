@@ -29,6 +29,17 @@ def result_of(attempt: Attempt, outcome: Outcome, at: float) -> Result:
         stderr=outcome.stderr,
         started=attempt.placed + outcome.waited_s if outcome.wall_s else NO_TIME,
     )
+    if not (
+        outcome.output_open
+        or outcome.returned
+        or outcome.unreturned
+        or outcome.limit
+        or outcome.mechanism
+        or outcome.read_bytes
+        or outcome.written_bytes
+        or outcome.value
+    ):
+        return result  # as nearly always
     return msgspec.structs.replace(
         result,
         output_open=outcome.output_open,
@@ -44,7 +55,7 @@ def result_of(attempt: Attempt, outcome: Outcome, at: float) -> Result:
 
 def succeeded(outcome: Outcome) -> bool:
     """Tell whether an attempt did what it was to do."""
-    return _final_state(outcome) is TaskState.SUCCEEDED
+    return outcome.cause is EXITED and outcome.exit_code == 0
 
 
 def _final_state(outcome: Outcome) -> TaskState:

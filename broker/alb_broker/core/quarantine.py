@@ -10,7 +10,8 @@ one begins with trust.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.likeness import Failing
 from alb_broker.core.newest import newest
@@ -28,6 +29,10 @@ KINS_MAX: Final = 1000
 #: That are remembered, the newest.
 FAILED_KEPT: Final = 16
 #: Tasks of one like that failed on one worker.
+
+
+Changed: TypeAlias = Mapping[str, Quarantine | None]
+_UNCHANGED: Final[Changed] = {}
 
 
 class _Kin:
@@ -57,7 +62,7 @@ class Ward:
         self._kins: Final[OrderedDict[Failing, _Kin]] = OrderedDict()
         self._blamed: Final[dict[str, _Blame]] = {}  #: By worker, until it is cleared.
 
-    def on_success(self, worker: str, kin: Failing, at: float, workers: int) -> dict[str, Quarantine | None]:
+    def on_success(self, worker: str, kin: Failing, at: float, workers: int) -> Changed:
         """A task succeeded.
 
         Args:
@@ -71,6 +76,8 @@ class Ward:
         """
         known = self._kin(kin)
         known.succeeded[worker] = at
+        if not (known.failed or self._blamed):
+            return _UNCHANGED  # as nearly always
         changed: dict[str, Quarantine | None] = {}
         if known.failed:
             known.failed.pop(worker, None)
@@ -82,13 +89,11 @@ class Ward:
             changed[worker] = None
         return changed
 
-    def on_failure(
-        self, worker: str, kin: Failing, task_id: str, at: float, workers: int
-    ) -> dict[str, Quarantine | None]:
+    def on_failure(self, worker: str, kin: Failing, task_id: str, at: float, workers: int) -> Changed:
         """A task failed quickly; arguments and result as in `on_success`."""
         blame = self._blamed.get(worker)
         if blame is not None and blame.quarantine.until > at:
-            return {}  # it was given this before
+            return _UNCHANGED  # it was given this before
         known = self._kin(kin)
         failed = known.failed.setdefault(worker, {})
         failed[task_id] = at
@@ -117,9 +122,7 @@ class Ward:
     def _kin(self, kin: Failing) -> _Kin:
         return newest(self._kins, kin, _Kin, KINS_MAX)
 
-    def _judge(
-        self, worker: str, kin: Failing, known: _Kin, at: float, workers: int
-    ) -> dict[str, Quarantine | None]:
+    def _judge(self, worker: str, kin: Failing, known: _Kin, at: float, workers: int) -> Changed:
         """Put a worker into quarantine where its failures, and the successes of others, say so."""
         since = at - WINDOW_S
         failed = [time for time in known.failed[worker].values() if time >= since]
@@ -132,7 +135,7 @@ class Ward:
             or (blame is not None and blame.quarantine.until > at)
             or inside + 1 > workers // 2  # never more than half of all: then it is the tasks, or everybody
         ):
-            return {}
+            return _UNCHANGED
         del known.failed[worker]
         times = blame.times + 1 if blame is not None else 1
         seconds = min(QUARANTINE_S * 2 ** (times - 1), QUARANTINE_S_MAX)

@@ -61,7 +61,7 @@ def is_tried_again(spec: TaskSpec, failures: int, outcome: Outcome) -> bool:
 
 def wants_more_memory(spec: TaskSpec, outcome: Outcome) -> bool:
     """Tell whether the attempt after one that ended so is to be given more memory."""
-    return outcome.cause is Cause.OUT_OF_MEMORY and spec.retry.memory_factor > 1
+    return spec.retry.memory_factor > 1 and outcome.cause is Cause.OUT_OF_MEMORY
 
 
 def more_memory(spec: TaskSpec, memory_bytes: int, outcome: Outcome, memory_max: int) -> MoreMemory:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from alb_core.messages import AttemptId, UserLine
 from alb_core.resources import EPSILON, Capacity, Request
 from alb_core.shares import NO_SHARES, Share, SharesNode
@@ -29,10 +31,12 @@ class _Held:
         "endless_cpus",
         "memory_bytes",
         "net_bps",
+        "user",
         "weight",
     )
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, user: str, weight: float) -> None:
+        self.user: Final = user
         self.weight = weight
         self.attempts = 0
         self.cpus = 0.0
@@ -41,6 +45,17 @@ class _Held:
         self.memory_bytes = 0
         self.net_bps = 0
         self.counts: dict[str, int] = {}  #: By name, of what is counted.
+
+
+class _Reserved(msgspec.Struct, eq=False, gc=False):
+    """What is reserved for one attempt."""
+
+    held: _Held
+    #: Of whose it is a part.
+    request: Request
+    endless: bool
+    #: Nothing limits its time, and it is not demoted.
+    demoted: bool = False
 
 
 class Shares:
@@ -54,9 +69,7 @@ class Shares:
         #: That one unit is of each; 0 where there is nothing.
         self._counted: dict[str, int] = {}  #: What all workers offer of what is counted, by name.
         self._held: dict[str, _Held] = {}  #: By user, of those who hold something.
-        self._requests: dict[AttemptId, tuple[str, Request]] = {}  #: Who reserved what for an attempt.
-        self._endless: set[AttemptId] = set()  #: Those that have no time limit, and are not demoted.
-        self._demoted: set[AttemptId] = set()
+        self._reserved: dict[AttemptId, _Reserved] = {}
 
     # --- what changes them ----------------------------------------------------------------------------------
 
@@ -90,12 +103,12 @@ class Shares:
             request: What is reserved.
             endless: Nothing limits its time.
         """
-        if attempt in self._requests:
+        if attempt in self._reserved:
             self.give_back(attempt)
-        self._requests[attempt] = (user, request)
         held = self._held.get(user)
         if held is None:
-            held = self._held[user] = _Held(self.weight(user))
+            held = self._held[user] = _Held(user, self.weight(user))
+        self._reserved[attempt] = _Reserved(held, request, endless)
         held.attempts += 1
         held.cpus += request.cpus
         held.memory_bytes += request.memory_bytes
@@ -103,42 +116,37 @@ class Shares:
         for count in request.counts:
             held.counts[count.name] = held.counts.get(count.name, 0) + count.amount
         if endless:
-            self._endless.add(attempt)
             held.endless_cpus += request.cpus
 
     def demote(self, attempt: AttemptId) -> None:
         """An attempt's processors are others' now; for its user's turn and bound they count as before."""
-        found = self._requests.get(attempt)
-        if found is None or attempt in self._demoted:
+        found = self._reserved.get(attempt)
+        if found is None or found.demoted:
             return
-        user, request = found
-        self._demoted.add(attempt)
-        self._held[user].demoted_cpus += request.cpus
-        if attempt in self._endless:
-            self._endless.remove(attempt)
-            self._held[user].endless_cpus -= request.cpus
+        held, cpus = found.held, found.request.cpus
+        held.demoted_cpus += cpus
+        if found.endless:
+            held.endless_cpus -= cpus
+        found.demoted, found.endless = True, False
 
     def give_back(self, attempt: AttemptId) -> None:
         """Count it no more; a second time changes nothing."""
-        found = self._requests.pop(attempt, None)
+        found = self._reserved.pop(attempt, None)
         if found is None:
             return
-        user, request = found
-        held = self._held[user]
+        held, request = found.held, found.request
         held.attempts -= 1
         held.cpus -= request.cpus
         held.memory_bytes -= request.memory_bytes
         held.net_bps -= request.net_bps
         for count in request.counts:
             held.counts[count.name] -= count.amount
-        if attempt in self._endless:
-            self._endless.remove(attempt)
+        if found.endless:
             held.endless_cpus -= request.cpus
-        elif attempt in self._demoted:
-            self._demoted.remove(attempt)
+        elif found.demoted:
             held.demoted_cpus -= request.cpus
         if not held.attempts:
-            del self._held[user]
+            del self._held[held.user]
 
     # --- what is asked --------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from alb_broker.core.state import State
 from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core.speeds import Strain, grade
-from alb_core.tasks import EXITED, Outcome
+from alb_core.tasks import Outcome
 
 CORRECT_S: Final = 10.0
 #: Between two corrections: each lets all workers stand anew in all searches.
@@ -28,12 +28,11 @@ class SpeedDesk:
         self._corrections: Final = Corrections()
         self._corrected_at = state.at  #: Own clock.
 
-    def on_end(self, task: Task, worker: Worker, outcome: Outcome) -> None:
-        """An attempt delivered its outcome; what goes on from somewhere did only a part of the work."""
-        good = outcome.cause is EXITED and outcome.exit_code == 0
-        if good and counts(outcome.wall_s, outcome.cpu_s) and not task.incremental:
+    def on_success(self, task: Task, worker: Worker, outcome: Outcome, now: float) -> None:
+        """An attempt came to its good end; what goes on from somewhere did only a part of the work."""
+        if counts(outcome.wall_s, outcome.cpu_s) and not task.incremental:
             kin = alike_in_work(task.array, task.user, task.spec, task.request)
-            self._corrections.add(kin, worker.name, self._state.now(), outcome.wall_s)
+            self._corrections.add(kin, worker.name, now, outcome.wall_s)
 
     def tick(self) -> None:
         """Correct what workers say of their speed, where that changes anything."""

@@ -6,7 +6,7 @@ It owns the indexes and the counts; what may happen to one task is ``task.py``'s
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from typing import Final
 
 from alb_broker.core.inventory import Inventory
@@ -22,22 +22,34 @@ DONE_SLACK: Final = 1000
 class DoneTask:
     """A finished task that is still in ``/done``."""
 
-    __slots__ = ("acknowledged", "archived", "finished", "id", "owed", "record", "submitter")
+    __slots__ = ("_known", "acknowledged", "archived", "finished", "id", "owed", "submitter")
 
     def __init__(
-        self, task_id: str, finished: float, record: TaskRecord | None, submitter: bytes = b""
+        self, task_id: str, finished: float, known: Task | TaskRecord | None, submitter: bytes = b""
     ) -> None:
         self.id: Final = task_id
         self.finished = finished  #: Cluster time; of a task found at takeover, the claim's.
-        self.record = record  #: None until it is read: a takeover lists ids only.
+        self._known = known  #: None until it is read: a takeover lists ids only.
         self.submitter = submitter  #: The only client that submitted it; empty: unknown, or several.
         self.acknowledged = False  #: A client has the result; not persisted.
         self.archived = False  #: The results store has it; not persisted.
         self.owed: set[bytes] | None = None  #: Of a task of an array: followers that do not have the result.
 
+    @property
+    def record(self) -> TaskRecord | None:
+        """The task as its znode holds it; made when it is first asked for, as mostly nobody does."""
+        if isinstance(self._known, Task):
+            self._known = self._known.record()
+        return self._known
+
+    @property
+    def result(self) -> Result | None:
+        """Its result; None until it is read."""
+        return None if self._known is None else self._known.result
+
     def know(self, record: TaskRecord, result: Result) -> None:
         """Keep the record that was read, and with it the true time of its end."""
-        self.record = record
+        self._known = record
         self.finished = result.finished
 
 
@@ -70,7 +82,8 @@ class Table:
         self.live: dict[str, Task] = {}
         self.done: dict[str, DoneTask] = {}
         self.set_aside: dict[str, str] = {}  #: Path to reason: nodes that cannot be read.
-        self.counts: Counter[TaskState] = Counter()  #: Of live tasks, by state.
+        self.counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
+        #: Of live tasks without a result, by state.
         self.acknowledged: deque[str] = deque()  #: Ids, in the order of acknowledgement.
         self.unacknowledged: deque[str] = deque()  #: Ids in the order of finishing; acknowledged ones too.
         self.archives: Final = archives
@@ -167,28 +180,30 @@ class Table:
 
     def moved(self, task: Task, before: TaskState) -> None:
         """A live task changed its state."""
-        if task.state is not before:
-            self.counts[before] -= 1
+        self.counts[before] -= 1
+        if task.result is None:
             self.counts[task.state] += 1
 
     def remove(self, task: Task) -> None:
         """Forget a live task."""
         if self.live.pop(task.id, None) is None:
             return
-        self.counts[task.state] -= 1
+        if task.result is None:
+            self.counts[task.state] -= 1
         if task.array:
             self.children -= 1
         else:
             self._uncount(task)
         if luggage := task.spec.luggage:
             self.files.remove(luggage)
-        self.files.forget(task.id)
+        if task.incremental:
+            self.files.forget(task.id)
 
     def finish(self, done: DoneTask) -> None:
         """Know a finished task."""
         self.done[done.id] = done
-        if done.record is not None:
-            self.files.finish(done.record)
+        if (result := done.result) is not None:
+            self.files.finish(done.id, result.returned)
         self.unacknowledged.append(done.id)
         if len(self.unacknowledged) > 2 * len(self.done) + DONE_SLACK:
             self.unacknowledged = deque(

@@ -151,7 +151,7 @@ class Takeover:
         known = state.table.done.get(record.id)
         if known is not None and record.result is not None:
             known.know(record, record.result)
-            state.table.files.finish(record)
+            state.table.files.finish(record.id, record.result.returned)
             state.table.keep(record.id)
 
     def _complete(self) -> None:

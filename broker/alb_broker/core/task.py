@@ -13,6 +13,7 @@ import msgspec
 
 from alb_broker.core import retries
 from alb_broker.core.outcomes import result_of, succeeded
+from alb_broker.core.spec_forms import SpecForms, forms_of
 from alb_broker.core.steps import (
     CancelAsked,
     Copied,
@@ -28,7 +29,7 @@ from alb_broker.core.steps import (
     Step,
     WorkerLost,
 )
-from alb_core import codec, ids
+from alb_core import codec, ids, znodes
 from alb_core.copies import CHOOSER, OUTRUN
 from alb_core.errors import InvalidTransition
 from alb_core.increments import Resume
@@ -66,12 +67,12 @@ class Task:
     Args:
         record: As the table holds it.
         size_bytes: What it counts for in admission: about the size of its record.
-        spec_wire: The specification as it came; encoded again where it is needed, if nothing is given.
+        forms: Of its specification; made where they are needed, if they are not given.
     """
 
     __slots__ = (
+        "_forms",
         "_moves",
-        "_spec_wire",
         "array",
         "attempts",
         "cancel",
@@ -101,7 +102,7 @@ class Task:
         "watchers",
     )
 
-    def __init__(self, record: TaskRecord, size_bytes: int, spec_wire: bytes = b"") -> None:
+    def __init__(self, record: TaskRecord, size_bytes: int, forms: SpecForms | None = None) -> None:
         self.id: Final = record.id
         self.array: Final = ids.array_of(record.id)  #: That it belongs to; empty: none.
         self.user: Final = record.user
@@ -135,13 +136,20 @@ class Task:
         self.submitter = b""  #: The only client that submitted it in this reign; empty: unknown, or several.
         self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
         self._moves: tuple[tuple[TaskState, TaskState, str], ...] = ()  #: Its last steps: from, to, why.
-        self._spec_wire = spec_wire
+        self._forms = forms
 
     @property
     def spec_wire(self) -> msgspec.Raw:
         """The specification as it goes to a worker."""
-        wire = b"" if self.memory_bytes else self._spec_wire
-        return msgspec.Raw(wire or codec.encode_spec(self.effective))
+        if self.memory_bytes:
+            return msgspec.Raw(codec.encode_spec(self.effective))
+        return self._made_forms().wire
+
+    def _made_forms(self) -> SpecForms:
+        forms = self._forms
+        if forms is None:
+            forms = self._forms = forms_of(self.spec)
+        return forms
 
     @property
     def waits_for_room(self) -> bool:
@@ -168,12 +176,20 @@ class Task:
 
     def record(self) -> TaskRecord:
         """Return the task as its znode holds it."""
+        return self._record(self.spec)
+
+    def data(self) -> bytes:
+        """Return its znode's data."""
+        return znodes.encode(self._record(self._made_forms().node))
+
+    def _record(self, spec: TaskSpec | msgspec.Raw) -> TaskRecord:
+        """Return the task as its znode holds it, its specification as a value or as it is written there."""
         record = TaskRecord(
             id=self.id,
             state=self.state,
             user=self.user,
             digest=self.digest,
-            spec=self.spec,
+            spec=spec,  # type: ignore[arg-type]  # only the encoder sees what is written already
             submitted=self.submitted,
             attempts=self.attempts,
             not_before=self.not_before,
@@ -260,10 +276,13 @@ class Task:
         exit_code: int | None = None,
     ) -> None:
         """Give attempt `n` another state, with the time and the manner of its end."""
-        told = {"state": state, "ended": ended, "ended_as": ended_as, "exit_code": exit_code}
         self.attempts = tuple(
             [
-                msgspec.structs.replace(attempt, **told) if attempt.n == n else attempt
+                msgspec.structs.replace(
+                    attempt, state=state, ended=ended, ended_as=ended_as, exit_code=exit_code
+                )
+                if attempt.n == n
+                else attempt
                 for attempt in self.attempts
             ]
         )
@@ -395,7 +414,7 @@ def _end(task: Task, step: Ended) -> str | None:
     outcome = step.outcome
     attempt = task.attempt(step.n)
     assert attempt is not None  # noqa: S101 (the caller found it)
-    cause = outcome.cause.value
+    cause = outcome.cause._value_  # its property costs as much as an attempt
     task.replace_attempt(step.n, OVER, step.at, cause, outcome.exit_code)
     if outcome.cause is not EXITED and (why := _end_unasked(task, step, attempt)) is not None:
         return why

@@ -12,7 +12,7 @@ from alb_broker.core.task import Task
 from alb_broker.core.workers import Worker
 from alb_core.notes import Level
 from alb_core.quarantines import Quarantine
-from alb_core.tasks import EXITED, Cause, Outcome
+from alb_core.tasks import Cause, Outcome
 
 TIDY_S: Final = 60.0
 #: Between two looks for workers that are no more.
@@ -32,20 +32,18 @@ class WardDesk:
         self._ward: Final = Ward()
         self._tidied_at = state.at  #: Own clock.
 
-    def on_end(self, task: Task, worker: Worker, outcome: Outcome) -> None:
-        """An attempt delivered its outcome."""
-        failed = retries.failed(outcome)
-        if not failed and outcome.cause is not EXITED:
-            return  # it came to no end of its own
-        if failed and (outcome.wall_s > QUICK_S or outcome.cause in LIMITS):
+    def on_success(self, task: Task, worker: Worker, now: float) -> None:
+        """An attempt came to its good end."""
+        kin, count = alike_in_failing(task.array, task.user, task.spec), len(self._state.workers.by_name)
+        for name, quarantine in self._ward.on_success(worker.name, kin, now, count).items():
+            self._set(name, quarantine)
+
+    def on_other_end(self, task: Task, worker: Worker, outcome: Outcome, now: float) -> None:
+        """An attempt came to another end: if it failed by itself, and at once, its worker may be why."""
+        if not retries.failed(outcome) or outcome.wall_s > QUICK_S or outcome.cause in LIMITS:
             return
-        now, count = self._state.now(), len(self._state.workers.by_name)
-        kin = alike_in_failing(task.id, task.user, task.spec)
-        if failed:
-            changed = self._ward.on_failure(worker.name, kin, task.id, now, count)
-        else:
-            changed = self._ward.on_success(worker.name, kin, now, count)
-        for name, quarantine in changed.items():
+        kin, count = alike_in_failing(task.array, task.user, task.spec), len(self._state.workers.by_name)
+        for name, quarantine in self._ward.on_failure(worker.name, kin, task.id, now, count).items():
             self._set(name, quarantine)
 
     def tick(self) -> None:

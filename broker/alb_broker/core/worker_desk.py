@@ -124,7 +124,7 @@ class WorkerDesk:
         task = self._state.table.live.get(attempt_id.task)
         attempt = deliverable(task, attempt_id.n, worker.incarnation) if task is not None else None
         if task is not None and attempt is not None:
-            self._book.end(task, attempt, bounded(message.outcome), worker, self._state.at)
+            self._book.end(task, attempt, attempt_id, bounded(message.outcome), worker)
             return
         self._refuse(worker, attempt_id)
 

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from alb_broker.core.inventory import Inventory
 from alb_core.files import FileRef
-from alb_core.spec import TaskSpec
-from alb_core.tasks import Result, TaskRecord, TaskState
 
 
 def ref(number: int) -> FileRef:
     return FileRef(name=f"f{number}", sha256=f"{number:064x}", size_bytes=number)
-
-
-def record(task: str, *returned: FileRef) -> TaskRecord:
-    result = Result(state=TaskState.SUCCEEDED, returned=returned)
-    spec = TaskSpec(command="true")
-    return TaskRecord(
-        id=task, state=result.state, user="u", digest="d", spec=spec, submitted=0.0, result=result
-    )
 
 
 def test_a_file_is_used_until_its_last_task_is_gone() -> None:
@@ -35,8 +25,8 @@ def test_a_file_is_used_until_its_last_task_is_gone() -> None:
 def test_what_came_back_is_used_as_long_as_the_result_is_there() -> None:
     """It ends with the finished task, of which nobody tells the inventory."""
     inventory = Inventory()
-    inventory.finish(record("t1", ref(3)))
-    inventory.finish(record("t2"))
+    inventory.finish("t1", (ref(3),))
+    inventory.finish("t2", ())
     assert inventory.used({"t1", "t2"}) == {ref(3).sha256: 3}
     assert inventory.used({"t2"}) == {}
     assert inventory.used({"t1", "t2"}) == {}
@@ -46,7 +36,7 @@ def test_it_knows_whether_something_changed() -> None:
     """A task without files changes nothing."""
     inventory = Inventory()
     inventory.add(())
-    inventory.finish(record("t1"))
+    inventory.finish("t1", ())
     assert not inventory.changed
     inventory.add((ref(1),))
     assert inventory.changed

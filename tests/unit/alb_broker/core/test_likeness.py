@@ -27,7 +27,7 @@ def test_the_array_comes_first() -> None:
     """Whatever its tasks do, to each question."""
     tasks = [make_task(0, id=f"{ARRAY}.{n}", spec=spec) for n, spec in enumerate((PLAIN, CALL), start=1)]
     assert len({alike_in_yielding(task) for task in tasks}) == 1
-    assert len({alike_in_failing(task.id, "ann", task.spec) for task in tasks}) == 1
+    assert len({alike_in_failing(task.array, "ann", task.spec) for task in tasks}) == 1
     assert len({alike_in_work(task.array, "ann", task.spec, request()) for task in tasks}) == 1
     assert len({alike_in_progress(task.id, "ann", task.spec) for task in tasks}) == 1
 
@@ -37,8 +37,8 @@ def test_a_program_has_many_commands() -> None:
     one, two = (make_task(number, spec=spec) for number, spec in enumerate((PLAIN, OTHER)))
     assert alike_in_yielding(one) == alike_in_yielding(two) == "sim"
     words = TaskSpec(command=("sim", "8"))
-    assert {alike_in_failing("a", "ann", spec) for spec in (PLAIN, OTHER, words)} == {("ann", "sim")}
-    assert alike_in_failing("a", "ann", TaskSpec(command=" ")) == ("ann", "")
+    assert {alike_in_failing("", "ann", spec) for spec in (PLAIN, OTHER, words)} == {("ann", "sim")}
+    assert alike_in_failing("", "ann", TaskSpec(command=" ")) == ("ann", "")
     assert alike_in_work("", "ann", PLAIN, request()) != alike_in_work("", "ann", OTHER, request())
     assert alike_in_progress("1" * 32, "ann", PLAIN) != alike_in_progress("2" * 32, "ann", OTHER)
 

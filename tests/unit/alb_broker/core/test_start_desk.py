@@ -23,6 +23,7 @@ from tests.broker_parts import (
 from tests.store_rows import finished
 
 from alb_broker.core.actions import GetRows
+from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task
 from alb_broker.store import events
 from alb_core import zk, znodes
@@ -211,11 +212,14 @@ def test_a_finished_task_whose_record_is_unread_is_waited_for() -> None:
     each.run(1)
     end(each, 1)
     done = each.state.table.done[task_id(1)]
-    record, done.record = done.record, None
+    record = done.record
+    assert record is not None
+    assert record.result is not None
+    each.state.table.done[task_id(1)] = unread = DoneTask(task_id(1), done.finished, None)
     each.client(submit(2, spec((After.SUCCEEDED, 1))))
     each.turn()
     assert state_of(each, 2) is TaskState.HELD
-    done.record = record
+    unread.know(record, record.result)
     each.state.recollected = True
     each.tick(1.0)
     each.turn()

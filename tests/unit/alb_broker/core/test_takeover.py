@@ -103,7 +103,10 @@ def test_live_tasks_are_read_and_finished_ones_are_known_by_id() -> None:
     """The answer to a known id needs no record; its record is read later."""
     state, _, _ = load(Tree([record(1), record(2, make_attempt())], [finished(3)]))
     assert set(state.table.live) == {task_id(1), task_id(2)}
-    assert state.table.counts == {TaskState.QUEUED: 1, TaskState.RUNNING: 1}
+    assert {kind: count for kind, count in state.table.counts.items() if count} == {
+        TaskState.QUEUED: 1,
+        TaskState.RUNNING: 1,
+    }
     done = state.table.done[task_id(3)]
     assert (done.record, done.finished) == (None, state.clock.claimed)
 

@@ -240,7 +240,7 @@ class Placer:
         self, task: Task, found: list[Worker], context: Context, workers: Workers, *, ahead: bool
     ) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is; None: the task waits."""
-        candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
+        candidates = self._seen = tuple([worker.seen_for(task.request) for worker in found])
         place = self._ask(task, candidates, context, ahead=ahead)
         if place is None:
             return None
@@ -253,7 +253,7 @@ class Placer:
     def _decided_on(self, task: Task, worker: Worker, share: float, at: float, *, ahead: bool) -> Decided:
         """Return how the newest choice was made, which is one more placement on its worker."""
         self._turn += 1
-        worker.turn = self._turn
+        worker.take_turn(self._turn)
         part = "" if worker.booked is None else self.reservations.part(task, worker)
         return Decided(self._decided, self._seen, at - task.queued_since, share, ahead, part)
 
@@ -311,23 +311,6 @@ class Placer:
 def _gate(task: Task, admits: Admission | None) -> Gate | None:
     """Return what tells which workers admit a task; None: all do."""
     return None if admits is None or task.spec.time_limit_s is not None else partial(admits, task)
-
-
-def _candidate(worker: Worker, request: Request) -> Candidate:
-    """Return what a policy sees of a worker."""
-    room = worker.room
-    return Candidate(
-        worker.name,
-        worker.capacity,
-        room.cpus,
-        room.memory_bytes,
-        room.net_bps,
-        worker.load,
-        len(worker.reserved) + len(worker.ahead),
-        worker.turn,
-        request.preferred(worker.capacity) if request.prefers else 0,
-        worker.speed_in(request.strain),
-    )
 
 
 def _place_of(chosen: object, candidates: tuple[Candidate, ...]) -> int | None:

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from alb_broker.core.burden import Burden
+from alb_broker.policies import Candidate
 from alb_core import limits
 from alb_core.drains import Drain
 from alb_core.messages import AttemptId, AttemptUse, WorkerLine
@@ -27,7 +28,7 @@ BEGUN: Final = float("inf")
 
 
 def _condition(name: str) -> property:
-    """Return a field on which it depends whether tasks may be placed on a worker: judged when it changes."""
+    """Return a field on which it depends whether tasks are placed on a worker: judged anew by each change."""
     slot = f"_{name}"
 
     def put(worker: Worker, value: object) -> None:
@@ -41,10 +42,13 @@ class Worker:
     """One incarnation of one worker."""
 
     __slots__ = (
+        "_correction",
         "_drain",
         "_known",
         "_leaving",
         "_link",
+        "_load",
+        "_portrait",
         "_quarantine",
         "_session",
         "ahead",
@@ -53,7 +57,6 @@ class Worker:
         "booked",
         "burden",
         "capacity",
-        "correction",
         "demoting",
         "ended",
         "exited",
@@ -62,7 +65,6 @@ class Worker:
         "incarnation",
         "killing",
         "launching",
-        "load",
         "name",
         "peer",
         "placeable",
@@ -84,6 +86,8 @@ class Worker:
     known = _condition("known")  #: It is one of the leader's: not replaced, not lost.
     leaving = _condition("leaving")  #: It said that it stops.
     drain = _condition("drain")  #: Why it is given nothing new (a `Drain`); None: it is.
+    load = _condition("load")  #: As last measured.
+    correction = _condition("correction")  #: By which it is faster than it says, as run times tell.
     quarantine = _condition("quarantine")  #: The same of a `Quarantine`, for tasks fail on it.
 
     def __init__(self, name: str, incarnation: str, at: float) -> None:
@@ -91,8 +95,6 @@ class Worker:
         self.incarnation: Final = incarnation
         self.peer = b""  #: Its address on the workers' link; empty before it registered.
         self.capacity = Capacity(cpus=0, memory_bytes=0)
-        self.correction = 1.0  #: By which it is faster than it says, as run times tell.
-        self.load = Load()
         self.heard = at  #: Own clock, when it was last heard.
         self.silent_since = at  #: Own clock, since when session or link is missing.
         self.room: Final = Room()  #: What is free.
@@ -121,6 +123,9 @@ class Worker:
         #: Revoke was sent then (own clock), and not answered; or `BEGUN`.
         self._session = self._link = self._leaving = False
         self._known = True
+        self._load = Load()
+        self._correction = 1.0
+        self._portrait: Candidate | None = None  #: What policies see of it; None: something changed.
         self._drain: Drain | None = None
         self._quarantine: Quarantine | None = None
         self.placeable = False  #: Tasks may be placed on it: kept by `judge`, for it is asked at each look.
@@ -128,6 +133,7 @@ class Worker:
 
     def judge(self) -> None:
         """Judge anew whether tasks may be placed on it: something changed on which that depends."""
+        self._portrait = None
         self.placeable = (
             self._session
             and self._link
@@ -137,6 +143,35 @@ class Worker:
             and self._quarantine is None
             and not self.foreign
         )
+
+    def seen_for(self, request: Request) -> Candidate:
+        """Return what a policy sees of it: mostly it did not change since another task was offered there."""
+        if request.strain is not None or request.prefers:
+            return self._drawn_for(request)
+        portrait = self._portrait
+        if portrait is None:
+            portrait = self._portrait = self._drawn_for(request)
+        return portrait
+
+    def _drawn_for(self, request: Request) -> Candidate:
+        room, capacity = self.room, self.capacity
+        return Candidate(
+            self.name,
+            capacity,
+            room.cpus,
+            room.memory_bytes,
+            room.net_bps,
+            self._load,
+            len(self.reserved) + len(self.ahead),
+            self.turn,
+            request.preferred(capacity) if request.prefers else 0,
+            self.speed_in(request.strain),
+        )
+
+    def take_turn(self, number: int) -> None:
+        """Note the number of a placement on it."""
+        self.turn = number
+        self._portrait = None
 
     def bar(self, attempt: AttemptId) -> None:
         """It holds an attempt that is none of its own: nothing is placed on it until that is gone."""
@@ -192,6 +227,7 @@ class Worker:
         """Set the request aside for an attempt, or let it wait ahead; a second time changes nothing."""
         if self.holds(attempt):
             return
+        self._portrait = None
         if not self.ahead and self.room.holds(request):
             self.reserved[attempt] = request
             self.room.take(request)
@@ -205,6 +241,7 @@ class Worker:
             attempt, request = next(iter(self.ahead.items()))
             if not self.room.holds(request):
                 return
+            self._portrait = None
             del self.ahead[attempt]
             self.reserved[attempt] = request
             self.room.take(request)
@@ -221,6 +258,7 @@ class Worker:
         """Let an attempt that has room run on without its processors: they are free."""
         request = self.reserved[attempt]
         rest = request.without_cpus()
+        self._portrait = None
         self.reserved[attempt] = rest
         self.room.give_back(request)
         self.room.take(rest)
@@ -262,6 +300,7 @@ class Worker:
         Returns:
             Whether there was anything to give back.
         """
+        self._portrait = None
         self.unconfirmed.pop(attempt, None)
         if self.killing or self.revoked or self.demoting or self.begun:  # mostly nothing is in any of them
             for noted in (self.killing, self.revoked, self.demoting, self.begun):
@@ -322,6 +361,7 @@ class Worker:
 
     def offer(self, capacity: Capacity) -> None:
         """Take over what the worker says it offers, keeping what is reserved."""
+        self._portrait = None
         self.room.resize(self.capacity, capacity)
         self.capacity = capacity
         self._advance(waited=False)  # at a takeover all that it holds passes here
@@ -329,7 +369,7 @@ class Worker:
     def speed_in(self, strain: Strain | None) -> float:
         """Return how fast it is in one kind of work, None: in general, as far as anybody knows."""
         capacity = self.capacity
-        return (capacity.speed if strain is None else capacity.speed_in(strain)) * self.correction
+        return (capacity.speed if strain is None else capacity.speed_in(strain)) * self._correction
 
     def emptied(self) -> Room:
         """Return the room that it would have if nothing ran on it."""

@@ -194,6 +194,8 @@ class Workers:
             most: Bound of the search.
             spared: Tells which workers get nothing ahead.
         """
+        if not self._quick:
+            return None  # mostly nobody ends so much that it may get anything ahead
         found: list[Worker] = []
         for _ in range(len(self._quick)):
             worker = self._quick[0]

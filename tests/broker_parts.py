@@ -38,8 +38,8 @@ from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import Claim, State, Tokens
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task
+from alb_broker.core.worker import Worker
 from alb_broker.core.worker_desk import WorkerDesk
-from alb_broker.core.workers import Worker
 from alb_broker.core.works import Works
 from alb_broker.policies import least_loaded, optimize, uniform, weighted
 from alb_core import codec, ids, zk, znodes

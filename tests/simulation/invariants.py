@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from alb_broker.core.reservations import Reservations
     from alb_broker.core.state import State
-    from alb_broker.core.workers import Worker
+    from alb_broker.core.worker import Worker
 
 EPSILON: Final = 1e-6
 GAP_S: Final = 4.0

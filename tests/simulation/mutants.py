@@ -44,8 +44,9 @@ from alb_broker.core.ledger import Flight
 from alb_broker.core.reign import Reign
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
+from alb_broker.core.worker import Worker
 from alb_broker.core.worker_desk import WorkerDesk
-from alb_broker.core.workers import Worker, Workers
+from alb_broker.core.workers import Workers
 from alb_core.messages import Accepted, AttemptAck, AttemptId, CancelNoted
 from alb_core.resources import Request, Room
 from alb_worker.core import attempts

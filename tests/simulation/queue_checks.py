@@ -15,7 +15,7 @@ from tests.simulation.violations import demand
 if TYPE_CHECKING:
     from alb_broker.core.reservations import Reservation
     from alb_broker.core.state import State
-    from alb_broker.core.workers import Worker
+    from alb_broker.core.worker import Worker
     from alb_core.messages import AttemptId
     from alb_core.resources import Request
     from alb_core.shares import SharesNode

@@ -16,7 +16,7 @@ import msgspec
 from alb_broker.core.clients import Client
 from alb_broker.core.past import more_of
 from alb_broker.core.state import State
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core import ids, rows
 from alb_core.messages import Error, HistoryPage, QueryHistory
 from alb_core.rows import Span

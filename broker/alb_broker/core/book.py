@@ -21,7 +21,6 @@ from alb_broker.core.array_progress import Expanded
 from alb_broker.core.decisions import Decided, Lent
 from alb_broker.core.ledger import RESULTS, Lane
 from alb_broker.core.outcomes import succeeded
-from alb_broker.core.placement import Decision
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retries import wants_more_memory
 from alb_broker.core.speed_desk import SpeedDesk
@@ -44,7 +43,7 @@ from alb_broker.core.steps import (
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task
 from alb_broker.core.ward_desk import WardDesk
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core import zk, znodes
 from alb_core.bounds import settled
 from alb_core.messages import (
@@ -116,11 +115,11 @@ class Book:
         accepted = self._state.client(peer, Accepted(id=task.id, state=task.state))
         return (accepted, *self._moves(task, why=why)) if why else (accepted,)
 
-    def place(self, task: Task, worker: Worker, decision: Decision, at: float) -> None:
+    def place(self, task: Task, worker: Worker, decided: Decided, at: float) -> None:
         """A waiting task goes to a worker, which hears it when the assignment is durable."""
         state = self._state
         now = state.clock.time(at)
-        state.figures.on_placed(decision.policy, now - task.queued_since)
+        state.figures.on_placed(decided.policy, decided.waited_s)
         self._step(
             task,
             Placed(
@@ -128,15 +127,14 @@ class Book:
                 worker=worker.name,
                 incarnation=worker.incarnation,
                 epoch=state.epoch,
-                policy=decision.policy,
-                candidates=decision.candidates,
-                ahead=decision.ahead,
-                part=decision.part,
+                policy=decided.policy,
+                candidates=len(decided.seen),
+                ahead=decided.ahead,
+                part=decided.part,
             ),
         )
         attempt = self._assign(task, worker, at)
-        waited_s = now - task.queued_since
-        state.decisions.keep(attempt, Decided(decision.seen, waited_s, decision.share))
+        state.decisions.keep(attempt, decided)
         state.placed_at = now
         state.counters["tasks_placed"] += 1
         if attempt in worker.ahead:
@@ -146,8 +144,9 @@ class Book:
 
     def _assign(self, task: Task, worker: Worker, at: float) -> AttemptId:
         """Let a worker have the newest attempt of a task, which it has not confirmed yet."""
-        attempt = AttemptId(task.id, task.attempts[-1].n)
-        self.reserve(task, worker, attempt)
+        newest = task.attempts[-1]
+        attempt = AttemptId(task.id, newest.n)
+        self._set_aside(task, worker, attempt, newest)
         worker.unconfirmed[attempt] = at
         if task.spec.luggage:
             worker.launching.add(attempt)
@@ -330,26 +329,28 @@ class Book:
     # --- parts of steps -------------------------------------------------------------------------------------
 
     def reserve(self, task: Task, worker: Worker, attempt: AttemptId) -> None:
-        """Set aside what the attempt needs, on the worker and for the user."""
-        if worker.holds(attempt):
-            return
+        """Set aside what an attempt needs, on the worker and for the user, unless that is done."""
         known = task.attempt(attempt.n)
-        placed = known.placed if known is not None else self._state.now()
-        endless = self._state.runs_endless(task, placed)
-        self._state.shares.take(attempt, task.user, task.request, endless=endless)
-        if task.spec.preemptible or (known is not None and known.copy_of):
+        if known is not None and not worker.holds(attempt):
+            self._set_aside(task, worker, attempt, known)
+
+    def _set_aside(self, task: Task, worker: Worker, attempt: AttemptId, known: Attempt) -> None:
+        state = self._state
+        endless = state.runs_endless(task, known.placed)
+        state.shares.take(attempt, task.user, task.request, endless=endless)
+        if task.spec.preemptible or known.copy_of:
             worker.preemptible.add(attempt)
-            self._state.workers.yielding[worker.name] = worker
-        if known is None or not known.demoted:
+            state.workers.yielding[worker.name] = worker
+        if not known.demoted:
             worker.reserve(attempt, task.request)
             if worker.ahead:
-                self._state.workers.rows[worker.name] = worker
+                state.workers.rows[worker.name] = worker
         else:
             worker.reserve(attempt, task.request.without_cpus())
             worker.burden.add(attempt, task.user, task.request.cpus)
             worker.demoting[attempt] = float("-inf")
-            self._state.workers.crowded[worker.name] = worker
-            self._state.shares.demote(attempt)
+            state.workers.crowded[worker.name] = worker
+            state.shares.demote(attempt)
 
     def exit(self, worker: Worker, attempt: AttemptId) -> None:
         """Give back what the attempt had: its processes are gone, and its report follows."""
@@ -381,13 +382,7 @@ class Book:
         """
         if task.incremental and self._resumption.awaited(task):
             return None
-        readers = tuple(
-            [
-                Reader(reader=peer, window=watcher.window)
-                for peer, watcher in task.watchers.items()
-                if watcher.window and task.assignment()[0] == attempt.n
-            ]
-        )
+        readers = _readers(task, attempt) if task.watchers else ()
         resume = self._resumption.given(task) if task.incremental else None
         defaults, spec = self._state.limits, task.effective
         return Run(
@@ -519,6 +514,15 @@ def _finished_note(task: Task, result: Result) -> Note:
         "cpu_s": result.cpu_s,
     }
     return Note("task_finished", fields)
+
+
+def _readers(task: Task, attempt: AttemptId) -> tuple[Reader, ...]:
+    """Return who wants the output of an attempt."""
+    return tuple(
+        Reader(reader=peer, window=watcher.window)
+        for peer, watcher in task.watchers.items()
+        if watcher.window and task.assignment()[0] == attempt.n
+    )
 
 
 def _listeners(task: Task, array: Array) -> list[bytes]:

@@ -22,7 +22,7 @@ from alb_broker.core.siblings import percentile
 from alb_broker.core.state import State
 from alb_broker.core.stragglers import Straggler, speed_of
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core.resources import EPSILON, Request, fits
 from alb_core.vectors import may_copy
 

@@ -21,12 +21,18 @@ DECISIONS_MAX: Final = 4096
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
-    """One placement, as its moment saw it."""
+    """How a worker was chosen for an attempt, as its moment saw it."""
 
+    policy: str
     seen: tuple[Candidate, ...]
+    #: The workers that it could choose from, as they were.
     waited_s: float
     share: float
     #: Of the cluster, that the user had before.
+    ahead: bool = False
+    #: There was no room for the task yet.
+    part: str = ""
+    #: That reservations had in it: `RESERVED`, `BACKFILLED`, or empty: none.
 
 
 class Lent(msgspec.Struct, frozen=True, gc=False):

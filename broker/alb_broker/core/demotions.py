@@ -30,7 +30,7 @@ from alb_broker.core.heads import Heads
 from alb_broker.core.lendable import Lendable, Old, Waiting, is_on
 from alb_broker.core.lots import Lots
 from alb_broker.core.state import State
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 
 FEASIBLE_MAX: Final = 16
 #: Workers on which a task could have room made, compared before one is taken.

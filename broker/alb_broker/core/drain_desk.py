@@ -18,8 +18,8 @@ from alb_broker.core.clients import Client
 from alb_broker.core.setting import Setting
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
+from alb_broker.core.worker import Worker
 from alb_broker.core.worker_desk import WorkerDesk
-from alb_broker.core.workers import Worker
 from alb_core import drains, zk, znodes
 from alb_core.drains import Drain
 from alb_core.messages import Done, DrainWorkers, Error, Kill, Message, UndrainWorkers

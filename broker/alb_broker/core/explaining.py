@@ -13,7 +13,7 @@ from alb_broker.core.groups import WaitingGroup, key_of
 from alb_broker.core.reservations import FOREVER, Reservation
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core.amounts import listed
 from alb_core.drains import named
 from alb_core.explanations import Considered, Explanation, Placement, Reason

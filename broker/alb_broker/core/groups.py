@@ -73,11 +73,11 @@ class Shape(Door):
 
     def shut_down(self, at: float) -> None:
         """Its heads fit nowhere; but of those that were put off in this pass nobody knows."""
-        self.shut = True
-        for group in [group for group in self.apart if not group.put_off]:
+        put_off = {group for group in self.apart if group.put_off} if self.apart else self.apart
+        for group in self.apart - put_off:
             group.door = self
-            self.apart.remove(group)
-        for group in self.fresh - self.apart:
+        self.shut, self.apart = True, put_off
+        for group in self.fresh - put_off:
             group.refuse(at)
 
     def open_up(self) -> None:

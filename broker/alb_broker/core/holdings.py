@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from alb_broker.core.state import State
-from alb_broker.core.workers import BEGUN, Worker
+from alb_broker.core.worker import BEGUN, Worker
 from alb_core.messages import AttemptId, HeldLine, Holding, WorkerLine
 from alb_core.resources import Request
 

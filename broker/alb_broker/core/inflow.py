@@ -16,7 +16,7 @@ from alb_broker.core.actions import IncrementsMarked
 from alb_broker.core.book import Book, deliverable
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core import increments, limits, rows
 from alb_core.files import FileRef
 from alb_core.messages import AttemptId, Chunk, Increments, Stored

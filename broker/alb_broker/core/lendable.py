@@ -21,7 +21,7 @@ from alb_core.tasks import LIVE, RUNNING
 if TYPE_CHECKING:
     from alb_broker.core.state import State
     from alb_broker.core.task import Task
-    from alb_broker.core.workers import Worker
+    from alb_broker.core.worker import Worker
     from alb_core.config import BrokerConfig
     from alb_core.resources import Room
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from alb_broker.core.heads import Heads
-    from alb_broker.core.workers import Worker
+    from alb_broker.core.worker import Worker
 
 WORKERS_MAX: Final = 200
 ATTEMPTS_MAX: Final = 4000

@@ -10,7 +10,7 @@ from alb_core.drains import named
 from alb_core.resources import Request, amount_of, fits
 
 if TYPE_CHECKING:
-    from alb_broker.core.workers import Worker
+    from alb_broker.core.worker import Worker
 
 
 def why_misfit(request: Request, workers: Sequence[Worker]) -> str:

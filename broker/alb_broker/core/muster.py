@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from alb_broker.core.state import State
 
 if TYPE_CHECKING:
+    from alb_broker.core.worker import Worker
     from alb_broker.core.worker_desk import WorkerDesk
-    from alb_broker.core.workers import Worker
 
 
 class _Ticking(Protocol):

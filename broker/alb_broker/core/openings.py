@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from alb_core.resources import EPSILON, Request
 
 if TYPE_CHECKING:
-    from alb_broker.core.workers import Worker
+    from alb_broker.core.worker import Worker
 
 POOLS_MAX: Final = 256
 #: Requests that differ, each with its pool, those that were searched for last: whoever's room grows is held

@@ -16,7 +16,8 @@ from alb_core.vectors import Vector, patience_s
 
 if TYPE_CHECKING:
     from alb_broker.core.task import Task
-    from alb_broker.core.workers import Worker, Workers
+    from alb_broker.core.worker import Worker
+    from alb_broker.core.workers import Workers
 
 LOOK_EVERY_S: Final = 1.0
 #: Between two looks at all workers: whom others woke since is not known yet.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
+from alb_broker.core.decisions import Decided
 from alb_broker.core.declines import DECLINES_S, Declines
 from alb_broker.core.groups import NO_ROOM, NOWHERE, PLACED, Offered
 from alb_broker.core.openings import Gate
@@ -20,7 +21,8 @@ from alb_broker.core.ranks import Ranks
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
 from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker, Workers
+from alb_broker.core.worker import Worker
+from alb_broker.core.workers import Workers
 from alb_broker.policies import (
     CANDIDATES_MAX,
     Candidate,
@@ -54,22 +56,6 @@ RERUN: Final = OnLost.RERUN  # looked up in its class it costs thirty times as m
 
 Admission: TypeAlias = Callable[[Task, Worker], bool]
 #: Tells whether a task that may run for ever may go to a worker.
-
-
-class Decision(NamedTuple):
-    """How a worker was chosen."""
-
-    policy: str
-    candidates: int
-    #: Workers that it could choose from.
-    ahead: bool
-    #: There is no room for the task yet.
-    seen: tuple[Candidate, ...] = ()
-    #: Those workers, as they were.
-    part: str = ""
-    #: That reservations had in it: `RESERVED`, `BACKFILLED`, or empty: none.
-    share: float = 0.0
-    #: Of the cluster, that the task's user had before.
 
 
 class Trouble(NamedTuple):
@@ -155,7 +141,7 @@ class Placer:
         queue: Queue,
         workers: Workers,
         shares: Shares,
-        commit: Callable[[Task, Worker, Decision], None],
+        commit: Callable[[Task, Worker, Decided], None],
         at: float,
         time_limit_s: float | None = None,
         *,
@@ -184,7 +170,7 @@ class Placer:
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
         full_up = NO_ROOM if admits or booked.by_key or shares.bounded else NOWHERE  # these tell likes apart
 
-        def offer(task: Task) -> Offered:
+        def offer(task: Task, share: float) -> Offered:
             request = task.request
             if shares.bounded and not shares.allows(task.user, request):
                 return Offered.BOUNDED
@@ -212,7 +198,7 @@ class Placer:
             worker = self._choose(task, found, context, workers, ahead=ahead)
             if worker is None:
                 return Offered.DECLINED
-            commit(task, worker, self._decision(task, worker, shares.share(task.user), ahead=ahead))
+            commit(task, worker, self._decided_on(task, worker, share, at, ahead=ahead))
             if booked.by_key:
                 booked.on_placed(task, worker, workers, ends)
             return PLACED
@@ -254,7 +240,7 @@ class Placer:
         self, task: Task, found: list[Worker], context: Context, workers: Workers, *, ahead: bool
     ) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is; None: the task waits."""
-        candidates = self._seen = tuple([_candidate(worker, task.request) for worker in found])
+        candidates = self._seen = tuple([worker.seen_for(task.request) for worker in found])
         place = self._ask(task, candidates, context, ahead=ahead)
         if place is None:
             return None
@@ -264,12 +250,12 @@ class Placer:
         # Who saves may rather wait than wake one.
         return None if self._patience.spares(task, worker, vector, workers, context.at) else worker
 
-    def _decision(self, task: Task, worker: Worker, share: float, *, ahead: bool) -> Decision:
+    def _decided_on(self, task: Task, worker: Worker, share: float, at: float, *, ahead: bool) -> Decided:
         """Return how the newest choice was made, which is one more placement on its worker."""
         self._turn += 1
-        worker.turn = self._turn
+        worker.take_turn(self._turn)
         part = "" if worker.booked is None else self.reservations.part(task, worker)
-        return Decision(self._decided, len(self._seen), ahead, self._seen, part, share)
+        return Decided(self._decided, self._seen, at - task.queued_since, share, ahead, part)
 
     def _ask(
         self, task: Task, candidates: tuple[Candidate, ...], context: Context, *, ahead: bool
@@ -328,23 +314,6 @@ def _gate(task: Task, admits: Admission | None) -> Gate | None:
     return None if admits is None or task.spec.time_limit_s is not None else partial(admits, task)
 
 
-def _candidate(worker: Worker, request: Request) -> Candidate:
-    """Return what a policy sees of a worker."""
-    room = worker.room
-    return Candidate(
-        worker.name,
-        worker.capacity,
-        room.cpus,
-        room.memory_bytes,
-        room.net_bps,
-        worker.load,
-        len(worker.reserved) + len(worker.ahead),
-        worker.turn,
-        request.preferred(worker.capacity) if request.prefers else 0,
-        worker.speed_in(request.strain),
-    )
-
-
 def _place_of(chosen: object, candidates: tuple[Candidate, ...]) -> int | None:
     """Return which of the candidates it is, and hold the policy to its interface."""
     if chosen is None:
@@ -366,10 +335,11 @@ class _Failures:
 
     def cover(self, request: Request) -> bool:
         """Tell whether a request need not be tried."""
-        if request.cpus < self._least_cpus:
+        cpus, memory = request.cpus, request.memory_bytes
+        if cpus < self._least_cpus:
             return False
-        for failed in self._requests:  # noqa: SIM110 (asked for every head: a generator costs twice as much)
-            if failed is request or _asks_for_more(request, failed):
+        for failed in self._requests:
+            if failed.cpus <= cpus and failed.memory_bytes <= memory and _asks_for_rest(request, failed):
                 return True
         return False
 
@@ -381,12 +351,10 @@ class _Failures:
             self._least_cpus = min(self._least_cpus, request.cpus)
 
 
-def _asks_for_more(request: Request, other: Request) -> bool:
-    """Tell whether the request asks for at least as much of everything."""
-    return (
-        other.cpus <= request.cpus
-        and other.memory_bytes <= request.memory_bytes
-        and not ((other.net_bps or other.counts) and other.exceeds(request))
+def _asks_for_rest(request: Request, other: Request) -> bool:
+    """Tell whether the request asks for at least as much of everything but processors and memory."""
+    return request is other or (
+        not ((other.net_bps or other.counts) and other.exceeds(request))
         and (not other.labels or set(other.labels) <= set(request.labels))
         and (not other.archs or (bool(request.archs) and set(request.archs) <= set(other.archs)))
         and (request.measured or not other.measured)

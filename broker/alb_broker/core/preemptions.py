@@ -30,7 +30,7 @@ from alb_broker.core.lots import Lots
 from alb_broker.core.reservations import SLACK_S, Plan
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core import limits
 from alb_core.messages import AttemptId, Kill
 from alb_core.resources import Request, Room, fits

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from alb_broker.core.groups import NEVER, Key, Line, Offered, Shape, WaitingGroup, key_of
+from alb_broker.core.groups import NEVER, Key, Line, Shape, WaitingGroup, key_of
 from alb_broker.core.task import Task
-from alb_broker.core.turns import Rank, Turns
+from alb_broker.core.turns import Offer, Rank, Turns
 from alb_core.resources import Request
 
 
@@ -179,9 +179,7 @@ class Queue:
         group = self._groups[key]
         group.refused, group.overtaken = at, False
 
-    def place(
-        self, share: Callable[[str], float], offer: Callable[[Task], Offered], most: int, at: float
-    ) -> int:
+    def place(self, share: Callable[[str], float], offer: Offer, most: int, at: float) -> int:
         """Offer tasks in order, until none fits or enough are placed.
 
         Args:

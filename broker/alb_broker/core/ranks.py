@@ -14,7 +14,7 @@ from alb_core.speeds import Strain, grade
 from alb_core.vectors import Vector, hurries
 
 if TYPE_CHECKING:
-    from alb_broker.core.workers import Worker
+    from alb_broker.core.worker import Worker
 
 BUSY: Final = 1000.0
 #: More than any class of speed: whoever runs something stands before all who do not.

@@ -342,7 +342,7 @@ class Reign:
             state.queue,
             state.workers,
             state.shares,
-            lambda task, worker, decision: self._book.place(task, worker, decision, at),
+            lambda task, worker, decided: self._book.place(task, worker, decided, at),
             state.now(),
             state.limits.time_limit_s,
             admits=state.gate,

@@ -14,7 +14,7 @@ from alb_broker.core.actions import SendChunk, SendGrant
 from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
 from alb_broker.core.task import Task, Watcher
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core import limits
 from alb_core.messages import Chunk, Grant, StreamName
 from alb_core.tasks import Attempt, Result, TaskState

@@ -10,7 +10,7 @@ from alb_broker.core.doubts import doubt
 from alb_broker.core.state import State
 from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core import ids, zk, znodes
 from alb_core.messages import AttemptId, Rejected
 from alb_core.notes import Level
@@ -93,7 +93,7 @@ class Repair:
             if worker is not None:
                 attempt_id = AttemptId(task.id, attempt.n)
                 self._book.release(worker, attempt_id)
-                worker.foreign.add(attempt_id)
+                worker.bar(attempt_id)
                 worker.order_end(attempt_id)
         state.table.remove(task)
         state.holds.forget(task)
@@ -119,7 +119,7 @@ class Repair:
                     continue
                 state.workers.add(worker)
             attempt_id = AttemptId(task.id, attempt.n)
-            worker.foreign.discard(attempt_id)
+            worker.unbar(attempt_id)
             worker.killing.pop(attempt_id, None)
             self._book.reserve(task, worker, attempt_id)
             worker.unconfirmed[attempt_id] = float("-inf")

@@ -32,7 +32,8 @@ from alb_core.resources import Request, Room, fits
 
 if TYPE_CHECKING:
     from alb_broker.core.shares import Shares
-    from alb_broker.core.workers import Worker, Workers
+    from alb_broker.core.worker import Worker
+    from alb_broker.core.workers import Workers
 
 RESERVE_AFTER_S: Final = 10.0
 #: A head that is overtaken for so long gets a reservation: most room comes free by itself in less, and a

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from alb_broker.core.book import Book, deliverable
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import BEGUN, Worker
+from alb_broker.core.worker import BEGUN, Worker
 from alb_core import limits
 from alb_core.messages import AttemptId, Kill, Revoke
 from alb_core.notes import Level
@@ -182,7 +182,7 @@ class Revocations:
         """The worker loses an attempt that it has not begun, as far as anybody knows."""
         state = self._state
         self._book.release(worker, attempt_id)
-        worker.foreign.add(attempt_id)  # it gets nothing more until this one is gone there
+        worker.bar(attempt_id)  # it gets nothing more until this one is gone there
         worker.order_end(attempt_id, state.at)
         state.counters["attempts_given_up"] += 1
         state.note("attempt_given_up", Level.WARNING, task=task.id, attempt=attempt_id.n, worker=worker.name)

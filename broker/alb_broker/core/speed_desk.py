@@ -8,7 +8,7 @@ from alb_broker.core.corrections import Corrections, counts
 from alb_broker.core.likeness import alike_in_work
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core.speeds import Strain, grade
 from alb_core.tasks import Outcome
 

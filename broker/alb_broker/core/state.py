@@ -28,7 +28,8 @@ from alb_broker.core.store_desk import StoreDesk
 from alb_broker.core.stragglers import Stragglers
 from alb_broker.core.table import Table
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker, Workers
+from alb_broker.core.worker import Worker
+from alb_broker.core.workers import Workers
 from alb_broker.policies import Policy
 from alb_core import zk, znodes
 from alb_core.bounds import NO_LIMITS
@@ -211,7 +212,9 @@ class State:
             task: Whose attempt it is.
             placed: Cluster time of its placement.
         """
-        return self.is_endless(task) or (task.spec.time_limit_s is None and placed <= self.limited_since)
+        if task.spec.time_limit_s is not None:
+            return False
+        return self.limits.time_limit_s is None or placed <= self.limited_since
 
     def admits(self, task: Task, worker: Worker) -> bool:
         """Tell whether a task may go to a worker: what may run for ever, where it could give way later."""

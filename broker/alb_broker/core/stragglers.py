@@ -23,7 +23,8 @@ from alb_core.messages import AttemptId
 from alb_core.tasks import Attempt, Cause, Outcome, TaskRecord, TaskState
 
 if TYPE_CHECKING:
-    from alb_broker.core.workers import Worker, Workers
+    from alb_broker.core.worker import Worker
+    from alb_broker.core.workers import Workers
     from alb_core.messages import AttemptProgress
 
 KINDS_MAX: Final = 1000

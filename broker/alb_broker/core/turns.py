@@ -41,6 +41,8 @@ from alb_core.tasks import QUEUED
 ROUNDING_S: Final = 1e-3
 #: So long before it is due a group is looked at for having risen: sums of cluster times are not exact.
 
+Offer: TypeAlias = Callable[[Task, float], Offered]
+#: Places a task, whose user has such a share, where that is possible; tells what came of it.
 Rank: TypeAlias = tuple[int, float]
 #: The level, negated, and the share of the user: less goes first.
 Standing: TypeAlias = tuple[float, str, int, WaitingGroup]
@@ -149,7 +151,7 @@ class Turns:
             return True
         return head.state is not QUEUED or head.postponed or self._at >= group.rises
 
-    def run(self, offer: Callable[[Task], Offered], most: int) -> int:
+    def run(self, offer: Offer, most: int) -> int:
         """Offer heads, each in its turn, until none is left or so many are placed; returns how many were."""
         order, shares, placed = self._order, self._shares, 0
         while order and placed < most:
@@ -163,7 +165,7 @@ class Turns:
                 self._go_on(band)
             elif (head := group.head()) is None or not self._stands_by(group, head, band):
                 self._move(band, group, head)  # that left, or had risen, and another of its line was placed
-            elif (answer := offer(head)) is PLACED:
+            elif (answer := offer(head, rank[1])) is PLACED:
                 placed += 1
                 group.serve(self._at)
                 shares[band.user] = self._share(band.user)

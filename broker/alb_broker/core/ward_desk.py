@@ -9,7 +9,7 @@ from alb_broker.core.likeness import alike_in_failing
 from alb_broker.core.quarantine import QUICK_S, Ward
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core.notes import Level
 from alb_core.quarantines import Quarantine
 from alb_core.tasks import Cause, Outcome

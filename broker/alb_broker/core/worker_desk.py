@@ -17,7 +17,7 @@ from alb_broker.core.revocations import Revocations
 from alb_broker.core.shares import NOTHING
 from alb_broker.core.state import State
 from alb_broker.core.task import Task
-from alb_broker.core.workers import BEGUN, Worker
+from alb_broker.core.worker import BEGUN, Worker
 from alb_core import ids, limits, zk, znodes
 from alb_core.messages import (
     AttemptAck,
@@ -235,7 +235,7 @@ class WorkerDesk:
             self._keep(worker, task, attempt, attempt_id)
             return
         if not worker.holds(attempt_id):
-            worker.foreign.add(attempt_id)
+            worker.bar(attempt_id)
         worker.order_end(attempt_id)
 
     def _keep(self, worker: Worker, task: Task, attempt: Attempt, attempt_id: AttemptId) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from alb_broker.policies import Candidate, Context, wishes
-from alb_broker.policies.measures import least, ordered
+from alb_broker.policies.measures import least, parts_used
 from alb_core.spec import TaskSpec
 from alb_core.speeds import graded
 
@@ -30,7 +30,7 @@ def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) ->
 
 def slowness(task: TaskSpec, candidate: Candidate) -> float:
     """Return how many times as long a task runs there as alone on an ordinary machine, about."""
-    third, second, most = ordered(task, candidate)
+    third, second, most = sorted(parts_used(task, candidate))
     crowded = 1.0 + CROWDING * (OF_MOST * most + OF_SECOND * second + OF_THIRD * third)
     if most > 1.0:  # who has more to do than it can shares it
         crowded *= most
@@ -39,5 +39,5 @@ def slowness(task: TaskSpec, candidate: Candidate) -> float:
 
 def pressure(task: TaskSpec, candidate: Candidate) -> float:
     """Return how used the worker would be, 0 (idle) to 1 (full), or above where it is overloaded."""
-    third, second, most = ordered(task, candidate)
+    third, second, most = sorted(parts_used(task, candidate))
     return OF_MOST * most + OF_SECOND * second + OF_THIRD * third

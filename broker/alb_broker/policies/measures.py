@@ -37,10 +37,10 @@ def used(task: TaskSpec, candidate: Candidate) -> Uses:
     Reservations know of tasks that just started, measurements of what tasks really use and of other programs
     on the machine.
     """
-    return Uses(*_used(task, candidate))
+    return Uses(*parts_used(task, candidate))
 
 
-def _used(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float]:
+def parts_used(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float]:
     """Return what `used` does, without names: asked of each candidate of each placement, so in one piece."""
     capacity, request, load = candidate.capacity, task.request, candidate.load
     cpu, memory, net = load.cpu, load.memory, load.net
@@ -58,11 +58,6 @@ def _used(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float]:
         if part > net:  # noqa: PLR1730 (see above)
             net = part
     return cpu, memory, net
-
-
-def ordered(task: TaskSpec, candidate: Candidate) -> list[float]:
-    """Return what `used` does, the least used resource first, without their names."""
-    return sorted(_used(task, candidate))
 
 
 def least(candidates: Sequence[Candidate], context: Context, key: Callable[[Candidate], Any]) -> Candidate:

@@ -284,7 +284,7 @@ class Attempts:
         if self._of_old_table:
             self._of_old_table.discard(attempt.task)
         newest = self._newest.pop(attempt.task, 0)
-        self._newest[attempt.task] = attempt.n if attempt.n > newest else newest
+        self._newest[attempt.task] = max(newest, attempt.n)
         if len(self._newest) > NEWEST_KEPT_MAX:
             self._newest.popitem(last=False)
 

@@ -11,9 +11,9 @@ def test_the_newest_are_kept() -> None:
     """And no more than so many: each is a kilobyte."""
     decisions = Decisions()
     for number in range(DECISIONS_MAX + 3):
-        decisions.keep(attempt(number), Decided((), float(number), 0.0))
+        decisions.keep(attempt(number), Decided("mine", (), float(number), 0.0))
     assert decisions.get(attempt(2)) is None
-    assert decisions.get(attempt(3)) == Decided((), 3.0, 0.0)
+    assert decisions.get(attempt(3)) == Decided("mine", (), 3.0, 0.0)
     assert decisions.get(attempt(DECISIONS_MAX + 2)) is not None
 
 

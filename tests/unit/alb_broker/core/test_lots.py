@@ -10,7 +10,7 @@ from tests.broker_parts import attempt, make_state, make_worker, request
 from alb_broker.core import lots
 from alb_broker.core.heads import Heads
 from alb_broker.core.lots import Lots
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 
 
 def crowd(count: int, attempts: int = 0) -> list[Worker]:

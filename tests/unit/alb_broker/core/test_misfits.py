@@ -8,7 +8,8 @@ import pytest
 from tests.broker_parts import make_worker, request
 
 from alb_broker.core.misfits import why_misfit
-from alb_broker.core.workers import Worker, Workers
+from alb_broker.core.worker import Worker
+from alb_broker.core.workers import Workers
 from alb_core.resources import counts_of
 
 

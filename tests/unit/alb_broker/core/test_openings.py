@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.broker_parts import attempt, make_worker, request
 
 from alb_broker.core.openings import BARRED_MAX, POOLS_MAX, Openings, Order
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core.resources import Load, Request
 
 BY_SIZE = Order(lambda worker: worker.capacity.cpus)

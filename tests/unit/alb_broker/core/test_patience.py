@@ -10,7 +10,8 @@ from tests.broker_parts import CLAIMED_S, attempt, make_task, make_worker, reque
 
 from alb_broker.core.patience import AHEAD_S, LOOK_EVERY_S, Patience
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker, Workers
+from alb_broker.core.worker import Worker
+from alb_broker.core.workers import Workers
 from alb_core.spec import TaskSpec
 from alb_core.vectors import PATIENCE_S, Vector, parse_vector
 

@@ -9,18 +9,19 @@ import msgspec
 import pytest
 from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_worker, request
 
+from alb_broker.core.decisions import Decided
 from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.placement import (
     PASS_MAX,
     POLICY_RESTS_S,
     POLICY_RESTS_S_MAX,
-    Decision,
     Placer,
 )
 from alb_broker.core.queue import Queue
 from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker, Workers
+from alb_broker.core.worker import Worker
+from alb_broker.core.workers import Workers
 from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, Policy, optimize, wishes
 from alb_core.choices import Choice
 from alb_core.resources import Load, Request, counts_of
@@ -60,7 +61,7 @@ class Scene:
         """Make a pass."""
         return self.placer.run(self.queue, self.workers, Shares(), self._commit, at)
 
-    def _commit(self, task: Task, worker: Worker, _decision: Decision) -> None:
+    def _commit(self, task: Task, worker: Worker, _decided: Decided) -> None:
         number = int(task.id, 16)
         worker.reserve(attempt(number), task.spec.request)
         task.state = TaskState.RUNNING

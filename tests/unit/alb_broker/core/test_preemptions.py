@@ -25,7 +25,7 @@ from alb_broker.core.explaining import explain
 from alb_broker.core.groups import key_of
 from alb_broker.core.preemptions import is_preemptible, rank_of
 from alb_broker.core.reservations import RESERVATIONS_MAX, Plan, Reservation
-from alb_broker.core.workers import Worker
+from alb_broker.core.worker import Worker
 from alb_core import limits
 from alb_core.messages import AttemptStarted, Beat, Kill
 from alb_core.resources import Load, Request, Room

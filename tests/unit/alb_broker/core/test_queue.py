@@ -43,7 +43,7 @@ class Cluster:
         """Return what a user holds."""
         return self.shares[user]
 
-    def offer(self, each: Task) -> Offered:
+    def offer(self, each: Task, _share: float) -> Offered:
         """Place a task where there is room."""
         self.offered += 1
         cpus = each.spec.request.cpus
@@ -188,7 +188,7 @@ def test_what_fits_nowhere_whoever_asks_is_offered_once_for_all_users() -> None:
     """The others of its shape are blocked as it is, and found when somebody looks for who has no room."""
     offered: list[str] = []
 
-    def offer(each: Task) -> Offered:
+    def offer(each: Task, _share: float) -> Offered:
         offered.append(each.user)
         return Offered.NOWHERE
 
@@ -226,7 +226,7 @@ def test_a_shape_is_asked_about_once_when_room_grew_unless_its_tasks_are_told_ap
 def test_a_task_that_the_policy_declined_is_offered_in_the_next_pass() -> None:
     """The policy may think otherwise then, though no room grew."""
     waiting = queue(task(1))
-    assert waiting.place(lambda _: 0.0, lambda _: Offered.DECLINED, 10, CLAIMED_S) == 0
+    assert waiting.place(lambda _: 0.0, lambda *_: Offered.DECLINED, 10, CLAIMED_S) == 0
     assert list(waiting.unplaced()) == []
     assert Cluster().run(waiting) == [1]
 
@@ -324,7 +324,7 @@ def test_after_a_day_no_priority_is_too_high() -> None:
 def test_who_may_have_no_more_is_asked_again() -> None:
     """In each pass, for others of his may have ended; meanwhile nobody takes the leader for stuck."""
     waiting = queue(task(1))
-    assert waiting.place(lambda _: 0.0, lambda _: Offered.BOUNDED, 10, CLAIMED_S) == 0
+    assert waiting.place(lambda _: 0.0, lambda *_: Offered.BOUNDED, 10, CLAIMED_S) == 0
     assert list(waiting.unplaced()) == []
     assert Cluster().run(waiting) == [1]
 

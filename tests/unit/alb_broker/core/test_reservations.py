@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.broker_parts import CLAIMED_S, POLICIES, attempt, make_task, make_worker, request
 
 from alb_broker.core import reservations
-from alb_broker.core.placement import Decision, Placer
+from alb_broker.core.decisions import Decided
+from alb_broker.core.placement import Placer
 from alb_broker.core.queue import Queue
 from alb_broker.core.reservations import (
     AGE_S,
@@ -33,7 +34,8 @@ from alb_broker.core.reservations import (
 )
 from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker, Workers
+from alb_broker.core.worker import Worker
+from alb_broker.core.workers import Workers
 from alb_core.files import FileRef
 from alb_core.messages import AttemptId
 from alb_core.resources import Load
@@ -101,12 +103,12 @@ class Cluster:
     def _ends_of(self, of: AttemptId) -> float:
         return sure_end(self.tasks[of.task], self.started[of.task], None)
 
-    def _commit(self, task: Task, worker: Worker, decision: Decision) -> None:
+    def _commit(self, task: Task, worker: Worker, decided: Decided) -> None:
         worker.reserve(AttemptId(task.id, 1), task.request)
         self.shares.take(AttemptId(task.id, 1), task.user, task.request)
         task.state = TaskState.RUNNING
         self.started[task.id] = self.now
-        self.parts[task.id] = decision.part
+        self.parts[task.id] = decided.part
         heapq.heappush(self.ends, (self.now + self.runs_s[task.id], task.id, worker.name))
 
     def _check(self) -> None:

@@ -23,7 +23,7 @@ from tests.broker_parts import (
 from alb_broker.core.actions import Action, SendToWorker
 from alb_broker.core.revocations import AT_ONCE, LOOK_EVERY_S, PATIENCE_S
 from alb_broker.core.task import GIVEN_BACK_MAX
-from alb_broker.core.workers import BEGUN, Worker
+from alb_broker.core.worker import BEGUN, Worker
 from alb_core import limits, znodes
 from alb_core.drains import Drain
 from alb_core.messages import AttemptStarted, Cancel, DrainWorkers, Kill, Revoke, Run

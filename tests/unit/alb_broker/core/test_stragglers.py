@@ -7,7 +7,8 @@ from tests.broker_parts import TRUE, attempt, make_attempt, make_task, make_work
 from alb_broker.core import stragglers
 from alb_broker.core.stragglers import KINDS_MAX, Stragglers
 from alb_broker.core.task import Task
-from alb_broker.core.workers import Worker, Workers
+from alb_broker.core.worker import Worker
+from alb_broker.core.workers import Workers
 from alb_core.copies import CopiesNode
 from alb_core.messages import AttemptId, AttemptProgress
 from alb_core.spec import TaskSpec

@@ -56,8 +56,9 @@ class Pass:
         """Return what a user holds."""
         return self.shares[user]
 
-    def offer(self, task: Task) -> Offered:
+    def offer(self, task: Task, share: float) -> Offered:
         """Answer an offer."""
+        assert share == self.shares[task.user]
         self.offered.append(task.id)
         answer = next(self._answers, Offered.PLACED)
         if answer is Offered.PLACED:
@@ -97,7 +98,7 @@ def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float, mo
     placed, put_off = 0, list[WaitingGroup]()
     while placed < most and (groups := [group for group in groups if group.head() is not None]):
         group = min(groups, key=turn)
-        answer = each.offer(group.tasks[0])
+        answer = each.offer(group.tasks[0], each.shares[group.key[0]])
         if answer is Offered.PLACED:
             group.serve(at)
             placed += 1

@@ -220,6 +220,22 @@ def test_closed_standard_streams_are_no_error_of_ours() -> None:
         assert (done.returncode, done.stderr) == (status, b"")
 
 
+def test_a_table_needs_no_standard_output() -> None:
+    """Where the caller closed it, it goes nowhere, as any other output does."""
+    shell = 'exec "$0" sql --store sqlite:////dev/null "select 1" >&-'
+    done = subprocess.run(["/bin/sh", "-c", shell, ALB], capture_output=True, timeout=30, check=False)
+    assert b"isatty" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_complaints_without_room_leave_with_their_status() -> None:
+    """On a full disk nothing can be said; that is no other error than the one that cannot be said."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" nonsense 2>/dev/full', ALB], capture_output=True, timeout=30, check=False
+    )
+    assert done.returncode == 125
+
+
 def test_internal_errors_are_a_sentence_too(tmp_path: Path) -> None:
     """A defect of ours is named, with the way to see more; the traceback is shown on request only."""
     (tmp_path / "sitecustomize.py").write_text(

@@ -343,7 +343,8 @@ def encoded(value: T, encode: Callable[[T], E], check: Callable[[T, Any], str | 
     except TypeError as error:
         raise InvalidTask("", f"the command or an option has the wrong type: {error}") from error
     except UnicodeEncodeError as error:
-        raise InvalidTask("", f"the command or an option is not valid text: {error}") from error
+        shown = f"{error.object[:80]!r}"
+        raise InvalidTask("", f"the command or an option is not valid text (UTF-8): {shown}") from error
     except OverflowError as error:
         raise InvalidTask("", "an option is a number beyond all bounds") from error
     if why is not None:

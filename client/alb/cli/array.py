@@ -171,10 +171,11 @@ class ArrayView:
         self._look_at_lines()
         self._look_at_inputs()
         client.detach(future)
-        if self._wanted.as_json:
-            out.emit_json({"id": future.id})
-        else:
-            out.echo(future.id)
+        with out.told_anyway(f"array {future.id} was accepted, and goes on"):
+            if self._wanted.as_json:
+                out.emit_json({"id": future.id})
+            else:
+                out.echo(future.id)
         return 0 if self._failed is None else self._failed[1]
 
     @property
@@ -345,6 +346,8 @@ class ArrayView:
         array, line = self._array, self._array.line
         if not array.accepted and line is None:
             return f"array {array.id} is not accepted yet"
+        if line is not None and line.state.terminal:
+            return f"array {array.id} has ended; its output: alb logs {array.id}"
         so_far = "" if line is None else f"{line.counts.over} of {line.total} tasks have ended; "
         return f"{so_far}array {array.id} goes on; attach again with: alb attach {array.id}"
 

@@ -137,11 +137,12 @@ def retry(  # noqa: PLR0913 (one parameter an option)
     if not new:
         whose = f"no task of array {found}" if page is not None else f"task {found} has not"
         out.say(f"{whose} ended so: there is nothing to run again")
-    if as_json and not stay:
-        out.emit_json([{"id": each} for each in new])
-    elif not stay:
-        for each in new:
-            out.echo(each)
+    with out.told_anyway(f"runs again as {', '.join(new)}"):
+        if as_json and not stay:
+            out.emit_json([{"id": each} for each in new])
+        elif not stay:
+            for each in new:
+                out.echo(each)
     if not stay:
         return NOTHING_STATUS
     if not quiet:

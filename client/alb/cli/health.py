@@ -11,6 +11,7 @@ from alb.cli.options import Place, cluster_options, json_option, nameable_host
 from alb.cli.statuses import NO_STATUS
 from alb_core.config import expand_name
 from alb_core.errors import CoordinationError
+from alb_core.ids import is_name
 
 if TYPE_CHECKING:
     from alb.api.client import Client
@@ -33,6 +34,10 @@ def health(place: Place, role: str, name: str, *, as_json: bool) -> int:
     Exit status: 0 healthy, 1 not; 125 where ZooKeeper cannot be asked.
     """
     name = expand_name(name, nameable_host())
+    if not is_name(name):
+        raise click.BadParameter(
+            f"{name!r} can be the name of no {role}: letters, digits, '_', '.', '-', at most 64"
+        )
     with place.client() as client:
         healthy, text = _broker(client, name, place) if role == "broker" else _worker(client, name)
     if as_json:

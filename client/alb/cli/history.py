@@ -13,7 +13,7 @@ import msgspec
 
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option
-from alb.cli.values import format_clock, format_duration, parse_duration
+from alb.cli.values import AT_MOST, format_clock, format_duration, parse_duration
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Moment(click.ParamType["float"]):
 @click.option("-J", "--name", default="", help="Only those of this name.")
 @click.option("--since", type=Moment(), help="Only those that ended since: 24h (ago) or 2026-11-22T10:00.")
 @click.option("--until", type=Moment(), help="Only those that ended before.")
-@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True)
+@click.option("--limit", type=AT_MOST, default=LIMIT, show_default=True)
 @click.option("--csv", "as_csv", is_flag=True, help="Write CSV with all columns.")
 @json_option
 @cluster_options

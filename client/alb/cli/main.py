@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -19,6 +20,9 @@ import alb_core
 from alb.cli import out, statuses
 from alb.cli.statuses import FAILED_STATUS, INTERRUPTED_STATUS, READER_GONE_STATUS
 from alb_core.errors import AlbError, ConfigError, InvalidTask
+
+LEAVE_S: Final = 1.0
+#: For the last messages, and sockets that were left open.
 
 VERBS: Final = {
     "submit": ("submit", "Run a command on the cluster; its output and exit status come back."),
@@ -124,7 +128,11 @@ def _explain(error: Exception, wrong_usage: int) -> int:
         case click.Abort():
             return INTERRUPTED_STATUS
         case click.ClickException():
-            error.show()
+            with suppress(OSError):  # there is no room for it
+                error.show()
+            return wrong_usage
+        case UnicodeEncodeError(object=text):
+            out.say(f"what was given is not valid text (UTF-8): {text[:80]!r}")
             return wrong_usage
         case out.ReaderGone():
             return READER_GONE_STATUS
@@ -143,6 +151,8 @@ def _explain(error: Exception, wrong_usage: int) -> int:
 def main() -> None:
     """Run the command line of this process, and exit."""
     _open_standard_descriptors()
+    if not os.environ.get("ALB_DEBUG"):
+        threading.excepthook = _tell_broken_thread
     status = INTERRUPTED_STATUS
     with suppress(KeyboardInterrupt):  # a second one, or one that comes too late to change the status
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `client/bin/alb` set it
@@ -166,10 +176,21 @@ def _open_standard_descriptors() -> None:
 
 
 def _let_messages_leave() -> None:
-    """Wait (a fifth of a second at most) until the last Ack and Goodbye are sent."""
+    """Wait until the last Ack and Goodbye are sent, which takes a fifth of a second at most."""
     sockets = sys.modules.get("alb_core.io.sockets")
     if sockets is not None:
-        sockets.context().term()
+        # It waits for every socket to be closed: for ever where a defect of ours leaves one open.
+        leaving = threading.Thread(target=sockets.context().term, daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_S)
+
+
+def _tell_broken_thread(broken: threading.ExceptHookArgs) -> None:
+    """Say in one sentence what ended a thread, in place of Python's traceback."""
+    name = broken.thread.name if broken.thread is not None else "a thread"
+    out.say(
+        f"internal error in {name}: {broken.exc_type.__name__}: {broken.exc_value}; ALB_DEBUG=1 shows where"
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ class ReaderGone(Exception):
 
 def say(line: str) -> None:
     """Tell the person something, on standard error."""
-    write_all(2, f"alb: {legible(line, lines=True)}\n".encode(errors="replace"))
+    write_all(2, _encoded(f"alb: {legible(line, lines=True)}\n"))
 
 
 def silence(_line: str) -> None:
@@ -43,6 +43,8 @@ def write_all(descriptor: int, data: bytes) -> None:
             return
         if isinstance(error, BrokenPipeError):
             raise ReaderGone from error
+        if error.filename is None and descriptor == 1:
+            error.filename = "standard output"
         raise
 
 
@@ -56,14 +58,37 @@ def legible(text: str, *, lines: bool = False) -> str:
     if text.isprintable():
         return text
     blanks = {"\n": "\n", "\t": "\t"} if lines else {"\n": " ", "\t": " "}
-    return "".join(each if each.isprintable() else blanks.get(each, "?") for each in text)
+    return "".join(each if _shows(each) else blanks.get(each, "?") for each in text)
+
+
+def _shows(character: str) -> bool:
+    """Tell whether it is text, or a byte of a name that is none and commands no terminal."""
+    return character.isprintable() or "\udca0" <= character <= "\udcff"
 
 
 def echo(text: str) -> None:
     """Write a line to standard output; a terminal gets nothing but text, a program what there is."""
     if os.isatty(1):
         text = legible(text, lines=True)
-    write_all(1, f"{text}\n".encode(errors="surrogateescape"))
+    write_all(1, _encoded(f"{text}\n"))
+
+
+def _encoded(text: str) -> bytes:
+    """Return a text as bytes: those of a name that is no text come out as they came in."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # half of a character, which no name can hold
+        return text.encode(errors="replace")
+
+
+@contextmanager
+def told_anyway(sentence: str) -> Iterator[None]:
+    """Say what else nobody would know, where the writing of a block fails."""
+    try:
+        yield
+    except (ReaderGone, OSError):
+        say(sentence)
+        raise
 
 
 def emit_json(value: Any) -> None:
@@ -83,7 +108,7 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: 
     if not lines:
         say(empty)
         return
-    if sys.stdout.isatty():
+    if os.isatty(1):
         _emit_rich(columns, lines)
         return
     widths = [max(len(cell) for cell in column) for column in zip(columns, *lines, strict=True)]

@@ -81,7 +81,11 @@ def fetch(place: Place, id_: str, *, directory: str, as_json: bool) -> int:
         result = client.task(task_id).result
         if result is None:
             raise InvalidTask(task_id, "it has not ended, and files come back at the end; see alb wait")
-        client.fetch(task_id, directory)
+        try:
+            client.fetch(task_id, directory)
+        except OSError as error:
+            out.say(f"the files cannot be written to {directory}: {error.strerror or error}")
+            return FAILED_STATUS
         if as_json:
             out.emit_json(
                 [{"path": str(Path(directory) / file.name), "file": file} for file in result.returned]

@@ -14,8 +14,8 @@ from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.short_ids import resolve
 from alb.cli.statuses import FAILED_STATUS
+from alb.cli.values import AT_MOST, format_duration, format_size
 from alb.cli.values import format_clock as _clock
-from alb.cli.values import format_duration, format_size
 from alb_core import znodes
 from alb_core.errors import AlbError, CoordinationError, TaskGone
 from alb_core.messages import TaskPage
@@ -57,7 +57,7 @@ _COUNTED: Final = {"arrays_done": "ended arrays"}
     help="Only these; may be repeated.",
 )
 @click.option("-a", "--all", "all_", is_flag=True, help="Finished ones too.")
-@click.option("--limit", type=click.IntRange(min=1), default=LINES_MAX, show_default=True)
+@click.option("--limit", type=AT_MOST, default=LINES_MAX, show_default=True)
 @json_option
 @cluster_options
 def tasks(  # noqa: PLR0913 (one parameter an option)

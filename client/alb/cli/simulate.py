@@ -13,7 +13,7 @@ from alb.cli.analyze import drawing
 from alb.cli.options import json_option
 from alb.cli.replays import ReplayProgress
 from alb.cli.statuses import FAILED_STATUS
-from alb.cli.values import DURATION, SIZE, Number
+from alb.cli.values import AT_MOST, DURATION, SIZE, Number
 from alb.simulate.report import Report, as_values, sections, summary
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Speeds(click.ParamType["tuple[float, ...]"]):
     "--from", "begin_s", type=DURATION, help="Leave out what was submitted earlier in the trace: 7d."
 )
 @click.option("--to", "end_s", type=DURATION, help="Leave out what was submitted then or later: 14d.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many jobs, the first ones.")
+@click.option("--limit", type=AT_MOST, help="At most so many jobs, the first ones.")
 @click.option("--assume", "assume_s", type=DURATION, default=60.0, help="Run time of a dump's tasks: 60 s.")
 @click.option("--table", default="", help="Id of the cluster's table, where several share the store.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, help="Of the policies' draws.")

@@ -230,8 +230,9 @@ def _give_json(future: TaskFuture, return_dir: str, status: int, *, skipped: boo
 
 
 def _print_id(task_id: str, *, as_json: bool) -> int:
-    if as_json:
-        out.emit_json({"id": task_id})
-    else:
-        out.echo(task_id)
+    with out.told_anyway(f"task {task_id} was accepted, and goes on"):
+        if as_json:
+            out.emit_json({"id": task_id})
+        else:
+            out.echo(task_id)
     return 0

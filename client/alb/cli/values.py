@@ -250,6 +250,8 @@ class BinaryArgument(click.ParamType["tuple[str, str]"]):
             self.fail(str(error), param, ctx)
 
 
+AT_MOST: Final = click.IntRange(1, 10**9)
+#: So many of a list are shown, or replayed.
 BINARY: Final = BinaryArgument()
 DURATION: Final = Duration()
 SIZE: Final = Size()

@@ -16,6 +16,9 @@ from alb.cli.values import parse_duration
 if TYPE_CHECKING:
     from alb.api.client import Client
 
+AHEAD_MAX: Final = dt.timedelta(days=366)
+#: A task begins within a year; who writes a later date mistyped it.
+
 
 class ExitCodes(click.ParamType["tuple[int, ...]"]):
     """Exit codes: ``1,75``."""
@@ -118,9 +121,12 @@ def parse_begin(text: str, now: dt.datetime) -> dt.datetime | dt.timedelta:
     else:
         return _next(time, now)
     try:
-        return dt.datetime.fromisoformat(text).astimezone()
-    except ValueError:
+        begin = dt.datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):  # the year 1 is no time in every zone
         raise ValueError(f"{text[:40]!r} is no time") from None
+    if begin - now > AHEAD_MAX:
+        raise ValueError(f"{text[:40]!r} is more than a year from now")
+    return begin
 
 
 def _next(time: dt.time, now: dt.datetime) -> dt.datetime:

@@ -166,7 +166,11 @@ class Dealer:
         #: Messages that were not one frame: nothing of ours sends such.
         self.socket = make_socket(zmq.DEALER, ipv6="[" in endpoint, high_water=high_water)
         self.socket.setsockopt(zmq.IDENTITY, identity)
-        self.monitor: Final[zmq.Socket[bytes]] = self.socket.get_monitor_socket(_MONITORED)
+        try:
+            self.monitor: Final[zmq.Socket[bytes]] = self.socket.get_monitor_socket(_MONITORED)
+        except zmq.ZMQError:  # too many open files
+            self.socket.close()
+            raise
         try:
             self.socket.connect(endpoint)
         except zmq.ZMQError as error:

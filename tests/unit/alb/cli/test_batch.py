@@ -278,7 +278,7 @@ def test_a_full_disk_leaves_the_tasks_alone(
         os.close(saved)
         os.close(full)
     err = capfd.readouterr().err
-    assert "leaving: No space left on device; 1 of 2 tasks have ended; array" in err
+    assert "leaving: No space left on device: standard output; 1 of 2 tasks have ended; array" in err
     assert "goes on; attach again with: alb attach" in err
     assert cancelled(broker) == []
 

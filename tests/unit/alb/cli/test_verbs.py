@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -402,6 +401,6 @@ def test_a_table_on_a_terminal_is_drawn_with_rich(
     """Cells are taken literally, also where they look like markup."""
     from alb.cli import out  # noqa: PLC0415
 
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(os, "isatty", lambda _descriptor: True)
     out.emit_table(("ID", "COMMAND"), [("1", "echo [bold]x[/bold]")], empty="none")
     assert "echo [bold]x[/bold]" in capsys.readouterr().out

@@ -62,6 +62,8 @@ def test_who_says_nothing_is_neither_kept_nor_tried_again(broker: FakeBroker) ->
         ("-d afterok:zz", "'zz' is no task id"),
         ("--singleton", "give it one (--name)"),
         ("--begin tomorrow", "'tomorrow' is no time; write +10m, 08:00 or 2026-12-01T08:00"),
+        ("--begin 0001-01-01", "'0001-01-01' is no time"),
+        ("--begin 9999-12-31", "'9999-12-31' is more than a year from now"),
     ],
 )
 def test_what_makes_no_sense_is_said(

@@ -189,6 +189,20 @@ def test_malformed_endpoint_is_a_configuration_error() -> None:
         Dealer("nonsense", b"w1")
 
 
+def test_a_link_that_cannot_be_watched_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files: a socket that stayed open would keep the process from ending."""
+    made: list[zmq.Socket[bytes]] = []
+
+    def fail(socket: zmq.Socket[bytes], *_: object) -> None:
+        made.append(socket)
+        raise zmq.ZMQError(24)
+
+    monkeypatch.setattr(zmq.Socket, "get_monitor_socket", fail)
+    with pytest.raises(zmq.ZMQError):
+        Dealer("tcp://127.0.0.1:1", b"x")
+    assert [socket.closed for socket in made] == [True]
+
+
 def test_endpoint_is_the_advertised_address() -> None:
     """Others are told the advertised address, with the port that was bound."""
     router = Router("127.0.0.1", advertise="192.0.2.7")

@@ -19,7 +19,7 @@ from alb.cli import out
 from alb.cli.attendance import BROKEN_PIPE_STATUS, POLL_S, SECOND_INTERRUPT_S, Patience, caught
 from alb.cli.forms import EarlierForm, LineForm, result_form
 from alb.cli.outputs import write_outputs
-from alb.cli.returns import bring_back
+from alb.cli.returns import Unmatched, bring_back
 from alb.core.notices import AnyNotice, TaskPlaced
 from alb_core.arrays import command_for
 from alb_core.errors import CoordinationError, InvalidTask, TaskError, TransferError
@@ -137,6 +137,7 @@ class Batch:
         self._stored: bool | None = None  #: Whether the cluster has a results store; None: not asked yet.
         self._read_all = False
         self._counts: Final[Counter[str]] = Counter()
+        self._unmatched: Final = Unmatched()
         self._failed: tuple[int, int] | None = None  #: The first line that failed, and its status.
         self._signals: Final[list[int]] = []
         self._interrupted_at = -SECOND_INTERRUPT_S - 1
@@ -169,6 +170,7 @@ class Batch:
             return FAILED_STATUS
         finally:
             self._stopping = True
+        self._unmatched.tell(self._say)
         self._say(self._summary())
         if self._cancelling:
             return BROKEN_PIPE_STATUS if self._broken else INTERRUPTED_STATUS
@@ -306,9 +308,11 @@ class Batch:
         self._forget(job)
         record = job.future.record
         status = FAILED_STATUS if record is None else record.exit_status()
-        if record is not None and record.returned and not self._broken:
-            folder = str(Path(self._return_dir) / str(job.lines[0].number))
-            status = bring_back(job.future, folder, status, quiet=True)
+        if record is not None and not self._broken:
+            first = str(job.lines[0].number)
+            folder = str(Path(self._return_dir) / first)
+            status = bring_back(job.future, folder, status, quiet=True, title=f"line {first}")
+            self._unmatched.look_at(record)
         good = status == 0
         for index, line in enumerate(job.lines):
             kind = "skipped" if index and good else "succeeded" if good else "failed"

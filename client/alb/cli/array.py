@@ -388,7 +388,7 @@ class ArrayView:
             self._progress.say(f"the output of {self._lost} tasks is no longer kept; how they ended is")
         if line is not None and line.why and not self._cancelling:
             self._progress.say(f"array {array.id}: {line.why}")
-        if self._counts["failed"]:
+        if line is not None and line.counts.failed:  # not what only could not bring its files back
             self._say(f"run what failed again with: alb retry --failed {array.id}")
         self._unmatched.tell(self._say)
         self._say(self._summary())

@@ -65,6 +65,7 @@ def test_what_does_not_come_back_is_said(
     told = capfd.readouterr().err
     assert f"alb: index 1: {KEEPS}\n" in told
     assert f"alb: index 2: {KEEPS}\n" in told
+    assert "alb retry" not in told
     assert run([*asked, "--array", "1-3", "lacks"]) == 0
     assert capfd.readouterr().err == f"alb: 3 of those that ended well: {LACKS}\nalb: 3 tasks: 3 ran\n"
     assert run([*asked, "--array", "1-3", "-q", "lacks"]) == 0

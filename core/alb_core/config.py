@@ -19,6 +19,10 @@ from alb_core.spec import is_login
 
 PORTS: Final = 4
 #: That a broker listens on.
+PORT_NUMBERS: Final = 65_536
+#: Of TCP: libzmq takes a larger one for what is left of it.
+_NO_HOST: Final = frozenset(" /,")
+#: What stands in no address and in no name of a host.
 LISTED: Final = frozenset(("labels", "ports", "allow_run_as", "resources"))
 #: Settings that are lists: in flags and the environment with commas.
 
@@ -53,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 not (name if colon else host)
                 or ".." in host
                 or any(character.isspace() or not character.isprintable() for character in host)
-                or (colon and not (port.isdigit() and 0 < int(port) < 65536))
+                or (colon and not (port.isdigit() and 0 < int(port) < PORT_NUMBERS))
             ):
                 raise ConfigError(f"--zk: {host!r} is not host:port")
 
@@ -107,12 +111,11 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
         super().validate()
         _check_name("broker", self.name)
         _check_session(self.session_timeout_s)
-        if self.bind in ("0.0.0.0", "::", "*") and not self.advertise:  # noqa: S104 (compares, does not bind)
-            raise ConfigError("--bind to all addresses needs --advertise: the address that others connect to")
-        if not 0 <= self.depot_port < 65536 or self.depot_bytes_max < 0:
-            raise ConfigError("depot_port is a TCP port (0: any), and depot_bytes_max cannot be negative")
+        self._check_addresses()
         if self.pending_max < 1 or self.done_kept_max < 0 or self.crash_limit < 0:
             raise ConfigError("pending_max, done_kept_max and crash_limit cannot be negative (or 0)")
+        if not all(0 <= time_s < math.inf for time_s in (self.done_kept_s, self.holding_s, self.stuck_s)):
+            raise ConfigError("done_kept_s, holding_s and stuck_s are times, in seconds")
         if not 0 <= self.quantum_s < math.inf or not 0 <= self.max_demoted <= limits.MAX_DEMOTED_MAX:
             raise ConfigError(
                 f"--quantum is a time, 0 for none, and --max-demoted between 0 and {limits.MAX_DEMOTED_MAX}"
@@ -123,6 +126,21 @@ class BrokerConfig(Config, frozen=True, kw_only=True):
             raise ConfigError(
                 f"--store-bytes {self.store_bytes} may be what an empty database takes: give 16M or more"
             )
+
+    def _check_addresses(self) -> None:
+        """Check where it listens, and where others are to connect; raises ConfigError."""
+        if self.bind in ("0.0.0.0", "::", "*") and not self.advertise:  # noqa: S104 (compares, does not bind)
+            raise ConfigError("--bind to all addresses needs --advertise: the address that others connect to")
+        for option, host in (("--bind", self.bind), ("--advertise", self.advertise)):
+            if not host.isprintable() or set(host) & _NO_HOST:
+                raise ConfigError(f"{option}: {host!r} is no address and no name of a host")
+        fixed = [port for port in self.ports if port]
+        if any(not 0 < port < PORT_NUMBERS for port in fixed) or len(set(fixed)) < len(fixed):
+            raise ConfigError(
+                f"--ports {','.join(map(str, self.ports))}: each is a TCP port of its own (0: any)"
+            )
+        if not 0 <= self.depot_port < PORT_NUMBERS or self.depot_bytes_max < 0:
+            raise ConfigError("depot_port is a TCP port (0: any), and depot_bytes_max cannot be negative")
 
     def address(self) -> str:
         """Return the address that others connect to."""

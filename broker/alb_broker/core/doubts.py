@@ -51,7 +51,7 @@ def _gives(request: Request) -> bool:
         request.cpus < 0
         or request.memory_bytes < 0
         or request.net_bps < 0
-        or any(count.amount < 0 for count in request.counts)
+        or (bool(request.counts) and any(count.amount < 0 for count in request.counts))
     )
 
 

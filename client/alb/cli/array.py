@@ -19,7 +19,7 @@ from alb.cli.forms import IndexForm, LineForm, ResultForm, result_form
 from alb.cli.lines import Lines
 from alb.cli.outputs import write_outputs
 from alb.cli.progress import Progress
-from alb.cli.returns import bring_back
+from alb.cli.returns import Unmatched, bring_back
 from alb.cli.statuses import FAILED_STATUS, INTERRUPTED_STATUS, READER_GONE_STATUS
 from alb.cli.story import Story
 from alb.cli.workflow import resolved
@@ -143,6 +143,7 @@ class ArrayView:
         self._say: Final = say
         self._joined: Final = joined
         self._counts: Final[Counter[str]] = Counter()
+        self._unmatched: Final = Unmatched()
         self._failed: tuple[int, int] | None = None  #: The first number that failed, and its status.
         self._lost = 0  #: Tasks whose output is no longer kept.
         self._signals: Final[list[int]] = []
@@ -260,9 +261,10 @@ class ArrayView:
     def _ended(self, task: ArrayTask) -> None:
         number, status = self._number(task), task.exit_status
         future, record = task.future, None if task.future is None else task.future.record
-        if future is not None and record is not None and record.returned and not self._broken:
+        if future is not None and record is not None and not self._broken:
             folder = str(Path(self._wanted.return_dir) / str(number))
-            status = bring_back(future, folder, status, quiet=True)
+            status = bring_back(future, folder, status, quiet=True, title=f"{self._word} {number}")
+            self._unmatched.look_at(record)
         if task.state is TaskState.CANCELLED:
             self._counts["cancelled"] += 1
         else:
@@ -388,8 +390,9 @@ class ArrayView:
             self._progress.say(f"the output of {self._lost} tasks is no longer kept; how they ended is")
         if line is not None and line.why and not self._cancelling:
             self._progress.say(f"array {array.id}: {line.why}")
-        if self._counts["failed"]:
+        if line is not None and line.counts.failed:  # not what only could not bring its files back
             self._say(f"run what failed again with: alb retry --failed {array.id}")
+        self._unmatched.tell(self._say)
         self._say(self._summary())
         if self._cancelling:
             return READER_GONE_STATUS if self._broken else INTERRUPTED_STATUS

@@ -231,7 +231,8 @@ class Attendance:
         placed = self._story.placed
         if placed is None:
             return f"task {self._future.id} {'is under way' if self._joined else 'is not accepted yet'}"
-        where = f"runs on {placed.worker}" if placed.state is TaskState.RUNNING else "is queued"
+        runs = placed.state is TaskState.RUNNING
+        where = f"runs on {placed.worker}" if runs else f"is {placed.state.value.lower()}"
         return f"task {self._future.id} {where}"
 
     def _on_broken_pipe(self) -> None:

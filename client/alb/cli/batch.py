@@ -19,7 +19,7 @@ from alb.cli import out
 from alb.cli.attendance import POLL_S, SECOND_INTERRUPT_S, Patience, caught
 from alb.cli.forms import EarlierForm, LineForm, result_form
 from alb.cli.outputs import write_outputs
-from alb.cli.returns import bring_back
+from alb.cli.returns import Unmatched, bring_back
 from alb.cli.statuses import FAILED_STATUS, INTERRUPTED_STATUS, READER_GONE_STATUS
 from alb.core.notices import AnyNotice, TaskPlaced
 from alb_core.arrays import command_for
@@ -136,6 +136,7 @@ class Batch:
         self._stored: bool | None = None  #: Whether the cluster has a results store; None: not asked yet.
         self._read_all = False
         self._counts: Final[Counter[str]] = Counter()
+        self._unmatched: Final = Unmatched()
         self._failed: tuple[int, int] | None = None  #: The first line that failed, and its status.
         self._signals: Final[list[int]] = []
         self._interrupted_at = -SECOND_INTERRUPT_S - 1
@@ -168,6 +169,7 @@ class Batch:
             return FAILED_STATUS
         finally:
             self._stopping = True
+        self._unmatched.tell(self._say)
         self._say(self._summary())
         if self._cancelling:
             return READER_GONE_STATUS if self._broken else INTERRUPTED_STATUS
@@ -305,9 +307,11 @@ class Batch:
         self._forget(job)
         record = job.future.record
         status = FAILED_STATUS if record is None else record.exit_status()
-        if record is not None and record.returned and not self._broken:
-            folder = str(Path(self._return_dir) / str(job.lines[0].number))
-            status = bring_back(job.future, folder, status, quiet=True)
+        if record is not None and not self._broken:
+            first = str(job.lines[0].number)
+            folder = str(Path(self._return_dir) / first)
+            status = bring_back(job.future, folder, status, quiet=True, title=f"line {first}")
+            self._unmatched.look_at(record)
         good = status == 0
         for index, line in enumerate(job.lines):
             kind = "skipped" if index and good else "succeeded" if good else "failed"

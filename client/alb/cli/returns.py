@@ -18,6 +18,8 @@ from alb_core.errors import AlbError, InvalidTask
 from alb_core.tasks import TaskState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alb.api.future import TaskFuture
     from alb_core.tasks import Result
 
@@ -25,7 +27,26 @@ SHOWN_MAX: Final = 10
 #: Names in one line; the others are counted.
 
 
-def bring_back(future: TaskFuture, directory: str, status: int, *, quiet: bool) -> int:
+class Unmatched:
+    """Of many tasks those that ended well and left nothing of what was wanted back: said once, at the end."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""  #: What the first of them lacks.
+
+    def look_at(self, record: Result) -> None:
+        """Count a task that is one of them."""
+        if record.state is TaskState.SUCCEEDED and record.why:
+            self._count += 1
+            self._first = self._first or record.why
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say it, if there are any."""
+        if self._count:
+            say(f"{self._count} of those that ended well: {self._first}")
+
+
+def bring_back(future: TaskFuture, directory: str, status: int, *, quiet: bool, title: str = "") -> int:
     """Fetch what a task that was attended brought back, and say what came.
 
     Args:
@@ -33,6 +54,7 @@ def bring_back(future: TaskFuture, directory: str, status: int, *, quiet: bool) 
         directory: Where it goes.
         status: What to leave with if all is well.
         quiet: Say nothing of what came.
+        title: Which of many tasks it is.
 
     Returns:
         The exit status: 125 where the command succeeded and its files did not come back.
@@ -45,7 +67,8 @@ def bring_back(future: TaskFuture, directory: str, status: int, *, quiet: bool) 
     if not (record.returned or record.unreturned):
         return status
     try:
-        future.fetch(directory)
+        if record.returned:
+            future.fetch(directory)
     except (AlbError, OSError) as error:
         out.say(f"the files of task {future.id} could not be fetched: {error}")
         out.say(f"try again with: alb fetch {future.id}")
@@ -53,7 +76,7 @@ def bring_back(future: TaskFuture, directory: str, status: int, *, quiet: bool) 
     if record.returned and not quiet:
         out.say(f"came back{'' if directory == '.' else f' to {directory}'}: {_listed(record)}")
     if record.unreturned:
-        out.say(record.unreturned)
+        out.say(f"{title}: {record.unreturned}" if title else record.unreturned)
         return status or FAILED_STATUS
     return status
 

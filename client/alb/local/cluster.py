@@ -340,7 +340,7 @@ def up(folder: Path | None = None, plan: Plan | None = None, say: Say = print) -
         if known and dead:
             say(f"already up, but not running: {', '.join(dead)}; starting again")
         elif known:
-            say("already up")
+            say("already up, and stays as it was started: for another size, alb down first")
         leader = cluster.start()
     say(f"ZooKeeper  {cluster.zk}")
     for process in (*cluster.named("broker"), *cluster.named("worker")):

@@ -37,10 +37,12 @@ from alb_core.places import Places
 from alb_core.tasks import Result, Stream, TaskState
 
 BAD = {TaskState.FAILED, TaskState.LOST}
+LACKS = "nothing to return matches '*.csv'"
+KEEPS = "the file 'a.csv' did not come back: no depot takes it"
 
 
 def result_of(command: str) -> Result:
-    """Return how a command ends here: ``false`` fails, ``lost`` is lost, all others write themselves."""
+    """Return how a command ends here, by a word in it: most succeed, and write themselves."""
     if "false" in command:
         return Result(state=TaskState.FAILED, exit_code=3, attempt=1, worker="w1")
     if "lost" in command:
@@ -48,6 +50,10 @@ def result_of(command: str) -> Result:
     if "long" in command:
         stdout = Stream.of(b"x" * 4096, 10_000_000, truncated=True)
         return Result(state=TaskState.SUCCEEDED, exit_code=0, attempt=1, worker="w1", stdout=stdout)
+    if "lacks" in command:
+        return msgspec.structs.replace(succeed(), why=LACKS)
+    if "keeps" in command:
+        return msgspec.structs.replace(succeed(), unreturned=KEEPS)
     return succeed(f"{command}\n".encode())
 
 

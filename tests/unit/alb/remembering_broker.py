@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.unit.alb.array_broker import ArrayMixin, ArrayModel
-from tests.unit.alb.fake_broker import FakeBroker, succeed
+from tests.unit.alb.array_broker import ArrayMixin, ArrayModel, result_of
+from tests.unit.alb.fake_broker import FakeBroker
 
 from alb_core import codec
 from alb_core.messages import (
@@ -23,17 +23,10 @@ from alb_core.messages import (
     TaskLine,
     WorksPage,
 )
-from alb_core.tasks import Result, Stream, TaskState
+from alb_core.tasks import Result, TaskState
 from alb_core.works import work_of
 
 USER = "u"
-
-
-def result_of(command: str) -> Result:
-    """Return how a command ends here: ``false`` fails, all others write themselves."""
-    if "false" in command:
-        return Result(state=TaskState.FAILED, exit_code=3, attempt=1, worker="w1")
-    return succeed(f"{command}\n".encode())
 
 
 class RememberingBroker(ArrayMixin, FakeBroker):
@@ -100,11 +93,7 @@ class RememberingBroker(ArrayMixin, FakeBroker):
         command = self.commands[task]
         if "sleep" in command:
             return ()
-        what = result_of(command)
-        if "long" in command:
-            stdout = Stream.of(b"x" * 4096, 10_000_000, truncated=True)
-            what = Result(state=TaskState.SUCCEEDED, exit_code=0, attempt=1, worker="w1", stdout=stdout)
-        return (Finished(id=task, result=what),)
+        return (Finished(id=task, result=result_of(command)),)
 
     def _page(self, seq: int) -> ClusterPage:
         return ClusterPage(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.unit.alb.array_broker import KEEPS, LACKS
 from tests.unit.alb.fake_broker import FakeBroker
 from tests.unit.alb.remembering_broker import RememberingBroker
 
@@ -52,6 +53,24 @@ def test_an_array_runs_each_index(broker: RememberingBroker, capfd: pytest.Captu
     assert err.endswith(
         f"run what failed again with: alb retry --failed {array}\nalb: 3 tasks: 3 ran, 3 failed\n"
     )
+
+
+def test_what_does_not_come_back_is_said(
+    broker: RememberingBroker, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Of each index whose files could not come, which is a failure; of those that left none, how many."""
+    assert broker
+    asked = ("submit", *ZK, "--return", "*.csv", "--return-dir", str(tmp_path))
+    assert run([*asked, "--array", "1-2", "keeps"]) == 125
+    told = capfd.readouterr().err
+    assert f"alb: index 1: {KEEPS}\n" in told
+    assert f"alb: index 2: {KEEPS}\n" in told
+    assert "alb retry" not in told
+    assert run([*asked, "--array", "1-3", "lacks"]) == 0
+    assert capfd.readouterr().err == f"alb: 3 of those that ended well: {LACKS}\nalb: 3 tasks: 3 ran\n"
+    assert run([*asked, "--array", "1-3", "-q", "lacks"]) == 0
+    assert capfd.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_words_after_colons_are_inputs(broker: RememberingBroker, capfd: pytest.CaptureFixture[str]) -> None:

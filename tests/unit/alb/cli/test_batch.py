@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.alb.array_broker import KEEPS, LACKS
 from tests.unit.alb.fake_broker import FakeBroker
 from tests.unit.alb.remembering_broker import RememberingBroker
 
@@ -69,6 +70,18 @@ def test_every_line_is_a_task(
     assert sorted(told.out.splitlines()) == ["make a", "make b"]
     assert "line 3: FAILED with exit status 3 on w1" in told.err
     assert told.err.endswith("alb: 3 lines: 3 ran, 1 failed\n")
+
+
+def test_what_does_not_come_back_is_said(
+    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As of an array."""
+    assert broker
+    assert each_line("keeps\nlacks\nother\n", "--incremental", "--return", "*.csv") == 125
+    told = capfd.readouterr().err
+    assert f"alb: line 1: {KEEPS}\n" in told
+    assert f"alb: 1 of those that ended well: {LACKS}\n" in told
+    assert "3 ran, 0 skipped (they have a good result), 1 failed" in told
 
 
 def test_only_what_has_no_good_result_runs(

@@ -191,13 +191,14 @@ class Endless:
     def __init__(self, broker: FakeBroker) -> None:
         self.runs = False
         self.cancelled = False
+        self.state = TaskState.RUNNING
         broker.answer = self.answer
 
     def answer(self, message: Message) -> Sequence[Message]:
         """Accept; end when cancelled."""
         if isinstance(message, Submit):
             self.runs = True
-            return (Accepted(id=message.id, state=TaskState.RUNNING, attempt=1, worker="w1"),)
+            return (Accepted(id=message.id, state=self.state, attempt=1, worker="w1"),)
         if isinstance(message, Cancel):
             self.cancelled = True
             over = Result(state=TaskState.CANCELLED, attempt=1, worker="w1", signal=15)
@@ -235,14 +236,23 @@ def test_two_slow_ctrl_cs_do_not_cancel_and_sigterm_leaves(
     assert not task.cancelled
 
 
+@pytest.mark.parametrize(
+    ("state", "where"),
+    [(TaskState.RUNNING, "runs on w1"), (TaskState.QUEUED, "is queued"), (TaskState.HELD, "is held")],
+)
 def test_a_quit_leaves_the_task_alone(
-    broker: FakeBroker, interrupt_when: Callable[..., None], capfd: pytest.CaptureFixture[str]
+    broker: FakeBroker,
+    interrupt_when: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+    state: TaskState,
+    where: str,
 ) -> None:
-    """A quit (SIGQUIT, by key) after the first Ctrl-C: the way back is said, and what runs goes on."""
+    """A quit (SIGQUIT, by key) after the first Ctrl-C: where it is and the way back are said; it goes on."""
     task = Endless(broker)
+    task.state = state
     interrupt_when(lambda: task.runs, lambda: os.kill(os.getpid(), signal.SIGQUIT))
     assert run(["submit", *ZK, "sleep 100"]) == 128 + signal.SIGQUIT
-    assert "runs on w1 and goes on; attach again with: alb logs -f" in capfd.readouterr().err
+    assert f"{where} and goes on; attach again with: alb logs -f" in capfd.readouterr().err
     assert not task.cancelled
 
 

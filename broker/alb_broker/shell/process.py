@@ -106,6 +106,7 @@ class BrokerProcess:
         self._depot: Final = depot
         self._spent: Final = spent
         self._log: Final = log
+        self._scribe: Final = logs.NoteWriter(log)
         self._bell: Final = Doorbell()
         self._inbox: Final[deque[BrokerEvent]] = deque()
         self._asleep = False  #: This thread waits, or is about to, and has not been rung for.
@@ -223,7 +224,7 @@ class BrokerProcess:
 
     def _write_notes(self) -> None:
         for note in self._notes:
-            logs.write_note(self._log, note)
+            self._scribe.write(note)
         self._notes.clear()
         logs.flush()
 

@@ -21,6 +21,7 @@ REPEAT_S: Final = 30.0
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=repr)
 _OWN_FIELDS: Final = frozenset({"event", "level", "timestamp"})
+_INFO: Final = Level.INFO
 _OTHERS: Final = ("kazoo",)
 #: Loggers of libraries whose warnings belong into our log. Below WARNING kazoo prints data of znodes.
 
@@ -30,13 +31,15 @@ class _Lines:
 
     Args:
         stream: Where they go.
+        threshold: What matters less is not written.
         gathered: Whether they wait for `leave`.
     """
 
-    def __init__(self, stream: BinaryIO, *, gathered: bool) -> None:
+    def __init__(self, stream: BinaryIO, threshold: Level, *, gathered: bool) -> None:
         self._stream = stream
         self._lines: list[bytes] = []
         self._gathered = gathered
+        self.threshold = threshold
 
     def msg(self, line: bytes) -> None:
         """Take a line."""
@@ -89,9 +92,10 @@ def configure(level: str = "info", *, gathered: bool = False, **bound: Any) -> L
     if sys.stderr.isatty():
         processors.append(structlog.dev.ConsoleRenderer())
         factory = structlog.PrintLoggerFactory(sys.stderr)
+        _lines.clear()
     else:
         processors += [structlog.processors.format_exc_info, _render]
-        lines = _Lines(sys.stderr.buffer, gathered=gathered)
+        lines = _Lines(sys.stderr.buffer, threshold, gathered=gathered)
         _lines[:] = [lines]
         factory = lambda *_: lines  # noqa: E731 (structlog's form of a factory)
     structlog.configure(
@@ -107,10 +111,40 @@ def configure(level: str = "info", *, gathered: bool = False, **bound: Any) -> L
 
 def write_note(logger: Logger, note: Note) -> None:
     """Write what a core wanted logged; no field displaces the line's own event, level or time."""
+    logger.log(note.level, note.event, **_fields_of(note))
+
+
+def _fields_of(note: Note) -> dict[str, Any]:
     fields = note.fields
-    if not _OWN_FIELDS.isdisjoint(fields):
-        fields = {f"{key}_" if key in _OWN_FIELDS else key: value for key, value in fields.items()}
-    logger.log(note.level, note.event, **fields)
+    if _OWN_FIELDS.isdisjoint(fields):
+        return fields
+    return {f"{key}_" if key in _OWN_FIELDS else key: value for key, value in fields.items()}
+
+
+class NoteWriter:
+    """Writes notes as `write_note` does, in a third of the time where no terminal reads them.
+
+    A leader has a line for each task; structlog's way of one is seven calls.
+
+    Args:
+        logger: Of `configure`.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+        self._bound = structlog.get_context(logger)
+        self._stamp = _Stamp()
+
+    def write(self, note: Note) -> None:
+        """Write one."""
+        if not _lines:
+            write_note(self._logger, note)
+            return
+        lines, level = _lines[0], note.level
+        if level >= lines.threshold:
+            name = "info" if level is _INFO else level.name.lower()  # to ask a member for its name is a call
+            line = {**self._bound, **_fields_of(note), "event": note.event, "level": name}
+            lines.msg(_render(None, "", self._stamp(None, "", line)))
 
 
 class _Stamp:

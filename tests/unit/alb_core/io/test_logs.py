@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -107,3 +108,23 @@ def test_unknown_level_is_a_configuration_error() -> None:
     """The error lists the levels."""
     with pytest.raises(ConfigError, match="'loud' is none of debug, info, warning, error"):
         logs.configure("loud")
+
+
+def test_a_writer_of_notes_writes_what_a_logger_would() -> None:
+    """The same lines but for their time: of any field and level, and none of what matters too little."""
+    program = """
+from alb_core.io import logs
+from alb_core.notes import Level, Note
+
+logger = logs.configure("info", broker="b1")
+writer = logs.NoteWriter(logger)
+for level in Level:
+    fields = {"worker": "w1", "odd": object, "payload": b"0", "level": 3, "why": "ü"}
+    note = Note("worker_lost", fields, level)
+    logs.write_note(logger, note)
+    writer.write(note)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    written = [re.sub(r'"timestamp":"[-0-9T:.]*Z"', "", line) for line in run.stderr.splitlines()]
+    assert len(written) == 6
+    assert written[::2] == written[1::2]

@@ -469,7 +469,8 @@ class Book:
             client = state.clients.get(peer)
             if client is not None:
                 client.unacknowledged[task.id] = state.at
-                state.table.owe(task.id, peer)
+                if task.array:
+                    state.table.owe(task.id, peer)
         kept = (TaskKept(task.id),) if state.table.archives or task.array else ()
         state.ledger.write(
             RESULTS,

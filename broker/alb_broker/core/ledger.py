@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -75,7 +76,6 @@ class Group(msgspec.Struct, eq=False, gc=False):
     #: What the writes are about (a task id): groups of one key keep their order.
     operations: tuple[zk.Operation, ...]
     releases: tuple[Action, ...]
-    size_bytes: int
     queue: deque[Group]
     #: In which it waits: later groups of its key line up there, too.
     folded: Folded | None = None
@@ -140,9 +140,6 @@ class Ledger:
         self._retention: deque[Group] = deque()
         self._one_by_one: deque[Group] = deque()  #: Groups of a refused batch, each tried alone.
         self._waiting: dict[str, Group] = {}  #: Per key: the newest of its groups in the lanes.
-        self._operations = 0  #: Of all groups in the lanes.
-        self._bytes = 0  #: The same.
-        self._folded: dict[Folded, None] = {}  #: What they change; perhaps more.
         self._barriers: deque[tuple[int, int, tuple[Action, ...]]] = deque()
         #: (last group that it follows, batch that it needs, actions): what was said without writing.
         self._hurried = False  #: A barrier wants a commit now, not at the next heartbeat.
@@ -171,16 +168,13 @@ class Ledger:
             folded: What many events change, and the changes of this one.
         """
         self._seq += 1
-        earlier, size = self._waiting.get(key), _size(operations)
+        earlier = self._waiting.get(key)
         queue = self._queue(lane, user) if earlier is None else earlier.queue
-        group = self._waiting[key] = Group(self._seq, key, operations, releases, size, queue)
+        group = self._waiting[key] = Group(self._seq, key, operations, releases, queue)
         if folded is not None:
             group.folded, group.changes = folded
-            self._folded[folded[0]] = None
         queue.append(group)
         self.pending += 1
-        self._operations += len(operations)
-        self._bytes += size
 
     def say(self, *actions: Action, hurry: bool = True) -> None:
         """Queue actions that write nothing: they follow all that was written before, or an empty commit.
@@ -277,8 +271,8 @@ class Ledger:
             group = self._one_by_one.popleft()
             self.pending -= 1
             return [group]
-        if self._all_fit():
-            return self._take_all()  # nearly always: then nobody asks who goes first
+        if self._all_fit():  # nearly always: then nobody asks who goes first
+            return self._take_all()
         groups: list[Group] = []
         room = _Room()
         room.keep_back(min(len(self._retention), RETENTION_SHARE))
@@ -290,10 +284,14 @@ class Ledger:
 
     def _all_fit(self) -> bool:
         """Tell whether all that waits in the lanes fits into one batch."""
-        operations, size = self._operations, self._bytes
-        for folded in self._folded:
-            operations, size = operations + FOLDED_OPERATIONS, size + folded.size_bytes
-        return operations <= limits.BATCH_OPERATIONS_MAX and size <= limits.BATCH_BYTES_MAX
+        if self.pending > limits.BATCH_OPERATIONS_MAX:
+            return False
+        groups = [*self._results, *chain.from_iterable(self._submissions.values()), *self._retention]
+        operations = [operation for group in groups for operation in group.operations]
+        folded = {group.folded for group in groups if group.folded is not None}
+        size = _size(operations) + sum(each.size_bytes for each in folded)
+        count = len(operations) + FOLDED_OPERATIONS * len(folded)
+        return count <= limits.BATCH_OPERATIONS_MAX and size <= limits.BATCH_BYTES_MAX
 
     def _take_all(self) -> list[Group]:
         """Take all that waits in the lanes."""
@@ -307,8 +305,7 @@ class Ledger:
         groups.extend(self._retention)
         self._retention.clear()
         self._waiting.clear()
-        self._folded.clear()
-        self.pending = self._operations = self._bytes = 0
+        self.pending = 0
         return groups
 
     def _take(self, queue: deque[Group], groups: list[Group], room: _Room) -> None:
@@ -337,14 +334,8 @@ class Ledger:
         group = queue.popleft()
         if self._waiting[group.key] is group:
             del self._waiting[group.key]
-        self._leave(group)
-        return group
-
-    def _leave(self, group: Group) -> None:
-        """A group waits in its lane no more."""
         self.pending -= 1
-        self._operations -= len(group.operations)
-        self._bytes -= group.size_bytes
+        return group
 
     # --- learning the outcome -------------------------------------------------------------------------------
 
@@ -438,13 +429,13 @@ class Ledger:
         followers = [group for group in self._one_by_one if group.key == key]
         for group in followers:
             self._one_by_one.remove(group)
-        self.pending -= len(followers)
         newest = self._waiting.pop(key, None)
         if newest is not None:
-            for group in [group for group in newest.queue if group.key == key]:
+            later = [group for group in newest.queue if group.key == key]
+            for group in later:
                 newest.queue.remove(group)
-                self._leave(group)
-                followers.append(group)
+            followers += later
+        self.pending -= len(followers)
         return followers
 
 
@@ -472,7 +463,7 @@ class _Room:
 
     def admits(self, group: Group) -> bool:
         """Take the group's size off, or tell that it does not fit. An empty batch admits any group."""
-        operations, size = len(group.operations), group.size_bytes
+        operations, size = len(group.operations), _size(group.operations)
         folded = group.folded
         if folded is not None and id(folded) not in self._folded:
             operations, size = operations + FOLDED_OPERATIONS, size + folded.size_bytes
@@ -486,10 +477,9 @@ class _Room:
 
 
 def _size(operations: Sequence[zk.Operation]) -> int:
-    size = OPERATION_OVERHEAD_BYTES * len(operations)
-    for operation in operations:
-        size += len(operation.path) + len(operation.data)
-    return size
+    paths = sum(map(len, [operation.path for operation in operations]))
+    data = sum(map(len, [operation.data for operation in operations]))
+    return OPERATION_OVERHEAD_BYTES * len(operations) + paths + data
 
 
 def _folded(groups: list[Group]) -> dict[Folded, list[Any]]:

@@ -143,12 +143,10 @@ class Task:
         """The specification as it goes to a worker."""
         if self.memory_bytes:
             return msgspec.Raw(codec.encode_spec(self.effective))
-        return self._made_forms().wire
+        return (self._forms or self._make_forms()).wire
 
-    def _made_forms(self) -> SpecForms:
-        forms = self._forms
-        if forms is None:
-            forms = self._forms = forms_of(self.spec)
+    def _make_forms(self) -> SpecForms:
+        forms = self._forms = forms_of(self.spec)
         return forms
 
     @property
@@ -180,7 +178,7 @@ class Task:
 
     def data(self) -> bytes:
         """Return its znode's data."""
-        return znodes.encode(self._record(self._made_forms().node))
+        return znodes.encode(self._record((self._forms or self._make_forms()).node))
 
     def _record(self, spec: TaskSpec | msgspec.Raw) -> TaskRecord:
         """Return the task as its znode holds it, its specification as a value or as it is written there."""

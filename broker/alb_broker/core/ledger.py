@@ -169,7 +169,10 @@ class Ledger:
         """
         self._seq += 1
         earlier = self._waiting.get(key)
-        queue = self._queue(lane, user) if earlier is None else earlier.queue
+        if earlier is not None:
+            queue = earlier.queue
+        else:
+            queue = self._results if lane is RESULTS else self._queue(lane, user)
         group = self._waiting[key] = Group(self._seq, key, operations, releases, queue)
         if folded is not None:
             group.folded, group.changes = folded
@@ -190,8 +193,7 @@ class Ledger:
         self._hurried = self._hurried or hurry
 
     def _queue(self, lane: Lane, user: str) -> deque[Group]:
-        if lane is RESULTS:
-            return self._results
+        """Return the queue of a lane, that of results apart."""
         if lane is Lane.RETENTION:
             return self._retention
         queue = self._submissions.get(user)

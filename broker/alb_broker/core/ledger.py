@@ -76,8 +76,6 @@ class Group(msgspec.Struct, eq=False, gc=False):
     #: What the writes are about (a task id): groups of one key keep their order.
     operations: tuple[zk.Operation, ...]
     releases: tuple[Action, ...]
-    queue: deque[Group]
-    #: In which it waits: later groups of its key line up there, too.
     folded: Folded | None = None
     changes: tuple[Any, ...] = ()
     #: What it changes of that.
@@ -139,7 +137,8 @@ class Ledger:
         self._submissions: dict[str, deque[Group]] = {}
         self._retention: deque[Group] = deque()
         self._one_by_one: deque[Group] = deque()  #: Groups of a refused batch, each tried alone.
-        self._waiting: dict[str, Group] = {}  #: Per key: the newest of its groups in the lanes.
+        self._waiting: dict[str, tuple[Group, deque[Group]]] = {}
+        #: Per key: the newest of its groups that wait, and in which queue, so that later ones line up behind.
         self._barriers: deque[tuple[int, int, tuple[Action, ...]]] = deque()
         #: (last group that it follows, batch that it needs, actions): what was said without writing.
         self._hurried = False  #: A barrier wants a commit now, not at the next heartbeat.
@@ -168,14 +167,15 @@ class Ledger:
             folded: What many events change, and the changes of this one.
         """
         self._seq += 1
-        earlier = self._waiting.get(key)
-        if earlier is not None:
-            queue = earlier.queue
-        else:
-            queue = self._results if lane is RESULTS else self._queue(lane, user)
-        group = self._waiting[key] = Group(self._seq, key, operations, releases, queue)
+        group = Group(self._seq, key, operations, releases)
         if folded is not None:
             group.folded, group.changes = folded
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            queue = waiting[1]
+        else:
+            queue = self._results if lane is RESULTS else self._queue(lane, user)
+        self._waiting[key] = (group, queue)
         queue.append(group)
         self.pending += 1
 
@@ -334,7 +334,7 @@ class Ledger:
 
     def _pop(self, queue: deque[Group]) -> Group:
         group = queue.popleft()
-        if self._waiting[group.key] is group:
+        if self._waiting[group.key][0] is group:
             del self._waiting[group.key]
         self.pending -= 1
         return group
@@ -431,11 +431,11 @@ class Ledger:
         followers = [group for group in self._one_by_one if group.key == key]
         for group in followers:
             self._one_by_one.remove(group)
-        newest = self._waiting.pop(key, None)
-        if newest is not None:
-            later = [group for group in newest.queue if group.key == key]
+        _, queue = self._waiting.pop(key, (None, None))
+        if queue is not None:
+            later = [group for group in queue if group.key == key]
             for group in later:
-                newest.queue.remove(group)
+                queue.remove(group)
             followers += later
         self.pending -= len(followers)
         return followers
@@ -479,9 +479,10 @@ class _Room:
 
 
 def _size(operations: Sequence[zk.Operation]) -> int:
-    paths = sum(map(len, [operation.path for operation in operations]))
-    data = sum(map(len, [operation.data for operation in operations]))
-    return OPERATION_OVERHEAD_BYTES * len(operations) + paths + data
+    size = OPERATION_OVERHEAD_BYTES * len(operations)
+    for operation in operations:
+        size += len(operation.path) + len(operation.data)
+    return size
 
 
 def _folded(groups: list[Group]) -> dict[Folded, list[Any]]:

@@ -96,7 +96,7 @@ class Book:
         state.ledger.write(
             Lane.SUBMISSIONS,
             task.id,
-            (zk.Create(znodes.task_path(task.id), task.data()),),
+            (zk.Create(task.path, task.data()),),
             self._accept_releases(task, peer, why),
             task.user,
         )
@@ -109,7 +109,7 @@ class Book:
             state.line_up(task)
             array.take(task)
         state.counters["array_tasks_made"] += len(tasks)
-        creates = tuple(zk.Create(znodes.task_path(task.id), task.data()) for task in tasks)
+        creates = tuple(zk.Create(task.path, task.data()) for task in tasks)
         state.arrays.change(array, (change,), creates)
 
     def _accept_releases(self, task: Task, peer: bytes, why: str) -> tuple[Action, ...]:
@@ -449,7 +449,7 @@ class Book:
         self._state.ledger.write(
             RESULTS,
             task.id,
-            (zk.SetData(znodes.task_path(task.id), task.data()),),
+            (zk.SetData(task.path, task.data()),),
             tuple(releases),
         )
 
@@ -476,8 +476,8 @@ class Book:
             RESULTS,
             task.id,
             (
-                zk.Delete(znodes.task_path(task.id)),
-                zk.Create(znodes.done_path(task.id), task.data()),
+                zk.Delete(task.path),
+                zk.Create(znodes.done_path_of(task.path), task.data()),
             ),
             (*releases, *told, *self._settles(task), *kept),
             folded=of_array,

@@ -190,7 +190,8 @@ class Reign:
         state = self.state
         state.at = event.at
         self._dispatch(event)
-        return state.take_out()
+        out, state.out = state.out, []
+        return out
 
     def _dispatch(self, event: BrokerEvent) -> None:  # noqa: C901, PLR0912 (a flat table of who owns what)
         match event:

@@ -73,6 +73,7 @@ class Task:
     __slots__ = (
         "_forms",
         "_moves",
+        "_path",
         "array",
         "attempts",
         "cancel",
@@ -137,6 +138,7 @@ class Task:
         self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
         self._moves: tuple[tuple[TaskState, TaskState, str], ...] = ()  #: Its last steps: from, to, why.
         self._forms = forms
+        self._path = ""
 
     @property
     def spec_wire(self) -> msgspec.Raw:
@@ -175,6 +177,14 @@ class Task:
     def record(self) -> TaskRecord:
         """Return the task as its znode holds it."""
         return self._record(self.spec)
+
+    @property
+    def path(self) -> str:
+        """Its znode, as long as it has no result: worked out once, for it is written again and again."""
+        path = self._path
+        if not path:
+            path = self._path = znodes.task_path(self.id)
+        return path
 
     def data(self) -> bytes:
         """Return its znode's data."""

@@ -181,6 +181,11 @@ def done_path(task_id: str) -> str:
     return f"{DONE}/{ids.bucket(task_id)}/{task_id}"
 
 
+def done_path_of(path: str) -> str:
+    """Return where a task is kept when it is finished, by where it is kept while it lives."""
+    return f"{DONE}{path[len(TASKS) :]}"
+
+
 def array_path(array: str) -> str:
     """Return where an array is kept."""
     return f"{ARRAYS}/{array}"

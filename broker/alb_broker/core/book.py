@@ -95,7 +95,7 @@ class Book:
         state.ledger.write(
             Lane.SUBMISSIONS,
             task.id,
-            (zk.Create(znodes.task_path(task.id), task.data()),),
+            (zk.Create(task.path, task.data()),),
             self._accept_releases(task, peer, why),
             task.user,
         )
@@ -108,7 +108,7 @@ class Book:
             state.line_up(task)
             array.take(task)
         state.counters["array_tasks_made"] += len(tasks)
-        creates = tuple(zk.Create(znodes.task_path(task.id), task.data()) for task in tasks)
+        creates = tuple(zk.Create(task.path, task.data()) for task in tasks)
         state.arrays.change(array, (change,), creates)
 
     def _accept_releases(self, task: Task, peer: bytes, why: str) -> tuple[Action, ...]:
@@ -446,7 +446,7 @@ class Book:
         self._state.ledger.write(
             RESULTS,
             task.id,
-            (zk.SetData(znodes.task_path(task.id), task.data()),),
+            (zk.SetData(task.path, task.data()),),
             tuple(releases),
         )
 
@@ -466,14 +466,15 @@ class Book:
             client = state.clients.get(peer)
             if client is not None:
                 client.unacknowledged[task.id] = state.at
-                state.table.owe(task.id, peer)
+                if task.array:
+                    state.table.owe(task.id, peer)
         kept = (TaskKept(task.id),) if state.table.archives or task.array else ()
         state.ledger.write(
             RESULTS,
             task.id,
             (
-                zk.Delete(znodes.task_path(task.id)),
-                zk.Create(znodes.done_path(task.id), task.data()),
+                zk.Delete(task.path),
+                zk.Create(znodes.done_path_of(task.path), task.data()),
             ),
             (*releases, *told, *self._settles(task), *kept),
             folded=of_array,

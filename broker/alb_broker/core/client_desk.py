@@ -341,7 +341,8 @@ class ClientDesk:
         client.watching.pop(message.id, None)
         if client.unacknowledged.pop(message.id, None) is not None:
             self._state.table.acknowledge(message.id, client.peer)
-        self._arrays.on_ack(client, message)
+        if client.following:
+            self._arrays.on_ack(client, message)
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
         state = self._state

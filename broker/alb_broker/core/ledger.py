@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -75,9 +76,6 @@ class Group(msgspec.Struct, eq=False, gc=False):
     #: What the writes are about (a task id): groups of one key keep their order.
     operations: tuple[zk.Operation, ...]
     releases: tuple[Action, ...]
-    size_bytes: int
-    queue: deque[Group]
-    #: In which it waits: later groups of its key line up there, too.
     folded: Folded | None = None
     changes: tuple[Any, ...] = ()
     #: What it changes of that.
@@ -139,10 +137,8 @@ class Ledger:
         self._submissions: dict[str, deque[Group]] = {}
         self._retention: deque[Group] = deque()
         self._one_by_one: deque[Group] = deque()  #: Groups of a refused batch, each tried alone.
-        self._waiting: dict[str, Group] = {}  #: Per key: the newest of its groups in the lanes.
-        self._operations = 0  #: Of all groups in the lanes.
-        self._bytes = 0  #: The same.
-        self._folded: dict[Folded, None] = {}  #: What they change; perhaps more.
+        self._waiting: dict[str, tuple[Group, deque[Group]]] = {}
+        #: Per key: the newest of its groups that wait, and in which queue, so that later ones line up behind.
         self._barriers: deque[tuple[int, int, tuple[Action, ...]]] = deque()
         #: (last group that it follows, batch that it needs, actions): what was said without writing.
         self._hurried = False  #: A barrier wants a commit now, not at the next heartbeat.
@@ -171,16 +167,17 @@ class Ledger:
             folded: What many events change, and the changes of this one.
         """
         self._seq += 1
-        earlier, size = self._waiting.get(key), _size(operations)
-        queue = self._queue(lane, user) if earlier is None else earlier.queue
-        group = self._waiting[key] = Group(self._seq, key, operations, releases, size, queue)
+        group = Group(self._seq, key, operations, releases)
         if folded is not None:
             group.folded, group.changes = folded
-            self._folded[folded[0]] = None
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            queue = waiting[1]
+        else:
+            queue = self._results if lane is RESULTS else self._queue(lane, user)
+        self._waiting[key] = (group, queue)
         queue.append(group)
         self.pending += 1
-        self._operations += len(operations)
-        self._bytes += size
 
     def say(self, *actions: Action, hurry: bool = True) -> None:
         """Queue actions that write nothing: they follow all that was written before, or an empty commit.
@@ -196,8 +193,7 @@ class Ledger:
         self._hurried = self._hurried or hurry
 
     def _queue(self, lane: Lane, user: str) -> deque[Group]:
-        if lane is RESULTS:
-            return self._results
+        """Return the queue of a lane, that of results apart."""
         if lane is Lane.RETENTION:
             return self._retention
         queue = self._submissions.get(user)
@@ -277,8 +273,8 @@ class Ledger:
             group = self._one_by_one.popleft()
             self.pending -= 1
             return [group]
-        if self._all_fit():
-            return self._take_all()  # nearly always: then nobody asks who goes first
+        if self._all_fit():  # nearly always: then nobody asks who goes first
+            return self._take_all()
         groups: list[Group] = []
         room = _Room()
         room.keep_back(min(len(self._retention), RETENTION_SHARE))
@@ -290,10 +286,14 @@ class Ledger:
 
     def _all_fit(self) -> bool:
         """Tell whether all that waits in the lanes fits into one batch."""
-        operations, size = self._operations, self._bytes
-        for folded in self._folded:
-            operations, size = operations + FOLDED_OPERATIONS, size + folded.size_bytes
-        return operations <= limits.BATCH_OPERATIONS_MAX and size <= limits.BATCH_BYTES_MAX
+        if self.pending > limits.BATCH_OPERATIONS_MAX:
+            return False
+        groups = [*self._results, *chain.from_iterable(self._submissions.values()), *self._retention]
+        operations = [operation for group in groups for operation in group.operations]
+        folded = {group.folded for group in groups if group.folded is not None}
+        size = _size(operations) + sum(each.size_bytes for each in folded)
+        count = len(operations) + FOLDED_OPERATIONS * len(folded)
+        return count <= limits.BATCH_OPERATIONS_MAX and size <= limits.BATCH_BYTES_MAX
 
     def _take_all(self) -> list[Group]:
         """Take all that waits in the lanes."""
@@ -307,8 +307,7 @@ class Ledger:
         groups.extend(self._retention)
         self._retention.clear()
         self._waiting.clear()
-        self._folded.clear()
-        self.pending = self._operations = self._bytes = 0
+        self.pending = 0
         return groups
 
     def _take(self, queue: deque[Group], groups: list[Group], room: _Room) -> None:
@@ -335,16 +334,10 @@ class Ledger:
 
     def _pop(self, queue: deque[Group]) -> Group:
         group = queue.popleft()
-        if self._waiting[group.key] is group:
+        if self._waiting[group.key][0] is group:
             del self._waiting[group.key]
-        self._leave(group)
-        return group
-
-    def _leave(self, group: Group) -> None:
-        """A group waits in its lane no more."""
         self.pending -= 1
-        self._operations -= len(group.operations)
-        self._bytes -= group.size_bytes
+        return group
 
     # --- learning the outcome -------------------------------------------------------------------------------
 
@@ -438,13 +431,13 @@ class Ledger:
         followers = [group for group in self._one_by_one if group.key == key]
         for group in followers:
             self._one_by_one.remove(group)
+        _, queue = self._waiting.pop(key, (None, None))
+        if queue is not None:
+            later = [group for group in queue if group.key == key]
+            for group in later:
+                queue.remove(group)
+            followers += later
         self.pending -= len(followers)
-        newest = self._waiting.pop(key, None)
-        if newest is not None:
-            for group in [group for group in newest.queue if group.key == key]:
-                newest.queue.remove(group)
-                self._leave(group)
-                followers.append(group)
         return followers
 
 
@@ -472,7 +465,7 @@ class _Room:
 
     def admits(self, group: Group) -> bool:
         """Take the group's size off, or tell that it does not fit. An empty batch admits any group."""
-        operations, size = len(group.operations), group.size_bytes
+        operations, size = len(group.operations), _size(group.operations)
         folded = group.folded
         if folded is not None and id(folded) not in self._folded:
             operations, size = operations + FOLDED_OPERATIONS, size + folded.size_bytes

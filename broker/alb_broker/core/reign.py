@@ -187,9 +187,11 @@ class Reign:
 
     def handle(self, event: BrokerEvent) -> list[Action]:
         """Take one event."""
-        self.state.at = event.at
+        state = self.state
+        state.at = event.at
         self._dispatch(event)
-        return self.state.take_out()
+        out, state.out = state.out, []
+        return out
 
     def _dispatch(self, event: BrokerEvent) -> None:  # noqa: C901, PLR0912 (a flat table of who owns what)
         match event:
@@ -426,11 +428,11 @@ class Reign:
         ledger = self.state.ledger
         out = self.state.out
         for action in released:
-            kind = type(action)
-            if kind is SendToWorker and type(action.message) is Run:  # type: ignore[union-attr]
-                if not self._book.is_overtaken(action.message.attempt):  # type: ignore[union-attr]
+            if type(action) is SendToWorker:
+                message = action.message
+                if type(message) is not Run or not self._book.is_overtaken(message.attempt):
                     out.append(action)
-            elif kind is SendToWorker or kind is SendToClient:
+            elif type(action) is SendToClient:
                 out.append(action)
             else:
                 self._carry_out(action)

@@ -73,6 +73,7 @@ class Task:
     __slots__ = (
         "_forms",
         "_moves",
+        "_path",
         "array",
         "attempts",
         "cancel",
@@ -137,18 +138,17 @@ class Task:
         self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
         self._moves: tuple[tuple[TaskState, TaskState, str], ...] = ()  #: Its last steps: from, to, why.
         self._forms = forms
+        self._path = ""
 
     @property
     def spec_wire(self) -> msgspec.Raw:
         """The specification as it goes to a worker."""
         if self.memory_bytes:
             return msgspec.Raw(codec.encode_spec(self.effective))
-        return self._made_forms().wire
+        return (self._forms or self._make_forms()).wire
 
-    def _made_forms(self) -> SpecForms:
-        forms = self._forms
-        if forms is None:
-            forms = self._forms = forms_of(self.spec)
+    def _make_forms(self) -> SpecForms:
+        forms = self._forms = forms_of(self.spec)
         return forms
 
     @property
@@ -178,9 +178,17 @@ class Task:
         """Return the task as its znode holds it."""
         return self._record(self.spec)
 
+    @property
+    def path(self) -> str:
+        """Its znode, as long as it has no result: worked out once, for it is written again and again."""
+        path = self._path
+        if not path:
+            path = self._path = znodes.task_path(self.id)
+        return path
+
     def data(self) -> bytes:
         """Return its znode's data."""
-        return znodes.encode(self._record(self._made_forms().node))
+        return znodes.encode(self._record((self._forms or self._make_forms()).node))
 
     def _record(self, spec: TaskSpec | msgspec.Raw) -> TaskRecord:
         """Return the task as its znode holds it, its specification as a value or as it is written there."""

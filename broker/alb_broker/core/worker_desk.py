@@ -95,16 +95,16 @@ class WorkerDesk:
         if type(message) is Register:
             self._on_register(peer, message)
             return
-        worker = self._state.workers.by_peer.get(peer)
+        state = self._state
+        worker = state.workers.by_peer.get(peer)
         if worker is None:
-            self._state.ledger.say(
-                self._state.worker(peer, Error(code="register", why="register first on each new link"))
-            )
+            refusal = Error(code="register", why="register first on each new link")
+            state.ledger.say(state.worker(peer, refusal))
             return
-        worker.heard = self._state.at
+        worker.heard = state.at
         if not worker.link:
             worker.link = True
-            self._state.workers.grew(worker)
+            state.workers.grew(worker)
         self._handlers[type(message)](worker, message)
 
     def refuse_garbled(self, peer: bytes, why: str) -> None:
@@ -116,7 +116,7 @@ class WorkerDesk:
         worker.unconfirmed.pop(message.attempt, None)
         if worker.launching and message.began and not message.launching:
             worker.begin(message.attempt, self._state.at)
-        if message.began:
+        if message.began and (worker.revoked or worker.ahead):
             self.revocations.on_began(worker, message.attempt)
 
     def _on_ended(self, worker: Worker, message: AttemptEnded) -> None:

@@ -74,6 +74,7 @@ def test_tasks_have_their_paths() -> None:
     one = task_id(1)
     assert znodes.task_path(one) == f"/tasks/{ids.bucket(one)}/{one}"
     assert znodes.done_path(one) == f"/done/{ids.bucket(one)}/{one}"
+    assert znodes.done_path_of(znodes.task_path(one)) == znodes.done_path(one)
     assert (znodes.worker_path("w1"), znodes.broker_path("b1")) == ("/workers/w1", "/brokers/b1")
 
 

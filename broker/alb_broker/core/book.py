@@ -412,14 +412,14 @@ class Book:
         return kills
 
     def _step(self, task: Task, step: Step) -> str:
-        before = task.state
+        state, before = self._state, task.state
         reason = task.take(step)
-        if task.id in self._state.table.live:
-            self._state.table.moved(task, before)
+        if task.id in state.table.live:
+            state.table.moved(task, before)
         if before is QUEUED and type(step) is not Placed:
-            self._state.queue.stir()
-        if self._state.trace:
-            self._state.note(
+            state.queue.stir()
+        if state.trace:
+            state.note(
                 "task_moved",
                 Level.DEBUG,
                 task=task.id,

@@ -71,10 +71,7 @@ class Pool(abc.ABC):
 
     def __init__(self, request: Request) -> None:
         self.request: Final = request
-        self.plain: Final = not (
-            request.net_bps or request.counts or request.labels or request.archs or request.measured
-        )
-        #: Processors and memory decide alone: as nearly always, so `Worker.fits` is spelt out for it.
+        self.plain: Final = request.plain  #: As nearly always, so `Worker.fits` is spelt out for it.
 
     @abc.abstractmethod
     def __bool__(self) -> bool:

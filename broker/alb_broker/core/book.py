@@ -115,10 +115,10 @@ class Book:
         accepted = self._state.client(peer, Accepted(id=task.id, state=task.state))
         return (accepted, *self._moves(task, why=why)) if why else (accepted,)
 
-    def place(self, task: Task, worker: Worker, decided: Decided, at: float) -> None:
+    def place(self, task: Task, worker: Worker, decided: Decided) -> None:
         """A waiting task goes to a worker, which hears it when the assignment is durable."""
         state = self._state
-        now = state.clock.time(at)
+        now = state.now()
         state.figures.on_placed(decided.policy, decided.waited_s)
         self._step(
             task,
@@ -133,7 +133,7 @@ class Book:
                 part=decided.part,
             ),
         )
-        attempt = self._assign(task, worker, at)
+        attempt = self._assign(task, worker, state.at)
         state.decisions.keep(attempt, decided)
         state.placed_at = now
         state.counters["tasks_placed"] += 1

@@ -351,7 +351,7 @@ class Desks:
             state.queue,
             state.workers,
             state.shares,
-            lambda task, worker, decision: self.book.place(task, worker, decision, state.at),
+            self.book.place,
             state.now(),
             admits=state.admits if state.workers.crowded else None,
         )

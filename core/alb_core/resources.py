@@ -70,6 +70,11 @@ class Request(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, cache_h
     #: What counts when a worker is chosen for it; None: the policy decides.
 
     @property
+    def plain(self) -> bool:
+        """Whether processors and memory alone decide where there is room for it: as nearly always."""
+        return not (self.net_bps or self.counts or self.labels or self.archs or self.measured)
+
+    @property
     def gpus(self) -> int:
         """How many GPUs it reserves."""
         return amount_of(self.counts, GPUS)

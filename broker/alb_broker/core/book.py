@@ -115,10 +115,10 @@ class Book:
         accepted = self._state.client(peer, Accepted(id=task.id, state=task.state))
         return (accepted, *self._moves(task, why=why)) if why else (accepted,)
 
-    def place(self, task: Task, worker: Worker, decided: Decided, at: float) -> None:
+    def place(self, task: Task, worker: Worker, decided: Decided) -> None:
         """A waiting task goes to a worker, which hears it when the assignment is durable."""
         state = self._state
-        now = state.clock.time(at)
+        now = state.now()
         state.figures.on_placed(decided.policy, decided.waited_s)
         self._step(
             task,
@@ -133,7 +133,7 @@ class Book:
                 part=decided.part,
             ),
         )
-        attempt = self._assign(task, worker, at)
+        attempt = self._assign(task, worker, state.at)
         state.decisions.keep(attempt, decided)
         state.placed_at = now
         state.counters["tasks_placed"] += 1
@@ -415,14 +415,14 @@ class Book:
         return kills
 
     def _step(self, task: Task, step: Step) -> str:
-        before = task.state
+        state, before = self._state, task.state
         reason = task.take(step)
-        if task.state is not before and task.id in self._state.table.live:
-            self._state.table.moved(task, before)
+        if task.state is not before and task.id in state.table.live:
+            state.table.moved(task, before)
         if before is QUEUED and type(step) is not Placed:
-            self._state.queue.stir()
-        if self._state.trace:
-            self._state.note(
+            state.queue.stir()
+        if state.trace:
+            state.note(
                 "task_moved",
                 Level.DEBUG,
                 task=task.id,

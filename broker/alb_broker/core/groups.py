@@ -37,7 +37,7 @@ class Offered(enum.Enum):
     DECLINED = "declined"  #: The policy wants it to wait; it is asked again in the next pass.
     BOUNDED = "bounded"  #: Its user has all that he may have; it is asked again in the next pass.
     NO_ROOM = "no room"  #: It fits nowhere, until the room on some worker grows.
-    NOWHERE = "nowhere"  #: The same, and nor does anything else that asks for the same.
+    NOWHERE = "nowhere"  #: The same, and nor does anything else that asks for as much.
 
 
 PLACED: Final = Offered.PLACED
@@ -61,12 +61,19 @@ SHUT: Final = Door(shut=True)
 
 
 class Shape(Door):
-    """What the tasks of some groups ask for, whoever submitted them: told apart by identity."""
+    """What the tasks of some groups ask for, whoever submitted them.
 
-    __slots__ = ("apart", "fresh", "groups")
+    Args:
+        request: What that is.
+        number: No other shape has it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("apart", "fresh", "groups", "number", "request")
+
+    def __init__(self, request: Request, number: int) -> None:
         super().__init__(shut=False)
+        self.request: Final = request
+        self.number: Final = number
         self.groups: dict[Key, WaitingGroup] = {}
         self.apart: set[WaitingGroup] = set()  #: Of its groups, those with another door.
         self.fresh: set[WaitingGroup] = set()  #: Those that were not refused since they had their turn.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import abc
 from bisect import insort
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from alb_core.resources import EPSILON, Request
@@ -67,18 +67,13 @@ class Pool(abc.ABC):
         request: What is asked for.
     """
 
-    __slots__ = ("plain", "request")
+    __slots__ = ("members", "plain", "request")
+
+    members: Collection[Worker]
 
     def __init__(self, request: Request) -> None:
         self.request: Final = request
-        self.plain: Final = not (
-            request.net_bps or request.counts or request.labels or request.archs or request.measured
-        )
-        #: Processors and memory decide alone: as nearly always, so `Worker.fits` is spelt out for it.
-
-    @abc.abstractmethod
-    def __bool__(self) -> bool:
-        """Tell whether anybody is in it."""
+        self.plain: Final = request.plain  #: As nearly always, so `Worker.fits` is spelt out for it.
 
     @abc.abstractmethod
     def join(self, worker: Worker) -> None:
@@ -98,23 +93,22 @@ class Pool(abc.ABC):
 class PlainPool(Pool):
     """The same, where all are alike: one row."""
 
-    __slots__ = ("_row",)
+    __slots__ = ()
+
+    members: OrderedDict[Worker, None]
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
-        self._row: Final[OrderedDict[Worker, None]] = OrderedDict()
+        self.members = OrderedDict()
         #: A search begins at the left: whom it looked at and who stays goes to the end.
-
-    def __bool__(self) -> bool:
-        return bool(self._row)
 
     def join(self, worker: Worker) -> None:
         """Let a worker in that has room; who is in keeps his place."""
-        self._row[worker] = None
+        self.members[worker] = None
 
     def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
         """Return workers with room that admit the task, at most so many, and drop those without room."""
-        row, request, plain = self._row, self.request, self.plain
+        row, request, plain = self.members, self.request, self.plain
         cpus, memory_bytes = request.cpus, request.memory_bytes
         found: list[Worker] = []
         stay: list[Worker] = found if gate is None else []
@@ -154,23 +148,22 @@ class RankedPool(Pool):
         order: Whom a search looks at first.
     """
 
-    __slots__ = ("_members", "_rank", "_rows", "_steady")
+    __slots__ = ("_rank", "_rows", "_steady")
+
+    members: set[Worker]
 
     def __init__(self, request: Request, order: Order) -> None:
         super().__init__(request)
         self._rank, self._steady = order
-        self._members: Final[set[Worker]] = set()
+        self.members = set()
         self._rows: dict[tuple[int, float], deque[Worker]] = {}
         #: By how much they have of what is preferred, then by rank. A search begins at the left of a row, and
         #: turns it; in a steady order it turns it back.
 
-    def __bool__(self) -> bool:
-        return bool(self._members)
-
     def join(self, worker: Worker) -> None:
         """Let a worker in that has room; who is in keeps his place."""
-        if worker not in self._members:
-            self._members.add(worker)
+        if worker not in self.members:
+            self.members.add(worker)
             self._stand(worker)
 
     def _stand(self, worker: Worker) -> None:
@@ -219,7 +212,7 @@ class RankedPool(Pool):
         for _ in range(len(row)):
             worker = row[0]
             if not (worker.fits(request) and worker.placeable):
-                self._members.discard(row.popleft())
+                self.members.discard(row.popleft())
                 continue
             if rank_of(worker) == rank and (
                 not request.prefers or request.preferred(worker.capacity) == preferred
@@ -359,7 +352,7 @@ class Openings:
         if self._grown:
             self._settle()
         pool = self._pools.get(request)
-        return None if pool is None else bool(pool)
+        return None if pool is None else bool(pool.members)
 
     def _settle(self) -> None:
         """Let those that grew join the pools."""

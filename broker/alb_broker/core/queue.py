@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from alb_broker.core.groups import NEVER, Key, Line, Shape, WaitingGroup, key_of
+from alb_broker.core.groups import NEVER, Key, Line, WaitingGroup, key_of
+from alb_broker.core.shapes import Shapes
 from alb_broker.core.task import Task
 from alb_broker.core.turns import Offer, Rank, Turns
 from alb_core.resources import Request
@@ -27,8 +28,8 @@ class Queue:
     def __init__(self, held_back: Callable[[Task], bool] = lambda _task: False) -> None:
         self._groups: dict[Key, WaitingGroup] = {}
         self._lines: dict[tuple[str, int], Line] = {}
-        self._shapes: dict[Request, Shape] = {}
-        self._turns: Final = Turns()
+        self._shapes: Final = Shapes()
+        self._turns: Final = Turns(self._shapes)
         self._next = 0  #: Number of the next new group.
         self._held_back = held_back
         self._held: list[tuple[Task, bool]] = []  #: Tasks that are not offered to anybody, with `first`.
@@ -79,11 +80,8 @@ class Queue:
         line = self._lines.get(key[:2])
         if line is None:
             line = self._lines[key[:2]] = Line()
-        shape = self._shapes.get(key[2])
-        if shape is None:
-            shape = self._shapes[key[2]] = Shape()
         line.groups += 1
-        group = self._groups[key] = WaitingGroup(key, self._next, line, shape)
+        group = self._groups[key] = WaitingGroup(key, self._next, line, self._shapes.of(key[2]))
         self._next += 1
         self._turns.join(group)
         return group
@@ -94,9 +92,7 @@ class Queue:
 
     def open_shapes(self, could_fit: Callable[[Request], bool]) -> None:
         """Room grew: what could fit there is offered again, whoever wants it."""
-        for request, shape in self._shapes.items():
-            if (shape.shut or shape.apart) and could_fit(request):
-                shape.open_up()
+        self._shapes.open_up(could_fit)
 
     def open_groups(self, could_fit: Callable[[Task], bool]) -> None:
         """Room grew that lets in one head and not another of its likes: each that could fit is offered."""
@@ -207,4 +203,4 @@ class Queue:
         if not group.line.groups:
             del self._lines[key[:2]]
         if not group.shape.groups:
-            del self._shapes[key[2]]
+            self._shapes.remove(group.shape)

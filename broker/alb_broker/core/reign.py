@@ -339,12 +339,11 @@ class Reign:
 
     def _place(self) -> None:
         state = self.state
-        at = state.at
         state.placer.run(
             state.queue,
             state.workers,
             state.shares,
-            lambda task, worker, decided: self._book.place(task, worker, decided, at),
+            self._book.place,
             state.now(),
             state.limits.time_limit_s,
             admits=state.gate,

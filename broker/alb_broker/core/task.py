@@ -379,9 +379,10 @@ class Watcher(msgspec.Struct):
 
 
 def _place(task: Task, step: Placed) -> str:
-    newest = task.newest()
-    n = newest.n + 1 if newest else 1
-    task.close_attempts()  # a lost attempt is superseded now: its report will be dropped
+    n = 1
+    if task.attempts:  # a lost attempt is superseded now: its report will be dropped
+        n = task.attempts[-1].n + 1
+        task.close_attempts()
     attempt = Attempt(
         n=n,
         worker=step.worker,

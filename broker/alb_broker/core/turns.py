@@ -11,8 +11,9 @@ it would if it did, and is passed over.
 
 In a pass each band is gone through once, from its front: who is offered, and not placed, is out until the
 next one. Where one group finds no room for a reason that holds for all of its *shape*, none of them is
-offered. What changes meanwhile only lets a band fall back: what a user holds grows until the pass ends.
-So an old rank comes too early, never too late, and is put right when it comes first.
+offered, and nothing that asks for as much (`Shapes`). What changes meanwhile only lets a band fall back: what
+a user holds grows until the pass ends. So an old rank comes too early, never too late, and is put right when
+it comes first.
 
 Invariant, once a pass has begun: each group with a head that may be offered stands in one band, by that head,
 and no further back than is its turn.
@@ -35,6 +36,7 @@ from alb_broker.core.groups import (
     WaitingGroup,
     level_after,
 )
+from alb_broker.core.shapes import Shapes
 from alb_broker.core.task import Task
 from alb_core.tasks import QUEUED
 
@@ -67,9 +69,14 @@ class Band:
 
 
 class Turns:
-    """The order of all groups with a head."""
+    """The order of all groups with a head.
 
-    def __init__(self) -> None:
+    Args:
+        shapes: Of all groups.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        self._shapes: Final = shapes
         self._bands: Final[dict[tuple[str, int], Band]] = {}
         self._joined: list[WaitingGroup] = []  #: Are new, or have another head in front of the old one.
         self._stirred = False  #: Some head may have left otherwise than by a placement.
@@ -173,16 +180,16 @@ class Turns:
                     self._worst = rank
                 self._move(band, group, group.head())
             else:
-                self._pass_over(group, answer)
+                self._pass_over(group, head, answer)
                 self._go_on(band)
         while self._put_off:
             self._put_off.pop().come_back()
         return placed
 
-    def _pass_over(self, group: WaitingGroup, answer: Offered) -> None:
+    def _pass_over(self, group: WaitingGroup, head: Task, answer: Offered) -> None:
         """The head whose turn it is was not placed."""
         if answer is NOWHERE:
-            group.shape.shut_down(self._at)
+            self._shapes.shut_down(group.shape, head.request, self._at)
         elif answer is NO_ROOM:
             group.block(self._at)
         else:

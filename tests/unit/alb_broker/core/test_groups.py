@@ -32,7 +32,7 @@ def groups(shape: Shape, users: str) -> list[WaitingGroup]:
 
 def test_a_shape_that_is_shut_blocks_all_its_groups_but_those_put_off() -> None:
     """Of who was put off in this pass nobody knows whether it would have found room."""
-    shape = Shape()
+    shape = Shape(request(1.0), 0)
     ann, bob, cleo = groups(shape, "abc")
     bob.wait(Offered.DECLINED)
     assert bob.declined
@@ -47,7 +47,7 @@ def test_a_shape_that_is_shut_blocks_all_its_groups_but_those_put_off() -> None:
 
 def test_a_new_group_of_a_shut_shape_is_offered_once() -> None:
     """Others were refused, perhaps long ago."""
-    shape = Shape()
+    shape = Shape(request(1.0), 0)
     groups(shape, "a")
     shape.shut_down(CLAIMED_S)
     (new,) = groups(shape, "b")
@@ -59,7 +59,7 @@ def test_a_new_group_of_a_shut_shape_is_offered_once() -> None:
 
 def test_one_group_may_be_blocked_or_let_in_alone() -> None:
     """Whatever holds of its likes; all are open again where room grew that any of them may have."""
-    shape = Shape()
+    shape = Shape(request(1.0), 0)
     ann, bob = groups(shape, "ab")
     ann.block(CLAIMED_S)
     assert [each.blocked for each in (ann, bob)] == [True, False]
@@ -75,7 +75,7 @@ def test_one_group_may_be_blocked_or_let_in_alone() -> None:
 
 def test_who_is_served_begins_to_wait_anew() -> None:
     """Its line counts from then on, and no refusal from before."""
-    (group,) = groups(Shape(), "a")
+    (group,) = groups(Shape(request(1.0), 0), "a")
     head = group.head()
     assert head is not None
     group.block(CLAIMED_S)

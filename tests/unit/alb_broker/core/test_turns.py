@@ -104,7 +104,7 @@ def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float, mo
             placed += 1
         elif answer is Offered.NOWHERE:
             for other in groups:
-                if other.shape is group.shape:
+                if other.key[2].cpus >= group.key[2].cpus:
                     other.block(at)
             groups = [other for other in groups if not other.blocked]
         else:

@@ -161,7 +161,7 @@ def test_a_full_worker_is_looked_at_once() -> None:
     for number, worker in enumerate(known):
         worker.reserve(attempt(number), request())
     assert known.candidates(request(), 16) == []
-    assert not known._openings._pools[request()]
+    assert not known._openings._pools[request()].members
 
 
 def test_a_worker_comes_back_into_the_searches_when_its_room_grows() -> None:

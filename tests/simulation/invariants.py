@@ -223,7 +223,8 @@ class Invariants:
         for attempt_id in worker.reserved:
             process = host.runner.processes.get(attempt_id)
             if process is not None and process.limit_s is None and attempt_id not in worker.burden:
-                endless = attempt_id in state.shares._endless
+                reserved = state.shares._reserved.get(attempt_id)
+                endless = reserved is not None and reserved.endless
                 demand(endless, "no_end_is_expected_that_nothing_brings", "{}", attempt_id)
 
     @property

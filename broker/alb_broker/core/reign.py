@@ -187,11 +187,9 @@ class Reign:
 
     def handle(self, event: BrokerEvent) -> list[Action]:
         """Take one event."""
-        state = self.state
-        state.at = event.at
+        self.state.at = event.at
         self._dispatch(event)
-        out, state.out = state.out, []
-        return out
+        return self.state.take_out()
 
     def _dispatch(self, event: BrokerEvent) -> None:  # noqa: C901, PLR0912 (a flat table of who owns what)
         match event:

@@ -57,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 not (name if colon else host)
                 or ".." in host
                 or any(character.isspace() for character in host)
-                or (colon and not (port.isdigit() and 0 < int(port) < PORT_NUMBERS))
+                or (colon and not (port.isdigit() and 0 < int(port) < 65536))
             ):
                 raise ConfigError(f"--zk: {host!r} is not host:port")
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from alb.cli.legible import fit_for, legible
 from alb_core.messages import StreamName
 
 DESCRIPTORS: Final = {StreamName.STDOUT: 1, StreamName.STDERR: 2}
@@ -21,7 +22,7 @@ class ReaderGone(Exception):
 
 def say(line: str) -> None:
     """Tell the person something, on standard error."""
-    write_all(2, f"alb: {legible(line, lines=True)}\n".encode(errors="replace"))
+    write_all(2, f"alb: {fit_for(2, line)}\n".encode(errors="replace"))
 
 
 def silence(_line: str) -> None:
@@ -46,24 +47,9 @@ def write_all(descriptor: int, data: bytes) -> None:
         raise
 
 
-def legible(text: str, *, lines: bool = False) -> str:
-    """Return a text of somebody else's without what could move the cursor or colour the terminal.
-
-    Args:
-        text: For example a command.
-        lines: It may have several; else it becomes one.
-    """
-    if text.isprintable():
-        return text
-    blanks = {"\n": "\n", "\t": "\t"} if lines else {"\n": " ", "\t": " "}
-    return "".join(each if each.isprintable() else blanks.get(each, "?") for each in text)
-
-
 def echo(text: str) -> None:
-    """Write a line to standard output; a terminal gets nothing but text, a program what there is."""
-    if os.isatty(1):
-        text = legible(text, lines=True)
-    write_all(1, f"{text}\n".encode(errors="surrogateescape"))
+    """Write a line to standard output."""
+    write_all(1, f"{fit_for(1, text)}\n".encode(errors="surrogateescape"))
 
 
 def emit_json(value: Any) -> None:

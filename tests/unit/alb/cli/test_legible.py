@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
 from alb.cli import out
+from alb.cli.legible import legible
 
 HOSTILE = "printf \x1b[2J\n\ttrue \u202e\x9b1m\x7f"
 #: A command that would clear the terminal of whoever lists it, and take two lines.
@@ -14,9 +16,9 @@ HOSTILE = "printf \x1b[2J\n\ttrue \u202e\x9b1m\x7f"
 
 def test_what_is_not_text_is_not_shown() -> None:
     """Controls become question marks; the ends of lines stay where there may be several."""
-    assert out.legible(HOSTILE) == "printf ?[2J  true ??1m?"
-    assert out.legible(HOSTILE, lines=True) == "printf ?[2J\n\ttrue ??1m?"
-    assert out.legible("grün \u2026 \U0001f600") == "grün \u2026 \U0001f600"
+    assert legible(HOSTILE) == "printf ?[2J  true ??1m?"
+    assert legible(HOSTILE, lines=True) == "printf ?[2J\n\ttrue ??1m?"
+    assert legible("grün \u2026 \U0001f600") == "grün \u2026 \U0001f600"
 
 
 def test_a_row_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
@@ -28,24 +30,25 @@ def test_a_row_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in lines[2]
 
 
-def test_the_person_is_told_text(capfd: pytest.CaptureFixture[str]) -> None:
-    """Also where it quotes a worker, or a policy."""
-    out.say(HOSTILE)
-    assert capfd.readouterr().err == "alb: printf ?[2J\n\ttrue ??1m?\n"
-
-
 def test_a_terminal_gets_text_and_a_program_what_there_is(capfd: pytest.CaptureFixture[str]) -> None:
-    """Who reads a value from a pipe wants that value."""
+    """Who reads a value from a pipe wants that value, and a name of a file as it is."""
     out.echo("a\x1b[31mb")
-    assert capfd.readouterr().out == "a\x1b[31mb\n"
+    out.say("a\x1b[31mb")
+    assert capfd.readouterr() == ("a\x1b[31mb\n", "alb: a\x1b[31mb\n")
+    assert shown_by_terminal(1, lambda: out.echo("a\x1b[31mb\nc")) == b"a?[31mb\r\nc\r\n"
+    assert shown_by_terminal(2, lambda: out.say("a\x1b[31mb")) == b"alb: a?[31mb\r\n"
+
+
+def shown_by_terminal(descriptor: int, write: Callable[[], None]) -> bytes:
+    """Return what a terminal gets that stands in the place of one of our streams."""
     master, terminal = os.openpty()
-    kept = os.dup(1)
+    kept = os.dup(descriptor)
     try:
-        os.dup2(terminal, 1)
-        out.echo("a\x1b[31mb")
+        os.dup2(terminal, descriptor)
+        write()
     finally:
-        os.dup2(kept, 1)
-        for descriptor in (kept, terminal):
-            os.close(descriptor)
+        os.dup2(kept, descriptor)
+        for each in (kept, terminal):
+            os.close(each)
     with os.fdopen(master, "rb") as seen:
-        assert seen.read1(100) == b"a?[31mb\r\n"
+        return seen.read1(1000)

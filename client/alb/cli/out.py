@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from alb.cli.legible import fit_for, legible
 from alb_core.messages import StreamName
 
 DESCRIPTORS: Final = {StreamName.STDOUT: 1, StreamName.STDERR: 2}
@@ -21,7 +22,7 @@ class ReaderGone(Exception):
 
 def say(line: str) -> None:
     """Tell the person something, on standard error."""
-    write_all(2, _encoded(f"alb: {legible(line, lines=True)}\n"))
+    write_all(2, _encoded(f"alb: {fit_for(2, line)}\n"))
 
 
 def silence(_line: str) -> None:
@@ -48,29 +49,9 @@ def write_all(descriptor: int, data: bytes) -> None:
         raise
 
 
-def legible(text: str, *, lines: bool = False) -> str:
-    """Return a text of somebody else's without what could move the cursor or colour the terminal.
-
-    Args:
-        text: For example a command.
-        lines: It may have several; else it becomes one.
-    """
-    if text.isprintable():
-        return text
-    blanks = {"\n": "\n", "\t": "\t"} if lines else {"\n": " ", "\t": " "}
-    return "".join(each if _shows(each) else blanks.get(each, "?") for each in text)
-
-
-def _shows(character: str) -> bool:
-    """Tell whether it is text, or a byte of a name that is none and commands no terminal."""
-    return character.isprintable() or "\udca0" <= character <= "\udcff"
-
-
 def echo(text: str) -> None:
-    """Write a line to standard output; a terminal gets nothing but text, a program what there is."""
-    if os.isatty(1):
-        text = legible(text, lines=True)
-    write_all(1, _encoded(f"{text}\n"))
+    """Write a line to standard output."""
+    write_all(1, _encoded(f"{fit_for(1, text)}\n"))
 
 
 def _encoded(text: str) -> bytes:

@@ -105,7 +105,7 @@ def test_an_unknown_worker_is_named(cluster: LocalCluster) -> None:
         (("worker", "w1"), 0, "worker w1: registered with b"),
         (("broker", "b9"), 1, "not registered"),
         (("worker", "w9"), 1, "not registered"),
-        (("worker",), 2, "Missing argument 'NAME'"),
+        (("worker",), 125, "Missing argument 'NAME'"),
     ],
 )
 def test_health(cluster: LocalCluster, arguments: tuple[str, ...], status: int, words: str) -> None:

@@ -80,12 +80,12 @@ def test_a_table_for_people_and_the_same_figures_again(log: Path) -> None:
     ("arguments", "status", "said"),
     [
         (("--trace", "/nowhere.swf"), 125, "No such file"),
-        (("--trace", "LOG", "--policy", "nobodys"), 2, "is not installed here; there are least-loaded"),
-        (("--trace", "LOG", "--from", "30d"), 2, "no job of the trace"),
-        (("--trace", "LOG", "--speeds", "fast"), 2, "write for example 1,2,4"),
-        (("--trace", "LOG", "--table", "t"), 2, "--table belongs to"),
-        (("--trace", __file__), 2, "holds no job"),
-        ((), 2, "--trace"),
+        (("--trace", "LOG", "--policy", "nobodys"), 125, "is not installed here; there are least-loaded"),
+        (("--trace", "LOG", "--from", "30d"), 125, "no job of the trace"),
+        (("--trace", "LOG", "--speeds", "fast"), 125, "write for example 1,2,4"),
+        (("--trace", "LOG", "--table", "t"), 125, "--table belongs to"),
+        (("--trace", __file__), 125, "holds no job"),
+        ((), 125, "--trace"),
     ],
 )
 def test_what_cannot_be_replayed_is_said(

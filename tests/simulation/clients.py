@@ -78,8 +78,10 @@ class ClientHost(Host):
         self.core = ClientCore(config, client=self.name, seed=self.draws.getrandbits(32))
         self._links = {}
         self.open_requests = {}
+        resubmits = self.cluster.habits.resubmits and self.cluster.workload.keeps_long
         for job in self.jobs.values():
-            if job.state is JobState.WANTED:
+            if job.state is JobState.WANTED or (job.state is JobState.SETTLED and resubmits):
+                job.state, job.result = JobState.WANTED, None
                 job.task = rewritten(job.task)
                 self._want(job)
 

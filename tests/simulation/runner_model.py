@@ -107,6 +107,12 @@ class RunnerModel:
         """Let go of a finished attempt's output."""
         self.spool.pop(attempt, None)
 
+    def drop_ended(self) -> None:
+        """Let go of the output of all that has ended, whoever still wants it."""
+        for attempt in [attempt for attempt in self.spool if attempt not in self.processes]:
+            self.drop(attempt)
+            self._host.post(Source.SELF, partial(events.SpoolDropped, attempt=attempt))
+
     def _start(self, process: Process) -> None:
         if process.ended or self.processes.get(process.attempt) is not process:
             return

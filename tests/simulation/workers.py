@@ -13,7 +13,7 @@ from tests.simulation.sessions import SessionModel
 from alb_core import zk
 from alb_core.messages import Chunk, Grant
 from alb_core.notes import Note
-from alb_core.resources import Capacity, counts_of
+from alb_core.resources import Capacity, Load, counts_of
 from alb_core.znodes import WorkerNode
 from alb_worker.core import actions as acts
 from alb_worker.core import events
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 COUNTS: Final = counts_of({"gpus": 2, "licence": 1})
 #: Of every worker.
+STRANGERS_COME: Final = 0.05
+#: In a tick: others begin to use the machine, or do so no more.
 
 
 class WorkerHost(Host):
@@ -36,6 +38,7 @@ class WorkerHost(Host):
         self.runner = RunnerModel(self)
         self._link: Link | None = None
         self._output: Link | None = None
+        self._strangers = 0.0  #: Part of the machine that others use.
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -80,7 +83,25 @@ class WorkerHost(Host):
 
     def tick(self) -> None:
         """The clock ticked."""
+        if self.cluster.habits.measured:
+            load = self._measure()
+            self.take(Source.SELF, lambda at: events.LoadMeasured(at=at, load=load))
         self.take(Source.CLOCK, events.Tick)
+
+    def _measure(self) -> Load:
+        """Return how busy the machine is; once all is to end, nobody else uses it."""
+        if self.cluster.faults.lasting:
+            self._strangers = 0.0
+        elif self.draws.random() < STRANGERS_COME:
+            self._strangers = self.draws.choice((0.0, 0.0, 0.4, 1.0))
+        cpus = memory_bytes = 0.0
+        for process in self.runner.processes.values():
+            cpus += process.spec.request.cpus
+            memory_bytes += process.spec.request.memory_bytes
+        return Load(
+            cpu=self._strangers + cpus / self.capacity.cpus,
+            memory=memory_bytes / self.capacity.memory_bytes,
+        )
 
     def on_opened(self, link: Link) -> None:
         """A link is up."""

@@ -137,6 +137,17 @@ def _kill_clients(faults: Faults) -> None:
             faults.heal_later(faults.draws.uniform(0.1, 10.0), client.start)
 
 
+def _name_worker_twice(faults: Faults) -> None:
+    """A second process of a worker's name: each takes it from the other, until somebody sees that."""
+    worker = faults.worker()
+    if worker is not None:
+        faults.count("second worker of a name")
+        faults.cluster.disputed.add(worker.name)
+        namesake = faults.cluster.namesakes[worker.name]
+        namesake.begin_mistake()
+        faults.heal_later(faults.draws.uniform(1.0, 15.0), namesake.end_mistake)
+
+
 def _delete_leader(faults: Faults) -> None:
     """Somebody deletes ``/leader`` with zkCli: the brokers elect again, beside one that still leads."""
     if faults.cluster.ensemble.read(znodes.LEADER) is not None:
@@ -163,5 +174,6 @@ SERIES: Final[dict[str, Kind]] = {
     "all clients killed": _kill_clients,
     "/leader deleted by hand": _delete_leader,
     "spools dropped": _drop_spools,
+    "second worker of a name": _name_worker_twice,
 }
 #: All of them.

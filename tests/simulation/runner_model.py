@@ -118,7 +118,7 @@ class RunnerModel:
             return
         process.began = self._timeline.now
         host = self._host
-        self._witness.on_start(process.attempt, process.spec, host.name, host.incarnation, host.capacity)
+        self._witness.on_start(process.attempt, process.spec, host.worker, host.incarnation, host.capacity)
         self._witness.on_gpus(process.attempt, process.spec, host.incarnation, process.gpus)
         host.post(Source.SELF, lambda at: events.AttemptLaunched(at=at, attempt=process.attempt, pid=1))
         limit, duration = process.limit_s, process.script.duration_s * lag_of(process.attempt, process.spec)

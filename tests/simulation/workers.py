@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.commands import output_bytes
-from tests.simulation.hosts import Host, Make, Source
+from tests.simulation.hosts import Host, Make, Mistaken, Source
 from tests.simulation.network import Link
 from tests.simulation.runner_model import RunnerModel
 from tests.simulation.sessions import SessionModel
@@ -29,10 +29,18 @@ STRANGERS_COME: Final = 0.05
 
 
 class WorkerHost(Host):
-    """One worker."""
+    """One worker.
 
-    def __init__(self, cluster: Cluster, name: str, cpus: float) -> None:
+    Args:
+        cluster: Where it lives.
+        name: Of its host.
+        cpus: That it offers.
+        worker: Its own name; empty: that of its host.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, cpus: float, worker: str = "") -> None:
         super().__init__(cluster, name, cluster.knobs.tick_s)
+        self.worker = worker or name
         self.capacity = Capacity(cpus=cpus, memory_bytes=int(cpus * 1000), version="1", counts=COUNTS)
         self.core: WorkerCore | None = None
         self.runner = RunnerModel(self)
@@ -44,7 +52,7 @@ class WorkerHost(Host):
 
     def begin(self) -> None:
         """Start the process."""
-        node = WorkerNode(worker=self.name, incarnation=self.incarnation, capacity=self.capacity)
+        node = WorkerNode(worker=self.worker, incarnation=self.incarnation, capacity=self.capacity)
         self.core = WorkerCore(node, self.draws.getrandbits(32))
         self._link = self._output = None
         self.session = SessionModel(self, self.cluster.ensemble, self.cluster.knobs.worker_session_s)
@@ -192,3 +200,10 @@ class WorkerHost(Host):
             stored=action.stored,
         )
         self.cluster.network.send(self._output, chunk)
+
+
+class WorkerNamesake(Mistaken, WorkerHost):
+    """A second process of a worker's name, on a host of its own: each takes the name from the other."""
+
+    def __init__(self, cluster: Cluster, worker: WorkerHost) -> None:
+        super().__init__(cluster, f"{worker.name}x", worker.capacity.cpus, worker.name)

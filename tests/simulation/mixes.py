@@ -72,6 +72,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     #: At moments at which something happens to them, as far as that can be known.
     measured: float = 0.0
     #: Part of the tasks that heed how busy a machine is; machines are busy with what others do there.
+    curious: bool = False
+    #: People ask whatever can be asked.
     resubmits: bool = False
     #: Who starts again also submits what he had the result of.
     changes: int = 0
@@ -134,6 +136,7 @@ def _draw_habits(draws: random.Random) -> Habits:
         cancelled=draws.choice((0.05, 0.2, 0.4)),
         cancelled_soon=draws.random() < 0.5,
         measured=draws.choice((0.0, 0.3)),
+        curious=True,
         resubmits=draws.random() < 0.5,
         changes=draws.choice((0, 2, 6)),
         drains=draws.choice((0, 2, 4)),

@@ -59,13 +59,18 @@ class BoundChecks:
             demand(given_up, "no_task_is_given_up_early", "{} after {} crashes", after.id, after.crashes)
 
     def on_demoted(self, worker: str, incarnation: str, live: Iterable[TaskRecord]) -> None:
-        """An attempt is demoted in the table: no more is there on its worker than it bears."""
+        """An attempt is demoted in the table: no more is there on its worker than it bears.
+
+        What has ended bears on nobody, also where its report waits for the results store.
+        """
+        ended = self._cluster.invariants.execution.has_ended
         capacity, most = self._cluster.worker(worker).capacity, self._cluster.knobs.max_demoted
         demoted = sum(
             record.spec.request.cpus
             for record in live
             for attempt in record.attempts
             if attempt.demoted and attempt.incarnation == incarnation and attempt.state is AttemptState.LIVE
+            if not ended(record.id, attempt.n)
         )
         bound = (most + NEWCOMERS_PER_CPU) * capacity.cpus
         demand(

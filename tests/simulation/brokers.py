@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.ensemble import TABLE
-from tests.simulation.hosts import Host, Make, Source
+from tests.simulation.hosts import Host, Make, Mistaken, Source
 from tests.simulation.mixes import INSTALLED
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
@@ -259,27 +259,11 @@ class BrokerHost(Host):
             self.post(Source.SELF, lambda at: events.LeaderSaid(at=at, epoch=epoch, message=said))
 
 
-class Namesake(BrokerHost):
+class Namesake(Mistaken, BrokerHost):
     """A second process of a broker's name, on a host of its own: somebody copied a file of settings."""
 
     def __init__(self, cluster: Cluster, broker: str) -> None:
         super().__init__(cluster, f"{broker}x", broker)
-        self._mistaken = False
-
-    def begin_mistake(self) -> None:
-        """Let it live, and its supervisor start it as often as it gives way."""
-        self._mistaken = True
-        self.start()
-
-    def end_mistake(self) -> None:
-        """Somebody saw it."""
-        self._mistaken = False
-        self.kill()
-
-    def start(self) -> None:
-        """Begin a new life, as long as nobody saw the mistake."""
-        if self._mistaken:
-            super().start()
 
 
 def _client_said(peer: bytes, message: Any, at: float) -> events.ClientSaid:

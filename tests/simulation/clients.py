@@ -21,7 +21,25 @@ from alb.core.notices import OutputRestarted
 from alb.core.session import ClientCore
 from alb_core import codec, znodes
 from alb_core.config import ClientConfig
-from alb_core.messages import Chunk, QueryRows, QueryTask, QueryTasks, QueryWorkers, QueryWorks, Suspect
+from alb_core.messages import (
+    Chunk,
+    QueryArrays,
+    QueryCluster,
+    QueryCopies,
+    QueryDump,
+    QueryHistory,
+    QueryIncrements,
+    QueryOutput,
+    QueryPolicies,
+    QueryRows,
+    QueryShares,
+    QueryTask,
+    QueryTasks,
+    QueryWorkers,
+    QueryWorks,
+    StreamName,
+    Suspect,
+)
 from alb_core.tasks import Result
 from alb_core.works import work_of
 from alb_core.znodes import BrokerNode, LeaderNode
@@ -55,6 +73,24 @@ class Job(msgspec.Struct):
     #: Of its failure.
 
 
+def _all_else(task_id: str) -> tuple[events.Query, ...]:
+    """Return what else people ask, of a task and of the cluster."""
+    return (
+        QueryTask(seq=0, id=task_id, explain=True),
+        QueryTask(seq=0, id=task_id, explain=True),
+        QueryIncrements(seq=0, id=task_id, newest=True),
+        QueryOutput(seq=0, id=task_id, stream=StreamName.STDOUT, offset=-100),
+        QueryWorkers(seq=0, tasks=True),
+        QueryArrays(seq=0),
+        QueryHistory(seq=0),
+        QueryCluster(seq=0),
+        QueryPolicies(seq=0),
+        QueryShares(seq=0),
+        QueryCopies(seq=0),
+        QueryDump(seq=0),
+    )
+
+
 class ClientHost(Host):
     """One client."""
 
@@ -78,8 +114,10 @@ class ClientHost(Host):
         self.core = ClientCore(config, client=self.name, seed=self.draws.getrandbits(32))
         self._links = {}
         self.open_requests = {}
+        resubmits = self.cluster.habits.resubmits and self.cluster.workload.keeps_long
         for job in self.jobs.values():
-            if job.state is JobState.WANTED:
+            if job.state is JobState.WANTED or (job.state is JobState.SETTLED and resubmits):
+                job.state, job.result = JobState.WANTED, None
                 job.task = rewritten(job.task)
                 self._want(job)
 
@@ -124,13 +162,15 @@ class ClientHost(Host):
         """Ask for something."""
         if self.working:
             works = (work_of(self.user, codec.decode_spec(task.wire)),)
-            questions = (
+            questions: tuple[events.Query, ...] = (
                 QueryTask(seq=0, id=task.id),
                 QueryTasks(seq=0),
                 QueryWorkers(seq=0),
                 QueryWorks(seq=0, works=works),
                 QueryRows(seq=0, family="attempts"),
             )
+            if self.cluster.habits.curious:
+                questions += _all_else(task.id)
             self.query(self.draws.choice(questions))
 
     def query(self, query: events.Query) -> int:

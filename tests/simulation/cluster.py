@@ -29,7 +29,7 @@ from tests.simulation.store_model import StoreModel
 from tests.simulation.timeline import Timeline
 from tests.simulation.trace import Trace
 from tests.simulation.violations import Violation
-from tests.simulation.workers import WorkerHost
+from tests.simulation.workers import WorkerHost, WorkerNamesake
 from tests.simulation.workload import Workload
 
 LOOK_EVERY_S: Final = 0.5
@@ -63,7 +63,8 @@ class Cluster:
         self.stopping: set[str] = set()  #: Incarnations of workers that were asked to stop.
         self.cancels: set[str] = set()  #: Tasks that somebody wanted to end.
         self.brokers: list[BrokerHost] = []
-        self.namesakes: dict[str, Namesake] = {}  #: By the broker whose name they have.
+        self.namesakes: dict[str, Namesake | WorkerNamesake] = {}  #: By the process whose name they have.
+        self.disputed: set[str] = set()  #: Names of workers that two processes had.
         self.workers: list[WorkerHost] = []
         self.clients: list[ClientHost] = []
         self.array_users: list[ArrayUser] = []
@@ -106,11 +107,12 @@ class Cluster:
         self.ensemble = Ensemble(self)
         self.store = StoreModel(self)
         self.brokers = [BrokerHost(self, f"b{number}") for number in range(1, knobs.brokers + 1)]
-        self.namesakes = {each.name: Namesake(self, each.name) for each in self.brokers}
         self.workers = [
             WorkerHost(self, f"w{number}", draws.choice((1.0, 2.0, 3.5)))
             for number in range(1, knobs.workers + 1)
         ]
+        self.namesakes = {each.name: Namesake(self, each.name) for each in self.brokers}
+        self.namesakes |= {each.name: WorkerNamesake(self, each) for each in self.workers}
         users = draws.choice((("ann",), ("ann", "bob")))
         users = self.habits.users or users
         self.clients = [
@@ -128,6 +130,12 @@ class Cluster:
     def host(self, name: str) -> Host:
         """Return a host by its name."""
         return self._by_name[name]
+
+    def life_of(self, incarnation: str) -> WorkerHost:
+        """Return the host of a worker's incarnation."""
+        host = self._by_name[incarnation.partition("-")[0]]
+        assert isinstance(host, WorkerHost)
+        return host
 
     def worker(self, name: str) -> WorkerHost:
         """Return a worker by its name."""

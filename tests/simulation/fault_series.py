@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.simulation.hosts import Host
 
-from alb_core import messages
+from alb_core import messages, zk, znodes
 
 if TYPE_CHECKING:
     from tests.simulation.faults import Faults, Kind
@@ -137,6 +137,32 @@ def _kill_clients(faults: Faults) -> None:
             faults.heal_later(faults.draws.uniform(0.1, 10.0), client.start)
 
 
+def _name_worker_twice(faults: Faults) -> None:
+    """A second process of a worker's name: each takes it from the other, until somebody sees that."""
+    worker = faults.worker()
+    if worker is not None:
+        faults.count("second worker of a name")
+        faults.cluster.disputed.add(worker.name)
+        namesake = faults.cluster.namesakes[worker.name]
+        namesake.begin_mistake()
+        faults.heal_later(faults.draws.uniform(1.0, 15.0), namesake.end_mistake)
+
+
+def _delete_leader(faults: Faults) -> None:
+    """Somebody deletes ``/leader`` with zkCli: the brokers elect again, beside one that still leads."""
+    if faults.cluster.ensemble.read(znodes.LEADER) is not None:
+        faults.count("/leader deleted by hand")
+        faults.cluster.ensemble.operate((zk.Delete(znodes.LEADER),))
+
+
+def _drop_spools(faults: Faults) -> None:
+    """A worker's disk is full: it lets go of the output of what has ended."""
+    worker = faults.worker()
+    if worker is not None and not faults.cluster.knobs.store:
+        faults.count("spools dropped")
+        worker.runner.drop_ended()
+
+
 SERIES: Final[dict[str, Kind]] = {
     "leaders killed one after the other": _kill_leaders,
     "unknown commits in series": _cut_commits,
@@ -146,5 +172,8 @@ SERIES: Final[dict[str, Kind]] = {
     "clock jumps in series": _jump_clocks,
     "one kind of message lost": _mute,
     "all clients killed": _kill_clients,
+    "/leader deleted by hand": _delete_leader,
+    "spools dropped": _drop_spools,
+    "second worker of a name": _name_worker_twice,
 }
 #: All of them.

@@ -141,3 +141,24 @@ class Host:
         self.cluster.timeline.after(self._tick_s, self._tick, life)
         if self.working:
             self.tick()
+
+
+class Mistaken(Host):
+    """A process that bears another one's name. Its supervisor starts it again until somebody sees that."""
+
+    _mistaken = False
+
+    def begin_mistake(self) -> None:
+        """Let it live, and come back as often as it gives way."""
+        self._mistaken = True
+        self.start()
+
+    def end_mistake(self) -> None:
+        """Somebody saw it."""
+        self._mistaken = False
+        self.kill()
+
+    def start(self) -> None:
+        """Begin a new life, as long as nobody saw the mistake."""
+        if self._mistaken:
+            super().start()

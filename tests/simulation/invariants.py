@@ -173,7 +173,7 @@ class Invariants:
         """Return since when a life of a broker has not heard a worker's incarnation, as long as it leads."""
         now = self._cluster.timeline.now
         since = max(self._heard.get((broker, worker), 0.0), self._reigns.get(broker, 0.0))
-        path = znodes.worker_path(worker.partition("-")[0])
+        path = znodes.worker_path(self._cluster.life_of(worker).worker)
         found = self._cluster.ensemble.read(path)
         held = found is not None and znodes.decode(znodes.WorkerNode, path, found.data).incarnation == worker
         again = now - self._returned.get(worker, -COMMIT_S) < COMMIT_S
@@ -217,7 +217,7 @@ class Invariants:
 
     def _check_ends(self, state: State, worker: Worker) -> None:
         """What runs without a limit is counted on to end by nobody."""
-        host = self._cluster.worker(worker.name)
+        host = self._cluster.life_of(worker.incarnation)
         if host.incarnation != worker.incarnation:
             return
         for attempt_id in worker.reserved:

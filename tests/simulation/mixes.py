@@ -70,6 +70,12 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     #: Part of the tasks that somebody cancels.
     cancelled_soon: bool = False
     #: At moments at which something happens to them, as far as that can be known.
+    measured: float = 0.0
+    #: Part of the tasks that heed how busy a machine is; machines are busy with what others do there.
+    curious: bool = False
+    #: People ask whatever can be asked.
+    resubmits: bool = False
+    #: Who starts again also submits what he had the result of.
     changes: int = 0
     #: Times that operators choose another policy, limits and shares, besides the usual.
     drains: int = 0
@@ -114,7 +120,8 @@ def _heavy(draws: random.Random, knobs: Knobs) -> tuple[Knobs, Habits]:
         max_demoted=max_demoted,
         pending_max=table + 2 * loops,
     )
-    return knobs, _draw_habits(draws)
+    habits = _draw_habits(draws)
+    return knobs, msgspec.structs.replace(habits, measured=0.0 if loops else habits.measured)
 
 
 def _draw_habits(draws: random.Random) -> Habits:
@@ -128,6 +135,9 @@ def _draw_habits(draws: random.Random) -> Habits:
         priorities=draws.choice(((0,), (0, 0, 5), (-3, 0, 1, 7))),
         cancelled=draws.choice((0.05, 0.2, 0.4)),
         cancelled_soon=draws.random() < 0.5,
+        measured=draws.choice((0.0, 0.3)),
+        curious=True,
+        resubmits=draws.random() < 0.5,
         changes=draws.choice((0, 2, 6)),
         drains=draws.choice((0, 2, 4)),
         policies=tuple(sorted(INSTALLED)) if draws.random() < 0.5 else tuple(sorted(POLICIES)),
@@ -139,6 +149,7 @@ def _endless(draws: random.Random, knobs: Knobs) -> tuple[Knobs, Habits]:
     """Many commands that never end, few workers."""
     knobs, habits = _heavy(draws, knobs)
     loops = draws.choice((10, 25, 60))
+    habits = msgspec.structs.replace(habits, measured=0.0)  # those commands keep every machine busy
     knobs = msgspec.structs.replace(
         knobs,
         workers=draws.randint(3, 4),

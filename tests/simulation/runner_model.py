@@ -107,12 +107,18 @@ class RunnerModel:
         """Let go of a finished attempt's output."""
         self.spool.pop(attempt, None)
 
+    def drop_ended(self) -> None:
+        """Let go of the output of all that has ended, whoever still wants it."""
+        for attempt in [attempt for attempt in self.spool if attempt not in self.processes]:
+            self.drop(attempt)
+            self._host.post(Source.SELF, partial(events.SpoolDropped, attempt=attempt))
+
     def _start(self, process: Process) -> None:
         if process.ended or self.processes.get(process.attempt) is not process:
             return
         process.began = self._timeline.now
         host = self._host
-        self._witness.on_start(process.attempt, process.spec, host.name, host.incarnation, host.capacity)
+        self._witness.on_start(process.attempt, process.spec, host.worker, host.incarnation, host.capacity)
         self._witness.on_gpus(process.attempt, process.spec, host.incarnation, process.gpus)
         host.post(Source.SELF, lambda at: events.AttemptLaunched(at=at, attempt=process.attempt, pid=1))
         limit, duration = process.limit_s, process.script.duration_s * lag_of(process.attempt, process.spec)

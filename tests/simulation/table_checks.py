@@ -321,8 +321,10 @@ class TableChecks:
     def _demand_lost(self, name: str, attempt: Attempt) -> None:
         """A live attempt is given up only when its incarnation is dead, or silent for long, or it ended."""
         cluster = self._cluster
-        worker = cluster.host(attempt.worker)
+        worker = cluster.life_of(attempt.incarnation)
         if not worker.alive or worker.incarnation != attempt.incarnation or cluster.was_asked_to_stop(worker):
+            return
+        if attempt.worker in cluster.disputed:  # whoever comes later has the name, and the other one ends
             return
         task_id = name.partition(" ")[0]
         execution = cluster.invariants.execution

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.commands import output_bytes
-from tests.simulation.hosts import Host, Make, Source
+from tests.simulation.hosts import Host, Make, Mistaken, Source
 from tests.simulation.network import Link
 from tests.simulation.runner_model import RunnerModel
 from tests.simulation.sessions import SessionModel
@@ -13,7 +13,7 @@ from tests.simulation.sessions import SessionModel
 from alb_core import zk
 from alb_core.messages import Chunk, Grant
 from alb_core.notes import Note
-from alb_core.resources import Capacity, counts_of
+from alb_core.resources import Capacity, Load, counts_of
 from alb_core.znodes import WorkerNode
 from alb_worker.core import actions as acts
 from alb_worker.core import events
@@ -24,24 +24,35 @@ if TYPE_CHECKING:
 
 COUNTS: Final = counts_of({"gpus": 2, "licence": 1})
 #: Of every worker.
+STRANGERS_COME: Final = 0.05
+#: In a tick: others begin to use the machine, or do so no more.
 
 
 class WorkerHost(Host):
-    """One worker."""
+    """One worker.
 
-    def __init__(self, cluster: Cluster, name: str, cpus: float) -> None:
+    Args:
+        cluster: Where it lives.
+        name: Of its host.
+        cpus: That it offers.
+        worker: Its own name; empty: that of its host.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, cpus: float, worker: str = "") -> None:
         super().__init__(cluster, name, cluster.knobs.tick_s)
+        self.worker = worker or name
         self.capacity = Capacity(cpus=cpus, memory_bytes=int(cpus * 1000), version="1", counts=COUNTS)
         self.core: WorkerCore | None = None
         self.runner = RunnerModel(self)
         self._link: Link | None = None
         self._output: Link | None = None
+        self._strangers = 0.0  #: Part of the machine that others use.
 
     # --- life -----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start the process."""
-        node = WorkerNode(worker=self.name, incarnation=self.incarnation, capacity=self.capacity)
+        node = WorkerNode(worker=self.worker, incarnation=self.incarnation, capacity=self.capacity)
         self.core = WorkerCore(node, self.draws.getrandbits(32))
         self._link = self._output = None
         self.session = SessionModel(self, self.cluster.ensemble, self.cluster.knobs.worker_session_s)
@@ -80,7 +91,25 @@ class WorkerHost(Host):
 
     def tick(self) -> None:
         """The clock ticked."""
+        if self.cluster.habits.measured:
+            load = self._measure()
+            self.take(Source.SELF, lambda at: events.LoadMeasured(at=at, load=load))
         self.take(Source.CLOCK, events.Tick)
+
+    def _measure(self) -> Load:
+        """Return how busy the machine is; once all is to end, nobody else uses it."""
+        if self.cluster.faults.lasting:
+            self._strangers = 0.0
+        elif self.draws.random() < STRANGERS_COME:
+            self._strangers = self.draws.choice((0.0, 0.0, 0.4, 1.0))
+        cpus = memory_bytes = 0.0
+        for process in self.runner.processes.values():
+            cpus += process.spec.request.cpus
+            memory_bytes += process.spec.request.memory_bytes
+        return Load(
+            cpu=self._strangers + cpus / self.capacity.cpus,
+            memory=memory_bytes / self.capacity.memory_bytes,
+        )
 
     def on_opened(self, link: Link) -> None:
         """A link is up."""
@@ -171,3 +200,10 @@ class WorkerHost(Host):
             stored=action.stored,
         )
         self.cluster.network.send(self._output, chunk)
+
+
+class WorkerNamesake(Mistaken, WorkerHost):
+    """A second process of a worker's name, on a host of its own: each takes the name from the other."""
+
+    def __init__(self, cluster: Cluster, worker: WorkerHost) -> None:
+        super().__init__(cluster, f"{worker.name}x", worker.capacity.cpus, worker.name)

@@ -155,6 +155,8 @@ class Workload:
             if task.spec.on_lost is OnLost.RERUN and self._agreements.random() < habits.preemptible:
                 task = _changed(task, preemptible=True)
             task = self._vary(task)
+            if self._habits.random() < habits.measured:
+                task = _changed(task, request=msgspec.structs.replace(task.spec.request, measured=True))
             self.tasks[task.id] = task
             earlier[client.name].append(task.id)
             self._later(when, client.submit, task)
@@ -189,7 +191,7 @@ class Workload:
         elif act < 0.22:
             self._later(when, self._detach, owner, task)
         elif act < 0.30:
-            self._later(when, self._attach, draws.choice(clients) if self._keeps_long else owner, task)
+            self._later(when, self._attach, draws.choice(clients) if self.keeps_long else owner, task)
         elif act < 0.36:
             self._later(when, self._submit_conflict, draws.choice(clients), task)
         elif act < 0.42:
@@ -211,7 +213,7 @@ class Workload:
         return task.id in self._cluster.invariants.speech.accepted
 
     @property
-    def _keeps_long(self) -> bool:
+    def keeps_long(self) -> bool:
         """Whether the table surely still knows an id that comes again after its result was acknowledged."""
         knobs = self._cluster.knobs
         return knobs.holding_s > LONGEST_SEED_S and knobs.done_kept_s > 1000 and knobs.done_kept > 1000
@@ -227,11 +229,11 @@ class Workload:
 
     def _submit_again(self, client: ClientHost, task: UserTask) -> None:
         """Another client of the same user submits the same task."""
-        if self._keeps_long and client.user == task.user:
+        if self.keeps_long and client.user == task.user:
             client.submit(rewritten(task))
 
     def _submit_conflict(self, client: ClientHost, task: UserTask) -> None:
-        if self._keeps_long and self._accepted(task):
+        if self.keeps_long and self._accepted(task):
             client.submit(msgspec.structs.replace(_changed(task, name="another"), twin=True))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from alb_broker.core.task import Task
@@ -52,7 +53,7 @@ class Door:
     __slots__ = ("shut",)
 
     def __init__(self, *, shut: bool) -> None:
-        self.shut = shut  #: They fit nowhere, and no room that could fit them has grown since.
+        self.shut: Final = shut
 
 
 OPEN: Final = Door(shut=False)
@@ -60,39 +61,65 @@ SHUT: Final = Door(shut=True)
 #: Of groups that are told apart from their likes.
 
 
-class Shape(Door):
+class Row:
+    """Shapes that ask for one number of processors, told apart by memory; or one for itself.
+
+    What asks for as much memory as the bound, or for more, fits nowhere, and no room that could fit it has
+    grown since. So one number shuts and opens them all, however many there are.
+    """
+
+    __slots__ = ("apart", "bound", "fresh", "shapes")
+
+    def __init__(self) -> None:
+        self.bound = NEVER
+        self.shapes = 0  #: How many there are.
+        self.apart: set[WaitingGroup] = set()  #: Groups with another door than their likes.
+        self.fresh: set[WaitingGroup] = set()  #: Those that were not refused since they had their turn.
+
+    def shut_from(self, memory_bytes: int, at: float) -> None:
+        """Heads that ask for so much fit nowhere; of those that were put off in this pass nobody knows."""
+        self.bound = min(self.bound, memory_bytes)
+        for group in [each for each in self.fresh if each.shape.memory_bytes >= memory_bytes]:
+            if not group.put_off:
+                group.be_alike()
+                group.refuse(at)
+
+    def open_to(self, memory_bytes: float) -> None:
+        """Room grew in which heads could fit that ask for so much, or for less."""
+        if memory_bytes >= self.bound:
+            self.bound = memory_bytes + 1
+
+    def let_in(self, could_fit: Callable[[Request], bool]) -> None:
+        """Room grew: groups that are told apart, and could fit there, are offered again."""
+        known: dict[Request, bool] = {}
+        for group in list(self.apart):
+            request = group.shape.request
+            if request not in known:
+                known[request] = could_fit(request)
+            if known[request]:
+                group.open_up()
+
+
+class Shape:
     """What the tasks of some groups ask for, whoever submitted them.
 
     Args:
         request: What that is.
-        number: No other shape has it.
+        row: Where it stands.
     """
 
-    __slots__ = ("apart", "fresh", "groups", "number", "request")
+    __slots__ = ("groups", "memory_bytes", "request", "row")
 
-    def __init__(self, request: Request, number: int) -> None:
-        super().__init__(shut=False)
+    def __init__(self, request: Request, row: Row) -> None:
         self.request: Final = request
-        self.number: Final = number
+        self.memory_bytes: Final = request.memory_bytes
+        self.row: Final = row
         self.groups: dict[Key, WaitingGroup] = {}
-        self.apart: set[WaitingGroup] = set()  #: Of its groups, those with another door.
-        self.fresh: set[WaitingGroup] = set()  #: Those that were not refused since they had their turn.
 
-    def shut_down(self, at: float) -> None:
-        """Its heads fit nowhere; but of those that were put off in this pass nobody knows."""
-        put_off = {group for group in self.apart if group.put_off} if self.apart else self.apart
-        for group in self.apart - put_off:
-            group.door = self
-        self.shut, self.apart = True, put_off
-        for group in self.fresh - put_off:
-            group.refuse(at)
-
-    def open_up(self) -> None:
-        """Room grew in which its heads could fit."""
-        self.shut = False
-        for group in self.apart:
-            group.door = self
-        self.apart.clear()
+    @property
+    def shut(self) -> bool:
+        """Whether its heads fit nowhere."""
+        return self.memory_bytes >= self.row.bound
 
 
 class Line:
@@ -132,7 +159,7 @@ class WaitingGroup:
         self.shape = shape
         self.tasks: deque[Task] = deque()
         #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
-        self.door: Door = shape  #: That of its likes, or another where it is told apart from them.
+        self.door: Door | Shape = shape  #: Of all its likes, or another where it is told apart from them.
         self.put_off = False  #: It was offered in this pass, and may be again in the next.
         self.declined = False  #: The policy wanted its head to wait when it was last asked.
         self.bounded = False  #: Its user had all that he may have, when its head was last offered.
@@ -142,8 +169,8 @@ class WaitingGroup:
         self.stood: Task | None = None  #: Its head when it took that place.
         self.rises = NEVER  #: Cluster time from which that head may be of a higher level.
         shape.groups[key] = self
-        shape.fresh.add(self)
-        self._open()  # should the shape be shut: nobody asked for this one
+        shape.row.fresh.add(self)
+        self.open_up()  # should the shape be shut: nobody asked for this one
 
     # --- what is asked --------------------------------------------------------------------------------------
 
@@ -183,56 +210,52 @@ class WaitingGroup:
         self._have_turn()
         self.declined, self.bounded = answer is Offered.DECLINED, answer is Offered.BOUNDED
         self.put_off, self.door = True, SHUT
-        self.shape.apart.add(self)
+        self.shape.row.apart.add(self)
 
     def come_back(self) -> None:
         """The pass is over in which it was put off."""
         self.put_off = False
-        self._open()
+        self.open_up()
 
     def _have_turn(self) -> None:
         self.declined = self.bounded = self.overtaken = False
         self.refused = NEVER
-        self.shape.fresh.add(self)
+        self.shape.row.fresh.add(self)
 
     def block(self, at: float) -> None:
         """Its head fits nowhere, whatever holds of its likes."""
-        if not self.shape.shut:
-            self.door = SHUT
-            self.shape.apart.add(self)
+        if self.shape.shut:
+            self.be_alike()
         else:
-            self._be_alike()
+            self.door = SHUT
+            self.shape.row.apart.add(self)
         self.refuse(at)
 
     def refuse(self, at: float) -> None:
         """Its head is known to fit nowhere."""
-        self.shape.fresh.discard(self)
+        self.shape.row.fresh.discard(self)
         self.declined = self.bounded = False
         if self.refused == NEVER:
             self.refused = at
 
-    def unblock(self) -> None:
-        """Room grew in which its head could fit."""
-        if self.door.shut:
-            self._open()
-
-    def _open(self) -> None:
+    def open_up(self) -> None:
+        """Its head may be offered, whatever holds of its likes."""
         if self.shape.shut:
             self.door = OPEN
-            self.shape.apart.add(self)
+            self.shape.row.apart.add(self)
         else:
-            self._be_alike()
+            self.be_alike()
 
-    def _be_alike(self) -> None:
+    def be_alike(self) -> None:
+        """What holds of its likes holds of it."""
         self.door = self.shape
-        self.shape.apart.discard(self)
+        self.shape.row.apart.discard(self)
 
     def end(self) -> None:
         """It has no tasks."""
-        shape = self.shape
-        del shape.groups[self.key]
-        shape.fresh.discard(self)
-        shape.apart.discard(self)
+        del self.shape.groups[self.key]
+        self.shape.row.fresh.discard(self)
+        self.shape.row.apart.discard(self)
 
 
 def level_after(priority: int, waited_s: float) -> int:

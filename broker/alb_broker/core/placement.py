@@ -213,7 +213,7 @@ class Placer:
         if not grown.workers:
             return
         if admits is None:
-            queue.open_shapes(partial(workers.could_take, grown))
+            queue.open_shapes(grown.reach, partial(workers.could_take, grown))
         else:
             queue.open_groups(lambda head: workers.could_take(grown, head.request, _gate(head, admits)))
 

@@ -1,20 +1,21 @@
 """All shapes of the waiting tasks: what fits nowhere shuts whatever asks for as much, or for more.
 
-The open ones stand in rows, of which each has one number of processors, the least memory first. So those that
-a failure shuts, too, are the ends of some rows, and each is looked at once for each time that it was opened.
+Shapes stand in rows, of which each has one number of processors and one bound of memory: what asks for as
+much as that is shut. So a failure lowers the bounds of some rows, and room that grew raises them: neither
+looks at any shape, of which there are as many as tasks where each asks for an amount of its own.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Final
 
-from alb_broker.core.groups import Shape
+from alb_broker.core.groups import NEVER, Row, Shape, WaitingGroup
 from alb_core.resources import Request
 
 ROWS_MAX: Final = 64
-#: Of different numbers of processors. Where there are more, each shape is shut by itself.
+#: Of different numbers of processors. Where there are more, and where processors and memory do not decide
+#: alone, a shape has a row to itself, is shut by its own failure, and looked at whenever room grew.
 
 
 class Shapes:
@@ -22,63 +23,68 @@ class Shapes:
 
     def __init__(self) -> None:
         self._by_request: Final[dict[Request, Shape]] = {}
-        self._rows: Final[dict[float, list[tuple[int, int, Shape]]]] = {}
-        #: Those that are open, by processors, each with its memory and its number.
-        self._next = 0  #: Number of the next new one.
+        self._rows: Final[dict[float, Row]] = {}  #: By processors.
+        self._alone: Final[dict[Request, Row]] = {}  #: Of one shape each.
 
     def of(self, request: Request) -> Shape:
-        """Return the shape of a request; a new one is open."""
+        """Return the shape of a request."""
         shape = self._by_request.get(request)
         if shape is None:
-            shape = self._by_request[request] = Shape(request, self._next)
-            self._next += 1
-            self._stand(shape)
+            shape = self._by_request[request] = Shape(request, self._row(request))
+            shape.row.shapes += 1
         return shape
+
+    def _row(self, request: Request) -> Row:
+        if request.plain:
+            row = self._rows.get(request.cpus)
+            if row is None and len(self._rows) < ROWS_MAX:
+                row = self._rows[request.cpus] = Row()
+            if row is not None:
+                return row
+        row = self._alone[request] = Row()
+        return row
 
     def remove(self, shape: Shape) -> None:
         """Forget one without groups."""
-        del self._by_request[shape.request]
-        if not shape.shut:
-            self._leave(shape)
+        request, row = shape.request, shape.row
+        del self._by_request[request]
+        row.shapes -= 1
+        if self._alone.get(request) is row:
+            del self._alone[request]
+        elif not row.shapes:
+            del self._rows[request.cpus]
 
-    def open_up(self, could_fit: Callable[[Request], bool]) -> None:
-        """Room grew: open those that could fit there."""
-        for request, shape in self._by_request.items():
-            if (shape.shut or shape.apart) and could_fit(request):
-                if shape.shut:
-                    self._stand(shape)
-                shape.open_up()
-
-    def shut_down(self, shape: Shape, failed: Request, at: float) -> None:
-        """A head fits nowhere: nor do its likes, and what asks for as much or more of everything.
+    def open_up(self, reach: Callable[[float], int], could_fit: Callable[[Request], bool]) -> None:
+        """Room grew: open what could fit there.
 
         Args:
-            shape: That of its group.
-            failed: What it asks for: more than the shape, should it have run out of memory while it waited.
+            reach: Tells of a number of processors beside how much memory it could; negative: nowhere.
+            could_fit: Tells of a request whether it could.
+        """
+        for cpus, row in self._rows.items():
+            if row.bound != NEVER:
+                row.open_to(reach(cpus))
+            if row.apart:
+                row.let_in(could_fit)
+        for request, row in self._alone.items():
+            if (row.bound != NEVER or row.apart) and could_fit(request):
+                row.open_to(NEVER)
+                row.let_in(could_fit)
+
+    def shut_down(self, group: WaitingGroup, failed: Request, at: float) -> None:
+        """A head fits nowhere: nor does what asks for as much or more of everything.
+
+        Args:
+            group: Whose head it is.
+            failed: What it asks for: more than its likes, should it have run out of memory while it waited.
             at: Cluster time.
         """
-        if not shape.shut:
-            self._leave(shape)
-        shape.shut_down(at)
-        if not failed.plain or len(self._rows) > ROWS_MAX:
-            return
-        for cpus in [cpus for cpus in self._rows if cpus >= failed.cpus]:
-            row = self._rows[cpus]
-            while row and row[-1][0] >= failed.memory_bytes:
-                row.pop()[2].shut_down(at)
-            if not row:
-                del self._rows[cpus]
-
-    def _stand(self, shape: Shape) -> None:
-        insort(self._rows.setdefault(shape.request.cpus, []), _standing(shape))
-
-    def _leave(self, shape: Shape) -> None:
-        cpus = shape.request.cpus
-        row = self._rows[cpus]
-        del row[bisect_left(row, _standing(shape))]
-        if not row:
-            del self._rows[cpus]
-
-
-def _standing(shape: Shape) -> tuple[int, int, Shape]:
-    return shape.request.memory_bytes, shape.number, shape
+        row = group.shape.row
+        if self._rows.get(failed.cpus) is row:
+            for cpus, each in self._rows.items():
+                if cpus >= failed.cpus:
+                    each.shut_from(failed.memory_bytes, at)
+        else:
+            row.shut_from(0, at)
+        if not group.blocked:
+            group.block(at)

@@ -189,7 +189,7 @@ class Turns:
     def _pass_over(self, group: WaitingGroup, head: Task, answer: Offered) -> None:
         """The head whose turn it is was not placed."""
         if answer is NOWHERE:
-            self._shapes.shut_down(group.shape, head.request, self._at)
+            self._shapes.shut_down(group, head.request, self._at)
         elif answer is NO_ROOM:
             group.block(self._at)
         else:

@@ -22,7 +22,7 @@ from alb_broker.core.worker import Worker
 from alb_core import limits
 from alb_core.drains import Drain
 from alb_core.quarantines import Quarantine
-from alb_core.resources import Load, Request, fits
+from alb_core.resources import EPSILON, Load, Request, fits
 
 
 class Grown(NamedTuple):
@@ -31,6 +31,26 @@ class Grown(NamedTuple):
     workers: list[Worker]
     ahead: list[Worker]
     #: Of these, those that may hold something ahead.
+
+    def reach(self, cpus: float) -> int:
+        """Return with how much memory a request of so many processors could fit there; -1: with none.
+
+        Of requests that nothing else decides.
+        """
+        most = -1
+        for worker in self.workers:
+            room = worker.room
+            if (
+                cpus <= room.cpus + EPSILON
+                and room.memory_bytes > most
+                and not worker.ahead
+                and worker.placeable
+            ):
+                most = room.memory_bytes
+        for worker in self.ahead:
+            if cpus <= worker.turned.cpus:
+                most = max(most, worker.turned.memory_bytes)
+        return most
 
 
 class Workers:

@@ -30,6 +30,11 @@ def queue(*tasks: Task) -> Queue:
     return waiting
 
 
+def open_up_to(waiting: Queue, cpus: float) -> None:
+    """Room for so many processors grew."""
+    waiting.open_shapes(lambda wanted: 0 if wanted <= cpus else -1, lambda wanted: wanted.cpus <= cpus)
+
+
 class Cluster:
     """Room for some processors; what is placed is remembered in order."""
 
@@ -179,7 +184,7 @@ def test_a_shape_that_fits_nowhere_is_not_offered_again_before_it_could_fit() ->
     cluster.run(waiting)
     assert cluster.offered == 2
     cluster.free = 1.0
-    waiting.open_shapes(lambda wanted: wanted.cpus <= 1)
+    open_up_to(waiting, 1)
     assert cluster.run(waiting) == [1]
     assert cluster.offered == 3
 
@@ -216,7 +221,7 @@ def test_a_shape_is_asked_about_once_when_room_grew_unless_its_tasks_are_told_ap
         return head.user == "bob"
 
     Cluster(cpus=0).run(waiting)
-    waiting.open_shapes(holds)
+    waiting.open_shapes(lambda _: -1, holds)
     assert asked == [request(1.0)]
     waiting.open_groups(lets_in)
     assert heads == ["ann", "bob"]
@@ -262,7 +267,7 @@ def test_all_that_fits_is_placed_once_and_in_the_order_of_its_group(
     waiting, cluster = queue(*tasks), Cluster(cpus=0)
     for room in rooms:
         cluster.free += room
-        waiting.open_shapes(lambda wanted: wanted.cpus <= cluster.free)
+        open_up_to(waiting, cluster.free)
         cluster.run(waiting)
         left = [each for each in tasks if each.state is TaskState.QUEUED]
         assert not any(each.spec.request.cpus <= cluster.free for each in left)
@@ -343,12 +348,12 @@ def test_who_is_overtaken_for_long_starves() -> None:
     assert starved(waiting, cluster, CLAIMED_S + 5) == []
     waiting.add(task(3))
     cluster.free = 1.0
-    waiting.open_shapes(lambda wanted: wanted.cpus <= 1)
+    open_up_to(waiting, 1)
     assert cluster.run(waiting, at=CLAIMED_S + 9) == [3]
     assert starved(waiting, cluster, CLAIMED_S + 10) == [1]
     assert starved(waiting, cluster, CLAIMED_S + 11) == [1]  # and goes on doing so, until it is placed
     cluster.free = 4.0
-    waiting.open_shapes(lambda wanted: wanted.cpus <= 4)
+    open_up_to(waiting, 4)
     assert cluster.run(waiting, at=CLAIMED_S + 12) == [1]
     assert starved(waiting, cluster, CLAIMED_S + 30) == []
 

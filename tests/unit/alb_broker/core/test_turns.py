@@ -150,7 +150,9 @@ class World:
             assert isinstance(what, float)
             self._at += what
         elif verb == "room":
-            self._queue.open_shapes(lambda wanted: wanted.cpus == what)
+            self._queue.open_shapes(
+                lambda cpus: 1 if cpus == what else -1, lambda wanted: wanted.cpus == what
+            )
         elif verb == "give back":
             assert isinstance(what, str)
             self._held[what] = 0

@@ -91,16 +91,17 @@ time.sleep(0.2)
 """
 #: When it is old enough for a group of its own, it sheds the mark, the session, the parent and the names.
 
+SLOW_FORKS = (
+    "perl -e 'for (;;) { my $n = fork; exec qw(sleep 600) if defined $n && !$n; "
+    "select undef, undef, undef, 0.02 }'"
+)
+#: Of no shell: that ends where the bombs beside it leave no fork for it.
+
 RESPAWN = "trap '' TERM; while :; do sleep 600 & wait; done"
 
 HOSTILE = {
     "fork bomb": Hostile(BOMB, Cause.OVER_LIMIT, Bounds(processes=60), "processes"),
-    "slow forks": Hostile(  # once the bombs are over: while they are young, a neighbour may be refused a fork
-        "sleep 4; while :; do sleep 600 & sleep 0.02; done",
-        Cause.OVER_LIMIT,
-        Bounds(processes=20),
-        "processes",
-    ),
+    "slow forks": Hostile(SLOW_FORKS, Cause.OVER_LIMIT, Bounds(processes=20), "processes"),
     "fork bomb without a bound": Hostile(BOMB, Cause.TIMED_OUT, limit="time_limit_s", time_limit_s=1.5),
     "daemons": Hostile(
         "for i in 1 2 3; do setsid -f sh -c 'sleep 600 & sleep 600' >/dev/null 2>&1; done", Cause.EXITED

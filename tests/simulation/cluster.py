@@ -223,8 +223,10 @@ class Cluster:
         resting = False
         while not resting:
             self._await_rest()
+            ended = len(self.invariants.table.results)
             self.timeline.run(self.timeline.now + REST_S)
-            resting = not self.invariants.missing()  # else a task that could have waited longer has begun
+            # Else a task that could have waited longer has begun, or ended a moment ago.
+            resting = not self.invariants.missing() and len(self.invariants.table.results) == ended
 
 
 def run_seed(

@@ -173,6 +173,8 @@ class Stragglers:
         worker, name = workers.find(attempt.worker, attempt.incarnation), AttemptId(task.id, attempt.n)
         if worker is None or name not in worker.reserved or name in worker.unconfirmed:
             return None  # it waits there, is over but for its report, or has not reached its worker yet
+        if name in worker.killing:
+            return None  # its end is ordered, perhaps before it began: its task goes on elsewhere by that
         advance, elapsed_s = self._advances.get(name), now - runs_since(worker, name, attempt.placed)
         if name in worker.launching:
             return None  # the clock of its likes' run times does not tick while its files come

@@ -77,6 +77,18 @@ def test_time_does_not_count_before_a_command_begins() -> None:
     assert (found.task.id, found.left_s) == (make_task(1).id, 10.0)
 
 
+def test_what_is_ended_on_purpose_does_not_lag() -> None:
+    """Its worker is drained, for example, and its task goes on elsewhere by that: no copy is needed."""
+    each, pool = Stragglers(), workers(1.0, 1.0)
+    w1, w2 = pool
+    for number in range(10, 18):
+        end_on(each, w1, number, 2.0)
+    run_on(each, w2, 1)
+    assert lagging(each, pool, 20.0) == ["1"]
+    w2.order_end(attempt(1))
+    assert lagging(each, pool, 20.0) == []
+
+
 def test_a_slow_machine_is_expected_to_take_longer() -> None:
     """8 s on a machine of a quarter of the speed is no straggler by itself, 13 s is."""
     each, pool = Stragglers(), workers(4.0, 1.0)

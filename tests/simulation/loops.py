@@ -4,8 +4,9 @@ Each may cost the others one quantum: then it gives its processors away, and nev
 So a bound on every task's end holds with them as without, longer by a quantum for each (and the ticks to see
 it). All other tasks of such a seed have a time limit: what has none is not promised to pass.
 
-In some seeds each keeps a little memory, and *hogs* want all that the largest worker has. Nothing helps them
-while endless commands run there; what is set aside for them meanwhile must not keep others from passing.
+In some seeds that have a roomy worker each keeps a little memory, and *hogs* want all that the largest worker
+has. Nothing helps them while endless commands run there; what is set aside for them meanwhile must not keep
+others from passing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 ENDLESS_S: Final = 1e6
 HOG_S: Final = 0.5
 ROOMY_BYTES: Final = 2000
-#: Where the largest worker has less, endless commands keep other tasks from memory, too.
+#: Where the largest worker has less, endless commands would keep other tasks from memory, too.
 CANCEL_EVERY_S: Final = 5.0
 
 
@@ -54,12 +55,23 @@ class Loops:
             task = self._draw(number, client.user)
             self.tasks[task.id] = task
             self._cluster.timeline.at(self._draws.uniform(0.0, knobs.safety_s / 2), client.submit, task)
-        for number in range(knobs.hogs if knobs.loops and self._largest_bytes >= ROOMY_BYTES else 0):
+        for number in range(self._hogs):
             client = self._draws.choice(self._cluster.clients)
             task = self._draw_hog(number, client.user)
             self.hogs[task.id] = task
             self._cluster.timeline.at(self._draws.uniform(0.0, knobs.safety_s / 2), client.submit, task)
         self.tasks |= self.hogs
+
+    @property
+    def _hogs(self) -> int:
+        """Return how many hogs there are. Where there are none, endless commands keep no memory, either.
+
+        A demoted command gives its processors away, never its memory. So where no worker has more than the
+        1000 bytes that any task may want, one byte of a command that never ends keeps such a task waiting
+        for as long, and rightly: it is a hog by another name, and no bound on every task's end would hold.
+        """
+        knobs = self._cluster.knobs
+        return knobs.hogs if knobs.loops and self._largest_bytes >= ROOMY_BYTES else 0
 
     @property
     def _largest_bytes(self) -> int:
@@ -82,7 +94,7 @@ class Loops:
         spec = TaskSpec(
             command=("endless", *script.words()[1:]),
             grace_s=0.5,
-            request=Request(cpus=draws.choice((0.5, 1.0)), memory_bytes=int(self._cluster.knobs.hogs > 0)),
+            request=Request(cpus=draws.choice((0.5, 1.0)), memory_bytes=int(self._hogs > 0)),
             priority=draws.choice((0, self._cluster.habits.priorities[-1])),
             name=f"loop {number}",
         )

@@ -69,7 +69,7 @@ sim-heavier: $(READY) ## ten seeds of each heavier mix of the simulator: what `.
 	@$(PYTHON_IN_VENV) -m tests.simulation --seeds 10 --mix heavier
 
 sim-mutants: $(READY) ## the simulator against planted defects: each must be caught
-	@$(PYTHON_IN_VENV) -m tests.simulation --mutants --seeds $(SEEDS)
+	@$(PYTHON_IN_VENV) -m tests.simulation --mutants --seeds $(SEEDS) $(if $(HUNT_UNTIL),--until $(HUNT_UNTIL))
 
 .SECONDEXPANSION:
 bench-%: benchmarks/bench_$$(subst -,_,$$*).py $(READY)

@@ -376,13 +376,18 @@ def planted(mutant: Mutant) -> Iterator[None]:
             setattr(where, name, healthy)
 
 
-def hunt(job: tuple[int, int]) -> tuple[SeedReport | None, int]:
+def hunt(job: tuple[int, int, float]) -> tuple[SeedReport | None, int] | None:
     """Run seeds until one catches a mutant; returns that one, and how many raised in vain.
 
     Args:
-        job: The mutant's number, and the most seeds.
+        job: The mutant's number, the most seeds, and the Unix time after which no hunt begins.
+
+    Returns:
+        None: it was too late to begin.
     """
-    number, seeds = job
+    number, seeds, until = job
+    if time.time() > until:
+        return None
     crashes = 0
     for seed in range(seeds):
         with planted(MUTANTS[number]):
@@ -399,19 +404,32 @@ def is_sound(seed: int, mix: str) -> bool:
     return run_seed(seed, mix)[1] is None
 
 
-def hunt_all(seeds: int, jobs: int, only: str = "") -> bool:
-    """Plant each mutant, one a process at a time, and print who caught it; returns whether all were."""
+def hunt_all(seeds: int, jobs: int, only: str = "", until: float = float("inf")) -> bool:
+    """Plant each mutant, one a process at a time, and print who caught it; returns whether all were.
+
+    Args:
+        seeds: The most, of each.
+        jobs: Processes.
+        only: Of the mutants those whose names contain this.
+        until: Unix time after which no further hunt begins: what is left then is named, and escaped nobody.
+    """
     began = time.monotonic()
-    escaped = 0
+    escaped = left = 0
     numbers = [number for number, mutant in enumerate(MUTANTS) if only in mutant.name]
     with multiprocessing.Pool(jobs) as pool:
-        hunts = pool.imap(hunt, [(number, seeds) for number in numbers])
-        for number, (report, crashes) in zip(numbers, hunts, strict=True):
+        hunts = pool.imap(hunt, [(number, seeds, until) for number in numbers])
+        for number, hunted in zip(numbers, hunts, strict=True):
+            if hunted is None:
+                left += 1
+                print(f"{MUTANTS[number].name:60} not hunted, the time was up", flush=True)  # noqa: T201
+                continue
+            report, crashes = hunted
             escaped += report is None
             verdict = "ESCAPED" if report is None else f"seed {report.seed}: {report.invariant}"
             also = f" ({crashes} seeds raised before)" if crashes else ""
             print(f"{MUTANTS[number].name:60} {verdict}{also}", flush=True)  # noqa: T201
-    print(f"{escaped} of {len(numbers)} escaped {seeds} seeds; {time.monotonic() - began:.0f} s")  # noqa: T201
+    tried, took_s = len(numbers) - left, time.monotonic() - began
+    print(f"{escaped} of {tried} escaped {seeds} seeds, {left} not hunted; {took_s:.0f} s")  # noqa: T201
     return not escaped
 
 

@@ -87,6 +87,8 @@ def main() -> None:
     parser.add_argument("--trace", action="store_true", help="with --seed: print its story")
     parser.add_argument("--mutants", action="store_true", help="plant defects instead, and see each caught")
     parser.add_argument("--only", default="", help="with --mutants: those whose name contains this")
+    late = "with --mutants: Unix time after which no further one is hunted"
+    parser.add_argument("--until", type=float, default=float("inf"), help=late)
     arguments = parser.parse_args()
     if arguments.seed is not None and arguments.mix not in MIXES:
         parser.error(f"--seed runs a seed of one mix: {', '.join(sorted(MIXES))}")
@@ -94,7 +96,7 @@ def main() -> None:
     if arguments.mutants:
         from tests.simulation.mutants import hunt_all  # noqa: PLC0415 (it imports this module)
 
-        passed = hunt_all(arguments.seeds, arguments.jobs, arguments.only)
+        passed = hunt_all(arguments.seeds, arguments.jobs, arguments.only, arguments.until)
     elif arguments.seed is not None:
         passed = replay(arguments.seed, arguments.mix, trace=arguments.trace)
     else:

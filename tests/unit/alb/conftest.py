@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests.unit.alb.fake_broker import FakeBroker
+from tests.unit.alb.remembering_broker import RememberingBroker
 
 from alb.shell import engine
 from alb_core.errors import ZooKeeperUnreachable
@@ -52,5 +53,13 @@ def name_nobody(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[FakeBroker]:
     """A leader that everybody finds."""
     with FakeBroker() as leader:
+        name_leader(leader)
+        yield leader
+
+
+@pytest.fixture
+def rememberer(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[RememberingBroker]:
+    """A leader that everybody finds, and that remembers."""
+    with RememberingBroker() as leader:
         name_leader(leader)
         yield leader

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.unit.alb.fake_broker import FakeBroker
 from tests.unit.alb.remembering_broker import RememberingBroker
 
 import alb
@@ -19,17 +18,9 @@ from alb_core.tasks import TaskState
 
 
 @pytest.fixture
-def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[RememberingBroker]:
-    """A leader that remembers."""
-    with RememberingBroker() as leader:
-        name_leader(leader)
-        yield leader
-
-
-@pytest.fixture
-def client(broker: RememberingBroker) -> Iterator[alb.Client]:
+def client(rememberer: RememberingBroker) -> Iterator[alb.Client]:
     """A client of it."""
-    assert broker
+    assert rememberer
     with alb.Client("zk:2181", user="u", timeout=60) as made:
         yield made
 
@@ -48,20 +39,20 @@ def test_an_array_yields_its_tasks_as_they_end(client: alb.Client) -> None:
 
 @pytest.mark.parametrize("kind", [list, iter])
 def test_inputs_are_sent_as_they_come(
-    client: alb.Client, broker: RememberingBroker, kind: Callable[[list[str]], list[str]]
+    client: alb.Client, rememberer: RememberingBroker, kind: Callable[[list[str]], list[str]]
 ) -> None:
     """Many of them, in order; of a list the first ones go with the submission."""
     lines = [f"n{number}" for number in range(3000)]
     array = client.array("make", inputs=kind(lines), ordered=True)
     assert [task.index for task in array] == list(range(1, 3001))
-    assert broker.arrays[array.id].inputs == lines
+    assert rememberer.arrays[array.id].inputs == lines
 
 
-def test_map_of_a_template_is_an_array(client: alb.Client, broker: RememberingBroker) -> None:
+def test_map_of_a_template_is_an_array(client: alb.Client, rememberer: RememberingBroker) -> None:
     """Results in the order of the inputs; what has no outcome raises its error."""
     results = list(client.map("make {}", inputs=["a", "false", "b"]))
     assert [result.exit_status for result in results] == [0, 3, 0]
-    assert [model.spec.at_once for model in broker.arrays.values()] == [1000]
+    assert [model.spec.at_once for model in rememberer.arrays.values()] == [1000]
     with pytest.raises(alb.TaskLost):
         list(client.map("make", inputs=["lost"]))
     with pytest.raises(alb.InvalidTask, match="one command as a text"):
@@ -81,12 +72,12 @@ def test_waiting_drops_results_and_asyncio_waits_too(client: alb.Client) -> None
     assert asyncio.run(main()) == 3
 
 
-def test_parts_and_the_whole_can_be_cancelled(client: alb.Client, broker: RememberingBroker) -> None:
+def test_parts_and_the_whole_can_be_cancelled(client: alb.Client, rememberer: RememberingBroker) -> None:
     """Cancelled tasks have no outcome of their own."""
     array = client.array("sleep {#}", indexes="1-9", ordered=True)
     client_knows(array)
     client.cancel(array.id, "2-3,7")
-    assert Cancel(id=array.id, strides=(Stride(2, 3), Stride(7, 7))) in broker.received
+    assert Cancel(id=array.id, strides=(Stride(2, 3), Stride(7, 7))) in rememberer.received
     assert array.cancel([5])
     assert array.cancel()
     states = [task.state for task in array]
@@ -100,13 +91,13 @@ def client_knows(array: ArrayFuture) -> None:
     assert array.wait_given(5)
 
 
-def test_who_attaches_gets_what_is_kept(client: alb.Client, broker: RememberingBroker) -> None:
+def test_who_attaches_gets_what_is_kept(client: alb.Client, rememberer: RememberingBroker) -> None:
     """Results where there are records, else how each ended; of an unknown id an error."""
     array = client.array("make", inputs=["a", "false"])
     assert len(list(array)) == 2
     again = {task.index: task for task in client.attach_array(array.id)}
     assert again[1].result().stdout == b"make a\n"
-    broker.arrays[array.id].gone = True
+    rememberer.arrays[array.id].gone = True
     told = {task.index: task for task in client.attach_array(array.id, ordered=True)}
     assert (told[2].state, told[2].exit_status, told[2].future) == (TaskState.FAILED, 3, None)
     with pytest.raises(OutputLost, match="FAILED with exit status 3"):
@@ -115,13 +106,13 @@ def test_who_attaches_gets_what_is_kept(client: alb.Client, broker: RememberingB
         client.attach_array("f" * 32)
 
 
-def test_what_failed_is_tried_again(client: alb.Client, broker: RememberingBroker) -> None:
+def test_what_failed_is_tried_again(client: alb.Client, rememberer: RememberingBroker) -> None:
     """As a new array with the same indexes and inputs; and a single task as a new task."""
     array = client.array("make", inputs=["a", "false", "lost", "b"])
     array.wait(60)
     (again,) = client.retry_array(array.id)
     again.wait(60)
-    assert broker.arrays[again.id].inputs == ["false", "lost"]
+    assert rememberer.arrays[again.id].inputs == ["false", "lost"]
     assert client.retry_array(array.id, states=[TaskState.CANCELLED]) == []
 
 

@@ -7,13 +7,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.alb.array_broker import KEEPS, LACKS
-from tests.unit.alb.fake_broker import FakeBroker
 from tests.unit.alb.remembering_broker import RememberingBroker
 
 from alb.cli import batch
@@ -22,14 +21,6 @@ from alb.cli.main import run
 from alb_core.messages import Attach, Cancel
 
 ZK = ("--zk", "zk:2181", "--user", "u")
-
-
-@pytest.fixture
-def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[RememberingBroker]:
-    """A leader that remembers."""
-    with RememberingBroker() as leader:
-        name_leader(leader)
-        yield leader
 
 
 @pytest.fixture
@@ -61,22 +52,22 @@ def test_a_line_becomes_a_command(template: tuple[str, ...], line: str, expected
 
 
 def test_every_line_is_a_task(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Blank lines are none; the summary counts; the exit status is that of the first line that failed."""
     assert each_line("a\n\nfalse\nb", "make") == 3
     told = capfd.readouterr()
-    assert sorted(broker.submitted()) == ["make a", "make b", "make false"]
+    assert sorted(rememberer.submitted()) == ["make a", "make b", "make false"]
     assert sorted(told.out.splitlines()) == ["make a", "make b"]
     assert "line 3: FAILED with exit status 3 on w1" in told.err
     assert told.err.endswith("alb: 3 lines: 3 ran, 1 failed\n")
 
 
 def test_what_does_not_come_back_is_said(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As of an array."""
-    assert broker
+    assert rememberer
     assert each_line("keeps\nlacks\nother\n", "--incremental", "--return", "*.csv") == 125
     told = capfd.readouterr().err
     assert f"alb: line 1: {KEEPS}\n" in told
@@ -85,16 +76,16 @@ def test_what_does_not_come_back_is_said(
 
 
 def test_only_what_has_no_good_result_runs(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Skipped lines write nothing, doubles run once, failures run again; the summary says how many."""
     lines = "a\nb\na\nfalse\n"
     assert each_line(lines, "--incremental", "make") == 3
-    assert len(broker.submitted()) == 3
+    assert len(rememberer.submitted()) == 3
     capfd.readouterr()
     assert each_line(lines, "--incremental", "make") == 3
     told = capfd.readouterr()
-    assert broker.submitted()[3:] == ["make false"]
+    assert rememberer.submitted()[3:] == ["make false"]
     assert told.out == ""
     assert "alb: 4 lines: 1 ran, 3 skipped (they have a good result), 1 failed" in told.err
     assert each_line("a\nb\n", "--incremental", "-q", "make") == 0
@@ -102,7 +93,7 @@ def test_only_what_has_no_good_result_runs(
 
 
 def test_json_has_a_line_for_each_line(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With its number; also for what was skipped, for doubles, and for what cannot be a task."""
     assert each_line("a\n", "--json", "--incremental", "make") == 0
@@ -114,33 +105,33 @@ def test_json_has_a_line_for_each_line(
     assert lines[2]["id"] == lines[3]["id"]
     assert "not valid text" in lines[4]["error"]
     assert "NUL" in lines[5]["error"]
-    assert len(broker.submitted()) == 2
+    assert len(rememberer.submitted()) == 2
 
 
 def test_detached_tasks_are_named_once_they_are_accepted(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody waits for their ends."""
     assert each_line("1\n2\n", "--detach", "--incremental", "sleep") == 0
     told = capfd.readouterr()
-    assert sorted(told.out.split()) == sorted(broker.commands)
+    assert sorted(told.out.split()) == sorted(rememberer.commands)
     assert told.err == "alb: 2 lines: 2 submitted, 0 skipped (they have a good result)\n"
 
 
 def test_what_is_under_way_elsewhere_is_waited_for(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It is followed, not run twice."""
     assert run(["submit", *ZK, "--detach", "sleep 1"]) == 0
-    (task,) = broker.commands
-    broker.commands[task] = "make 1"  # it ends as soon as somebody looks
+    (task,) = rememberer.commands
+    rememberer.commands[task] = "make 1"  # it ends as soon as somebody looks
     assert each_line("1\n", "--incremental", "sleep") == 0
-    assert len(broker.commands) == 1
+    assert len(rememberer.commands) == 1
     assert "1 were under way already" in capfd.readouterr().err
 
 
 def test_a_window_bounds_what_is_under_way(
-    broker: RememberingBroker, monkeypatch: pytest.MonkeyPatch
+    rememberer: RememberingBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An endless file is read as tasks end; what was read before the end of the pipe is run."""
     monkeypatch.setattr(batch, "WINDOW", 10)
@@ -153,14 +144,14 @@ def test_a_window_bounds_what_is_under_way(
     threading.Thread(target=feed, daemon=True).start()
     assert run(["submit", *ZK, "--each-line", f"/dev/fd/{reader}", "-q", "make"]) == 0
     os.close(reader)
-    assert len(broker.submitted()) == 50
+    assert len(rememberer.submitted()) == 50
 
 
 def test_large_output_is_cut_and_said_to_be(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Many tasks at once must not fill the memory."""
-    broker.lost = "it was too much"
+    rememberer.lost = "it was too much"
     assert each_line("long\n", "make") == 0
     told = capfd.readouterr()
     assert len(told.out) == 4096
@@ -168,26 +159,26 @@ def test_large_output_is_cut_and_said_to_be(
 
 
 def test_a_store_that_comes_back_is_asked_again(
-    broker: RememberingBroker,
+    rememberer: RememberingBroker,
     each_line: Callable[..., int],
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Until patience is over: then it is an error, and what was not asked does not run."""
-    broker.trouble = ["the store is locked"]
+    rememberer.trouble = ["the store is locked"]
     assert each_line("a\n", "--incremental", "make") == 0
     assert "the store is locked; asking again" in capfd.readouterr().err
     monkeypatch.setattr(batch, "ASKING_S", 0.0)
-    broker.trouble = ["the store is locked"] * 5
+    rememberer.trouble = ["the store is locked"] * 5
     assert each_line("b\n", "--incremental", "make") == 125
-    assert broker.submitted() == ["make a"]
+    assert rememberer.submitted() == ["make a"]
 
 
 def test_without_a_store_it_is_said_what_counts(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Of one command and of many."""
-    broker.store = ""
+    rememberer.store = ""
     assert each_line("a\n", "--incremental", "make") == 0
     assert "no results store" in capfd.readouterr().err
     assert run(["submit", *ZK, "--incremental", "make b"]) == 0
@@ -195,11 +186,11 @@ def test_without_a_store_it_is_said_what_counts(
 
 
 def test_one_command_that_was_done_gives_its_output_again(
-    broker: RememberingBroker, capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As if it had run; what was skipped is said. With --json and --detach too."""
     assert run(["submit", *ZK, "--incremental", "make a"]) == 0
-    (task,) = broker.commands
+    (task,) = rememberer.commands
     capfd.readouterr()
     assert run(["submit", *ZK, "--incremental", "make a"]) == 0
     told = capfd.readouterr()
@@ -209,7 +200,7 @@ def test_one_command_that_was_done_gives_its_output_again(
     assert (form["id"], form["skipped"], form["stdout"]) == (task, True, "make a\n")
     assert run(["submit", *ZK, "--incremental", "--detach", "-q", "make a"]) == 0
     assert capfd.readouterr().out == f"{task}\n"
-    assert len(broker.commands) == 1
+    assert len(rememberer.commands) == 1
 
 
 @pytest.mark.parametrize(
@@ -227,16 +218,16 @@ def test_wrong_usage_is_explained(arguments: list[str], why: str, capfd: pytest.
 
 
 def test_no_line_is_no_task(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And no error."""
     assert each_line("", "make") == 0
     assert capfd.readouterr().err == "alb: 0 lines: 0 ran\n"
-    assert broker.commands == {}
+    assert rememberer.commands == {}
 
 
 def test_lines_that_cannot_be_read_on_are_an_error(
-    broker: RememberingBroker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What was read is run."""
 
@@ -257,28 +248,28 @@ def test_lines_that_cannot_be_read_on_are_an_error(
         patience = Patience(client, Story(lambda _: None, time.monotonic), 5.0)
         assert made.run(client, patience, io.BufferedReader(Torn())) == 125
     assert "the lines cannot be read on: Input/output error" in capfd.readouterr().err
-    assert broker.commands == {}
+    assert rememberer.commands == {}
     assert tmp_path.exists()
 
 
 def test_ctrl_c_twice_cancels_everything(
-    broker: RememberingBroker,
+    rememberer: RememberingBroker,
     each_line: Callable[..., int],
     interrupt_when: Callable[..., None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The first one says what goes on."""
-    interrupt_when(lambda: len(broker.submitted()) == 3)
+    interrupt_when(lambda: len(rememberer.submitted()) == 3)
     assert each_line("1\n2\n3\n", "sleep") == 130
     told = capfd.readouterr()
-    (array,) = broker.arrays
+    (array,) = rememberer.arrays
     assert f"0 of 3 tasks have ended; array {array} goes on; attach again with: alb attach" in told.err
     assert f"Ctrl-C again within 2 s cancels it\nalb: cancelling array {array}" in told.err
     assert told.err.endswith("alb: 3 lines: 0 ran, 3 cancelled\n")
 
 
 def test_a_full_disk_leaves_the_tasks_alone(
-    broker: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, each_line: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What is under way goes on, and that is said with the reason."""
     saved = os.dup(1)
@@ -293,53 +284,53 @@ def test_a_full_disk_leaves_the_tasks_alone(
     err = capfd.readouterr().err
     assert "leaving: No space left on device: standard output; 1 of 2 tasks have ended; array" in err
     assert "goes on; attach again with: alb attach" in err
-    assert cancelled(broker) == []
+    assert cancelled(rememberer) == []
 
 
 # --- what was joined ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def joinable(broker: RememberingBroker) -> str:
+def joinable(rememberer: RememberingBroker) -> str:
     """A task of before, that sleeps; its id."""
     assert run(["submit", *ZK, "--detach", "sleep 1"]) == 0
-    (task,) = broker.commands
+    (task,) = rememberer.commands
     return task
 
 
-def attached(broker: RememberingBroker) -> bool:
+def attached(rememberer: RememberingBroker) -> bool:
     """Tell whether somebody follows a task of before."""
-    return any(isinstance(message, Attach) for message in broker.received)
+    return any(isinstance(message, Attach) for message in rememberer.received)
 
 
-def cancelled(broker: RememberingBroker) -> list[str]:
+def cancelled(rememberer: RememberingBroker) -> list[str]:
     """Return the commands that somebody cancelled."""
-    return [broker.commands[message.id] for message in broker.received if isinstance(message, Cancel)]
+    return [rememberer.commands[message.id] for message in rememberer.received if isinstance(message, Cancel)]
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_ctrl_c_twice_leaves_a_joined_task_alone(
-    broker: RememberingBroker,
+    rememberer: RememberingBroker,
     joinable: str,
     interrupt_when: Callable[..., None],
     capfd: pytest.CaptureFixture[str],
     options: list[str],
 ) -> None:
     """Somebody else submitted it: it is left, and said to go on."""
-    interrupt_when(lambda: attached(broker))
+    interrupt_when(lambda: attached(rememberer))
     assert run(["submit", *ZK, "--incremental", *options, "sleep 1"]) == 130
     err = capfd.readouterr().err
     assert "Ctrl-C again within 2 s leaves it alone" in err
     assert f"leaving; task {joinable}" in err
     assert f"goes on; attach again with: alb logs -f {joinable}" in err
-    assert cancelled(broker) == []
+    assert cancelled(rememberer) == []
 
 
 def test_a_reader_that_leaves_leaves_a_joined_task_alone(
-    broker: RememberingBroker, joinable: str, capfd: pytest.CaptureFixture[str]
+    rememberer: RememberingBroker, joinable: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As before: status 141, and nothing is cancelled."""
-    broker.output = b"y\n" * 1000
+    rememberer.output = b"y\n" * 1000
     saved = os.dup(1)
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -351,21 +342,21 @@ def test_a_reader_that_leaves_leaves_a_joined_task_alone(
         os.close(saved)
         os.close(write_end)
     assert f"nobody reads the output any more: leaving; task {joinable}" in capfd.readouterr().err
-    assert cancelled(broker) == []
+    assert cancelled(rememberer) == []
 
 
 def test_of_many_lines_only_our_tasks_are_cancelled(
-    broker: RememberingBroker,
+    rememberer: RememberingBroker,
     joinable: str,
     each_line: Callable[..., int],
     interrupt_when: Callable[..., None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The joined one goes on, and the command does not wait for it."""
-    interrupt_when(lambda: attached(broker) and len(broker.commands) == 3)
+    interrupt_when(lambda: attached(rememberer) and len(rememberer.commands) == 3)
     assert each_line("sleep 1\nsleep 2\nsleep 3\n", "--incremental") == 130
     err = capfd.readouterr().err
     assert "cancelling 2 tasks; 1 that were under way before go on in any case" in err
     assert "1 left alone (their tasks go on)" in err
-    assert sorted(cancelled(broker)) == ["sleep 2", "sleep 3"]
-    assert joinable in broker.commands
+    assert sorted(cancelled(rememberer)) == ["sleep 2", "sleep 3"]
+    assert joinable in rememberer.commands

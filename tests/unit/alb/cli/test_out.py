@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.unit.alb.fake_broker import FakeBroker
 from tests.unit.alb.remembering_broker import RememberingBroker
 
 from alb.cli import out
@@ -15,14 +14,6 @@ from alb.cli.main import run
 from alb_core.messages import Submit, SubmitArray
 
 ZK = ("--zk", "zk:2181", "--user", "u")
-
-
-@pytest.fixture
-def broker(name_leader: Callable[[FakeBroker | None], None]) -> Iterator[RememberingBroker]:
-    """A leader that remembers."""
-    with RememberingBroker() as leader:
-        name_leader(leader)
-        yield leader
 
 
 @contextmanager
@@ -60,13 +51,13 @@ def test_an_id_that_cannot_be_written_is_said(
     kind: str,
     what: list[str],
     form: list[str],
-    broker: RememberingBroker,
+    rememberer: RememberingBroker,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """It was accepted and goes on: nobody would know which one it is."""
     with standard_output("/dev/full"):
         assert run(["submit", *ZK, *form, "--detach", *what]) == 125
-    (submitted,) = {each.id for each in broker.received if isinstance(each, Submit | SubmitArray)}
+    (submitted,) = {each.id for each in rememberer.received if isinstance(each, Submit | SubmitArray)}
     assert capfd.readouterr().err.splitlines() == [
         f"alb: {kind} {submitted} was accepted, and goes on",
         "alb: No space left on device: standard output",

@@ -1,8 +1,9 @@
 """The groups of waiting tasks: those of one user, priority and shape, which are alike to a placement pass.
 
 A group knows its head, how high that stands, and whether it may be offered. What fits nowhere fits nowhere
-for all groups of its *shape*: so the shape knows that, and only of those groups that are told apart each for
-itself. What was refused is not offered again until capacity that could fit it grows.
+for all groups of its *shape*, nor does what asks for more: so a row of shapes knows that, and only of those
+groups that are told apart each for itself. What was refused is not offered again until capacity that could
+fit it grows.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Revocations:
     def tick(self) -> None:
         """Ask again, and look at what a worker that is not heard has not even confirmed."""
         look = _Look({}, set())
-        for worker in self._state.workers:
+        for worker in [each for each in self._state.workers if each.revoked or each.unconfirmed]:
             if worker.revoked and worker.link:
                 self._ask_again(worker)
             if worker.unconfirmed and not worker.link:

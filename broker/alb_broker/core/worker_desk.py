@@ -275,8 +275,8 @@ class WorkerDesk:
         for worker in state.workers.overdue(state.at) if self.nodes_known else ():
             why = "its session lives but its link is gone" if worker.session else "neither session nor link"
             self._lose(worker, why)
-        for worker in state.workers:
-            if worker.link and (worker.unconfirmed or worker.killing or worker.demoting):
+        for worker in [each for each in state.workers if each.unconfirmed or each.killing or each.demoting]:
+            if worker.link:
                 self.repeat_orders(worker)
         self.revocations.tick()
         self._look()

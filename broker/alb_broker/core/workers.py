@@ -75,6 +75,7 @@ class Workers:
         self.yielding: dict[str, Worker] = {}  #: That hold, or held, what is preemptible.
         self.rows: dict[str, Worker] = {}  #: That hold something ahead, or did a while ago, by name.
         self._grown: dict[str, Worker] = {}  #: Whose room grew since the last placement pass, by name.
+        self._heard_all = float("-inf")  #: Own clock: since then everybody with a link was heard.
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self.by_name.values())
@@ -233,10 +234,11 @@ class Workers:
     def take_paces(self, elapsed_s: float) -> None:
         """Set anew what each worker may hold ahead; to be called every tick."""
         for worker in self.by_name.values():
-            before = worker.allowance
-            worker.take_pace(elapsed_s)
-            if worker.allowance > before:
-                self.grew(worker)
+            if worker.ended or worker.allowance:  # of thousands few have either
+                before = worker.allowance
+                worker.take_pace(elapsed_s)
+                if worker.allowance > before:
+                    self.grew(worker)
 
     def why_never(self, request: Request) -> str:
         """Return why no worker of now could run the request, even if it were empty; empty: one could."""
@@ -257,18 +259,21 @@ class Workers:
     def overdue(self, at: float) -> list[Worker]:
         """Return the workers that are lost by now."""
         lost = []
-        for worker in self.by_name.values():
-            silent = at - worker.silent_since
+        for worker in [worker for worker in self.by_name.values() if not worker.link]:
             bound = limits.LOST_WITH_SESSION_S if worker.session else limits.LOST_WITHOUT_SESSION_S
-            if not worker.link and silent >= bound:
+            if at - worker.silent_since >= bound:
                 lost.append(worker)
         return lost
 
     def mark_silent(self, at: float) -> list[Worker]:
         """Take the link from workers that missed too many heartbeats, and return them."""
         bound = limits.MISSED_HEARTBEATS * limits.HEARTBEAT_S
-        silent = [worker for worker in self.by_name.values() if worker.link and at - worker.heard > bound]
+        if at - self._heard_all <= bound:
+            return []
+        linked = [worker for worker in self.by_name.values() if worker.link]
+        silent = [worker for worker in linked if at - worker.heard > bound]
         for worker in silent:
             worker.link = False
             worker.silent_since = at
+        self._heard_all = min([worker.heard for worker in linked if worker.link], default=at)
         return silent

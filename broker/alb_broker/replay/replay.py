@@ -23,7 +23,7 @@ from alb_broker.core.reign import Phase, Reign
 from alb_broker.policies import Policy
 from alb_broker.replay.machines import Alarm, ReplayedMachine
 from alb_broker.replay.tree import Tree
-from alb_core import codec, zk, znodes
+from alb_core import codec, limits, zk, znodes
 from alb_core.choices import Choice, Parameter, PolicyNode
 from alb_core.config import BrokerConfig
 from alb_core.errors import ReplayBroken
@@ -130,6 +130,7 @@ class Replay:
         self._at = 0.0
         self._origin = 0.0  #: Own clock of the leader at the trace's beginning.
         self._ticked_at = 0.0
+        self._beaten_at = 0.0  #: When everybody was heard last.
         self._tick_s = TICK_S
         self._turn_s: Final = turn_s
         self._requests: deque[zk.Request] = deque()
@@ -275,9 +276,9 @@ class Replay:
         self._at = at
         self._ticked_at = at
         reign = self._broker.reign
-        if (
-            reign is not None
-        ):  # beats and pings of everybody, said at once: in time that jumps nobody is silent
+        if reign is not None and at - self._beaten_at >= limits.HEARTBEAT_S:
+            # Beats and pings of everybody, said at once: in time that jumps nobody is silent.
+            self._beaten_at = at
             for worker in reign.state.workers:
                 worker.heard = at
             for client in reign.state.clients:

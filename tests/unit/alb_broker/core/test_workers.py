@@ -255,6 +255,23 @@ def test_three_missed_heartbeats_take_the_link() -> None:
     assert known.mark_silent(bound + 9.0) == []
 
 
+def test_each_worker_has_its_own_time_until_it_is_silent() -> None:
+    """Though they are looked at only when the one that was heard longest ago may be."""
+    bound = limits.MISSED_HEARTBEATS * limits.HEARTBEAT_S
+    early, late = make_worker("early"), make_worker("late")
+    known = workers(early, late)
+    for worker, at in ((early, 0.0), (late, 1.0)):
+        known.linked(worker, worker.name.encode(), at)
+    assert known.mark_silent(bound) == []
+    early.heard = 2.0
+    assert known.mark_silent(bound + 1.0) == []
+    assert known.mark_silent(bound + 1.5) == [late]
+    known.linked(late, b"late again", bound + 1.6)
+    assert known.mark_silent(bound + 2.5) == [early]
+    assert known.mark_silent(2 * bound + 1.6) == []
+    assert known.mark_silent(2 * bound + 1.7) == [late]
+
+
 def test_a_worker_without_session_and_link_is_lost_after_a_short_grace() -> None:
     """Nothing speaks for it any more."""
     known = workers(silent(session=False, link=False))

@@ -176,7 +176,8 @@ class Book:
         order = ResumeWanted(attempt) if run is None else self._state.worker(worker.peer, run)
         if task.attempts[-1].copy_of:
             return (order,)  # nobody else need know: the task runs as before
-        return (order, *self._moves(task, worker=worker.name), *self._settles(task))
+        moves = self._moves(task, worker=worker.name) if task.watchers else ()
+        return (order, *moves, *self._settles(task))
 
     def end(
         self, task: Task, attempt: Attempt, attempt_id: AttemptId, outcome: Outcome, worker: Worker

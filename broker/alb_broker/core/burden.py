@@ -21,7 +21,7 @@ class Burden:
     __slots__ = ("_attempts", "_users", "cpus")
 
     def __init__(self) -> None:
-        self.cpus = 0.0  #: What all of it had reserved.
+        self.cpus = 0.0  #: What all of it had reserved; 0: nothing is demoted.
         self._attempts: dict[AttemptId, tuple[str, float]] = {}
         self._users: dict[str, int] = {}  #: How many each user has.
 

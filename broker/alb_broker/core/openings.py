@@ -15,9 +15,10 @@ more of it stands before the others, and a search that found somebody looks at n
 from __future__ import annotations
 
 import abc
-from bisect import insort
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from alb_core.resources import EPSILON, Request
@@ -73,7 +74,7 @@ class Pool(abc.ABC):
 
     def __init__(self, request: Request) -> None:
         self.request: Final = request
-        self.plain: Final = request.plain  #: As nearly always, so `Worker.fits` is spelt out for it.
+        self.plain: Final = request.plain  #: As nearly always.
 
     @abc.abstractmethod
     def join(self, worker: Worker) -> None:
@@ -108,35 +109,62 @@ class PlainPool(Pool):
 
     def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
         """Return workers with room that admit the task, at most so many, and drop those without room."""
-        row, request, plain = self.members, self.request, self.plain
+        row = self.members
+        if gate is not None:
+            return self._search_gated(most, gate)
+        if len(row) <= most:  # as where the cluster is full: who stays, stays where he is
+            found = self._fitting(row)
+            if len(found) < len(row):
+                self.members = OrderedDict.fromkeys(found)
+            return found
+        found, left = [], len(row)
+        while left and len(found) < most:
+            looked = list(islice(row, min(left, most - len(found))))
+            left -= len(looked)
+            fitting = self._fitting(looked)
+            for worker in looked:
+                del row[worker]
+            row.update(dict.fromkeys(fitting))
+            found += fitting
+        return found
+
+    def _fitting(self, workers: Iterable[Worker]) -> list[Worker]:
+        """Return those of some workers on which the request could be placed."""
+        request = self.request
         cpus, memory_bytes = request.cpus, request.memory_bytes
+        if not self.plain:
+            return [worker for worker in workers if worker.fits(request) and worker.placeable]
+        return [
+            worker
+            for worker in workers
+            if cpus <= worker.room.cpus + EPSILON  # `Worker.fits`, without a call
+            and memory_bytes <= worker.room.memory_bytes
+            and not worker.ahead
+            and worker.placeable
+        ]
+
+    def _search_gated(self, most: int, gate: Gate) -> list[Worker]:
+        """Search where not all who have room admit the task: those who do not stay all the same."""
+        row, request = self.members, self.request
         found: list[Worker] = []
-        stay: list[Worker] = found if gate is None else []
+        stay: list[Worker] = []
         dropped: list[Worker] = []
         for worker in row:
-            room = worker.room
-            if not (
-                cpus <= room.cpus + EPSILON
-                and memory_bytes <= room.memory_bytes
-                and (not worker.ahead if plain else worker.fits(request))
-                and worker.placeable
-            ):
+            if not (worker.fits(request) and worker.placeable):
                 dropped.append(worker)
                 continue
-            if gate is not None:
-                stay.append(worker)
-                if not gate(worker):
-                    if found and len(stay) - len(found) > BARRED_MAX:
-                        break
-                    continue
+            stay.append(worker)
+            if not gate(worker):
+                if found and len(stay) - len(found) > BARRED_MAX:
+                    break
+                continue
             found.append(worker)
             if len(found) == most:
                 break
         for worker in dropped:
             del row[worker]
-        if len(stay) < len(row):
-            for worker in stay:
-                row.move_to_end(worker)
+        for worker in stay:
+            row.move_to_end(worker)
         return found
 
 
@@ -236,16 +264,21 @@ class Amounts:
     """The pools of requests that processors and memory decide, in an order that tells which a room fits."""
 
     def __init__(self) -> None:
-        self._by_cpus: dict[float, list[Pool]] = {}  #: Of each number of processors, the least memory first.
+        self._by_cpus: dict[float, tuple[list[int], list[Pool]]] = {}
+        #: Of each number of processors, the least memory first; and how much that is of each.
 
     def add(self, pool: Pool) -> None:
         """Know one more."""
-        insort(self._by_cpus.setdefault(pool.request.cpus, []), pool, key=_memory_bytes)
+        amounts, pools = self._by_cpus.setdefault(pool.request.cpus, ([], []))
+        place = bisect_right(amounts, pool.request.memory_bytes)
+        amounts.insert(place, pool.request.memory_bytes)
+        pools.insert(place, pool)
 
     def remove(self, pool: Pool) -> None:
         """Forget one."""
-        pools = self._by_cpus[pool.request.cpus]
-        pools.remove(pool)
+        amounts, pools = self._by_cpus[pool.request.cpus]
+        place = pools.index(pool)
+        del amounts[place], pools[place]
         if not pools:
             del self._by_cpus[pool.request.cpus]
 
@@ -258,16 +291,10 @@ class Amounts:
         if worker.ahead:
             return
         cpus, memory_bytes = worker.room.cpus + EPSILON, worker.room.memory_bytes
-        for wanted, pools in self._by_cpus.items():
+        for wanted, (amounts, pools) in self._by_cpus.items():
             if wanted <= cpus:
-                for pool in pools:
-                    if pool.request.memory_bytes > memory_bytes:
-                        break
+                for pool in pools[: bisect_right(amounts, memory_bytes)]:
                     pool.join(worker)
-
-
-def _memory_bytes(pool: Pool) -> int:
-    return pool.request.memory_bytes
 
 
 class Openings:

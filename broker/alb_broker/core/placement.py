@@ -6,7 +6,7 @@ nothing: it says ``(task, worker)`` to its caller, which does both.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
@@ -21,7 +21,7 @@ from alb_broker.core.ranks import Ranks
 from alb_broker.core.reservations import FOREVER, Reservations, sure_end
 from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
-from alb_broker.core.worker import Worker
+from alb_broker.core.worker import Worker, candidates
 from alb_broker.core.workers import Workers
 from alb_broker.policies import (
     CANDIDATES_MAX,
@@ -175,10 +175,9 @@ class Placer:
             if shares.bounded and not shares.allows(task.user, request):
                 return Offered.BOUNDED
             ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
-            favoured = bool(booked.by_key) and booked.favour(task, ends)
             gate = None if admits is None else _gate(task, admits)
             full, nowhere = of_all if gate is None else failures[task.user]
-            tried = not favoured and full.cover(request)
+            tried = not (booked.by_key and booked.favour(task, ends)) and full.cover(request)
             if tried and nowhere.cover(request):
                 return full_up
             found = [] if tried else self._with_room(task, workers, ends, gate)
@@ -188,12 +187,12 @@ class Placer:
                     entitled.append(request)
                     del entitled[:-FAILURES_KEPT]
                     return NO_ROOM
-                soonest = _soonest(request, workers, entitled, gate)
+                soonest = _soonest(request, workers, entitled, gate) if workers.quick else None
                 if soonest is None:
                     nowhere.add(request)
                     return full_up
                 found = [soonest]
-            elif len(found) > 1 and task.failed_on:
+            elif len(found) > 1 and task.attempts and task.failed_on:
                 found = [worker for worker in found if worker.name != task.failed_on]
             worker = self._choose(task, found, context, workers, ahead=ahead)
             if worker is None:
@@ -240,12 +239,12 @@ class Placer:
         self, task: Task, found: list[Worker], context: Context, workers: Workers, *, ahead: bool
     ) -> Worker | None:
         """Ask the policy, which may decline even the only worker there is; None: the task waits."""
-        candidates = self._seen = tuple([worker.seen_for(task.request) for worker in found])
-        place = self._ask(task, candidates, context, ahead=ahead)
+        seen = self._seen = candidates(found, task.request)
+        place = self._ask(task, seen, context, ahead=ahead)
         if place is None:
             return None
         worker, vector = found[place], task.request.optimize or self._vector
-        if vector is None or candidates[place].attempts:
+        if vector is None or seen[place].attempts:
             return worker
         # Who saves may rather wait than wake one.
         return None if self._patience.spares(task, worker, vector, workers, context.at) else worker
@@ -274,10 +273,11 @@ class Placer:
                 told = " ".join(f"{type(error).__name__}: {error}".split()).strip(": ")
                 self._rest(told[:200], context.at)
             else:
-                if chosen is not None or ahead or not self._waited_enough(task, context.at):
-                    if chosen is not None and self.declines:
-                        self.declines.end(task)
+                if chosen is not None:
+                    self.declines.end(task)
                     return chosen
+                if ahead or not self._waited_enough(task, context.at):
+                    return None
         self._decided = DEFAULT_POLICY
         self.calls[DEFAULT_POLICY] += 1
         return _place_of(self.policies[DEFAULT_POLICY](task.effective, candidates, context), candidates)
@@ -314,14 +314,14 @@ def _gate(task: Task, admits: Admission | None) -> Gate | None:
     return None if admits is None or task.spec.time_limit_s is not None else partial(admits, task)
 
 
-def _place_of(chosen: object, candidates: tuple[Candidate, ...]) -> int | None:
+def _place_of(chosen: Candidate | None, candidates: tuple[Candidate, ...]) -> int | None:
     """Return which of the candidates it is, and hold the policy to its interface."""
     if chosen is None:
         return None
-    for place, candidate in enumerate(candidates):
-        if candidate is chosen:
-            return place
-    raise ValueError(f"the policy chose {chosen!r:.80}, which is no candidate")
+    try:
+        return candidates.index(chosen)
+    except ValueError:
+        raise ValueError(f"the policy chose {chosen!r:.80}, which is no candidate") from None
 
 
 class _Failures:
@@ -330,7 +330,7 @@ class _Failures:
     __slots__ = ("_least_cpus", "_requests")
 
     def __init__(self) -> None:
-        self._requests: list[Request] = []
+        self._requests = deque[Request](maxlen=FAILURES_KEPT)
         self._least_cpus = float("inf")  #: That any of them asked for.
 
     def cover(self, request: Request) -> bool:
@@ -347,8 +347,8 @@ class _Failures:
         """Remember one more, and at most so many in all."""
         if request not in self._requests:
             self._requests.append(request)
-            del self._requests[:-FAILURES_KEPT]
-            self._least_cpus = min(self._least_cpus, request.cpus)
+            if request.cpus < self._least_cpus:  # noqa: PLR1730 (a call of `min` costs ten times as much)
+                self._least_cpus = request.cpus
 
 
 def _asks_for_rest(request: Request, other: Request) -> bool:

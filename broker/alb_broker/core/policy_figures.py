@@ -59,7 +59,8 @@ class PolicyFigures:
         """A policy placed a task that had waited for room so long."""
         if policy == self._now.policy:
             self._now.placed += 1
-            self._now.waited_s += max(waited_s, 0.0)
+            if waited_s > 0.0:
+                self._now.waited_s += waited_s
 
     def on_ended(self, policy: str, placed: float, waiting_since: float, finished: float) -> None:
         """A task has its result.

@@ -48,7 +48,6 @@ class Worker:
         "_leaving",
         "_link",
         "_load",
-        "_portrait",
         "_quarantine",
         "_session",
         "ahead",
@@ -68,6 +67,7 @@ class Worker:
         "name",
         "peer",
         "placeable",
+        "portrait",
         "preempted",
         "preemptible",
         "quick",
@@ -125,15 +125,15 @@ class Worker:
         self._known = True
         self._load = Load()
         self._correction = 1.0
-        self._portrait: Candidate | None = None  #: What policies see of it; None: something changed.
         self._drain: Drain | None = None
         self._quarantine: Quarantine | None = None
+        self.portrait: Candidate | None = None  #: What policies see of it; None: something changed.
         self.placeable = False  #: Tasks may be placed on it: kept by `judge`, for it is asked at each look.
         self.quick = False  #: It is among those that are looked at for what may wait on a worker.
 
     def judge(self) -> None:
         """Judge anew whether tasks may be placed on it: something changed on which that depends."""
-        self._portrait = None
+        self.portrait = None
         self.placeable = (
             self._session
             and self._link
@@ -144,34 +144,36 @@ class Worker:
             and not self.foreign
         )
 
-    def seen_for(self, request: Request) -> Candidate:
-        """Return what a policy sees of it: mostly it did not change since another task was offered there."""
-        if request.strain is not None or request.prefers:
-            return self._drawn_for(request)
-        portrait = self._portrait
-        if portrait is None:
-            portrait = self._portrait = self._drawn_for(request)
+    def draw(self) -> Candidate:
+        """Return what policies see of it for most tasks, and keep that until something changes."""
+        portrait = self.portrait = self.drawn(0, self.capacity.speed * self._correction)
         return portrait
 
-    def _drawn_for(self, request: Request) -> Candidate:
-        room, capacity = self.room, self.capacity
+    def drawn(self, preferred: int, speed: float) -> Candidate:
+        """Return what a policy sees of it.
+
+        Args:
+            preferred: How much it has of what the task prefers.
+            speed: In what the task strains.
+        """
+        room = self.room
         return Candidate(
             self.name,
-            capacity,
+            self.capacity,
             room.cpus,
             room.memory_bytes,
             room.net_bps,
             self._load,
             len(self.reserved) + len(self.ahead),
             self.turn,
-            request.preferred(capacity) if request.prefers else 0,
-            self.speed_in(request.strain),
+            preferred,
+            speed,
         )
 
     def take_turn(self, number: int) -> None:
         """Note the number of a placement on it."""
         self.turn = number
-        self._portrait = None
+        self.portrait = None
 
     def bar(self, attempt: AttemptId) -> None:
         """It holds an attempt that is none of its own: nothing is placed on it until that is gone."""
@@ -225,9 +227,9 @@ class Worker:
 
     def reserve(self, attempt: AttemptId, request: Request) -> None:
         """Set the request aside for an attempt, or let it wait ahead; a second time changes nothing."""
-        if self.holds(attempt):
+        if attempt in self.reserved or attempt in self.ahead or attempt in self.exited:
             return
-        self._portrait = None
+        self.portrait = None
         if not self.ahead and self.room.holds(request):
             self.reserved[attempt] = request
             self.room.take(request)
@@ -241,7 +243,7 @@ class Worker:
             attempt, request = next(iter(self.ahead.items()))
             if not self.room.holds(request):
                 return
-            self._portrait = None
+            self.portrait = None
             del self.ahead[attempt]
             self.reserved[attempt] = request
             self.room.take(request)
@@ -258,7 +260,7 @@ class Worker:
         """Let an attempt that has room run on without its processors: they are free."""
         request = self.reserved[attempt]
         rest = request.without_cpus()
-        self._portrait = None
+        self.portrait = None
         self.reserved[attempt] = rest
         self.room.give_back(request)
         self.room.take(rest)
@@ -300,7 +302,7 @@ class Worker:
         Returns:
             Whether there was anything to give back.
         """
-        self._portrait = None
+        self.portrait = None
         self.unconfirmed.pop(attempt, None)
         if self.killing or self.revoked or self.demoting or self.begun:  # mostly nothing is in any of them
             for noted in (self.killing, self.revoked, self.demoting, self.begun):
@@ -310,8 +312,8 @@ class Worker:
             self.preempted.discard(attempt)
         if self.launching:
             self.launching.discard(attempt)
-        demoted = bool(self.burden) and self.burden.remove(attempt)
-        foreign = bool(self.foreign) and attempt in self.foreign
+        demoted = self.burden.cpus > 0.0 and self.burden.remove(attempt)
+        foreign = attempt in self.foreign
         if foreign:
             self.unbar(attempt)
         if self.exited and attempt in self.exited:
@@ -361,7 +363,7 @@ class Worker:
 
     def offer(self, capacity: Capacity) -> None:
         """Take over what the worker says it offers, keeping what is reserved."""
-        self._portrait = None
+        self.portrait = None
         self.room.resize(self.capacity, capacity)
         self.capacity = capacity
         self._advance(waited=False)  # at a takeover all that it holds passes here
@@ -397,3 +399,11 @@ class Worker:
             quarantine=self.quarantine,
             correction=round(self.correction, 3),
         )
+
+
+def candidates(workers: Iterable[Worker], request: Request) -> tuple[Candidate, ...]:
+    """Return what a policy sees of some workers: most did not change since other tasks were offered there."""
+    if request.strain is None and not request.prefers:
+        return tuple([worker.portrait or worker.draw() for worker in workers])
+    preferred, strain = request.preferred, request.strain
+    return tuple([worker.drawn(preferred(worker.capacity), worker.speed_in(strain)) for worker in workers])

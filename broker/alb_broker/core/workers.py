@@ -69,8 +69,10 @@ class Workers:
             str, float
         ] = {}  #: Of speeds, by name; who is not in it is as fast as it says.
         self._openings: Final = Openings()  #: May have room.
-        self._quick: deque[Worker] = deque()
-        #: May hold something ahead; a search begins at the left and turns it.
+        self.candidates: Final = self._openings.search
+        #: Returns workers with room for a request, in the order for it: see `Openings.search`.
+        self.quick: Final = deque[Worker]()
+        #: May hold something ahead, mostly nobody; a search begins at the left and turns it.
         self.crowded: dict[str, Worker] = {}  #: On which something is demoted, or was a tick ago.
         self.yielding: dict[str, Worker] = {}  #: That hold, or held, what is preemptible.
         self.rows: dict[str, Worker] = {}  #: That hold something ahead, or did a while ago, by name.
@@ -144,13 +146,13 @@ class Workers:
 
     def grew(self, worker: Worker) -> None:
         """Something was given back on the worker, or it became placeable."""
-        if self.by_name.get(worker.name) is not worker or not worker.has_room:
+        if not worker.has_room or self.by_name.get(worker.name) is not worker:
             return
         self._grown[worker.name] = worker
         self._openings.grew(worker)
-        if not worker.quick and worker.may_get_ahead:
+        if worker.allowance and not worker.quick and worker.may_get_ahead:
             worker.quick = True
-            self._quick.append(worker)
+            self.quick.append(worker)
 
     def loaded(self, worker: Worker, load: Load) -> None:
         """A worker measured its load: where that fell, requests that heed it may fit now."""
@@ -164,7 +166,8 @@ class Workers:
         """Return, and forget, the workers whose room grew since the last call."""
         grown = list(self._grown.values())
         self._grown.clear()
-        return Grown(grown, [worker for worker in grown if worker.may_get_ahead and worker.placeable])
+        ahead = [each for each in grown if each.allowance and each.may_get_ahead and each.placeable]
+        return Grown(grown, ahead)
 
     def forget_crowds(self) -> None:
         """Forget on which workers nothing is demoted any more."""
@@ -183,16 +186,6 @@ class Workers:
     def order_by(self, order_of: Callable[[Request], Order]) -> None:
         """Let searches for candidates look at workers in this order of each request, from now on."""
         self._openings.order_by(order_of)
-
-    def candidates(self, request: Request, most: int, gate: Gate | None = None) -> list[Worker]:
-        """Return workers with room for the request, at most `most`, in the order for it.
-
-        Args:
-            request: What is asked for.
-            most: Bound of the search.
-            gate: Tells which workers admit the task, where room does not decide alone.
-        """
-        return self._openings.search(request, most, gate)
 
     def could_take(self, grown: Grown, request: Request, gate: Gate | None = None) -> bool:
         """Tell whether the request is worth a search after the room of these workers grew.
@@ -215,16 +208,14 @@ class Workers:
             most: Bound of the search.
             spared: Tells which workers get nothing ahead.
         """
-        if not self._quick:
-            return None  # mostly nobody ends so much that it may get anything ahead
         found: list[Worker] = []
-        for _ in range(len(self._quick)):
-            worker = self._quick[0]
+        for _ in range(len(self.quick)):
+            worker = self.quick[0]
             if not (worker.may_get_ahead and worker.placeable):
-                self._quick.popleft()
+                self.quick.popleft()
                 worker.quick = False
                 continue
-            self._quick.rotate(-1)
+            self.quick.rotate(-1)
             if worker.fits_ahead(request) and not spared(worker):
                 found.append(worker)
                 if len(found) == most:

@@ -9,6 +9,7 @@ fit it grows.
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -49,39 +50,63 @@ NOWHERE: Final = Offered.NOWHERE
 
 
 class Door:
-    """Whether heads may be offered."""
+    """Whether heads may be offered: those may that ask for less memory than its bound."""
 
-    __slots__ = ("shut",)
+    __slots__ = ("bound",)
 
-    def __init__(self, *, shut: bool) -> None:
-        self.shut: Final = shut
+    def __init__(self, bound: float = NEVER) -> None:
+        self.bound = bound
 
 
-OPEN: Final = Door(shut=False)
-SHUT: Final = Door(shut=True)
+OPEN: Final = Door()
+SHUT: Final = Door(0)
 #: Of groups that are told apart from their likes.
 
 
-class Row:
+class Row(Door):
     """Shapes that ask for one number of processors, told apart by memory; or one for itself.
 
     What asks for as much memory as the bound, or for more, fits nowhere, and no room that could fit it has
     grown since. So one number shuts and opens them all, however many there are.
+
+    Args:
+        ajar: The rows of which something may be offered; this one keeps itself in it, or out of it.
     """
 
-    __slots__ = ("apart", "bound", "fresh", "shapes")
+    __slots__ = ("_ajar", "amounts", "apart", "fresh", "let")
 
-    def __init__(self) -> None:
-        self.bound = NEVER
-        self.shapes = 0  #: How many there are.
+    def __init__(self, ajar: set[Row]) -> None:
+        super().__init__()
+        self._ajar: Final = ajar
+        self.amounts: list[int] = []  #: What its shapes ask for, sorted.
         self.apart: set[WaitingGroup] = set()  #: Groups with another door than their likes.
+        self.let: set[WaitingGroup] = set()  #: Of these, those that may be offered.
         self.fresh: set[WaitingGroup] = set()  #: Those that were not refused since they had their turn.
+
+    def look(self) -> None:
+        """Note whether anything of it may be offered."""
+        if self.let or (self.amounts and self.amounts[0] < self.bound):
+            self._ajar.add(self)
+        else:
+            self._ajar.discard(self)
+
+    def add(self, memory_bytes: int) -> None:
+        """One more shape asks for so much."""
+        insort(self.amounts, memory_bytes)
+        self.look()
+
+    def remove(self, memory_bytes: int) -> None:
+        """One shape that asked for so much is no more."""
+        del self.amounts[bisect_left(self.amounts, memory_bytes)]
+        self.look()
 
     def shut_from(self, memory_bytes: int, at: float) -> None:
         """Heads that ask for so much fit nowhere; of those that were put off in this pass nobody knows."""
-        self.bound = min(self.bound, memory_bytes)
-        for group in [each for each in self.fresh if each.shape.memory_bytes >= memory_bytes]:
-            if not group.put_off:
+        if memory_bytes < self.bound:
+            self.bound = memory_bytes
+            self.look()
+        for group in tuple(self.fresh):
+            if group.memory_bytes >= memory_bytes and not group.put_off:
                 group.be_alike()
                 group.refuse(at)
 
@@ -89,6 +114,7 @@ class Row:
         """Room grew in which heads could fit that ask for so much, or for less."""
         if memory_bytes >= self.bound:
             self.bound = memory_bytes + 1
+            self.look()
 
     def let_in(self, could_fit: Callable[[Request], bool]) -> None:
         """Room grew: groups that are told apart, and could fit there, are offered again."""
@@ -143,11 +169,11 @@ class WaitingGroup:
         "door",
         "key",
         "line",
+        "memory_bytes",
         "number",
         "overtaken",
         "put_off",
         "refused",
-        "rises",
         "shape",
         "stood",
         "tasks",
@@ -158,17 +184,17 @@ class WaitingGroup:
         self.number = number  #: No other group has it.
         self.line = line
         self.shape = shape
+        self.memory_bytes = shape.memory_bytes
         self.tasks: deque[Task] = deque()
         #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
-        self.door: Door | Shape = shape  #: Of all its likes, or another where it is told apart from them.
+        self.door: Door = shape.row  #: Of all its likes, or another where it is told apart from them.
         self.put_off = False  #: It was offered in this pass, and may be again in the next.
         self.declined = False  #: The policy wanted its head to wait when it was last asked.
         self.bounded = False  #: Its user had all that he may have, when its head was last offered.
         self.refused = NEVER  #: Cluster time, since when its head finds no room.
         self.overtaken = False  #: Meanwhile something was placed whose turn was not before it.
-        self.band: Band | None = None  #: Where it stands among the turns; the next two are of that.
+        self.band: Band | None = None  #: Where it stands among the turns.
         self.stood: Task | None = None  #: Its head when it took that place.
-        self.rises = NEVER  #: Cluster time from which that head may be of a higher level.
         shape.groups[key] = self
         shape.row.fresh.add(self)
         self.open_up()  # should the shape be shut: nobody asked for this one
@@ -178,7 +204,7 @@ class WaitingGroup:
     @property
     def blocked(self) -> bool:
         """Whether its head fitted nowhere, and no room that could fit it has grown since."""
-        return self.door.shut
+        return self.memory_bytes >= self.door.bound
 
     def head(self) -> Task | None:
         """Return the oldest task that still waits."""
@@ -200,18 +226,19 @@ class WaitingGroup:
 
     # --- what comes of an offer -----------------------------------------------------------------------------
 
-    def serve(self, at: float) -> None:
-        """Its head was placed."""
+    def serve(self, at: float) -> Task | None:
+        """Its head was placed; returns the next one."""
         self.tasks.popleft()
         self.line.served = at
         self._have_turn()
+        return self.head()
 
     def wait(self, answer: Offered) -> None:
         """The policy, or the bounds of its user, want its head to wait: it is out until the next pass."""
         self._have_turn()
         self.declined, self.bounded = answer is Offered.DECLINED, answer is Offered.BOUNDED
-        self.put_off, self.door = True, SHUT
-        self.shape.row.apart.add(self)
+        self.put_off = True
+        self._stand_apart(SHUT)
 
     def come_back(self) -> None:
         """The pass is over in which it was put off."""
@@ -228,8 +255,7 @@ class WaitingGroup:
         if self.shape.shut:
             self.be_alike()
         else:
-            self.door = SHUT
-            self.shape.row.apart.add(self)
+            self._stand_apart(SHUT)
         self.refuse(at)
 
     def refuse(self, at: float) -> None:
@@ -242,21 +268,34 @@ class WaitingGroup:
     def open_up(self) -> None:
         """Its head may be offered, whatever holds of its likes."""
         if self.shape.shut:
-            self.door = OPEN
-            self.shape.row.apart.add(self)
+            self._stand_apart(OPEN)
         else:
             self.be_alike()
 
+    def _stand_apart(self, door: Door) -> None:
+        """Have another door than its likes."""
+        row, self.door = self.shape.row, door
+        row.apart.add(self)
+        if door is OPEN:
+            row.let.add(self)
+        else:
+            row.let.discard(self)
+        row.look()
+
     def be_alike(self) -> None:
         """What holds of its likes holds of it."""
-        self.door = self.shape
-        self.shape.row.apart.discard(self)
+        row = self.shape.row
+        if self.door is not row:
+            self.door = row
+            row.apart.discard(self)
+            row.let.discard(self)
+            row.look()
 
     def end(self) -> None:
         """It has no tasks."""
+        self.be_alike()
         del self.shape.groups[self.key]
         self.shape.row.fresh.discard(self)
-        self.shape.row.apart.discard(self)
 
 
 def level_after(priority: int, waited_s: float) -> int:

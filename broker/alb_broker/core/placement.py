@@ -202,7 +202,7 @@ class Placer:
                 booked.on_placed(task, worker, workers, ends)
             return PLACED
 
-        return queue.place(shares.share, offer, PASS_MAX, at)
+        return queue.place(shares.share, offer, PASS_MAX, at, shares.take_fallen())
 
     def _begin(self, queue: Queue, workers: Workers, admits: Admission | None) -> None:
         """Let searches go by the policy's wishes, and have offered again what may fit where room grew."""

@@ -175,7 +175,14 @@ class Queue:
         group = self._groups[key]
         group.refused, group.overtaken = at, False
 
-    def place(self, share: Callable[[str], float], offer: Offer, most: int, at: float) -> int:
+    def place(
+        self,
+        share: Callable[[str], float],
+        offer: Offer,
+        most: int,
+        at: float,
+        fallen: Iterable[str] | None = None,
+    ) -> int:
         """Offer tasks in order, until none fits or enough are placed.
 
         Args:
@@ -183,12 +190,13 @@ class Queue:
             offer: Places the task where that is possible.
             most: Bound of one pass.
             at: Cluster time.
+            fallen: Users who may have less than when the last pass ended; None: all may.
 
         Returns:
             How many were placed.
         """
         turns = self._turns
-        turns.begin(share, at)
+        turns.begin(share, at, fallen)
         placed = turns.run(offer, most)
         for group in turns.take_ended():
             self._forget(group)

@@ -25,33 +25,34 @@ class Shapes:
         self._by_request: Final[dict[Request, Shape]] = {}
         self._rows: Final[dict[float, Row]] = {}  #: By processors.
         self._alone: Final[dict[Request, Row]] = {}  #: Of one shape each.
+        self.ajar: Final[set[Row]] = set()  #: Rows of which something may be offered.
 
     def of(self, request: Request) -> Shape:
         """Return the shape of a request."""
         shape = self._by_request.get(request)
         if shape is None:
             shape = self._by_request[request] = Shape(request, self._row(request))
-            shape.row.shapes += 1
+            shape.row.add(shape.memory_bytes)
         return shape
 
     def _row(self, request: Request) -> Row:
         if request.plain:
             row = self._rows.get(request.cpus)
             if row is None and len(self._rows) < ROWS_MAX:
-                row = self._rows[request.cpus] = Row()
+                row = self._rows[request.cpus] = Row(self.ajar)
             if row is not None:
                 return row
-        row = self._alone[request] = Row()
+        row = self._alone[request] = Row(self.ajar)
         return row
 
     def remove(self, shape: Shape) -> None:
         """Forget one without groups."""
         request, row = shape.request, shape.row
         del self._by_request[request]
-        row.shapes -= 1
+        row.remove(shape.memory_bytes)
         if self._alone.get(request) is row:
             del self._alone[request]
-        elif not row.shapes:
+        elif not row.amounts:
             del self._rows[request.cpus]
 
     def open_up(self, reach: Callable[[float], int], could_fit: Callable[[Request], bool]) -> None:
@@ -79,11 +80,11 @@ class Shapes:
             failed: What it asks for: more than its likes, should it have run out of memory while it waited.
             at: Cluster time.
         """
-        row = group.shape.row
-        if self._rows.get(failed.cpus) is row:
+        row, most, memory_bytes = group.shape.row, failed.cpus, failed.memory_bytes
+        if self._rows.get(most) is row:
             for cpus, each in self._rows.items():
-                if cpus >= failed.cpus:
-                    each.shut_from(failed.memory_bytes, at)
+                if cpus >= most:
+                    each.shut_from(memory_bytes, at)
         else:
             row.shut_from(0, at)
         if not group.blocked:

@@ -18,6 +18,8 @@ from alb_core.shares import NO_SHARES, Share, SharesNode
 RESOURCES: Final = ("cpus", "memory_bytes", "net_bps")
 #: Of which a user may hold a part: fields of `Request` and of `Capacity`. Besides, whatever is counted.
 NOTHING: Final = Capacity(cpus=0, memory_bytes=0)
+FALLEN_MAX: Final = 1000
+#: So many users are told apart from everybody: nobody asks while nothing waits, for a year perhaps.
 
 
 class _Held:
@@ -70,6 +72,8 @@ class Shares:
         self._counted: dict[str, int] = {}  #: What all workers offer of what is counted, by name.
         self._held: dict[str, _Held] = {}  #: By user, of those who hold something.
         self._reserved: dict[AttemptId, _Reserved] = {}
+        self._fallen: set[str] = set()  #: Who gave something back; see `take_fallen`.
+        self._all_may_have_fallen = False  #: For a weight changed, or what all workers offer.
 
     # --- what changes them ----------------------------------------------------------------------------------
 
@@ -82,6 +86,7 @@ class Shares:
         )
         for user, held in self._held.items():
             held.weight = self.weight(user)
+        self._all_may_have_fallen = True
 
     def resize(self, before: Capacity, now: Capacity) -> None:
         """A worker offers something else than before; or it is lost, and offers nothing."""
@@ -93,6 +98,7 @@ class Shares:
             self._counted[count.name] -= count.amount
         for count in now.counts:
             self._counted[count.name] = self._counted.get(count.name, 0) + count.amount
+        self._all_may_have_fallen = True
 
     def take(self, attempt: AttemptId, user: str, request: Request, *, endless: bool = False) -> None:
         """Count what is reserved for an attempt, in place of what was before.
@@ -135,6 +141,7 @@ class Shares:
         if found is None:
             return
         held, request = found.held, found.request
+        self._fallen.add(held.user)
         held.attempts -= 1
         held.cpus -= request.cpus
         held.memory_bytes -= request.memory_bytes
@@ -147,8 +154,17 @@ class Shares:
             held.demoted_cpus -= request.cpus
         if not held.attempts:
             del self._held[held.user]
+            if len(self._fallen) > FALLEN_MAX:
+                self._fallen.clear()
+                self._all_may_have_fallen = True
 
     # --- what is asked --------------------------------------------------------------------------------------
+
+    def take_fallen(self) -> set[str] | None:
+        """Return, and forget, whose share may be less than when this was last asked; None: everybody's."""
+        fallen, everybody = self._fallen, self._all_may_have_fallen
+        self._fallen, self._all_may_have_fallen = set(), False
+        return None if everybody else fallen
 
     def share(self, user: str) -> float:
         """Return a user's dominant share over his weight; who holds less goes first."""

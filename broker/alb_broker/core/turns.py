@@ -4,16 +4,17 @@ Groups stand in *bands*: one for each user and level, the oldest head first. Ban
 by what the user holds, then by the age of their first head. So a placement, which changes what one user
 holds, moves his band and not each of his groups.
 
-Between passes little changes, so nothing is sorted again, nor looked at: groups that are new, or have another
+Between passes little changes, so nothing is sorted again, nor looked at. Groups that are new, or have another
 head in front of the old one, stand anew, and all are looked at only where a task left the queue otherwise
-than by a placement, or where somebody may have risen by waiting. What is known to find no room stands where
-it would if it did, and is passed over.
+than by a placement, or where somebody may have risen by waiting. Bands stand anew that the last pass went
+into, and those of users who may have less than before. What is known to find no room stands where it would if
+it did, and is passed over; and where nothing is left that may be offered, the pass is over. So it costs what
+it offers, however many wait.
 
 In a pass each band is gone through once, from its front: who is offered, and not placed, is out until the
 next one. Where one group finds no room for a reason that holds for all of its *shape*, none of them is
-offered, and nothing that asks for as much (`Shapes`). What changes meanwhile only lets a band fall back: what
-a user holds grows until the pass ends. So an old rank comes too early, never too late, and is put right when
-it comes first.
+offered, and nothing that asks for as much (`Shapes`). Whatever else changes only lets a band fall back: what
+a user holds grows. So an old rank comes too early, never too late, and is put right when it comes first.
 
 Invariant, once a pass has begun: each group with a head that may be offered stands in one band, by that head,
 and no further back than is its turn.
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from alb_broker.core.groups import (
@@ -42,6 +43,9 @@ from alb_core.tasks import QUEUED
 
 ROUNDING_S: Final = 1e-3
 #: So long before it is due a group is looked at for having risen: sums of cluster times are not exact.
+ORDER_SLACK: Final = 64
+#: The order may grow by so many places and to twice what it was; then it is made anew, without those that are
+#: no band's any more: so that costs each of them no more than it took to make it.
 
 Offer: TypeAlias = Callable[[Task, float], Offered]
 #: Places a task, whose user has such a share, where that is possible; tells what came of it.
@@ -51,21 +55,37 @@ Standing: TypeAlias = tuple[float, str, int, WaitingGroup]
 #: When its head was submitted, the id of that, the number of a group, and the group. Ids sort by time: what a
 #: client sends together is of one age to the leader, and yet goes in its order. Two groups may have one head:
 #: a task that waits, and asks for more memory now, for its attempt thought lost ran out of that.
-Place: TypeAlias = tuple[Rank, Standing, "Band"]
-#: Where a band stands among the others: by its front.
+Place: TypeAlias = tuple[Rank, Standing]
+#: Where a band stands among the others: by its front, a group that knows its band.
 
 
 class Band:
     """Groups of one user whose heads have one level."""
 
-    __slots__ = ("front", "groups", "level", "place", "user")
+    __slots__ = ("groups", "level", "place", "stands", "user")
 
     def __init__(self, user: str, level: int) -> None:
         self.user: Final = user
         self.level: Final = level
         self.groups: list[Standing] = []  #: Sorted.
-        self.place = 0  #: How far this pass is: it is done with those before.
-        self.front: Standing | None = None  #: What is there, and may be offered; None: nothing is left.
+        self.place = 0  #: Where its front is: this pass is done with those before.
+        self.stands: Place | None = None  #: In the order; None: nothing of it is left to this pass.
+
+
+class _SharesNow(dict[str, float]):
+    """What users have, each asked about once.
+
+    Args:
+        ask: Tells what a user has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask: Callable[[str], float] = lambda _user: 0.0
+
+    def __missing__(self, user: str) -> float:
+        share = self[user] = self.ask(user)
+        return share
 
 
 class Turns:
@@ -77,17 +97,19 @@ class Turns:
 
     def __init__(self, shapes: Shapes) -> None:
         self._shapes: Final = shapes
-        self._bands: Final[dict[tuple[str, int], Band]] = {}
+        self._bands: Final[dict[str, dict[int, Band]]] = {}  #: By user and level; none is empty.
         self._joined: list[WaitingGroup] = []  #: Are new, or have another head in front of the old one.
         self._stirred = False  #: Some head may have left otherwise than by a placement.
         self._rises = NEVER  #: Cluster time, before which no head is of a higher level than it stands by.
         self._ended: list[WaitingGroup] = []  #: Have no head any more.
-        self._share: Callable[[str], float] = lambda _user: 0.0
         self._at = 0.0
         self._put_off: list[WaitingGroup] = []  #: In this pass; they are offered in the next.
-        self._shares: dict[str, float] = {}  #: What users have now.
+        self._shares: Final = _SharesNow()
         self._order: list[Place] = []
-        #: A heap. Each band with a front is in it by that, and no later than is its turn.
+        #: A heap. Each band that a pass has not done with is in it by its front, no later than is its turn;
+        #: what is in it beside is no band's place any more.
+        self._order_max = ORDER_SLACK  #: When it is longer it is made anew.
+        self._astray: set[Band] = set()  #: Bands that do not stand by their first group.
         self._worst: Rank | None = None  #: See `take_worst`.
 
     # --- between passes -------------------------------------------------------------------------------------
@@ -112,76 +134,84 @@ class Turns:
 
     # --- a pass ---------------------------------------------------------------------------------------------
 
-    def begin(self, share: Callable[[str], float], at: float) -> None:
+    def begin(self, share: Callable[[str], float], at: float, fallen: Iterable[str] | None = None) -> None:
         """Begin a pass.
 
         Args:
             share: What a user has.
             at: Cluster time of the pass.
+            fallen: Who may have less than when the last pass ended; None: everybody may.
         """
-        self._share, self._at = share, at
+        self._at, self._shares.ask = at, share
+        self._shares.clear()
+        astray = self._astray
+        for band in astray:
+            band.place = 0
         for group in self._moved():
             self._leave(group)
             head = group.head()
             if head is None:
                 self._ended.append(group)
             else:
-                self._stand(group, head)
-        self._shares.clear()
-        self._order.clear()
-        for band in self._bands.values():
-            band.place = 0
-            front = self._next(band)
-            if front is not None:
-                if band.user not in self._shares:
-                    self._shares[band.user] = share(band.user)
-                self._order.append(self._place(band, front))
-        heapq.heapify(self._order)
+                astray.add(self._stand(group, head, self._level(group, head)))
+        bands = self._bands
+        for user in bands if fallen is None else fallen:
+            if user in bands:
+                astray.update(bands[user].values())
+        for band in astray:
+            if band.groups:
+                self._rank(band)
+        astray.clear()
+        self._rises = min(self._rises, at + AGE_PER_LEVEL_S - ROUNDING_S)  # what is placed begins anew
+        if len(self._order) > self._order_max:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Drop from the order what is no band's place any more."""
+        order = [each.stands for of_user in self._bands.values() for each in of_user.values() if each.stands]
+        heapq.heapify(order)
+        self._order, self._order_max = order, 2 * len(order) + ORDER_SLACK
 
     def _moved(self) -> dict[WaitingGroup, None]:
         """Return the groups that may not stand where they should."""
         moved, self._joined = dict.fromkeys(self._joined), []
         if self._stirred or self._at >= self._rises:
             self._stirred, self._rises = False, NEVER
-            for band in self._bands.values():
-                for *_, group in band.groups:
-                    if self._has_moved(group):
-                        moved[group] = None
-                    else:
-                        self._rises = min(self._rises, group.rises)
+            for of_user in self._bands.values():
+                for band in of_user.values():
+                    for *_, group in band.groups:
+                        head = group.head()
+                        if head is None or head is not group.stood or self._level(group, head) != band.level:
+                            moved[group] = None
         return moved
-
-    def _has_moved(self, group: WaitingGroup) -> bool:
-        """Tell whether a group that stands has another head, or one that may have risen."""
-        head = group.tasks[0] if group.tasks else None
-        if head is None or head is not group.stood:
-            return True
-        return head.state is not QUEUED or head.postponed or self._at >= group.rises
 
     def run(self, offer: Offer, most: int) -> int:
         """Offer heads, each in its turn, until none is left or so many are placed; returns how many were."""
-        order, shares, placed = self._order, self._shares, 0
-        while order and placed < most:
-            rank, standing, band = order[0]
+        order, shares, ajar, at, placed = self._order, self._shares, self._shapes.ajar, self._at, 0
+        while ajar and order and placed < most:
+            place = order[0]
+            rank, standing = place
             group = standing[3]
-            if band.front is not standing:
-                heapq.heappop(order)  # another entry tells where the band stands
+            band, head = group.band, group.stood
+            if band is None or head is None or band.stands is not place:
+                heapq.heappop(order)  # it is no band's place any more
             elif rank[1] != shares[band.user]:
-                heapq.heapreplace(order, self._place(band, standing))
-            elif group.door.shut:  # for what it asks for fitted nowhere meanwhile
-                self._go_on(band)
-            elif (head := group.head()) is None or not self._stands_by(group, head, band):
-                self._move(band, group, head)  # that left, or had risen, and another of its line was placed
+                self._go_on(band, (rank[0], shares[band.user]))
+            elif group.memory_bytes >= group.door.bound:  # for what it asks for fitted nowhere meanwhile
+                self._go_on(band, rank)
+            elif head.state is not QUEUED or head.postponed or head is not group.tasks[0]:
+                self._move_otherwise(band, group, rank)  # its head left
+            elif band.level != group.key[1] and band.level != group.level(head, at):
+                self._move_otherwise(band, group, rank)  # that had risen, and another of its line was placed
             elif (answer := offer(head, rank[1])) is PLACED:
                 placed += 1
-                group.serve(self._at)
-                shares[band.user] = self._share(band.user)
+                share = shares[band.user] = shares.ask(band.user)
                 if self._worst is None or rank > self._worst:
                     self._worst = rank
-                self._move(band, group, group.head())
+                self._move(band, group, group.serve(at), group.key[1], (rank[0], share))
             else:
                 self._pass_over(group, head, answer)
-                self._go_on(band)
+                self._go_on(band, rank)
         while self._put_off:
             self._put_off.pop().come_back()
         return placed
@@ -196,61 +226,69 @@ class Turns:
             group.wait(answer)
             self._put_off.append(group)
 
-    def _stands_by(self, group: WaitingGroup, head: Task, band: Band) -> bool:
-        """Tell whether a group stands by its head and by the level of that."""
-        level = band.level
-        return head is group.stood and (level == group.key[1] or level == group.level(head, self._at))
-
-    def _next(self, band: Band) -> Standing | None:
-        """Go to the next group of a band that may be offered; returns its new front."""
+    def _go_on(self, band: Band, rank: Rank) -> None:
+        """Let the first band go on to its next group that may be offered, and stand by that and a rank."""
         groups = band.groups
         for place in range(band.place, len(groups)):
-            front = groups[place]
-            if not front[3].door.shut:
-                band.place, band.front = place, front
-                return front
-        band.place, band.front = len(groups), None
-        return None
+            group = groups[place][3]
+            if group.memory_bytes < group.door.bound:
+                if place != band.place:
+                    band.place = place
+                    self._astray.add(band)
+                stands = band.stands = rank, groups[place]
+                heapq.heapreplace(self._order, stands)
+                return
+        heapq.heappop(self._order)
+        band.place, band.stands = len(groups), None
+        self._astray.add(band)
 
-    def _go_on(self, band: Band) -> None:
-        """Let the first band go on to its next group, and stand by that."""
-        front = self._next(band)
-        if front is None:
-            heapq.heappop(self._order)
-        else:
-            heapq.heapreplace(self._order, self._place(band, front))
+    def _move_otherwise(self, band: Band, group: WaitingGroup, rank: Rank) -> None:
+        """Let the group whose turn it is stand as is right; it was not placed."""
+        head = group.head()
+        self._move(band, group, head, 0 if head is None else self._level(group, head), rank)
 
-    def _move(self, band: Band, group: WaitingGroup, head: Task | None) -> None:
-        """Let the group whose turn it is stand by another head, or by one of another level."""
+    def _move(self, band: Band, group: WaitingGroup, head: Task | None, level: int, rank: Rank) -> None:
+        """Let the group whose turn it is, in the first band, stand by another head or on another level.
+
+        Args:
+            band: The first one.
+            group: Its front.
+            head: By which that stands from now on; None: it has none.
+            level: Of the head.
+            rank: Of the band, from now on.
+        """
         del band.groups[band.place]
-        group.band = group.stood = None
+        other = band
         if head is None:
+            group.band = group.stood = None
             self._ended.append(group)
         else:
-            other = self._stand(group, head)
-            if other is not band and other.front is not None and other.front[3] is group:
-                heapq.heappush(self._order, self._place(other, other.front))
-        self._go_on(band)
+            other = self._stand(group, head, level)
+        self._go_on(band, rank)
         if not band.groups:
-            del self._bands[band.user, band.level]
+            self._drop(band)
+        if other is not band and other.groups[other.place][3] is group:
+            self._rank(other)
 
-    def _stand(self, group: WaitingGroup, head: Task) -> Band:
+    def _stand(self, group: WaitingGroup, head: Task, level: int) -> Band:
         """Let a group stand by its head; returns in which band, whose front it is if it comes before that."""
-        user, priority = group.key[0], group.key[1]
-        since = group.waits_since(head)
-        level = level_after(priority, self._at - since)
-        band = self._bands.get((user, level))
-        if band is None:
-            band = self._bands[user, level] = Band(user, level)
+        band = group.band
+        if band is None or band.level != level:
+            band = group.band = self._band(group.key[0], level)
         standing = (head.submitted, head.id, group.number, group)
         place = bisect_left(band.groups, standing)
         band.groups.insert(place, standing)
-        if place <= band.place:
-            band.place, band.front = place, standing
-        group.band, group.stood = band, head
-        rises = group.rises = since + AGE_PER_LEVEL_S * (level - priority + 1) - ROUNDING_S
-        self._rises = min(self._rises, rises)
+        if place < band.place:  # noqa: PLR1730 (asked for each placement: `min` costs ten times as much)
+            band.place = place
+        group.stood = head
         return band
+
+    def _level(self, group: WaitingGroup, head: Task) -> int:
+        """Return the level of a head, and note when it may rise."""
+        priority, since = group.key[1], group.waits_since(head)
+        level = level_after(priority, self._at - since)
+        self._rises = min(self._rises, since + AGE_PER_LEVEL_S * (level - priority + 1) - ROUNDING_S)
+        return level
 
     def _leave(self, group: WaitingGroup) -> None:
         """Let a group stand nowhere."""
@@ -258,10 +296,29 @@ class Turns:
         if band is not None and group.stood is not None:
             place = bisect_left(band.groups, (group.stood.submitted, group.stood.id, group.number))
             del band.groups[place]
-            if not band.groups:
-                del self._bands[band.user, band.level]
             group.band = group.stood = None
+            self._astray.add(band)
+            if not band.groups:
+                self._drop(band)
 
-    def _place(self, band: Band, front: Standing) -> Place:
-        """Return where a band stands among the others."""
-        return (-band.level, self._shares[band.user]), front, band
+    def _band(self, user: str, level: int) -> Band:
+        """Return a band, which is new if there was none."""
+        of_user = self._bands.get(user)
+        if of_user is None:
+            of_user = self._bands[user] = {}
+        band = of_user.get(level)
+        if band is None:
+            band = of_user[level] = Band(user, level)
+        return band
+
+    def _drop(self, band: Band) -> None:
+        """Forget a band without groups."""
+        of_user = self._bands[band.user]
+        del of_user[band.level]
+        if not of_user:
+            del self._bands[band.user]
+
+    def _rank(self, band: Band) -> None:
+        """Let a band stand by its front among the others."""
+        stands = band.stands = (-band.level, self._shares[band.user]), band.groups[band.place]
+        heapq.heappush(self._order, stands)

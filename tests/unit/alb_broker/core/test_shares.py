@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.broker_parts import attempt, capacity, request
 
-from alb_broker.core.shares import NOTHING, Shares
+from alb_broker.core.shares import FALLEN_MAX, NOTHING, Shares
 from alb_core.resources import Request, counts_of
 from alb_core.shares import Share, SharesNode
 
@@ -135,3 +135,25 @@ def test_a_users_share_is_the_sum_of_what_his_attempts_hold(
         has = sum(wants.cpus for owner, wants in held.values() if owner == user)
         assert abs(shares.share(user) - has / 10.0) < 1e-9
     assert set(shares.users()) == {user for user, _ in held.values()}
+
+
+def test_it_tells_whose_share_may_have_fallen() -> None:
+    """Who gave something back; everybody where weights changed, or what all offer; each told once."""
+    shares = cluster(10.0)
+    assert shares.take_fallen() is None
+    for number, user in enumerate("ab"):
+        shares.take(attempt(number), user, request(1.0))
+    assert shares.take_fallen() == set()
+    shares.give_back(attempt(0))
+    shares.give_back(attempt(0))
+    assert shares.take_fallen() == {"a"}
+    shares.take(attempt(1), "b", request(0.5))
+    assert shares.take_fallen() == {"b"}
+    shares.use(SharesNode())
+    assert shares.take_fallen() is None
+    assert shares.take_fallen() == set()
+    for number in range(FALLEN_MAX + 1):
+        shares.take(attempt(number), f"u{number}", request(1.0))
+        shares.give_back(attempt(number))
+    assert shares.take_fallen() is None
+    assert shares.take_fallen() == set()

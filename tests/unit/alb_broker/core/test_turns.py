@@ -11,6 +11,7 @@ from tests.broker_parts import CLAIMED_S, make_task, request
 from alb_broker.core.groups import AGE_PER_LEVEL_S, AGED_S, Key, Offered, WaitingGroup, key_of
 from alb_broker.core.queue import Queue
 from alb_broker.core.task import Task
+from alb_broker.core.turns import ORDER_SLACK
 from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 
@@ -37,6 +38,7 @@ STEPS = st.lists(
         st.tuples(st.just("cancel"), st.integers(0, 25)),
         st.tuples(st.just("return"), st.integers(0, 25)),
         st.tuples(st.just("give back"), st.sampled_from("abc")),
+        st.tuples(st.just("take"), st.sampled_from("abc")),
         st.tuples(st.just("submit"), st.integers(0, 5)),
     ),
     max_size=30,
@@ -50,10 +52,12 @@ class Pass:
     def __init__(self, answers: list[Offered]) -> None:
         self._answers = iter(answers)
         self.shares: Counter[str] = Counter()
+        self.asked = 0  #: So many times for a share.
         self.offered: list[str] = []
 
     def share(self, user: str) -> float:
         """Return what a user holds."""
+        self.asked += 1
         return self.shares[user]
 
     def offer(self, task: Task, share: float) -> Offered:
@@ -139,6 +143,7 @@ class World:
         self._quick = quick
         self._queue = queue(self.tasks)
         self._held: Counter[str] = Counter()
+        self._fallen: set[str] = set()  #: Who gave something back since the last pass.
         self._at = CLAIMED_S
 
     def step(self, verb: str, what: object) -> list[object]:
@@ -156,6 +161,10 @@ class World:
         elif verb == "give back":
             assert isinstance(what, str)
             self._held[what] = 0
+            self._fallen.add(what)
+        elif verb == "take":
+            assert isinstance(what, str)
+            self._held[what] += 1
         elif verb == "submit":
             assert isinstance(what, int)
             self._submit(what)
@@ -183,7 +192,8 @@ class World:
         made = Pass(answers)
         made.shares = self._held
         if self._quick:
-            self._queue.place(made.share, made.offer, most, self._at)
+            self._queue.place(made.share, made.offer, most, self._at, self._fallen)
+            self._fallen = set()
         else:
             by_looking_at_all(self._queue, list(self._queue._groups), made, self._at, most)
             for group in [each for each in self._queue._groups.values() if not each.tasks]:
@@ -220,7 +230,43 @@ def test_behind_a_head_that_left_one_may_have_risen() -> None:
 def test_what_is_kept_between_passes_changes_nothing(
     drawn: list[tuple[str, int, float, int, int]], steps: list[tuple[str, object]]
 ) -> None:
-    """Heads that left or came back, levels that rose, room that grew, users that gave back: all are seen."""
+    """Heads that left or came back, levels that rose, room that grew, shares that changed: all are seen."""
     quick, slow = World(drawn, quick=True), World(drawn, quick=False)
     for verb, what in steps:
         assert quick.step(verb, what) == slow.step(verb, what)
+
+
+def crowd(users: int, tasks_each: int = 2) -> Queue:
+    """Return a queue in which each of so many users waits."""
+    waiting = Queue()
+    for number in range(users * tasks_each):
+        spec = TaskSpec(command="x", request=request(1.0))
+        task = make_task(number, spec=spec, user=f"u{number % users}", submitted=float(number))
+        task.queued_since = CLAIMED_S
+        waiting.add(task)
+    return waiting
+
+
+def test_a_pass_costs_what_it_offers_not_how_many_wait() -> None:
+    """Of a hundred users who wait, those are looked at whose turn comes, and who gave something back."""
+    waiting, made = crowd(100), Pass([Offered.PLACED, Offered.PLACED, Offered.NOWHERE])
+    assert waiting.place(made.share, made.offer, 100, CLAIMED_S) == 2
+    made = Pass([Offered.PLACED, Offered.NOWHERE])
+    waiting.open_shapes(lambda _: 0, lambda _: True)
+    assert waiting.place(made.share, made.offer, 100, CLAIMED_S, {"u7"}) == 1
+    assert len(made.offered) == 2
+    assert made.asked <= 5
+
+
+def test_a_share_that_fell_goes_first_and_leaves_nothing_behind() -> None:
+    """Who gave back stands anew each time; the places that bands had before are dropped in the end."""
+    waiting, shares = crowd(3, 200), Counter(u0=2, u1=1, u2=1)
+    for _ in range(200):
+        made = Pass([Offered.PLACED])
+        made.shares = shares
+        waiting.open_shapes(lambda _: 0, lambda _: True)
+        shares["u0"] = 0
+        waiting.place(made.share, made.offer, 1, CLAIMED_S, {"u0"})
+        assert shares["u0"] == 1
+        shares["u0"] = 2
+    assert len(waiting._turns._order) <= ORDER_SLACK + 10

@@ -62,7 +62,7 @@ class PolicyNode(Choice, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     since: float = 0.0
     #: Cluster time; 0: written by hand.
     former: Choice | None = None
-    #: What `alb policy rollback` goes back to, and what comes back when a try ends.
+    #: What `alb policy rollback` goes back to, and what comes back when a try ends; then there is none.
     until: float = 0.0
     #: The try ends then; 0: this is no try.
 

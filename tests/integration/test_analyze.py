@@ -76,7 +76,7 @@ def test_a_real_cluster_through_its_leader_and_from_its_store(kept: LocalCluster
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--store", "sqlite:////nowhere/at/all.db"), "there is no file"),
+        (("--store", "sqlite:////nowhere/at/all.db"), "there is no results store"),
         (("--store", "oracle://x"), "nobody knows a results store"),
         (("--since", "yesterday"), "is no moment"),
         (("--zk", "127.0.0.1:1", "--table", "x"), "--table belongs to --store"),

@@ -112,10 +112,12 @@ def test_a_choice_is_tried_kept_and_taken_back(plugged: LocalCluster) -> None:
     with Client(zk=plugged.zk) as client:
         wait_for(lambda: client.policies().in_force.policy == "uniform", "the try to end")
         assert chosen_by(client)[0] == "uniform"
-    assert alb(plugged, "policy", "rollback").stdout == "weighted cpu=1 memory=0 (before: uniform)\n"
-    assert alb(plugged, "policy").stdout == "weighted cpu=1 memory=0\n"
+    assert "nothing to go back to" in alb(plugged, "policy", "rollback").stderr
+    assert alb(plugged, "policy", "set", "spread").stdout == "spread (before: uniform)\n"
+    assert alb(plugged, "policy", "rollback").stdout == "uniform (before: spread)\n"
+    assert alb(plugged, "policy").stdout == "uniform\n"
     history = json.loads(alb(plugged, "policy", "history", "--json").stdout)
-    assert [change["how"] for change in history[:3]] == ["rollback", "ended", "try"]
+    assert [change["how"] for change in history[:4]] == ["rollback", "set", "ended", "try"]
 
 
 @pytest.mark.parametrize(

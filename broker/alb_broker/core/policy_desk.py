@@ -79,9 +79,11 @@ class PolicyDesk:
     def _choose(self, change: Change, until: float, *releases: Action) -> None:
         """Let a choice be in force, and write it down with what comes back after it."""
         before = self._node
-        former = before.former if before.until and before.former is not None else before.plain()
-        if change.plain() == former:
-            former = before.plain()
+        former: Choice | None = before.plain()
+        if change.how == "ended":
+            former = None  # who rolls a try back a moment after its end must not choose it for good
+        elif before.until and before.former not in (None, change.plain()):
+            former = before.former
         self._node = PolicyNode(**_fields(change), by=change.by, since=change.at, former=former, until=until)
         self._adopt(change)
         self._changes = (*self._changes, change)[-CHANGES_KEPT:]

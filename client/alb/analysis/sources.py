@@ -54,13 +54,18 @@ def from_store(url: str, table: str) -> Read:
     try:
         _check_file(url)
         store = open_store(url, table)
+        tables = store.tables()
+        if table and table not in tables:
+            raise ConfigError(
+                f"--table: no cluster of the id {table[:40]!r} has written here; {_listed(tables)}"
+            )
         if not table:
-            table = _only(store.tables())
+            table = _only(tables)
             store = open_store(url, table)
     except StoreUnavailable as error:
         raise StoreSilent(error.why) from error
     except StoreError as error:
-        raise ConfigError(f"--store: {error.why}") from error
+        raise ConfigError(f"the results store: {error.why}") from error
 
     def read(family: type[Row], after: Place) -> tuple[Sequence[Row], bool]:
         try:
@@ -83,18 +88,22 @@ def _check_file(url: str) -> None:
     """Refuse a file that is not there: SQLite would make it."""
     scheme, _, path = url.partition(":///")
     if scheme.partition("+")[0] == "sqlite" and not Path(path.partition("?")[0]).is_file():
-        raise ConfigError(f"--store: there is no file {path}; is it the URL that the brokers have?")
+        raise ConfigError(f"there is no results store {path}; is it the URL that the brokers have?")
 
 
 def _only(tables: Sequence[str]) -> str:
     if not tables:
-        raise ConfigError("--store: nobody has written into this results store yet")
+        raise ConfigError("nobody has written into this results store yet")
     if len(tables) > 1:
         raise ConfigError(
-            "--store: several clusters share this results store; say with --table whose history is meant "
-            f"(alb status shows it): {', '.join(tables[:10])}{' …' if len(tables) > 10 else ''}"
+            "several clusters share this results store; say with --table whose history is meant "
+            f"(alb status shows it); {_listed(tables)}"
         )
     return tables[0]
+
+
+def _listed(tables: Sequence[str]) -> str:
+    return f"there are: {', '.join(tables[:10]) or 'none'}{' …' if len(tables) > 10 else ''}"
 
 
 def rows(read: Read, since: float) -> Iterator[Row]:

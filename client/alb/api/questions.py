@@ -285,13 +285,15 @@ class Questions(StoredData):
         """Place tasks by the policy that was chosen before the present one; ends a try. Returns what that is.
 
         Raises:
-            InvalidTask: Nothing was chosen before.
+            InvalidTask: Nothing was chosen before, or a try ended by itself: that is rolled back already.
             CoordinationError: Nobody answered in time.
         """
         former = self.policies().node.former
         if former is None:
             raise InvalidTask(
-                "", "nothing was chosen before the present policy; alb policy history shows all"
+                "",
+                "there is nothing to go back to: nothing was chosen before the present policy, or it came "
+                "back when a try ended; alb policy history shows all, alb policy set NAME chooses one",
             )
         query = SetPolicy(seq=0, policy=former.policy, parameters=former.parameters, rollback=True)
         self._ask(query, Done)

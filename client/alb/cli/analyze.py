@@ -14,6 +14,7 @@ import msgspec
 from alb.cli import out
 from alb.cli.history import Moment
 from alb.cli.options import Place, connect_timeout_option, json_option, zk_option
+from alb.cli.values import REPORT
 from alb.simulate.report import NO_COMPARISON, Comparison
 from alb_core.errors import ConfigError
 
@@ -40,7 +41,7 @@ EXTRA: Final = "plots need matplotlib, which is not installed: pip install 'alb[
 )
 @click.option("--store", envvar="ALB_STORE", help="URL of the results store. Else $ALB_STORE, or the leader.")
 @click.option("--table", default="", help="Id of the cluster's table, where several share the store.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write a report with plots.")
+@click.option("--html", "html_file", type=REPORT, help="Write a report with plots.")
 @click.option(
     "--replay",
     "most",

@@ -51,9 +51,8 @@ def copies(place: Place, action: str, *, as_json: bool, **changes: Any) -> int:
     with place.client() as client:
         page = client.copies()
         if wanted:
-            node = msgspec.structs.replace(page.copies, **wanted)
-            client.set_copies(node)
-            page = msgspec.structs.replace(page, copies=node)
+            client.set_copies(msgspec.structs.replace(page.copies, **wanted))
+            page = client.copies()  # as many processors as that is now
     if as_json:
         out.emit_json(page)
     elif action == "show":

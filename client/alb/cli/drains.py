@@ -14,7 +14,7 @@ from alb.cli.values import DURATION
 from alb_core.errors import CoordinationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from alb.api.client import Client
     from alb_core.messages import WorkerLine, WorkersPage
@@ -54,19 +54,20 @@ def drain(  # noqa: PLR0913 (one parameter an option)
     somebody else ended its drain.
     """
     names = tuple(dict.fromkeys(workers))
+    good, tell = True, out.say if as_json else out.echo  # JSON stands on stdout alone
     with place.client() as client:
         client.drain(names, reason=reason, deadline=deadline)
         if detach:
             for name in names:
                 out.say(f"{name} is given nothing new")
-        elif not _wait_until_empty(client, names):
-            return NO_STATUS
+        else:
+            good = _wait_until_empty(client, names, tell)
         if as_json:
             out.emit_json(client.workers(names))
-    return 0
+    return 0 if good else NO_STATUS
 
 
-def _wait_until_empty(client: Client, names: Sequence[str]) -> bool:
+def _wait_until_empty(client: Client, names: Sequence[str], tell: Callable[[str], None]) -> bool:
     """Wait, and say what is left whenever that changes; returns whether all became empty while drained."""
     said = dict.fromkeys(names, "")  # what was told last of each that is not empty
     good = True
@@ -75,7 +76,7 @@ def _wait_until_empty(client: Client, names: Sequence[str]) -> bool:
             page = _ask(client, tuple(said))
             lines = {line.worker: line for line in page.workers}
             for name in list(said):
-                end = _end(name, lines.get(name), page, had_tasks=bool(said[name]))
+                end = _end(name, lines.get(name), page, tell, had_tasks=bool(said[name]))
                 if end is not None:
                     good = end and good
                     del said[name]
@@ -90,7 +91,9 @@ def _wait_until_empty(client: Client, names: Sequence[str]) -> bool:
     return good
 
 
-def _end(name: str, line: WorkerLine | None, page: WorkersPage, *, had_tasks: bool) -> bool | None:
+def _end(
+    name: str, line: WorkerLine | None, page: WorkersPage, tell: Callable[[str], None], *, had_tasks: bool
+) -> bool | None:
     """Say how the waiting for one worker ends, if it does; returns whether that is well, None: wait on."""
     drain = page.absent.get(name) if line is None else line.drain
     if drain is None:
@@ -102,11 +105,11 @@ def _end(name: str, line: WorkerLine | None, page: WorkersPage, *, had_tasks: bo
         )
         return False
     if line is None:
-        out.echo(f"{name} is drained and not there")
+        tell(f"{name} is drained and not there")
         return True
     if _left(line):
         return None
-    out.echo(f"{name} is drained and empty")
+    tell(f"{name} is drained and empty")
     return True
 
 

@@ -55,6 +55,8 @@ def share(place: Place, action: str, who: str | None, *, default: bool, as_json:
             node, name = client.shares().shares, who or ""
             before = node.users.get(name, NO_SHARE) if name else node.default
             client.set_share(name, msgspec.structs.replace(before, **wanted) if action == "set" else None)
+            if action == "unset" and before == NO_SHARE:
+                out.say(f"nothing was set for {name or 'those who are not named'}; nothing has changed")
         if action == "show" or as_json:
             _show(client.shares(), as_json=as_json)
     return 0
@@ -65,7 +67,8 @@ def _check_words(action: str, who: str | None, wanted: dict[str, Any], *, defaul
     if action == "show":
         if who is not None or default or wanted:
             raise click.UsageError(
-                "to change something write `alb share set USER …` or `alb share unset USER`"
+                "`alb share` shows everybody; to change something write `alb share set USER …` or "
+                "`alb share unset USER`"
             )
         return
     if bool(who) is default:

@@ -13,8 +13,9 @@ from alb.cli.analyze import drawing
 from alb.cli.options import json_option
 from alb.cli.replays import ReplayProgress
 from alb.cli.statuses import FAILED_STATUS
-from alb.cli.values import AT_MOST, DURATION, SIZE, Number
+from alb.cli.values import AT_MOST, DURATION, REPORT, SIZE, Number
 from alb.simulate.report import Report, as_values, sections, summary
+from alb_core import limits
 
 if TYPE_CHECKING:
     from alb.simulate.core.trace import Trace
@@ -24,6 +25,8 @@ CPUS: Final = 16.0
 MEMORY_A_CPU: Final = 4 * 1024**3
 #: Of the workers of a replay, where neither the trace nor the command line says otherwise.
 WORKERS_MAX: Final = 100_000
+SPEED_MIN: Final = 0.001
+#: As much slower than an ordinary machine as the fastest that there may be is faster.
 TITLE: Final = "Policies in a replay"
 
 
@@ -42,8 +45,9 @@ class Speeds(click.ParamType["tuple[float, ...]"]):
             speeds = tuple(float(word) for word in str(value).split(","))
         except ValueError:
             speeds = ()
-        if not speeds or not all(0 < speed < math.inf for speed in speeds):
-            self.fail(f"{value!r} are no speeds; write for example 1,2,4", param, ctx)
+        if not speeds or not all(SPEED_MIN <= speed <= limits.SPEED_MAX for speed in speeds):
+            bounds = f"from {SPEED_MIN:g} to {limits.SPEED_MAX:g}"
+            self.fail(f"{str(value)[:80]!r} are no speeds {bounds}; write for example 1,2,4", param, ctx)
         return speeds
 
 
@@ -74,7 +78,7 @@ class Speeds(click.ParamType["tuple[float, ...]"]):
 @click.option("--assume", "assume_s", type=DURATION, default=60.0, help="Run time of a dump's tasks: 60 s.")
 @click.option("--table", default="", help="Id of the cluster's table, where several share the store.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, help="Of the policies' draws.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), help="Write a report with plots.")
+@click.option("--html", "html_file", type=REPORT, help="Write a report with plots.")
 @click.option(
     "--plot", "folder", type=click.Path(file_okay=False), help="Write each plot as SVG into a folder."
 )
@@ -103,8 +107,7 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
     Prints waits, bounded slowdown, use, fairness and makespan of each. docs/simulate.md tells how to read
     them, and what a replay leaves out.
     """
-    if html_file or folder:
-        drawing("alb.simulate.plots")  # before the work is done in vain
+    _try_places(html_file, folder)
     from alb.simulate.core.figures import Failure, Figures  # noqa: PLC0415
     from alb.simulate.core.trace import fitted, window, with_load  # noqa: PLC0415
     from alb.simulate.runs import Policies  # noqa: PLC0415 (brings in the broker)
@@ -112,7 +115,7 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
 
     policies = Policies()
     choices = policies.chosen(policy)
-    if policy == "all":
+    if "all" in policy.replace(" ", "").split(","):
         for name, why in policies.unusable.items():
             out.say(f"the policy {name} is left out: {why}")
     trace = window(open_trace(where, table=table, assume_s=assume_s), begin_s, end_s, limit)
@@ -130,12 +133,9 @@ def simulate(  # noqa: PLR0913 (one parameter an option)
         out.say(f"{each.policy} could not be replayed: {each.why}")
     if not found:
         return FAILED_STATUS
-    report = Report(trace=trace, machines=machines, found=found, failed=failed)
-    if html_file:
-        _write_html(report, html_file)
-    if folder:
-        _write_plots(report, folder)
-    _print(report, as_json=as_json, quiet=bool(html_file))
+    _tell(
+        Report(trace=trace, machines=machines, found=found, failed=failed), html_file, folder, as_json=as_json
+    )
     return FAILED_STATUS if failed else 0
 
 
@@ -163,6 +163,29 @@ def _at_home(
     return unpinned(trace), machines
 
 
+def _try_places(html_file: str | None, folder: str | None) -> None:
+    """Raise, before the work is done in vain, where what was asked for cannot be drawn or written."""
+    if html_file or folder:
+        drawing("alb.simulate.plots")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+
+
+def _tell(report: Report, html_file: str | None, folder: str | None, *, as_json: bool) -> None:
+    """Write what was asked for; where that fails the figures, which took so long, are told all the same."""
+    told = bool(html_file)
+    try:
+        if html_file:
+            _write_html(report, html_file)
+        if folder:
+            _write_plots(report, folder)
+    except OSError:
+        told = False
+        raise
+    finally:
+        _print(report, as_json=as_json, quiet=told)
+
+
 def _write_html(report: Report, file: str) -> None:
     from alb.analysis.html import page  # noqa: PLC0415
     from alb.simulate.plots import draw  # noqa: PLC0415
@@ -177,7 +200,6 @@ def _write_html(report: Report, file: str) -> None:
 def _write_plots(report: Report, folder: str) -> None:
     from alb.simulate.plots import PLOTS, draw  # noqa: PLC0415
 
-    Path(folder).mkdir(parents=True, exist_ok=True)
     for name in PLOTS:
         (Path(folder) / f"{name}.svg").write_text(draw(name, report.found), encoding="utf-8")
     out.say(f"the plots are in {folder}")

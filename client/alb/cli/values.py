@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 from pathlib import Path
@@ -227,6 +228,27 @@ class FileArgument(click.ParamType["tuple[str, str]"]):
         return path, name
 
 
+class ReportFile(click.Path):
+    """A file that is written when long work is done: what stands in its way is told before that."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Take the path, or fail with why it cannot be written."""
+        path = super().convert(value, param, ctx)
+        place = Path(os.fsdecode(path))
+        if not place.name:
+            self.fail(f"{value!r} names no file", param, ctx)
+        if not place.parent.is_dir():
+            self.fail(f"{str(place)!r} cannot be written: there is no directory {place.parent}", param, ctx)
+        if not os.access(place if place.exists() else place.parent, os.W_OK):
+            self.fail(f"{str(place)!r} cannot be written: you may not write there", param, ctx)
+        return path
+
+
 class BinaryArgument(click.ParamType["tuple[str, str]"]):
     """A program to ship: its path, whose head tells what it is for; or an architecture, ``=``, and it."""
 
@@ -260,3 +282,4 @@ COUNT: Final = CountArgument()
 SETTING: Final = Setting()
 UMASK: Final = Umask()
 FILE: Final = FileArgument()
+REPORT: Final = ReportFile()

@@ -16,7 +16,7 @@ from typing import Final, Self
 import msgspec
 
 from alb.local.daemons import Daemon, DaemonFailed, wait_until
-from alb.local.ports import Port, claim_ports
+from alb.local.ports import Port, claim_again, claim_ports
 from alb_core.errors import AlbError, ConfigError
 
 START_S: Final = 60.0
@@ -149,7 +149,7 @@ class Ensemble:
             found.classpath,
             _MAIN,
         )
-        ports = _ports(count)
+        ports = _ports(folder, count)
         self.servers: Final = tuple(_prepare(folder, start, number, ports) for number in sorted(ports))
         self.hosts: Final = ",".join(server.address for server in self.servers)
         #: ``host:port,host:port``, as clients want it.
@@ -198,9 +198,23 @@ def is_serving(address: str) -> bool:
         return False
 
 
-def _ports(count: int) -> dict[int, Ports]:
+def _ports(folder: Path, count: int) -> dict[int, Ports]:
+    """Choose each server's ports. Clients find it where it was in its former life, if that port is free."""
+    former = {number: _former_port(folder / f"z{number}" / "zoo.cfg") for number in range(1, count + 1)}
     claimed = iter(claim_ports(3 * count))
-    return {number: Ports(next(claimed), next(claimed), next(claimed)) for number in range(1, count + 1)}
+    return {
+        number: Ports(clients=port or next(claimed), quorum=next(claimed), election=next(claimed))
+        for number, port in former.items()
+    }
+
+
+def _former_port(file: Path) -> Port | None:
+    """Claim again the port that a server's configuration names; None where there is none, or it is taken."""
+    if not file.exists():
+        return None
+    words = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
+    number = words.get("clientPort", "")
+    return claim_again(int(number)) if number.isascii() and number.isdigit() else None
 
 
 def _prepare(folder: Path, start: tuple[str, ...], number: int, ports: dict[int, Ports]) -> ZooKeeperServer:

@@ -42,15 +42,16 @@ class Policies:
         """Return the policies that somebody asks for.
 
         Args:
-            text: Names with commas between, each perhaps with parameters: ``NAME:K=V:K=V``; ``all``: every
-                one, with its own parameters.
+            text: Names with commas between, each perhaps with parameters: ``NAME:K=V:K=V``; ``all``, perhaps
+                among others: every one, with its own parameters.
 
         Raises:
             ConfigError: One is not installed here, or does not take its parameters.
         """
-        if text == "all":
-            return [Choice(policy=name) for name in self.names]
-        words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+        found = [word.strip() for word in text.split(",") if word.strip()]
+        words = list(
+            dict.fromkeys(name for word in found for name in (self.names if word == "all" else [word]))
+        )
         if not words and text:
             raise ConfigError(f"--policy: {text[:80]!r} names no policy; there are {', '.join(self.names)}")
         return [self._choice(word) for word in words] or [Choice(policy=self.default)]

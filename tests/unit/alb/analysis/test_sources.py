@@ -95,19 +95,21 @@ def test_several_clusters_in_one_store_are_told_apart(url: str) -> None:
     write(url, "t2", finished("b"))
     with pytest.raises(ConfigError, match=r"--table .*: t1, t2"):
         from_store(url, "")
+    with pytest.raises(ConfigError, match=r"--table: no cluster of the id 't3' .*: t1, t2"):
+        from_store(url, "t3")
     (found,) = rows(from_store(url, "t2"), 0.0)
     assert key_of(found) == ("b",)
 
 
 def test_a_store_that_is_none_is_an_error(tmp_path: Path, url: str) -> None:
     """And no file is made in its place."""
-    with pytest.raises(ConfigError, match="there is no file"):
+    with pytest.raises(ConfigError, match="there is no results store"):
         from_store(url, "")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigError, match="nobody knows a results store"):
         from_store("oracle://x", "")
     (tmp_path / "results.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(ConfigError, match="--store"):
+    with pytest.raises(ConfigError, match="the results store: "):
         from_store(url, "")
 
 

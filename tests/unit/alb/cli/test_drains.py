@@ -120,6 +120,24 @@ def test_detached_drain_returns_at_once(broker: FakeBroker, capfd: pytest.Captur
     assert "w1 is given nothing new" in said.err
 
 
+@pytest.mark.parametrize(
+    ("then", "status", "listed"), [(line(0), 0, ["w1"]), (line(2, drained=False), 1, ["w1"]), (None, 1, [])]
+)
+def test_json_of_a_drain_stands_alone(
+    broker: FakeBroker,
+    capfd: pytest.CaptureFixture[str],
+    then: WorkerLine | None,
+    status: int,
+    listed: list[str],
+) -> None:
+    """However the waiting ends, stdout is one JSON value; what people are told is on stderr."""
+    broker.answer = listing(line(2), then)
+    assert run(["drain", *ZK, "--json", "w1"]) == status
+    said = capfd.readouterr()
+    assert [each["worker"] for each in json.loads(said.out)] == listed
+    assert "alb: w1: 2 tasks left" in said.err
+
+
 def test_a_refusal_is_said(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:
     """In the leader's words."""
     broker.answer = lambda m: (

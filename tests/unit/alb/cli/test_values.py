@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 
 from alb.cli.values import (
+    REPORT,
     SETTING,
     Number,
     format_clock,
@@ -115,3 +118,11 @@ def test_times_for_people() -> None:
 def test_sizes_for_people(size: int, text: str) -> None:
     """Three digits, and a unit."""
     assert format_size(size) == text
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    """Hours of replay are not lost for a folder that is not there."""
+    assert REPORT.convert(str(tmp_path / "new.html"), None, None) == str(tmp_path / "new.html")
+    for wrong, why in (("", "names no file"), (str(tmp_path / "no" / "r.html"), "there is no directory")):
+        with pytest.raises(click.BadParameter, match=why):
+            REPORT.convert(wrong, None, None)

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from alb.local import ports
-from alb.local.ports import Port, claim_ports
+from alb.local.ports import Port, claim_again, claim_ports
 from alb_core.errors import ConfigError
 
 
@@ -41,6 +41,19 @@ def test_its_server_may_come_go_and_return(closed_port: Port) -> None:
             socket.create_connection(("127.0.0.1", closed_port.number), timeout=5).close()
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(("127.0.0.1", closed_port.number))
+
+
+def test_a_port_is_claimed_again_though_connections_linger_there(closed_port: Port) -> None:
+    """What its server closed first blocks it for a minute; a server that listens there keeps it."""
+    number = closed_port.number
+    with socket.create_server(("127.0.0.1", number)) as server:
+        with socket.create_connection(("127.0.0.1", number), timeout=5) as client:
+            server.accept()[0].close()
+            assert client.recv(1) == b""
+        assert claim_again(number) is None
+    again = claim_again(number)
+    assert again is not None
+    assert again.number == number
 
 
 def test_a_released_port_is_anybodys() -> None:

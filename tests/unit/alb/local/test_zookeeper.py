@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,24 @@ def test_configuration_of_an_ensemble(tmp_path: Path) -> None:
         assert {"tickTime=500", "autopurge.purgeInterval=1", "clientPortAddress=127.0.0.1"} <= set(text)
         assert not any("forceSync" in line for line in text)
     assert ensemble.hosts == ",".join(server.address for server in ensemble.servers)
+
+
+def test_an_ensemble_is_found_where_it_was(tmp_path: Path) -> None:
+    """Clients know its address: each server takes its port again, also where servers are added."""
+    before = Ensemble(tmp_path).hosts
+    again = Ensemble(tmp_path, 3).hosts.split(",")
+    assert (again[0], len(set(again))) == (before, 3)
+
+
+def test_a_port_that_is_taken_by_now_is_chosen_anew(tmp_path: Path) -> None:
+    """Neither that, nor a configuration that names none, keeps a server from starting."""
+    before = Ensemble(tmp_path).servers[0].ports.clients.number
+    with socket.create_server(("127.0.0.1", before)):
+        now = Ensemble(tmp_path).servers[0].ports.clients.number
+    assert now != before
+    for wrong in ("clientPort=\n", "clientPort=99999\n", ""):
+        (tmp_path / "z1" / "zoo.cfg").write_text(wrong)
+        assert Ensemble(tmp_path).servers[0].ports.clients.number < 32768
 
 
 def states(server: ZooKeeperServer) -> tuple[bool, bool]:

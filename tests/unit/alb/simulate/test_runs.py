@@ -74,6 +74,8 @@ def test_one_that_cannot_be_used_is_told_from_one_that_is_not_there(policies: ru
     names = ["least-loaded", "endless", "leave", "stop", "weighted"]
     assert policies.chosen("all") == [Choice(policy=name) for name in names]
     assert policies.chosen("") == [Choice()]
+    several = policies.chosen("weighted:cpu=0.1, all")
+    assert [choice.words() for choice in several] == ["weighted cpu=0.1", *names]
 
 
 def test_each_policy_has_a_verdict_of_its_own(policies: runs.Policies) -> None:

@@ -152,7 +152,7 @@ def test_a_rollback_goes_to_the_one_before_and_back() -> None:
 
 
 def test_a_try_ends_by_itself() -> None:
-    """The former one is in force again, as the history tells; a rollback would go back to the tried one."""
+    """The former one is in force again, as the history tells; a rollback that comes late finds no other."""
     each = desks().at(1.0)
     choose(each, UNIFORM, try_s=60.0)
     node, _ = written(each)
@@ -163,7 +163,7 @@ def test_a_try_ends_by_itself() -> None:
     each.commit()
     assert each.state.placer.choice == LEAST
     node, history = written(each)
-    assert (node.until, node.former) == (0.0, UNIFORM)
+    assert (node.until, node.former) == (0.0, None)
     assert [change.how for change in history.changes] == ["try", "ended"]
     each.at(70.0).policies.tick()
     assert each.state.ledger.pending == 0

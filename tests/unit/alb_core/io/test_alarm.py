@@ -45,6 +45,18 @@ def test_quick_code_is_left_alone(alarm: Alarm) -> None:
     assert 0 < alarm.left_s <= 50.0
 
 
+def test_code_that_took_the_signal_has_it_for_one_call_only(alarm: Alarm) -> None:
+    """What comes after it is interrupted as before: else one plug-in would free all of their bound."""
+    alarm.call(50.0, lambda: signal.signal(signal.SIGALRM, signal.SIG_IGN))
+
+    def spin() -> None:
+        while True:
+            pass
+
+    with pytest.raises(TimeoutError, match="too slow"):
+        alarm.call(0.02, spin)
+
+
 def test_a_late_alarm_is_for_nobody(alarm: Alarm) -> None:
     """Only code that runs is interrupted."""
     alarm.call(1.0, lambda: None)

@@ -40,7 +40,7 @@ RESERVE_AFTER_S: Final = 10.0
 #: worker that runs dry costs what others could have done there.
 LOOK_EVERY_S: Final = 1.0
 RESERVATIONS_MAX: Final = 4
-WORKERS_EACH: Final = 4
+WORKERS_EACH: Final = 8
 #: Of so many workers one may be set aside, and one of fewer.
 PLANS_MAX: Final = 200
 #: Workers that are compared for one reservation: each costs a look at all of its attempts.

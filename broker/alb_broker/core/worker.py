@@ -344,8 +344,8 @@ class Worker:
         return True
 
     def note_uses(self, uses: Iterable[AttemptUse]) -> None:
-        """Take what attempts that run there were seen to use; of others nobody wants to know it."""
-        self.uses.update({use.attempt: use for use in uses if use.attempt in self.reserved})
+        """Take what attempts that run there were seen to use; others, and what is no amount, are left out."""
+        self.uses.update({use.attempt: use for use in uses if use.attempt in self.reserved and use.countable})
         if self.launching:  # should the word be lost that it began: what uses anything runs
             for attempt in self.launching & self.uses.keys():
                 self.begin(attempt, self.heard)

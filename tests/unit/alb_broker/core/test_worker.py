@@ -85,5 +85,7 @@ def test_what_attempts_use_is_known_as_long_as_they_run() -> None:
     use = AttemptUse(attempt=attempt(1), cpus=0.5)
     worker.note_uses((use, AttemptUse(attempt=attempt(7))))
     assert worker.uses == {attempt(1): use}
+    worker.note_uses((AttemptUse(attempt=attempt(1), cpus=float("nan")),))
+    assert worker.uses == {attempt(1): use}
     worker.release(attempt(1))
     assert worker.uses == {}

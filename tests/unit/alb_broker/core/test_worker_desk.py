@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.broker_parts import (
     C1,
@@ -346,6 +347,19 @@ def test_load_is_what_was_last_reported() -> None:
     each = desks()
     told(each, Beat(load=Load(cpu=0.5)))
     assert each.state.workers.by_name["w1"].line().load == Load(cpu=0.5)
+
+
+@pytest.mark.parametrize(
+    "odd", [Load(cpu=float("nan")), Load(memory=float("inf")), Load(net=-1.0), Load(gpu=-1.0)]
+)
+def test_what_is_no_load_is_dropped(odd: Load) -> None:
+    """What was known before stays, whether it comes with a beat or as the worker registers again."""
+    each = desks()
+    told(each, Beat(load=Load(cpu=0.5)))
+    again = msgspec.structs.replace(register(), load=odd)
+    dropped = notes(each.worker(Beat(load=odd), again), "message_dropped")
+    assert [fields["trigger"] for fields in dropped] == ["garbled_load", "garbled_load"]
+    assert each.state.workers.by_name["w1"].load == Load(cpu=0.5)
 
 
 # --- loss and return ----------------------------------------------------------------------------------------

@@ -199,11 +199,11 @@ class WorkerDesk:
         worker.session = node is not None and node.incarnation == worker.incarnation
         if not worker.session:
             worker.silent_since = state.at
-        held = set(message.held)
+        held = dict.fromkeys(message.held)  # no set: what is said of them follows one order
         for attempt_id in held:
             self._meet(worker, attempt_id)
         worker.launching = {attempt_id for attempt_id in message.launching if worker.holds(attempt_id)}
-        self._claim_unclaimed(worker, held)
+        self._claim_unclaimed(worker, set(held))
         state.workers.grew(worker)
         registered = Registered(
             broker=state.node.broker,

@@ -518,6 +518,14 @@ def test_an_attempt_that_nobody_knows_must_end() -> None:
     assert not each.state.workers.by_name["w1"].placeable
 
 
+def test_what_nobody_knows_ends_in_the_order_in_which_the_worker_names_it() -> None:
+    """No hash decides what is said first: of one story there is one telling."""
+    each, strangers = Desks(), [attempt(number) for number in (9, 3, 7, 5, 8, 2, 6, 4)]
+    each.join("w1", *strangers)
+    each.tick(0.2)
+    assert [message.attempt for message in to_worker(W1, each.commit())] == strangers
+
+
 # --- after a takeover ---------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -154,6 +155,11 @@ class Load(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     #: Attempts whose processes live.
     gpu: float = 0.0
     #: The mean of its GPUs, where they can be measured.
+
+    @property
+    def countable(self) -> bool:
+        """Whether a machine can be so busy: nothing of it is below zero, infinite, or no number."""
+        return all(0 <= part < math.inf for part in (self.cpu, self.memory, self.net, self.running, self.gpu))
 
     def leaves(self, request: Request, capacity: Capacity) -> bool:
         """Tell whether what is measured on a worker leaves room for a request; counts are not measured."""

@@ -99,6 +99,7 @@ class Invariants:
         self.queue = QueueChecks()
         self.batches = BatchChecks()
         self.steps = 0  #: Times that something began or ended that is waited for.
+        self.endless_steps = 0  #: Times that an endless command did.
         self._heard: dict[tuple[str, str], float] = {}
         #: When a life of a broker last heard an incarnation of a worker, in true time.
         self._gaps: dict[tuple[str, str], list[Silence]] = defaultdict(list)  #: The long ones that are over.
@@ -113,8 +114,11 @@ class Invariants:
         #: Likewise, what the books said of each worker when they were checked: few turns change them.
 
     def step(self, task_id: str) -> None:
-        """Something of a task began or ended; endless commands are nobody's progress."""
-        self.steps += task_id not in self._cluster.loops.tasks
+        """Something of a task began or ended; endless commands are mostly nobody's progress."""
+        if task_id in self._cluster.loops.tasks:
+            self.endless_steps += 1
+        else:
+            self.steps += 1
 
     # --- ZooKeeper ------------------------------------------------------------------------------------------
 

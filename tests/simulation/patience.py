@@ -3,25 +3,28 @@
 *The gap.* Once all has settled, a leader lets nothing lie for longer than an overhead: whenever some task
 could run on the worker that was healed (every task fits there), that worker runs something, for somebody. So
 something that is waited for begins or ends within the longest run of an attempt, and what else takes time.
-Endless commands do not count: so whatever starves is found when all else is over, at the latest.
+Endless commands do not count: so whatever starves is found when all else is over, at the latest. Where
+operators left a default time limit they end as others do, and count.
 
 *The whole.* So all is over after what everything takes one after the other, on one worker, with every attempt
 that may be thrown away: failures that are tried again, and preemptions. Each endless command costs the others
-a quantum, once. A worker that is set aside in vain is everybody's for as long afterwards: what waits for that
-takes twice as long. A policy may keep each attempt waiting for a moment. No rule of the queue makes it
-longer: it only says whose turn it is.
+a quantum, once; or, with a default limit, all the time that this allows. A worker that is set aside in vain
+is everybody's for as long afterwards: what waits for that takes twice as long. A policy may keep each attempt
+waiting for a moment. No rule of the queue makes it longer: it only says whose turn it is.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
 from tests.simulation.commands import LAG
 from tests.simulation.knobs import DECLINES_S, LAPSE_S
 from tests.simulation.runner_model import FETCH_S
 from tests.simulation.violations import demand
 
-from alb_core import limits
+from alb_core import limits, znodes
+from alb_core.bounds import DatedLimits
 from alb_core.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -50,12 +53,22 @@ class Patience:
         knobs = cluster.knobs
         self._trips_s = TRIPS * (knobs.latency_s + knobs.slow_chance * knobs.latency_slow_s)
         self._refusals_s = DECLINES_S * ("refusing" in cluster.habits.policies)  #: Before each attempt.
-        self._runs_s: list[float] = []  #: How long an attempt of each task may take.
-        self.whole_s = SETTLING_S + self._work_s()
-        self.gap_s = SETTLING_S + max(self._runs_s, default=0.0)
         self._began = cluster.timeline.now
         self._steps, self._stepped = -1, self._began
         self.longest_s = 0.0  #: The longest gap.
+        self._limit_s = self._default_limit_s()  #: The longest of this phase; 0: there was none.
+        self._bound()
+
+    def _bound(self) -> None:
+        """Say how long all may take from now on."""
+        self._runs_s: list[float] = []  #: How long an attempt of each task may take.
+        self.whole_s = self._cluster.timeline.now - self._began + SETTLING_S + self._work_s()
+        self.gap_s = SETTLING_S + max(self._runs_s, default=0.0)
+
+    def _default_limit_s(self) -> float:
+        node = self._cluster.ensemble.read(znodes.LIMITS)
+        assert node is not None  # it is there from the beginning
+        return znodes.decode(DatedLimits, node.path, node.data).time_limit_s or 0.0
 
     def check(self, missing: str) -> None:
         """Demand that all is not too late, and that something went on of late.
@@ -63,7 +76,12 @@ class Patience:
         Args:
             missing: What is still to come.
         """
-        now, steps = self._cluster.timeline.now, self._cluster.invariants.steps
+        limit_s = self._default_limit_s()
+        if limit_s > self._limit_s:  # it was on its way as this phase began
+            self._limit_s = limit_s
+            self._bound()
+        now, invariants = self._cluster.timeline.now, self._cluster.invariants
+        steps = invariants.steps + invariants.endless_steps * bool(self._limit_s)
         if steps != self._steps:
             self._steps, self._stepped = steps, now
         self.longest_s = max(self.longest_s, now - self._stepped)
@@ -83,10 +101,13 @@ class Patience:
             for job in user.jobs.values():
                 count = sum(child not in results for child in user.children(job))
                 work_s += RELEASE_S + count * self._cost_s(job.spec.task, lags=True)
-        loops = len(cluster.loops.tasks)
+        loops = [task for task in cluster.loops.tasks.values() if task.id not in results]
         if not loops:
             return work_s
-        return loops * (cluster.knobs.quantum_s + OVERHEAD_S) + 2 * (work_s + LAPSE_S)
+        if self._limit_s:
+            limited = (replace(task.spec, time_limit_s=self._limit_s) for task in loops)
+            work_s += sum(self._cost_s(spec) for spec in limited)
+        return len(loops) * (cluster.knobs.quantum_s + OVERHEAD_S) + 2 * (work_s + LAPSE_S)
 
     def _cost_s(self, spec: TaskSpec, *, lags: bool = False) -> float:
         """Return how long a task may keep a worker from others, all its attempts together."""

@@ -152,19 +152,19 @@ class StartChecks:
         kept = record.held_by or (start.hold and not record.released)
         if kept and not any(client.alive for client in self._cluster.clients):
             return True  # nobody is there to release it
-        if isinstance(record, TaskRecord) and start.singleton and self._earlier_may_wait(record):
+        if start.singleton and self._earlier_may_wait(record):
             return True
         return any(
             place not in record.met and self._is_forgotten(dependency.task)
             for place, dependency in enumerate(start.dependencies)
         ) or any(self.may_wait(dependency.task) for dependency in start.dependencies)
 
-    def _earlier_may_wait(self, record: TaskRecord) -> bool:
-        """Tell whether an earlier task of the same user and name rightly waits, and a singleton behind it."""
+    def _earlier_may_wait(self, record: TaskRecord | ArrayRecord) -> bool:
+        """Tell whether an earlier one of the same user and name rightly waits, and a singleton behind it."""
         return any(
             self.may_wait(each.id)
-            for each in self._table.live.values()
-            if (each.user, each.spec.name) == (record.user, record.spec.name)
+            for each in self._singles()
+            if (each.user, _name(each)) == (record.user, _name(record))
             and (each.submitted, each.id) < (record.submitted, record.id)
         )
 

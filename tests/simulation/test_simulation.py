@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -38,6 +41,25 @@ def test_every_mix_promises_only_what_holds(mix: str) -> None:
         assert knobs.pending_max > 2 * knobs.loops
         assert knobs.policy in habits.policies
         assert set(habits.policies) <= set(INSTALLED)
+
+
+def test_a_seed_has_one_story() -> None:
+    """In every process: no hash, of a text or of where something lies in memory, decides what happens."""
+    run = "run_seed(10, 'scarce', hashing=True)[0].trace.sum"
+    program = f"from tests.simulation.cluster import run_seed; print({run})"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": hashing},
+            cwd=FOLDER.parents[1],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for hashing in ("0", "1")
+    }
+    assert len(told) == 1
+    assert told != {"0\n"}
 
 
 def test_a_report_tells_how_to_run_a_seed_again() -> None:

@@ -161,7 +161,7 @@ class Answers:
             )
 
         if query.ids:
-            wanted = set(query.ids[:PAGE_MAX])
+            wanted = dict.fromkeys(query.ids[:PAGE_MAX])
             live = [table.live[task_id] for task_id in wanted if task_id in table.live]
             done = [table.done[task_id] for task_id in wanted if task_id in table.done]
         else:

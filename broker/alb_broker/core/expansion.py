@@ -56,14 +56,14 @@ class Expansion:
 
     def tick(self) -> None:
         """Ask again for what got no answer."""
-        for array_id in self._unread:
+        for array_id in sorted(self._unread):
             array = self._state.arrays.get(array_id)
             if array is not None:
                 self._state.arrays.awake[array_id] = array
         self._unread.clear()
 
     def _cancel_some(self, array: Array, most: int) -> int:
-        chosen = list(array.unmarked)[: max(0, most)]
+        chosen = sorted(array.unmarked)[: max(0, most)]
         for task_id in chosen:
             array.unmarked.discard(task_id)
             task = array.live.get(task_id)

@@ -90,7 +90,7 @@ class Fates:
         """Have those looked at that asked too early."""
         if not self._uncommitted:
             return
-        for task_id in [each for each in self._uncommitted if not self._state.ledger.holds(each)]:
+        for task_id in sorted(each for each in self._uncommitted if not self._state.ledger.holds(each)):
             self._uncommitted.discard(task_id)
             self._state.holds.moved(task_id)
 
@@ -98,7 +98,7 @@ class Fates:
         """Have those looked at of whom more is known, and forget what nobody waits for."""
         holds = self._state.holds
         if self._unread and self._state.recollected:
-            for task_id in self._unread:
+            for task_id in sorted(self._unread):
                 holds.moved(task_id)
             self._unread.clear()
         due = [task_id for task_id, again in self._silent.items() if again <= self._state.at]

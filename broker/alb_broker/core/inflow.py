@@ -188,7 +188,7 @@ class Inflow:
     def end_turn(self) -> None:
         """Tell workers what is stored, and whom there was no room for that there is some."""
         if self._starved and self._bytes < limits.STORE_WAITING_BYTES // 2:
-            self._news.update(dict.fromkeys(self._starved, True))
+            self._news.update(dict.fromkeys(sorted(self._starved), True))
             self._starved.clear()
         for attempt_id, again in self._news.items():
             self._tell(attempt_id, again=again)

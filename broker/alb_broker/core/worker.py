@@ -222,8 +222,8 @@ class Worker:
         return attempt in self.reserved or attempt in self.ahead or attempt in self.exited
 
     def attempts(self) -> list[AttemptId]:
-        """Return all attempts that it holds."""
-        return [*self.reserved, *self.ahead, *self.exited]
+        """Return all attempts that it holds, in an order that hashes have no part in."""
+        return [*self.reserved, *self.ahead, *sorted(self.exited)]
 
     def reserve(self, attempt: AttemptId, request: Request) -> None:
         """Set the request aside for an attempt, or let it wait ahead; a second time changes nothing."""
@@ -346,10 +346,10 @@ class Worker:
         return True
 
     def note_uses(self, uses: Iterable[AttemptUse]) -> None:
-        """Take what attempts that run there were seen to use; of others nobody wants to know it."""
-        self.uses.update({use.attempt: use for use in uses if use.attempt in self.reserved})
+        """Take what attempts that run there were seen to use; others, and what is no amount, are left out."""
+        self.uses.update({use.attempt: use for use in uses if use.attempt in self.reserved and use.countable})
         if self.launching:  # should the word be lost that it began: what uses anything runs
-            for attempt in self.launching & self.uses.keys():
+            for attempt in sorted(self.launching & self.uses.keys()):
                 self.begin(attempt, self.heard)
 
     def take_pace(self, elapsed_s: float) -> None:

@@ -38,7 +38,7 @@ from alb_core.messages import (
     WorkerMessage,
 )
 from alb_core.notes import Level
-from alb_core.resources import check_capacity
+from alb_core.resources import Load, check_capacity
 from alb_core.tasks import Attempt, AttemptState, TaskState, bounded
 from alb_core.znodes import WorkerNode
 
@@ -140,9 +140,17 @@ class WorkerDesk:
         worker.demoting.pop(message.attempt, None)
 
     def _on_beat(self, worker: Worker, beat: Beat) -> None:
-        self._state.workers.loaded(worker, beat.load)
+        self._state.workers.loaded(worker, self._measured(worker, beat.load))
         worker.note_uses(beat.uses)
         self._state.stragglers.note_progress(beat.progress, self._state.now())
+
+    def _measured(self, worker: Worker, load: Load) -> Load:
+        """Return what a worker says of its load; what was known before, where that can be nobody's."""
+        if load.countable:
+            return load
+        self._state.drop("garbled_load", worker=worker.name)
+        known: Load = worker.load
+        return known
 
     def _on_leaving(self, worker: Worker, _message: Leaving) -> None:
         worker.leaving = True
@@ -185,17 +193,17 @@ class WorkerDesk:
         state.workers.linked(worker, peer, state.at)
         state.shares.resize(worker.capacity, message.capacity)
         worker.offer(message.capacity)
-        worker.load = message.load
+        worker.load = self._measured(worker, message.load)
         worker.leaving = False
         node = self._nodes.get(worker.name)
         worker.session = node is not None and node.incarnation == worker.incarnation
         if not worker.session:
             worker.silent_since = state.at
-        held = set(message.held)
+        held = dict.fromkeys(message.held)  # no set: what is said of them follows one order
         for attempt_id in held:
             self._meet(worker, attempt_id)
         worker.launching = {attempt_id for attempt_id in message.launching if worker.holds(attempt_id)}
-        self._claim_unclaimed(worker, held)
+        self._claim_unclaimed(worker, set(held))
         state.workers.grew(worker)
         registered = Registered(
             broker=state.node.broker,

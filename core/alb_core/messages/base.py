@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 
 import msgspec
 
@@ -38,6 +39,11 @@ class AttemptUse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     #: Resident.
     cpu_s: float = 0.0
     #: Processor time so far.
+
+    @property
+    def countable(self) -> bool:
+        """Whether anything can use so much: nothing of it is below zero, infinite, or no number."""
+        return all(0 <= part < math.inf for part in (self.cpus, self.memory_bytes, self.cpu_s))
 
 
 class AttemptProgress(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -85,5 +85,16 @@ def test_what_attempts_use_is_known_as_long_as_they_run() -> None:
     use = AttemptUse(attempt=attempt(1), cpus=0.5)
     worker.note_uses((use, AttemptUse(attempt=attempt(7))))
     assert worker.uses == {attempt(1): use}
+    worker.note_uses((AttemptUse(attempt=attempt(1), cpus=float("nan")),))
+    assert worker.uses == {attempt(1): use}
     worker.release(attempt(1))
     assert worker.uses == {}
+
+
+def test_attempts_have_one_order() -> None:
+    """What becomes of them all becomes of them one after the other: no hash decides in which order."""
+    worker = make_worker("w1", cpus=1.0)
+    for number in (5, 3, 8, 2, 9, 1, 7, 4):
+        worker.reserve(attempt(number), request())
+        worker.exit(attempt(number))
+    assert worker.attempts() == [attempt(number) for number in (1, 2, 3, 4, 5, 7, 8, 9)]

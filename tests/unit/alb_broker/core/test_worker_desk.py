@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.broker_parts import (
     C1,
@@ -348,6 +349,19 @@ def test_load_is_what_was_last_reported() -> None:
     assert each.state.workers.by_name["w1"].line().load == Load(cpu=0.5)
 
 
+@pytest.mark.parametrize(
+    "odd", [Load(cpu=float("nan")), Load(memory=float("inf")), Load(net=-1.0), Load(gpu=-1.0)]
+)
+def test_what_is_no_load_is_dropped(odd: Load) -> None:
+    """What was known before stays, whether it comes with a beat or as the worker registers again."""
+    each = desks()
+    told(each, Beat(load=Load(cpu=0.5)))
+    again = msgspec.structs.replace(register(), load=odd)
+    dropped = notes(each.worker(Beat(load=odd), again), "message_dropped")
+    assert [fields["trigger"] for fields in dropped] == ["garbled_load", "garbled_load"]
+    assert each.state.workers.by_name["w1"].load == Load(cpu=0.5)
+
+
 # --- loss and return ----------------------------------------------------------------------------------------
 
 
@@ -502,6 +516,14 @@ def test_an_attempt_that_nobody_knows_must_end() -> None:
     each.tick(0.2)
     assert to_worker(W1, each.commit()) == [Kill(attempt=attempt(9), why="superseded")]
     assert not each.state.workers.by_name["w1"].placeable
+
+
+def test_what_nobody_knows_ends_in_the_order_in_which_the_worker_names_it() -> None:
+    """No hash decides what is said first: of one story there is one telling."""
+    each, strangers = Desks(), [attempt(number) for number in (9, 3, 7, 5, 8, 2, 6, 4)]
+    each.join("w1", *strangers)
+    each.tick(0.2)
+    assert [message.attempt for message in to_worker(W1, each.commit())] == strangers
 
 
 # --- after a takeover ---------------------------------------------------------------------------------------

@@ -399,6 +399,16 @@ class Book:
             time_limit_s=defaults.time_limit_s if spec.time_limit_s is None else spec.time_limit_s,
         )
 
+    def order_again(self, task: Task, attempt: AttemptId) -> Run | None:
+        """Return the order to execute an attempt once more; None: as in `run_message`.
+
+        It carries the limits of now. Where nothing limits its time any more, nobody counts on its end.
+        """
+        run = self.run_message(task, attempt)
+        if run is not None and run.time_limit_s is None:
+            self._state.shares.unlimit(attempt)
+        return run
+
     def _outrun(self, task: Task, losers: Sequence[Attempt], at: float) -> list[Action]:
         """End what ran in vain beside the attempt that counts, and count what it cost."""
         now = self._state.clock.time(at)

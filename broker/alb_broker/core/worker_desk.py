@@ -293,7 +293,7 @@ class WorkerDesk:
                 worker.unconfirmed.pop(attempt_id)
                 continue
             worker.unconfirmed[attempt_id] = state.at
-            run = self._book.run_message(task, attempt_id)
+            run = self._book.order_again(task, attempt_id)
             if run is None:
                 self._resumption.want(attempt_id)
             else:
@@ -316,7 +316,7 @@ class WorkerDesk:
                 continue
             worker = self._state.workers.find(attempt.worker, attempt.incarnation)
             if worker is not None and worker.link and attempt_id in worker.unconfirmed:
-                run = self._book.run_message(task, attempt_id)
+                run = self._book.order_again(task, attempt_id)
                 if run is not None:
                     worker.unconfirmed[attempt_id] = self._state.at
                     self._state.ledger.say(self._state.worker(worker.peer, run))

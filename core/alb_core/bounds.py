@@ -13,7 +13,7 @@ import msgspec
 from alb_core import limits
 
 
-class Bounds(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Bounds(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, cache_hash=True):
     """What an attempt, with all of its processes together, may use. None: nobody says."""
 
     cpu_s: float | None = None

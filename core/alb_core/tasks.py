@@ -237,17 +237,12 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 def bounded(outcome: Outcome) -> Outcome:
     """Return an outcome that fits into the table, whatever a worker reported."""
-    if not (
-        0 <= outcome.wall_s < AMOUNT_MAX
-        and 0 <= outcome.cpu_s < AMOUNT_MAX
-        and 0 <= outcome.memory_bytes < AMOUNT_MAX
-        and 0 <= outcome.read_bytes < AMOUNT_MAX
-        and 0 <= outcome.written_bytes < AMOUNT_MAX
-    ):
+    whole = outcome.memory_bytes | outcome.read_bytes | outcome.written_bytes  # below 2^62 as long as all are
+    if not (0 <= whole < AMOUNT_MAX and 0 <= outcome.wall_s < AMOUNT_MAX and 0 <= outcome.cpu_s < AMOUNT_MAX):
         outcome = _countable(outcome)
     if outcome.signal is not None and not 0 < outcome.signal <= SIGNAL_MAX:
         outcome = msgspec.structs.replace(outcome, signal=None)
-    if outcome.exit_code is not None and not 0 <= outcome.exit_code <= EXIT_CODE_MAX:
+    if outcome.exit_code and not 0 < outcome.exit_code <= EXIT_CODE_MAX:
         outcome = msgspec.structs.replace(outcome, exit_code=None)
     if outcome.why or outcome.unreturned or outcome.limit or outcome.mechanism or outcome.value:
         outcome = _bounded_words(outcome)

@@ -122,6 +122,7 @@ class DrainedNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 Node = TypeVar("Node", bound=msgspec.Struct)
+_TASKS_LENGTH: Final = len(TASKS)
 _ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _STRETCHES = msgspec.json.Decoder(list[Stretch])
@@ -183,7 +184,7 @@ def done_path(task_id: str) -> str:
 
 def done_path_of(path: str) -> str:
     """Return where a task is kept when it is finished, by where it is kept while it lives."""
-    return f"{DONE}{path[len(TASKS) :]}"
+    return DONE + path[_TASKS_LENGTH:]
 
 
 def array_path(array: str) -> str:

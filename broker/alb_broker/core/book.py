@@ -6,7 +6,7 @@ reservations, one group of writes, and the messages that the group releases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from alb_broker.core.actions import (
@@ -40,7 +40,6 @@ from alb_broker.core.steps import (
     Step,
     WorkerLost,
 )
-from alb_broker.core.table import DoneTask
 from alb_broker.core.task import Task
 from alb_broker.core.ward_desk import WardDesk
 from alb_broker.core.worker import Worker
@@ -187,11 +186,12 @@ class Book:
         now = state.now()
         waited, failures = task.state is QUEUED, task.failures
         others = [other for other in task.live() if other.n != attempt.n] if len(task.attempts) > 1 else []
-        more = wants_more_memory(task.spec, outcome)
+        good = succeeded(outcome)
+        more = not good and wants_more_memory(task.spec, outcome)
         most = state.workers.largest_memory(task.request) if more else 0
         reason = self._step(task, Ended(now, attempt.n, outcome, state.config.crash_limit, most))
         self.release(worker, attempt_id)
-        self._learn(task, attempt, outcome, worker, now)
+        self._learn(task, attempt, outcome, worker, now, good=good)
         acknowledgement = state.worker(worker.peer, AttemptAck(attempt=attempt_id))
         if task.failures != failures:
             state.counters["tasks_retried"] += 1
@@ -204,10 +204,12 @@ class Book:
         else:
             self._settle(task, reason, (acknowledgement,))
 
-    def _learn(self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, now: float) -> None:
+    def _learn(  # noqa: PLR0913 (what an end tells)
+        self, task: Task, attempt: Attempt, outcome: Outcome, worker: Worker, now: float, *, good: bool
+    ) -> None:
         """Tell whoever judges by ends of this one."""
         state = self._state
-        if succeeded(outcome):
+        if good:
             self.ward.on_success(task, worker, now)
             if not attempt.demoted:  # else it ran with what others left over
                 self.speeds.on_success(task, worker, outcome, now)
@@ -215,7 +217,8 @@ class Book:
             self.ward.on_other_end(task, worker, outcome, now)
             if outcome.cause in RETURNED:
                 state.counters[RETURNED[outcome.cause]] += 1
-        state.stragglers.on_end(task, attempt, worker, outcome)
+        if task.id in state.stragglers.watched:
+            state.stragglers.on_end(task, attempt, worker, outcome)
         result = task.result
         if result is not None and result.attempt == attempt.n:
             state.figures.on_ended(attempt.policy, attempt.placed, task.queued_since, now)
@@ -373,8 +376,10 @@ class Book:
         Its worker was thought lost and what it had reserved is others': it must not start there any more.
         """
         task = self._state.table.live.get(attempt_id.task)
-        attempt = task.attempt(attempt_id.n) if task is not None else None
-        return attempt is None or attempt.state is not LIVE
+        for attempt in task.attempts if task is not None else ():
+            if attempt.n == attempt_id.n:
+                return attempt.state is not LIVE
+        return True
 
     def run_message(self, task: Task, attempt: AttemptId) -> Run | None:
         """Return the order to execute an attempt, with the readers who wait for its output.
@@ -394,6 +399,16 @@ class Book:
             bounds=settled(spec.bounds, spec.request.memory_bytes, defaults),
             time_limit_s=defaults.time_limit_s if spec.time_limit_s is None else spec.time_limit_s,
         )
+
+    def order_again(self, task: Task, attempt: AttemptId) -> Run | None:
+        """Return the order to execute an attempt once more; None: as in `run_message`.
+
+        It carries the limits of now. Where nothing limits its time any more, nobody counts on its end.
+        """
+        run = self.run_message(task, attempt)
+        if run is not None and run.time_limit_s is None:
+            self._state.shares.unlimit(attempt)
+        return run
 
     def _outrun(self, task: Task, losers: Sequence[Attempt], at: float) -> list[Action]:
         """End what ran in vain beside the attempt that counts, and count what it cost."""
@@ -455,28 +470,18 @@ class Book:
         state = self._state
         result = task.result
         assert result is not None  # noqa: S101 (a terminal task has its result)
-        state.table.remove(task)
+        state.table.end(task, result)
         state.holds.forget(task)
-        state.table.finish(DoneTask(task.id, result.finished, task, task.submitter))
         state.counters["tasks_finished"] += 1
-        finished = Finished(id=task.id, result=result)
-        of_array = state.arrays.end(task, result)
-        told: list[Action] = []
-        for peer in _listeners(task, of_array[0]) if of_array is not None else task.watchers:
-            told.append(state.client(peer, finished))
-            client = state.clients.get(peer)
-            if client is not None:
-                client.unacknowledged[task.id] = state.at
-                if task.array:
-                    state.table.owe(task.id, peer)
+        of_array = state.arrays.end(task, result) if task.array else None
+        listeners = task.watchers if of_array is None else _listeners(task, of_array[0])
+        told = self._tell_end(task, result, listeners) if listeners else ()
         kept = (TaskKept(task.id),) if state.table.archives or task.array else ()
+        path = task.path
         state.ledger.write(
             RESULTS,
             task.id,
-            (
-                zk.Delete(task.path),
-                zk.Create(znodes.done_path_of(task.path), task.data()),
-            ),
+            (zk.Delete(path), zk.Create(znodes.done_path_of(path), task.data())),
             (*releases, *told, *self._settles(task), *kept),
             folded=of_array,
         )
@@ -484,12 +489,23 @@ class Book:
             state.arrays.stop_failing(of_array[0])
         state.out.append(_finished_note(task, result))
 
-    def _settles(self, task: Task) -> tuple[Action, ...]:
+    def _tell_end(self, task: Task, result: Result, listeners: Iterable[bytes]) -> list[Action]:
+        """Return what clients hear of the end of a task; each must say that it has it."""
+        state = self._state
+        finished = Finished(id=task.id, result=result)
+        told: list[Action] = []
+        for peer in listeners:
+            told.append(state.client(peer, finished))
+            client = state.clients.get(peer)
+            if client is not None:
+                client.unacknowledged[task.id] = state.at
+                if task.array:
+                    state.table.owe(task.id, peer)
+        return told
+
+    def _settles(self, task: Task) -> Iterable[Action]:
         """Return what lets others go on that wait for the task, once its step is in the table."""
-        holds = self._state.holds
-        if task.array and holds.is_awaited(task.array):
-            return tuple(TaskSettled(name) for name in (task.id, task.array) if holds.concerns(name))
-        return (TaskSettled(task.id),) if holds.concerns(task.id) else ()
+        return map(TaskSettled, self._state.holds.concerned(task.id, task.array))
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
         if not task.watchers:
@@ -520,11 +536,10 @@ def _finished_note(task: Task, result: Result) -> Note:
 
 def _readers(task: Task, attempt: AttemptId) -> tuple[Reader, ...]:
     """Return who wants the output of an attempt."""
-    return tuple(
-        Reader(reader=peer, window=watcher.window)
-        for peer, watcher in task.watchers.items()
-        if watcher.window and task.assignment()[0] == attempt.n
-    )
+    reading = [(peer, watcher.window) for peer, watcher in task.watchers.items() if watcher.window]
+    if not reading or task.assignment()[0] != attempt.n:
+        return ()
+    return tuple(Reader(reader=peer, window=window) for peer, window in reading)
 
 
 def _listeners(task: Task, array: Array) -> list[bytes]:
@@ -537,7 +552,7 @@ def _listeners(task: Task, array: Array) -> list[bytes]:
 
 def deliverable(task: Task, n: int, incarnation: str) -> Attempt | None:
     """Return the attempt if its report may still change the task: live, or lost and not superseded."""
-    attempt = task.attempt(n)
-    if attempt is None or attempt.incarnation != incarnation or attempt.state is OVER:
-        return None
-    return attempt
+    for attempt in task.attempts:
+        if attempt.n == n:
+            return attempt if attempt.incarnation == incarnation and attempt.state is not OVER else None
+    return None

@@ -152,6 +152,14 @@ class Holds:
         if waiting is not None:
             self.woken.update(waiting)
 
+    def concerned(self, task_id: str, array: str) -> tuple[str, ...]:
+        """Return for which of a task and its array, if it has one, somebody may wait."""
+        if not self._names and not self._waiting:
+            return ()  # as nearly always: this is asked at each placement, and at each end
+        if array and array in self._waiting:
+            return (task_id, array) if self.concerns(task_id) else (array,)
+        return (task_id,) if self.concerns(task_id) else ()
+
     def concerns(self, task_id: str) -> bool:
         """Tell whether anybody may wait for this task, itself or as the next of its name."""
         return task_id in self._waiting or task_id in self._names

@@ -20,6 +20,7 @@ import enum
 from collections import deque
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -79,6 +80,15 @@ class Group(msgspec.Struct, eq=False, gc=False):
     folded: Folded | None = None
     changes: tuple[Any, ...] = ()
     #: What it changes of that.
+
+
+OPERATIONS: Final = attrgetter("operations")
+RELEASES: Final = attrgetter("releases")
+FOLDED: Final = attrgetter("folded")
+NOT_FOLDED: Final = frozenset((None,))
+PATH: Final = attrgetter("path")
+DATA: Final = attrgetter("data")
+#: Of all groups of a batch and of all their operations: read in C, for each task makes two and three of them.
 
 
 class Batch(msgspec.Struct, eq=False):
@@ -166,15 +176,17 @@ class Ledger:
             user: Who submits, for the round robin of the submissions lane.
             folded: What many events change, and the changes of this one.
         """
-        self._seq += 1
-        group = Group(self._seq, key, operations, releases)
+        self._seq = seq = self._seq + 1
+        group = Group(seq, key, operations, releases)
         if folded is not None:
             group.folded, group.changes = folded
         waiting = self._waiting.get(key)
         if waiting is not None:
             queue = waiting[1]
+        elif lane is RESULTS:
+            queue = self._results
         else:
-            queue = self._results if lane is RESULTS else self._queue(lane, user)
+            queue = self._queue(lane, user)
         self._waiting[key] = (group, queue)
         queue.append(group)
         self.pending += 1
@@ -289,8 +301,8 @@ class Ledger:
         if self.pending > limits.BATCH_OPERATIONS_MAX:
             return False
         groups = [*self._results, *chain.from_iterable(self._submissions.values()), *self._retention]
-        operations = [operation for group in groups for operation in group.operations]
-        folded = {group.folded for group in groups if group.folded is not None}
+        operations = _operations(groups)
+        folded = set(map(FOLDED, groups)) - NOT_FOLDED
         size = _size(operations) + sum(each.size_bytes for each in folded)
         count = len(operations) + FOLDED_OPERATIONS * len(folded)
         return count <= limits.BATCH_OPERATIONS_MAX and size <= limits.BATCH_BYTES_MAX
@@ -388,9 +400,7 @@ class Ledger:
             raise AssertionError("no batch is in flight")
         self.chain = chain
         self.committed = self.batch.number
-        released: list[Action] = []
-        for group in self.batch.groups:
-            released.extend(group.releases)
+        released = _releases(self.batch.groups)
         for folded in self.batch.folded:
             folded.settle()
         self.batch = None
@@ -479,10 +489,18 @@ class _Room:
 
 
 def _size(operations: Sequence[zk.Operation]) -> int:
-    size = OPERATION_OVERHEAD_BYTES * len(operations)
-    for operation in operations:
-        size += len(operation.path) + len(operation.data)
-    return size
+    written = sum(map(len, map(PATH, operations))) + sum(map(len, map(DATA, operations)))
+    return OPERATION_OVERHEAD_BYTES * len(operations) + written
+
+
+def _releases(groups: list[Group]) -> list[Action]:
+    """Return what these groups release, in their order."""
+    return list(chain.from_iterable(map(RELEASES, groups)))
+
+
+def _operations(groups: list[Group]) -> list[zk.Operation]:
+    """Return the writes of these groups, in their order."""
+    return list(chain.from_iterable(map(OPERATIONS, groups)))
 
 
 def _folded(groups: list[Group]) -> dict[Folded, list[Any]]:
@@ -500,8 +518,8 @@ def _fold(changed: dict[Folded, list[Any]]) -> list[zk.Operation]:
 
 def _merge(groups: list[Group]) -> list[zk.Operation]:
     """Merge writes to one node into the last, so that a batch touches each node once."""
-    operations = [operation for group in groups for operation in group.operations]
-    if len({operation.path for operation in operations}) == len(operations):
+    operations = _operations(groups)
+    if len(set(map(PATH, operations))) == len(operations):
         return operations  # nearly always
     merged: dict[str, zk.Operation] = {}
     for operation in operations:

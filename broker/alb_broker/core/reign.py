@@ -187,9 +187,13 @@ class Reign:
 
     def handle(self, event: BrokerEvent) -> list[Action]:
         """Take one event."""
-        self.state.at = event.at
-        self._dispatch(event)
-        return self.state.take_out()
+        state = self.state
+        state.at = event.at
+        if type(event) is events.WorkerSaid and self.phase is LEADING:  # by far the most of what happens
+            self._workers.receive(event.peer, event.message)
+        else:
+            self._dispatch(event)
+        return state.take_out()
 
     def _dispatch(self, event: BrokerEvent) -> None:  # noqa: C901, PLR0912 (a flat table of who owns what)
         match event:
@@ -299,11 +303,8 @@ class Reign:
         self.phase = Phase.LEADING
         self._arrays.open()
         self._workers.adopt_table()
-        self.state.note(
-            "leader_ready",
-            epoch=self.state.epoch,
-            seconds=round(self.state.now() - self.state.clock.claimed, 3),
-        )
+        seconds = round(self.state.now() - self.state.clock.claimed, 3)
+        self.state.note("leader_ready", epoch=self.state.epoch, seconds=seconds)
         lobby, self._lobby = self._lobby, {}
         for greeting in lobby.values():
             self._dispatch(greeting)

@@ -135,6 +135,13 @@ class Shares:
             held.endless_cpus -= cpus
         found.demoted, found.endless = True, False
 
+    def unlimit(self, attempt: AttemptId) -> None:
+        """Nothing limits the time of an attempt any more; of a demoted one that is of no account."""
+        found = self._reserved.get(attempt)
+        if found is not None and not found.endless and not found.demoted:
+            found.endless = True
+            found.held.endless_cpus += found.request.cpus
+
     def give_back(self, attempt: AttemptId) -> None:
         """Count it no more; a second time changes nothing."""
         found = self._reserved.pop(attempt, None)

@@ -199,10 +199,18 @@ class Table:
         if task.incremental:
             self.files.forget(task.id)
 
+    def end(self, task: Task, result: Result) -> None:
+        """A live task has its result now: it is a finished one."""
+        self.remove(task)
+        self._finish(DoneTask(task.id, result.finished, task, task.submitter), result)
+
     def finish(self, done: DoneTask) -> None:
         """Know a finished task."""
+        self._finish(done, done.result)
+
+    def _finish(self, done: DoneTask, result: Result | None) -> None:
         self.done[done.id] = done
-        if (result := done.result) is not None:
+        if result is not None and result.returned:
             self.files.finish(done.id, result.returned)
         self.unacknowledged.append(done.id)
         if len(self.unacknowledged) > 2 * len(self.done) + DONE_SLACK:

@@ -266,11 +266,11 @@ class Task:
         Raises:
             InvalidTransition: The task's state does not allow the step. Nothing changed.
         """
-        edge = TASK_STEPS.get((self.state, type(step)))
-        if edge is None:
-            raise InvalidTransition(f"task {self.id}", self.state.value, type(step).__name__, self.story)
-        handler, reason = edge
         before = self.state
+        edge = TASK_STEPS.get((before, type(step)))
+        if edge is None:
+            raise InvalidTransition(f"task {self.id}", before.value, type(step).__name__, self.story)
+        handler, reason = edge
         detail = handler(self, step) or reason
         self._moves = (*self._moves[-STORY_LENGTH:], (before, self.state, detail))
         return detail
@@ -427,9 +427,10 @@ def _end(task: Task, step: Ended) -> str | None:
     task.replace_attempt(step.n, OVER, step.at, cause, outcome.exit_code)
     if outcome.cause is not EXITED and (why := _end_unasked(task, step, attempt)) is not None:
         return why
-    if task.live() and not succeeded(outcome):
+    good = succeeded(outcome)
+    if not good and task.live():
         return f"attempt {step.n} on {attempt.worker} {cause}; another attempt goes on"
-    if not task.cancel and retries.is_tried_again(task.spec, task.failures, outcome):
+    if not good and not task.cancel and retries.is_tried_again(task.spec, task.failures, outcome):
         more = retries.more_memory(task.spec, task.memory_bytes, outcome, step.memory_max)
         if not more.why_not:
             task.give_memory(more.memory_bytes)

@@ -92,7 +92,9 @@ class WorkerDesk:
 
     def receive(self, peer: bytes, message: WorkerMessage) -> None:
         """Handle one message of one worker."""
-        if type(message) is Register:
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            assert isinstance(message, Register)  # noqa: S101 (all others have one)
             self._on_register(peer, message)
             return
         state = self._state
@@ -105,7 +107,7 @@ class WorkerDesk:
         if not worker.link:
             worker.link = True
             state.workers.grew(worker)
-        self._handlers[type(message)](worker, message)
+        handler(worker, message)
 
     def refuse_garbled(self, peer: bytes, why: str) -> None:
         """Answer a frame that could not be understood."""
@@ -123,10 +125,10 @@ class WorkerDesk:
         attempt_id = message.attempt
         task = self._state.table.live.get(attempt_id.task)
         attempt = deliverable(task, attempt_id.n, worker.incarnation) if task is not None else None
-        if task is not None and attempt is not None:
+        if task is None or attempt is None:
+            self._refuse(worker, attempt_id)
+        else:
             self._book.end(task, attempt, attempt_id, bounded(message.outcome), worker)
-            return
-        self._refuse(worker, attempt_id)
 
     def _on_exited(self, worker: Worker, message: AttemptExited) -> None:
         attempt_id = message.attempt
@@ -299,7 +301,7 @@ class WorkerDesk:
                 worker.unconfirmed.pop(attempt_id)
                 continue
             worker.unconfirmed[attempt_id] = state.at
-            run = self._book.run_message(task, attempt_id)
+            run = self._book.order_again(task, attempt_id)
             if run is None:
                 self._resumption.want(attempt_id)
             else:
@@ -322,7 +324,7 @@ class WorkerDesk:
                 continue
             worker = self._state.workers.find(attempt.worker, attempt.incarnation)
             if worker is not None and worker.link and attempt_id in worker.unconfirmed:
-                run = self._book.run_message(task, attempt_id)
+                run = self._book.order_again(task, attempt_id)
                 if run is not None:
                     worker.unconfirmed[attempt_id] = self._state.at
                     self._state.ledger.say(self._state.worker(worker.peer, run))

@@ -12,6 +12,7 @@ from tests.broker_parts import (
     CLAIMED_S,
     W1,
     Desks,
+    attempt,
     make_task,
     notes,
     read,
@@ -20,11 +21,12 @@ from tests.broker_parts import (
     to_worker,
 )
 
-from alb_core import zk, znodes
+from alb_core import limits, zk, znodes
 from alb_core.bounds import Bounds, DatedLimits, LimitsNode
-from alb_core.messages import ClusterPage, Done, Error, Message, QueryCluster, Run, SetLimits
+from alb_core.messages import AttemptEnded, ClusterPage, Done, Error, Message, QueryCluster, Run, SetLimits
 from alb_core.resources import Request
 from alb_core.spec import TaskSpec
+from alb_core.tasks import Cause, Outcome
 
 STRICT = LimitsNode(cpu_s=60.0, processes=10, time_limit_s=90.0)
 
@@ -164,6 +166,23 @@ def test_an_attempt_keeps_the_limit_that_it_started_with() -> None:
     assert not each.state.runs_endless(each.task(2), after)
     order(each, 3, time_limit_s=1.0)
     assert not each.state.runs_endless(each.task(3), before)
+
+
+def test_nobody_counts_on_an_end_that_an_order_sent_again_does_not_bring() -> None:
+    """The default was lifted between an attempt's placement and the order that its worker hears."""
+    each = desks()
+    shares = each.state.shares
+    ask(each, SetLimits(seq=1, limits=STRICT))
+    each.at(0.1)
+    assert order(each, 1, request=Request(cpus=2.0)).time_limit_s == 90.0
+    ask(each, SetLimits(seq=2, limits=LimitsNode()))
+    assert shares.cpus("ann", endless=False) == 2.0  # as far as is known it has the first order
+    each.tick(0.1 + limits.RESEND_S)
+    (run,) = [message for message in to_worker(W1, each.commit()) if isinstance(message, Run)]
+    assert run.time_limit_s is None
+    assert (shares.cpus("ann"), shares.cpus("ann", endless=False)) == (2.0, 0.0)
+    each.worker(AttemptEnded(attempt=attempt(1), outcome=Outcome(cause=Cause.EXITED, exit_code=0)))
+    assert shares.cpus("ann") == 0.0
 
 
 def test_a_new_leader_knows_since_when_there_is_a_limit() -> None:

@@ -30,6 +30,20 @@ def test_the_share_is_that_of_the_dominant_resource() -> None:
     assert shares.share("a") < shares.share("b")
 
 
+def test_what_is_limited_no_more_is_endless_once() -> None:
+    """However often that is said, and of what was demoted it does not matter."""
+    shares = cluster()
+    for number in (1, 2):
+        shares.take(attempt(number), "a", request(2.0))
+    shares.demote(attempt(2))
+    for number in (1, 1, 2, 3):
+        shares.unlimit(attempt(number))
+    assert (shares.cpus("a"), shares.cpus("a", endless=False)) == (2.0, 0.0)
+    for number in (1, 2):
+        shares.give_back(attempt(number))
+    assert shares.cpus("a", endless=False) == 0.0
+
+
 def test_a_weight_makes_a_share_count_for_less() -> None:
     """Who has weight 2 is even with others when he has twice as much."""
     shares = cluster()

@@ -58,6 +58,10 @@ class Placement(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     #: To this task; empty: that is not known any more.
     room_by: tuple[str, ...] = ()
     #: Tasks that gave way to it there, as far as that is known.
+    ended_for: str = ""
+    #: It was preempted for this task; empty: it was not, or that is not known any more.
+    memory_by: tuple[str, ...] = ()
+    #: Tasks that were ended for its memory there, as far as that is known.
     considered: tuple[Considered, ...] = ()
     #: These were the candidates; empty: see `forgotten`.
     waited_s: float | None = None

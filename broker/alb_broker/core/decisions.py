@@ -36,11 +36,13 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
 
 
 class Lent(msgspec.Struct, frozen=True, gc=False):
-    """An attempt gave its processors away."""
+    """An attempt gave its processors away, or was ended for its memory."""
 
     worker: str
     to: str
     #: The task that waited for them.
+    whole: bool = False
+    #: It was ended.
 
 
 class Decisions:
@@ -49,7 +51,7 @@ class Decisions:
     def __init__(self) -> None:
         self._kept: OrderedDict[AttemptId, Decided] = OrderedDict()
         #: Oldest first. A plain dict would look for its first key among all that were deleted before it.
-        self._lent: OrderedDict[AttemptId, Lent] = OrderedDict()
+        self._lent: OrderedDict[tuple[AttemptId, bool], Lent] = OrderedDict()
 
     def keep(self, attempt: AttemptId, decided: Decided) -> None:
         """Remember one more, and forget the oldest."""
@@ -62,18 +64,20 @@ class Decisions:
         return self._kept.get(attempt)
 
     def note_lent(self, attempt: AttemptId, lent: Lent) -> None:
-        """Remember for whom an attempt was demoted, and forget the oldest."""
-        self._lent[attempt] = lent
+        """Remember for whom an attempt was demoted or ended, and forget the oldest."""
+        self._lent[attempt, lent.whole] = lent
         if len(self._lent) > DECISIONS_MAX:
             self._lent.popitem(last=False)
 
-    def lent(self, attempt: AttemptId) -> str:
-        """Return the task for which an attempt was demoted; empty: that is not known, or it was not."""
-        found = self._lent.get(attempt)
+    def lent(self, attempt: AttemptId, *, whole: bool = False) -> str:
+        """Return the task for which an attempt was demoted, or ended; empty: not known, or it was not."""
+        found = self._lent.get((attempt, whole))
         return "" if found is None else found.to
 
-    def lenders(self, task: str, worker: str) -> tuple[str, ...]:
-        """Return the tasks that gave way to one on a worker."""
+    def lenders(self, task: str, worker: str, *, whole: bool = False) -> tuple[str, ...]:
+        """Return the tasks that gave way to one on a worker, or were ended for it there."""
         return tuple(
-            attempt.task for attempt, lent in self._lent.items() if lent.to == task and lent.worker == worker
+            attempt.task
+            for (attempt, ended), lent in self._lent.items()
+            if (lent.to, lent.worker, ended) == (task, worker, whole)
         )

@@ -261,6 +261,8 @@ def _placement(state: State, record: TaskRecord, attempt: Attempt) -> Placement:
         demoted=attempt.demoted or 0.0,
         lent_to=state.decisions.lent(AttemptId(record.id, attempt.n)),
         room_by=state.decisions.lenders(record.id, attempt.worker),
+        ended_for=state.decisions.lent(AttemptId(record.id, attempt.n), whole=True),
+        memory_by=state.decisions.lenders(record.id, attempt.worker, whole=True),
         considered=tuple(
             Considered(
                 worker=each.worker,

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
+from alb_broker.core.decisions import Lent
 from alb_broker.core.heads import Heads
 from alb_broker.core.lendable import Lendable, Waiting
 from alb_broker.core.lots import Lots
@@ -229,6 +230,7 @@ class Preemptions:
         state = self._state
         worker.order_end(victim.id, state.at)
         worker.preempted.add(victim.id)
+        state.decisions.note_lent(victim.id, Lent(worker.name, head.id, whole=True))
         state.counters["preemptions_ordered"] += 1
         state.note(
             "attempt_preempted",

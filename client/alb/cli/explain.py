@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from alb_core.messages import TaskPage
 
 PARTS: Final = {
-    "reserved": "which was set aside for it, so that small tasks would not starve it",
+    "reserved": "which was set aside for it, so that nothing smaller took its room",
     "backfilled": "which was set aside for another task that this one does not delay",
 }
 #: What reservations had to do with it, in words.
 LENDERS_SHOWN: Final = 5
-#: Of those that gave way to one.
+#: Of those that gave way to one, or were ended for it.
 
 
 @click.command()
@@ -124,13 +124,19 @@ def _show_placement(placement: Placement) -> None:
 def _show_lent(placement: Placement) -> None:
     """Tell who gave way to it, and to whom it gave way."""
     if placement.room_by:
-        gave = ", ".join(placement.room_by[:LENDERS_SHOWN])
-        more = len(placement.room_by) - LENDERS_SHOWN
-        rest = f" and {more} more" if more > 0 else ""
-        out.echo(f"          where {gave}{rest} gave way to it (docs/progress.md)")
+        out.echo(f"          where {_few(placement.room_by)} gave way to it (docs/progress.md)")
+    if placement.memory_by:
+        out.echo(f"          where its memory came from {_few(placement.memory_by)} (docs/scheduling.md)")
     if placement.demoted:
         to = f"to task {placement.lent_to}" if placement.lent_to else "to a task that is not known any more"
         out.echo(f"          demoted at {format_clock(placement.demoted)}: its processors went {to}")
+    if placement.ended_for:
+        out.echo(f"          ended for task {placement.ended_for}, which needs its memory")
+
+
+def _few(tasks: tuple[str, ...]) -> str:
+    more = len(tasks) - LENDERS_SHOWN
+    return ", ".join(tasks[:LENDERS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ended(placement: Placement) -> str:

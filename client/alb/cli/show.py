@@ -223,6 +223,8 @@ def _show_task(record: TaskRecord, why: str, *, stored: bool) -> None:
     else:
         out.echo(f"znode     {path}")
     out.echo(f"state     {record.state.value}{' (cancelled, ending)' if _is_ending(record) else ''}")
+    if record.state is TaskState.QUEUED and not why:
+        why = "for its turn and for room: alb explain tells more"
     if why:
         out.echo(f"waits     {why}")
     out.echo(f"user      {record.user}")

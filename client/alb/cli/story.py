@@ -168,7 +168,7 @@ class Story:
             elif not self.connected:
                 self._once("looking for the leader")
             elif self.placed is not None and self.placed.state is TaskState.QUEUED:
-                waits = self._lacks or "it waits for room on a worker"
+                waits = self._lacks or "it waits for its turn and for room: alb explain tells more"
                 self._once(f"task {self.placed.id} is queued: {waits}")
 
     def _where(self) -> str:

@@ -98,6 +98,7 @@ def test_who_gave_way_is_told(broker: FakeBroker, capfd: pytest.CaptureFixture[s
     placements = (
         Placement(n=1, worker="w1", demoted=5.0, lent_to="abc"),
         Placement(n=2, worker="w1", demoted=6.0, room_by=tuple(f"t{number}" for number in range(7))),
+        Placement(n=3, worker="w1", ended_as="preempted", ended_for="def", memory_by=("t8", "t9")),
     )
     answers(
         broker, msgspec.structs.replace(WAITING, explanation=Explanation(user="ann", placements=placements))
@@ -107,6 +108,8 @@ def test_who_gave_way_is_told(broker: FakeBroker, capfd: pytest.CaptureFixture[s
     assert "its processors went to task abc" in text
     assert "its processors went to a task that is not known any more" in text
     assert "where t0, t1, t2, t3, t4 and 2 more gave way to it" in text
+    assert "where its memory came from t8, t9" in text
+    assert "ended for task def" in text
 
 
 def test_why_an_attempt_went_there(broker: FakeBroker, capfd: pytest.CaptureFixture[str]) -> None:

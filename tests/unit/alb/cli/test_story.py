@@ -128,7 +128,10 @@ def test_a_task_that_waits_for_room_is_told_once() -> None:
     told.tell(greeted("b1", 7, again=False), placed(TaskState.QUEUED, "", 0))
     told.wait(20)
     told.tell(placed())
-    assert told.lines == [f"task {TASK} is queued: it waits for room on a worker", "task runs on w1"]
+    assert told.lines == [
+        f"task {TASK} is queued: it waits for its turn and for room: alb explain tells more",
+        "task runs on w1",
+    ]
 
 
 def test_a_task_that_no_worker_suits_is_told_why() -> None:

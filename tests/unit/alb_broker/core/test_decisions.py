@@ -30,3 +30,13 @@ def test_who_gave_way_to_whom_is_kept_as_long() -> None:
         False,
     )
     assert decisions.lenders("other", "w1") == ()
+
+
+def test_who_was_ended_for_whom_is_told_apart() -> None:
+    """One may have given its processors to one task, and its memory to another one."""
+    decisions = Decisions()
+    decisions.note_lent(attempt(1), Lent("w1", "first"))
+    decisions.note_lent(attempt(1), Lent("w1", "second", whole=True))
+    assert (decisions.lent(attempt(1)), decisions.lent(attempt(1), whole=True)) == ("first", "second")
+    assert decisions.lenders("second", "w1") == decisions.lenders("first", "w1", whole=True) == ()
+    assert decisions.lenders("second", "w1", whole=True) == (attempt(1).task,)

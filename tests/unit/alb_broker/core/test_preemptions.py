@@ -98,7 +98,9 @@ def test_what_was_ended_waits_as_before_and_did_not_fail() -> None:
     assert task.queued_since == age
     assert stage.state.counters["attempts_preempted"] == 1
     (placement,) = explain(stage.state, task.record(), "").placements
-    assert placement.ended_as == "preempted"
+    assert (placement.ended_as, placement.ended_for) == ("preempted", stage.task(2).id)
+    (placement,) = explain(stage.state, stage.task(2).record(), "").placements
+    assert placement.memory_by == (task.id,)
     stage.end(2, cause=Cause.EXITED)
     assert stage.runs(1)
 

@@ -44,10 +44,10 @@ class CopiesDesk:
             running=len(copied),
             cpus=cpus_of(copied),
             cpus_max=self._copies.cpus_max,
-            made=counters["copies_made"],
-            won=counters["copies_won"],
-            outrun=counters["attempts_outrun"],
-            wasted_s=counters["copies_wasted_ms"] / 1000,
+            made=counters.get("copies_made", 0),
+            won=counters.get("copies_won", 0),
+            outrun=counters.get("attempts_outrun", 0),
+            wasted_s=counters.get("copies_wasted_ms", 0) / 1000,
         )
         state.tell(client.peer, page)
 

@@ -6,7 +6,7 @@ nothing: it says ``(task, worker)`` to its caller, which does both.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
@@ -80,7 +80,7 @@ class Placer:
         self.policies: Final = policies
         self.choice = Choice()  #: The policy in force.
         self.reservations: Final = Reservations()
-        self.calls: Counter[str] = Counter()  #: How often each policy was asked.
+        self.calls: defaultdict[str, int] = defaultdict(int)  #: How often each policy was asked.
         self.troubles: dict[str, Trouble] = {}  #: Of the policies that failed.
         self.declines: Final = Declines()  #: Of the policy in force.
         self.notes: list[Note] = []  #: What the pass wants logged; taken by the caller.

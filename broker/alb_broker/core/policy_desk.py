@@ -193,7 +193,7 @@ class PolicyDesk:
             parameters=dict(wanted.parameters),
             candidates=wanted.candidates,
             fastest_first=wanted.fastest_first,
-            calls=state.placer.calls[name],
+            calls=state.placer.calls.get(name, 0),
             failures=0 if trouble is None else trouble.failures,
             failed="" if trouble is None else trouble.newest,
             failed_at=0.0 if trouble is None else trouble.at,

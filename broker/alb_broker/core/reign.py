@@ -400,7 +400,7 @@ class Reign:
         if state.at - self._progress_at < PROGRESS_EVERY_S:
             return
         self._progress_at = state.at
-        placed = state.counters["tasks_placed"]
+        placed = state.counters.get("tasks_placed", 0)
         if not any(
             state.placer.find_room(task, state.workers, state.now(), state.gate)
             for task in islice(state.queue.unplaced(), HEADS_MAX)

@@ -22,13 +22,15 @@ from alb_broker.core.worker import Worker
 from alb_core import limits
 from alb_core.drains import Drain
 from alb_core.quarantines import Quarantine
-from alb_core.resources import EPSILON, Load, Request, fits
+from alb_core.resources import EPSILON, Load, Request, Room, fits
 
 
 class Grown(NamedTuple):
     """Workers whose room grew, as a placement pass begins."""
 
     workers: list[Worker]
+    rooms: list[Room]
+    #: Of these, of those on which what is placed starts at once.
     ahead: list[Worker]
     #: Of these, those that may hold something ahead.
 
@@ -38,14 +40,8 @@ class Grown(NamedTuple):
         Of requests that nothing else decides.
         """
         most = -1
-        for worker in self.workers:
-            room = worker.room
-            if (
-                cpus <= room.cpus + EPSILON
-                and room.memory_bytes > most
-                and not worker.ahead
-                and worker.placeable
-            ):
+        for room in self.rooms:
+            if cpus <= room.cpus + EPSILON and room.memory_bytes > most:
                 most = room.memory_bytes
         for worker in self.ahead:
             if cpus <= worker.turned.cpus:
@@ -150,7 +146,7 @@ class Workers:
             return
         self._grown[worker.name] = worker
         self._openings.grew(worker)
-        if worker.allowance and not worker.quick and worker.may_get_ahead:
+        if worker.allowance and not worker.quick and worker.may_get_ahead:  # mostly none is allowed
             worker.quick = True
             self.quick.append(worker)
 
@@ -166,8 +162,11 @@ class Workers:
         """Return, and forget, the workers whose room grew since the last call."""
         grown = list(self._grown.values())
         self._grown.clear()
-        ahead = [each for each in grown if each.allowance and each.may_get_ahead and each.placeable]
-        return Grown(grown, ahead)
+        return Grown(
+            grown,
+            [each.room for each in grown if each.placeable and not each.ahead],
+            [each for each in grown if each.allowance and each.may_get_ahead and each.placeable],
+        )
 
     def forget_crowds(self) -> None:
         """Forget on which workers nothing is demoted any more."""
@@ -192,13 +191,14 @@ class Workers:
 
         With a gate only those that admit the task count: the others have room that is no use to it.
         """
+        workers, ahead = grown.workers, grown.ahead
         if gate is None:
             may_fit = self._openings.may_fit(request)
         else:
-            grown, may_fit = Grown(*([worker for worker in each if gate(worker)] for each in grown)), None
+            workers, ahead, may_fit = [*filter(gate, workers)], [*filter(gate, ahead)], None
         if may_fit is None:
-            may_fit = any(worker.fits(request) and worker.placeable for worker in grown.workers)
-        return may_fit or any(worker.fits_ahead(request) for worker in grown.ahead)
+            may_fit = any(worker.fits(request) and worker.placeable for worker in workers)
+        return may_fit or any(worker.fits_ahead(request) for worker in ahead)
 
     def soonest(self, request: Request, most: int, spared: Callable[[Worker], bool]) -> Worker | None:
         """Return the worker that would start the request soonest of at most `most` that may get it ahead.

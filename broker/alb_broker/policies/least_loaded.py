@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from alb_broker.policies import Candidate, Context, wishes
-from alb_broker.policies.measures import least, parts_used
+from alb_broker.policies.measures import least, used
 from alb_core.spec import TaskSpec
 from alb_core.speeds import graded
 
@@ -29,8 +29,26 @@ def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) ->
 
 
 def slowness(task: TaskSpec, candidate: Candidate) -> float:
-    """Return how many times as long a task runs there as alone on an ordinary machine, about."""
-    third, second, most = sorted(parts_used(task, candidate))
+    """Return how many times as long a task runs there as alone on an ordinary machine, about.
+
+    Asked of each candidate of each placement: what `measures.used` tells, in one piece.
+    """
+    capacity, request, load = candidate.capacity, task.request, candidate.load
+    cpu, memory, net = load.cpu, load.memory, load.net
+    if capacity.cpus:
+        part = (capacity.cpus - candidate.cpus + request.cpus) / capacity.cpus
+        if part > cpu:  # noqa: PLR1730 (a call of `max` costs ten times as much)
+            cpu = part
+    if capacity.memory_bytes:
+        taken = capacity.memory_bytes - candidate.memory_bytes + request.memory_bytes
+        part = taken / capacity.memory_bytes
+        if part > memory:  # noqa: PLR1730 (see above)
+            memory = part
+    if capacity.net_bps:
+        part = (capacity.net_bps - candidate.net_bps + request.net_bps) / capacity.net_bps
+        if part > net:  # noqa: PLR1730 (see above)
+            net = part
+    third, second, most = sorted((cpu, memory, net))
     crowded = 1.0 + CROWDING * (OF_MOST * most + OF_SECOND * second + OF_THIRD * third)
     if most > 1.0:  # who has more to do than it can shares it
         crowded *= most
@@ -39,5 +57,5 @@ def slowness(task: TaskSpec, candidate: Candidate) -> float:
 
 def pressure(task: TaskSpec, candidate: Candidate) -> float:
     """Return how used the worker would be, 0 (idle) to 1 (full), or above where it is overloaded."""
-    third, second, most = sorted(parts_used(task, candidate))
+    third, second, most = sorted(used(task, candidate))
     return OF_MOST * most + OF_SECOND * second + OF_THIRD * third

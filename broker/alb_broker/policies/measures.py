@@ -37,27 +37,8 @@ def used(task: TaskSpec, candidate: Candidate) -> Uses:
     Reservations know of tasks that just started, measurements of what tasks really use and of other programs
     on the machine.
     """
-    return Uses(*parts_used(task, candidate))
-
-
-def parts_used(task: TaskSpec, candidate: Candidate) -> tuple[float, float, float]:
-    """Return what `used` does, without names: asked of each candidate of each placement, so in one piece."""
-    capacity, request, load = candidate.capacity, task.request, candidate.load
-    cpu, memory, net = load.cpu, load.memory, load.net
-    if capacity.cpus:
-        part = (capacity.cpus - candidate.cpus + request.cpus) / capacity.cpus
-        if part > cpu:  # noqa: PLR1730 (a call of `max` costs ten times as much)
-            cpu = part
-    if capacity.memory_bytes:
-        taken = capacity.memory_bytes - candidate.memory_bytes + request.memory_bytes
-        part = taken / capacity.memory_bytes
-        if part > memory:  # noqa: PLR1730 (see above)
-            memory = part
-    if capacity.net_bps:
-        part = (capacity.net_bps - candidate.net_bps + request.net_bps) / capacity.net_bps
-        if part > net:  # noqa: PLR1730 (see above)
-            net = part
-    return cpu, memory, net
+    load = candidate.load
+    return Uses(*map(max, reserved(task, candidate), (load.cpu, load.memory, load.net)))
 
 
 def least(candidates: Sequence[Candidate], context: Context, key: Callable[[Candidate], Any]) -> Candidate:

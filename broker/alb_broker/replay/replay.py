@@ -321,7 +321,7 @@ class Replay:
 
     def _placed(self) -> int:
         reign = self._broker.reign
-        return reign.state.counters["tasks_placed"] if reign is not None else 0
+        return reign.state.counters.get("tasks_placed", 0) if reign is not None else 0
 
     def _feed(self, event: events.BrokerEvent) -> None:
         carriers = self._carriers

@@ -155,6 +155,17 @@ def test_searches_go_round() -> None:
     assert names(known.candidates(request(), 2)) == ["w4", "w0"]
 
 
+def test_who_is_met_full_is_passed_over_and_the_others_keep_their_order() -> None:
+    """A search goes on behind them until it has enough, and the next one behind that, without them."""
+    known = workers(*(make_worker(f"w{number}") for number in range(6)))
+    known.candidates(request(), 1)
+    for name in ("w1", "w3"):
+        known.by_name[name].reserve(attempt(1), request())
+    assert names(known.candidates(request(), 2)) == ["w2", "w4"]
+    assert names(known.candidates(request(), 3)) == ["w5", "w0", "w2"]
+    assert names(known.candidates(request(), 4)) == ["w4", "w5", "w0", "w2"]
+
+
 def test_a_full_worker_is_looked_at_once() -> None:
     """A search drops workers without room, so that the cost of the next does not grow with their number."""
     known = workers(*(make_worker(f"w{number}") for number in range(100)))

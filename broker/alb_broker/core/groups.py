@@ -63,6 +63,16 @@ SHUT: Final = Door(0)
 #: Of groups that are told apart from their likes.
 
 
+class Doors:
+    """What the doors of all rows have in common."""
+
+    __slots__ = ("ajar", "opened")
+
+    def __init__(self) -> None:
+        self.ajar: Final[set[Row]] = set()  #: Rows of which something may be offered.
+        self.opened: Final[set[Row]] = set()  #: Rows of which more may be than when this was last emptied.
+
+
 class Row(Door):
     """Shapes that ask for one number of processors, told apart by memory; or one for itself.
 
@@ -70,14 +80,14 @@ class Row(Door):
     grown since. So one number shuts and opens them all, however many there are.
 
     Args:
-        ajar: The rows of which something may be offered; this one keeps itself in it, or out of it.
+        doors: Of all rows; this one says there what may be offered of it.
     """
 
-    __slots__ = ("_ajar", "amounts", "apart", "fresh", "let")
+    __slots__ = ("_doors", "amounts", "apart", "fresh", "let")
 
-    def __init__(self, ajar: set[Row]) -> None:
+    def __init__(self, doors: Doors) -> None:
         super().__init__()
-        self._ajar: Final = ajar
+        self._doors: Final = doors
         self.amounts: list[int] = []  #: What its shapes ask for, sorted.
         self.apart: set[WaitingGroup] = set()  #: Groups with another door than their likes.
         self.let: set[WaitingGroup] = set()  #: Of these, those that may be offered.
@@ -86,9 +96,9 @@ class Row(Door):
     def look(self) -> None:
         """Note whether anything of it may be offered."""
         if self.let or (self.amounts and self.amounts[0] < self.bound):
-            self._ajar.add(self)
+            self._doors.ajar.add(self)
         else:
-            self._ajar.discard(self)
+            self._doors.ajar.discard(self)
 
     def add(self, memory_bytes: int) -> None:
         """One more shape asks for so much."""
@@ -115,6 +125,11 @@ class Row(Door):
         if memory_bytes >= self.bound:
             self.bound = memory_bytes + 1
             self.look()
+            self.on_opened()
+
+    def on_opened(self) -> None:
+        """Something of it may be offered that might not."""
+        self._doors.opened.add(self)
 
     def let_in(self, could_fit: Callable[[Request], bool]) -> None:
         """Room grew: groups that are told apart, and could fit there, are offered again."""
@@ -271,6 +286,7 @@ class WaitingGroup:
             self._stand_apart(OPEN)
         else:
             self.be_alike()
+        self.shape.row.on_opened()
 
     def _stand_apart(self, door: Door) -> None:
         """Have another door than its likes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from alb_broker.core.groups import NEVER, Row, Shape, WaitingGroup
+from alb_broker.core.groups import NEVER, Doors, Row, Shape, WaitingGroup
 from alb_core.resources import Request
 
 ROWS_MAX: Final = 64
@@ -25,7 +25,7 @@ class Shapes:
         self._by_request: Final[dict[Request, Shape]] = {}
         self._rows: Final[dict[float, Row]] = {}  #: By processors.
         self._alone: Final[dict[Request, Row]] = {}  #: Of one shape each.
-        self.ajar: Final[set[Row]] = set()  #: Rows of which something may be offered.
+        self.doors: Final = Doors()
 
     def of(self, request: Request) -> Shape:
         """Return the shape of a request."""
@@ -39,10 +39,10 @@ class Shapes:
         if request.plain:
             row = self._rows.get(request.cpus)
             if row is None and len(self._rows) < ROWS_MAX:
-                row = self._rows[request.cpus] = Row(self.ajar)
+                row = self._rows[request.cpus] = Row(self.doors)
             if row is not None:
                 return row
-        row = self._alone[request] = Row(self.ajar)
+        row = self._alone[request] = Row(self.doors)
         return row
 
     def remove(self, shape: Shape) -> None:

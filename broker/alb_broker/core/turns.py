@@ -8,8 +8,8 @@ Between passes little changes, so nothing is sorted again, nor looked at. Groups
 head in front of the old one, stand anew, and all are looked at only where a task left the queue otherwise
 than by a placement, or where somebody may have risen by waiting. Bands stand anew that the last pass went
 into, and those of users who may have less than before. What is known to find no room stands where it would if
-it did, and is passed over; and where nothing is left that may be offered, the pass is over. So it costs what
-it offers, however many wait.
+it did, and is passed over; a band of which nothing else is left *sleeps* until that changes, and the pass is
+over where nothing at all is left. So it costs what it offers, however many wait.
 
 In a pass each band is gone through once, from its front: who is offered, and not placed, is out until the
 next one. Where one group finds no room for a reason that holds for all of its *shape*, none of them is
@@ -34,6 +34,7 @@ from alb_broker.core.groups import (
     NOWHERE,
     PLACED,
     Offered,
+    Row,
     WaitingGroup,
     level_after,
 )
@@ -62,14 +63,15 @@ Place: TypeAlias = tuple[Rank, Standing]
 class Band:
     """Groups of one user whose heads have one level."""
 
-    __slots__ = ("groups", "level", "place", "stands", "user")
+    __slots__ = ("groups", "level", "place", "sleeps_in", "stands", "user")
 
     def __init__(self, user: str, level: int) -> None:
         self.user: Final = user
         self.level: Final = level
         self.groups: list[Standing] = []  #: Sorted.
         self.place = 0  #: Where its front is: this pass is done with those before.
-        self.stands: Place | None = None  #: In the order; None: nothing of it is left to this pass.
+        self.stands: Place | None = None  #: In the order; None: it is not there.
+        self.sleeps_in: set[Row] = set()  #: Rows of its groups, while none of these may be offered.
 
 
 class _SharesNow(dict[str, float]):
@@ -106,10 +108,11 @@ class Turns:
         self._put_off: list[WaitingGroup] = []  #: In this pass; they are offered in the next.
         self._shares: Final = _SharesNow()
         self._order: list[Place] = []
-        #: A heap. Each band that a pass has not done with is in it by its front, no later than is its turn;
-        #: what is in it beside is no band's place any more.
+        #: A heap. Each band that does not sleep is in it by its front, no later than is its turn; what is in
+        #: it beside is no band's place any more.
         self._order_max = ORDER_SLACK  #: When it is longer it is made anew.
-        self._astray: set[Band] = set()  #: Bands that do not stand by their first group.
+        self._astray: set[Band] = set()  #: Bands that do not stand by their first group, and do not sleep.
+        self._asleep: dict[Row, set[Band]] = {}  #: By row.
         self._worst: Rank | None = None  #: See `take_worst`.
 
     # --- between passes -------------------------------------------------------------------------------------
@@ -144,9 +147,7 @@ class Turns:
         """
         self._at, self._shares.ask = at, share
         self._shares.clear()
-        astray = self._astray
-        for band in astray:
-            band.place = 0
+        astray, bands = self._astray, self._bands
         for group in self._moved():
             self._leave(group)
             head = group.head()
@@ -154,17 +155,42 @@ class Turns:
                 self._ended.append(group)
             else:
                 astray.add(self._stand(group, head, self._level(group, head)))
-        bands = self._bands
         for user in bands if fallen is None else fallen:
             if user in bands:
-                astray.update(bands[user].values())
+                astray.update(band for band in bands[user].values() if band.stands is not None)
+        self._wake()
         for band in astray:
             if band.groups:
+                band.place = 0
                 self._rank(band)
         astray.clear()
         self._rises = min(self._rises, at + AGE_PER_LEVEL_S - ROUNDING_S)  # what is placed begins anew
         if len(self._order) > self._order_max:
             self._tidy()
+
+    def _wake(self) -> None:
+        """Let bands have turns again of which something may be offered."""
+        opened = self._shapes.doors.opened
+        for row in opened:
+            self._astray.update(self._asleep.get(row, ()))
+        opened.clear()
+
+    def _sleep(self, band: Band) -> None:
+        """Let a band have no turns before more may be offered of the row of one of its groups."""
+        band.sleeps_in = {group.shape.row for *_, group in band.groups}
+        for row in band.sleeps_in:
+            self._asleep.setdefault(row, set()).add(band)
+        self._astray.discard(band)
+
+    def _rouse(self, band: Band) -> None:
+        """Let a band sleep no more."""
+        for row in band.sleeps_in:
+            asleep = self._asleep[row]
+            asleep.discard(band)
+            if not asleep:
+                del self._asleep[row]
+        band.sleeps_in = set()
+        self._astray.add(band)
 
     def _tidy(self) -> None:
         """Drop from the order what is no band's place any more."""
@@ -187,7 +213,7 @@ class Turns:
 
     def run(self, offer: Offer, most: int) -> int:
         """Offer heads, each in its turn, until none is left or so many are placed; returns how many were."""
-        order, shares, ajar, at, placed = self._order, self._shares, self._shapes.ajar, self._at, 0
+        order, shares, ajar, at, placed = self._order, self._shares, self._shapes.doors.ajar, self._at, 0
         while ajar and order and placed < most:
             place = order[0]
             rank, standing = place
@@ -240,7 +266,7 @@ class Turns:
                 return
         heapq.heappop(self._order)
         band.place, band.stands = len(groups), None
-        self._astray.add(band)
+        self._sleep(band)
 
     def _move_otherwise(self, band: Band, group: WaitingGroup, rank: Rank) -> None:
         """Let the group whose turn it is stand as is right; it was not placed."""
@@ -315,10 +341,13 @@ class Turns:
         """Forget a band without groups."""
         of_user = self._bands[band.user]
         del of_user[band.level]
+        self._rouse(band)
         if not of_user:
             del self._bands[band.user]
 
     def _rank(self, band: Band) -> None:
         """Let a band stand by its front among the others."""
+        if band.sleeps_in:
+            self._rouse(band)
         stands = band.stands = (-band.level, self._shares[band.user]), band.groups[band.place]
         heapq.heappush(self._order, stands)

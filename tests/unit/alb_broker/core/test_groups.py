@@ -9,6 +9,7 @@ from alb_broker.core.groups import (
     AGED_S,
     LEVEL_AGED,
     NEVER,
+    Doors,
     Line,
     Offered,
     Row,
@@ -33,7 +34,7 @@ def groups(shape: Shape, users: str) -> list[WaitingGroup]:
 
 def a_shape(memory_bytes: int = 0, row: Row | None = None) -> Shape:
     """Return a shape of a row."""
-    return Shape(request(1.0, memory_bytes), row or Row(set()))
+    return Shape(request(1.0, memory_bytes), row or Row(Doors()))
 
 
 def test_a_row_that_is_shut_blocks_all_its_groups_but_those_put_off() -> None:
@@ -53,7 +54,7 @@ def test_a_row_that_is_shut_blocks_all_its_groups_but_those_put_off() -> None:
 
 def test_a_row_is_shut_from_some_memory_on() -> None:
     """Who asks for less is not refused; and opened up to what room there is."""
-    row = Row(set())
+    row = Row(Doors())
     small, large, huge = (groups(a_shape(memory, row), "a")[0] for memory in (10, 20, 30))
     row.shut_from(20, CLAIMED_S)
     assert [each.blocked for each in (small, large, huge)] == [False, True, True]
@@ -80,8 +81,8 @@ def test_a_new_group_of_a_shut_shape_is_offered_once() -> None:
 
 def test_one_group_may_be_blocked_or_let_in_alone() -> None:
     """Whatever holds of its likes; all are open again where room grew that any of them may have."""
-    ajar = set[Row]()
-    shape = a_shape(row=Row(ajar))
+    doors = Doors()
+    shape = a_shape(row=Row(doors))
     ann, bob = groups(shape, "ab")
     ann.block(CLAIMED_S)
     assert [each.blocked for each in (ann, bob)] == [True, False]
@@ -90,10 +91,10 @@ def test_one_group_may_be_blocked_or_let_in_alone() -> None:
     shape.row.let_in(lambda asked: asked == shape.request)
     assert not ann.blocked
     shape.row.shut_from(0, CLAIMED_S)
-    assert not ajar
+    assert not doors.ajar
     ann.open_up()
     assert [each.blocked for each in (ann, bob)] == [False, True]
-    assert ajar == {shape.row}
+    assert doors.ajar == {shape.row}
     shape.row.open_to(0)
     shape.row.let_in(lambda _: True)
     assert [each.blocked for each in (ann, bob)] == [False, False]

@@ -60,7 +60,7 @@ def test_a_failure_shuts_exactly_what_asks_for_as_much(
             for other in is_shut:
                 is_shut[other] &= not (other.cpus <= cpus and other.memory_bytes <= memory_bytes)
         assert {other: group.blocked for other, group in groups.items()} == is_shut
-        assert shapes.ajar == {shapes.of(other).row for other, shut in is_shut.items() if not shut}
+        assert shapes.doors.ajar == {shapes.of(other).row for other, shut in is_shut.items() if not shut}
 
 
 def test_who_asks_for_more_than_its_likes_shuts_itself_and_what_asks_for_as_much() -> None:

@@ -258,6 +258,28 @@ def test_a_pass_costs_what_it_offers_not_how_many_wait() -> None:
     assert made.asked <= 5
 
 
+def test_who_waits_for_more_than_grew_is_not_asked_after() -> None:
+    """A hundred users whose tasks are too large go before all others, and cost the passes nothing."""
+    waiting, large = crowd(2, 9), request(4.0)
+    for number in range(100, 200):
+        task = make_task(number, spec=TaskSpec(command="x", request=large), user=f"u{number}")
+        task.queued_since = CLAIMED_S
+        waiting.add(task)
+    held = Counter(u0=1, u1=1)
+    for answers in ([Offered.NOWHERE, Offered.PLACED], [Offered.PLACED], [Offered.PLACED]):
+        made = Pass(answers)
+        made.shares = held
+        waiting.open_shapes(lambda cpus: 0 if cpus == 1 else -1, lambda wanted: wanted.cpus == 1)
+        waiting.place(made.share, made.offer, 1, CLAIMED_S, {"u0"})
+    assert made.asked <= 3
+    assert len(made.offered) == 1
+    waiting.open_shapes(lambda _: 0, lambda _: True)
+    made = Pass([Offered.NOWHERE])
+    made.shares = held
+    waiting.place(made.share, made.offer, 1, CLAIMED_S, ())
+    assert made.offered[0] == f"{100:032x}"
+
+
 def test_a_share_that_fell_goes_first_and_leaves_nothing_behind() -> None:
     """Who gave back stands anew each time; the places that bands had before are dropped in the end."""
     waiting, shares = crowd(3, 200), Counter(u0=2, u1=1, u2=1)

@@ -176,7 +176,7 @@ class Book:
         if task.attempts[-1].copy_of:
             return (order,)  # nobody else need know: the task runs as before
         moves = self._moves(task, worker=worker.name) if task.watchers else ()
-        return (order, *moves, *self._settles(task))
+        return (order, *moves, *map(TaskSettled, self._state.holds.concerned(task.id, task.array)))
 
     def end(
         self, task: Task, attempt: Attempt, attempt_id: AttemptId, outcome: Outcome, worker: Worker
@@ -482,7 +482,7 @@ class Book:
             RESULTS,
             task.id,
             (zk.Delete(path), zk.Create(znodes.done_path_of(path), task.data())),
-            (*releases, *told, *self._settles(task), *kept),
+            (*releases, *told, *map(TaskSettled, state.holds.concerned(task.id, task.array)), *kept),
             folded=of_array,
         )
         if of_array is not None:
@@ -502,10 +502,6 @@ class Book:
                 if task.array:
                     state.table.owe(task.id, peer)
         return told
-
-    def _settles(self, task: Task) -> Iterable[Action]:
-        """Return what lets others go on that wait for the task, once its step is in the table."""
-        return map(TaskSettled, self._state.holds.concerned(task.id, task.array))
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
         if not task.watchers:

@@ -153,7 +153,10 @@ class Holds:
             self.woken.update(waiting)
 
     def concerned(self, task_id: str, array: str) -> tuple[str, ...]:
-        """Return for which of a task and its array, if it has one, somebody may wait."""
+        """Return for which of a task and its array, if it has one, somebody may wait.
+
+        They may go on once what happened to the task is in the table.
+        """
         if not self._names and not self._waiting:
             return ()  # as nearly always: this is asked at each placement, and at each end
         if array and array in self._waiting:

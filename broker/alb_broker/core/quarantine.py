@@ -74,7 +74,7 @@ class Ward:
         Returns:
             By worker: its new quarantine, or None where the one it is in is over.
         """
-        known = self._kin(kin)
+        known = newest(self._kins, kin, _Kin, KINS_MAX)
         known.succeeded[worker] = at
         if not (known.failed or self._blamed):
             return _UNCHANGED  # as nearly always
@@ -94,7 +94,7 @@ class Ward:
         blame = self._blamed.get(worker)
         if blame is not None and blame.quarantine.until > at:
             return _UNCHANGED  # it was given this before
-        known = self._kin(kin)
+        known = newest(self._kins, kin, _Kin, KINS_MAX)
         failed = known.failed.setdefault(worker, {})
         failed[task_id] = at
         while len(failed) > FAILED_KEPT:
@@ -118,9 +118,6 @@ class Ward:
             for book in (known.succeeded, known.failed):
                 for name in book.keys() - present:
                     del book[name]
-
-    def _kin(self, kin: Failing) -> _Kin:
-        return newest(self._kins, kin, _Kin, KINS_MAX)
 
     def _judge(self, worker: str, kin: Failing, known: _Kin, at: float, workers: int) -> Changed:
         """Put a worker into quarantine where its failures, and the successes of others, say so."""

@@ -284,16 +284,14 @@ class Task:
         exit_code: int | None = None,
     ) -> None:
         """Give attempt `n` another state, with the time and the manner of its end."""
-        self.attempts = tuple(
-            [
-                msgspec.structs.replace(
+        attempts = self.attempts
+        for place, attempt in enumerate(attempts):
+            if attempt.n == n:
+                ended_so = msgspec.structs.replace(
                     attempt, state=state, ended=ended, ended_as=ended_as, exit_code=exit_code
                 )
-                if attempt.n == n
-                else attempt
-                for attempt in self.attempts
-            ]
-        )
+                self.attempts = (*attempts[:place], ended_so, *attempts[place + 1 :])
+                return
 
     def close_attempts(self, at: float = 0.0, keep: int = 0) -> None:
         """Nothing that an attempt reports from now on changes the task.
@@ -302,13 +300,17 @@ class Task:
             at: When; what lives was outrun then.
             keep: But this one.
         """
-        if [attempt for attempt in self.attempts if attempt.state is not OVER]:
-            self.attempts = tuple(
-                [
-                    attempt if attempt.state is OVER or attempt.n == keep else _closed(attempt, at)
-                    for attempt in self.attempts
-                ]
-            )
+        for attempt in self.attempts:
+            if attempt.state is not OVER:
+                break
+        else:
+            return  # as nearly always when a task ends
+        self.attempts = tuple(
+            [
+                attempt if attempt.state is OVER or attempt.n == keep else _closed(attempt, at)
+                for attempt in self.attempts
+            ]
+        )
 
     def finish(self, result: Result) -> None:
         """Give the task its one result."""

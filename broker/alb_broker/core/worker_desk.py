@@ -104,7 +104,7 @@ class WorkerDesk:
             state.ledger.say(state.worker(peer, refusal))
             return
         worker.heard = state.at
-        if not worker.link:
+        if not worker.placeable and not worker.link:  # the first is asked faster, and nearly always so
             worker.link = True
             state.workers.grew(worker)
         handler(worker, message)

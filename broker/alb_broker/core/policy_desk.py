@@ -78,12 +78,15 @@ class PolicyDesk:
 
     def _choose(self, change: Change, until: float, *releases: Action) -> None:
         """Let a choice be in force, and write it down with what comes back after it."""
-        before = self._node
-        former: Choice | None = before.plain()
-        if change.how == "ended":
-            former = None  # who rolls a try back a moment after its end must not choose it for good
-        elif before.until and before.former not in (None, change.plain()):
+        before, in_force = (
+            self._node,
+            self._state.placer.choice,
+        )  # the node may be one that cannot be followed
+        former: Choice | None = in_force
+        if before.until and before.former not in (None, change.plain()):
             former = before.former
+        if change.how == "ended" or former == change.plain():
+            former = None  # who rolls a try back a moment after its end must not choose it for good
         self._node = PolicyNode(**_fields(change), by=change.by, since=change.at, former=former, until=until)
         self._adopt(change)
         self._changes = (*self._changes, change)[-CHANGES_KEPT:]
@@ -128,6 +131,8 @@ class PolicyDesk:
         try:
             found = read_form(node, PolicyNode, check_choice)
         except znodes.UnreadableNode as error:
+            if self._node.plain() != self._state.placer.choice:  # could not be followed, and is gone now
+                self._node = PolicyNode(**_fields(self._state.placer.choice))
             self._keep("policy_unreadable", error.why)
             return True
         self._follow(found)

@@ -61,6 +61,12 @@ def why_absent(client: Client, task_id: str) -> str:
     return ""
 
 
+def why_gone(client: Client, named: str, gone: TaskGone) -> str:
+    """Return what is known of an id that has no record: what its array tells, or else the leader."""
+    hint = "" if "." in named else f"; if it was an array, its tasks are told one by one: {named}.INDEX"
+    return why_absent(client, named) or f"{gone.why}{hint}"
+
+
 def indexes_words(strides: Iterable[Stride]) -> str:
     """Write indexes as people do."""
     return ",".join(map(str, strides))

@@ -44,8 +44,8 @@ def explain(place: Place, id: str, *, as_json: bool) -> int:  # noqa: A002 (clic
         task_id = resolve(client, id)
         try:
             page = client.task_page(task_id, explain=True)
-        except TaskGone:
-            return _explain_array(client, task_id, as_json=as_json)
+        except TaskGone as gone:
+            return _explain_array(client, task_id, gone, as_json=as_json)
     told = page.explanation
     if told is None:
         raise click.ClickException("the leader is of an earlier version and explains nothing: update it")
@@ -57,13 +57,13 @@ def explain(place: Place, id: str, *, as_json: bool) -> int:  # noqa: A002 (clic
     return 0
 
 
-def _explain_array(client: Client, array: str, *, as_json: bool) -> int:
+def _explain_array(client: Client, array: str, gone: TaskGone, *, as_json: bool) -> int:
     """Tell what keeps an array; its tasks are explained one by one."""
-    from alb.cli.array_views import find_array, why_absent  # noqa: PLC0415
+    from alb.cli.array_views import find_array, why_gone  # noqa: PLC0415
 
     page = find_array(client, array)
     if page is None:
-        raise TaskGone(array, why_absent(client, array) or "the table does not, or no longer, hold it")
+        raise TaskGone(array, why_gone(client, array, gone))
     line = page.array
     if as_json:
         out.emit_json({"id": array, "state": line.state.value, "why": line.why})

@@ -164,14 +164,14 @@ def status(place: Place, ids: Sequence[str], *, indexes: bool, as_json: bool) ->
 
 def _page(client: Client, named: str) -> TaskPage | ArrayPage:
     """Return what is known of a task, or else of an array."""
-    from alb.cli.array_views import find_array, why_absent  # noqa: PLC0415
+    from alb.cli.array_views import find_array, why_gone  # noqa: PLC0415
 
     try:
         return client.task_page(named)
     except TaskGone as gone:
         found = find_array(client, named)
         if found is None:
-            raise TaskGone(named, why_absent(client, named) or gone.why) from gone
+            raise TaskGone(named, why_gone(client, named, gone)) from gone
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -72,3 +73,22 @@ def test_a_learnt_order_shortens_waits_where_many_wait(learning: Any) -> None:
     plain, _ = measure.replayed(rest, "least-loaded", policies)
     learnt, _ = measure.replayed(measure.by_length(rest, medians), "least-loaded", policies)
     assert learnt.slowdown.mean - 1.0 < 0.5 * (plain.slowdown.mean - 1.0)
+
+
+def test_what_it_cannot_read_is_said_in_a_sentence(
+    learning: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose variable is not set, whose file is not there or is another one, sees no traceback."""
+    import importlib  # noqa: PLC0415 (of a package that is not installed)
+
+    assert learning
+    main = importlib.import_module(f"{PACKAGE}.__main__").main
+    monkeypatch.delenv("ALB_FORESIGHT", raising=False)
+    assert main(["priority", "x"]) == 1
+    assert "ALB_FORESIGHT is not set" in capsys.readouterr().err
+    monkeypatch.setenv("ALB_FORESIGHT", str(tmp_path / "none"))
+    assert main(["priority", "x"]) == 1
+    assert "none: No such file" in capsys.readouterr().err
+    (tmp_path / "none").write_text("[")
+    assert main(["priority", "x"]) == 1
+    assert "this is not what" in capsys.readouterr().err

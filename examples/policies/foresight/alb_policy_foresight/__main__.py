@@ -26,7 +26,20 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def main(words: list[str]) -> int:
-    """Learn from standard input, or say a command's priority."""
+    """Learn from standard input, or say a command's priority; what cannot be read is said in a sentence."""
+    try:
+        return _run(words)
+    except KeyError as missing:
+        why = f"{missing.args[0]} is not set: export {missing.args[0]}=medians.json, which `learn` wrote"
+    except OSError as error:
+        why = f"{error.filename or 'standard output'}: {error.strerror}"
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        why = f"this is not what `alb sql --json` or `learn` wrote: {error}"
+    print(f"alb_policy_foresight: {why}", file=sys.stderr)
+    return 1
+
+
+def _run(words: list[str]) -> int:
     match words:
         case ["learn"]:
             rows = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Run])

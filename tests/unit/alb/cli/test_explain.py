@@ -160,7 +160,7 @@ def test_what_nobody_knows_is_said(broker: FakeBroker, capfd: pytest.CaptureFixt
     """No such task, and a leader of before that explains nothing."""
     answers(broker, None)
     assert run(["explain", ID, *ZK]) == 125
-    assert "no longer, hold it" in capfd.readouterr().err
+    assert "does not hold it; if it was an array" in capfd.readouterr().err
     answers(broker, TaskPage(seq=0, task=record(1)))
     assert run(["explain", ID, *ZK]) == 125
     assert "of an earlier version" in capfd.readouterr().err

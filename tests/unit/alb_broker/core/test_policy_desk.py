@@ -252,6 +252,22 @@ def test_what_cannot_be_followed_changes_nothing(data: bytes, event: str) -> Non
     assert page(each).why == ""
 
 
+def test_what_cannot_be_followed_never_comes_back() -> None:
+    """A rollback, and the end of a try, go to what was in force then; what was overwritten is not told of."""
+    each = desks()
+    choose(each, UNIFORM)
+    take(each, b'{"policy": "fanciful"}')
+    choose(each, WEIGHTED, try_s=60.0)
+    assert page(each).node.former == UNIFORM
+    take(each, b'{"policy": "fanciful"}')
+    choose(each, WEIGHTED)
+    assert page(each).node.former is None
+    for data in (b'{"policy": "fanciful"}', b"garbage"):
+        take(each, data)
+    found = page(each)
+    assert (found.node.plain(), found.in_force) == (WEIGHTED, WEIGHTED)
+
+
 def test_a_leader_that_lacks_the_policy_places_by_the_default() -> None:
     """What was chosen stays in the table: the next leader may have it."""
     each = desks(PolicyNode(policy="mine", by="ann", since=5.0))

@@ -265,8 +265,11 @@ class Turns:
                 heapq.heapreplace(self._order, stands)
                 return
         heapq.heappop(self._order)
+        if band.place:
+            self._astray.add(band)  # this pass got further into it: that is worth another look in the next
+        else:
+            self._sleep(band)
         band.place, band.stands = len(groups), None
-        self._sleep(band)
 
     def _move_otherwise(self, band: Band, group: WaitingGroup, rank: Rank) -> None:
         """Let the group whose turn it is stand as is right; it was not placed."""

@@ -108,8 +108,9 @@ def claim(epoch: int = 1, **fields: Any) -> Claim:
 
 
 def make_state(**fields: Any) -> State:
-    """Return the parts of a fresh reign; keywords are settings of the broker."""
-    return State(config(**fields), broker_node(), claim(), POLICIES, Tokens(), at=0.0)
+    """Return the parts of a fresh reign; keywords are settings of the broker, or its claim and policies."""
+    made, policies = fields.pop("claim", claim()), fields.pop("policies", POLICIES)
+    return State(config(**fields), broker_node(), made, policies, Tokens(), at=0.0)
 
 
 def record(number: int, *attempts: Attempt, spec: TaskSpec = TRUE, **fields: Any) -> TaskRecord:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.harness import Work, frozen, kill_leader, wait_for
+from tests.plug_ins import install
+from tests.source_tree import ROOT
 from tests.thread_freezer import frozen_thread
 
 from alb import Client
@@ -69,6 +71,41 @@ def test_hung_loop_of_the_leader(cluster: LocalCluster, work: Work) -> None:
     work.check()
     assert cluster.wait_for_leader().epoch == heir.epoch
     assert cluster[leader.broker].running
+
+
+STUCK = """
+import ctypes
+
+MUTEX = ctypes.create_string_buffer(64)
+
+def stuck(task, candidates, context):
+    '''Wait in C for a lock that it holds itself: no signal ends that.'''
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(MUTEX)
+    return candidates[0]
+"""
+
+
+def test_leader_hangs_in_a_policy_that_blocks_in_c(tmp_path: Path) -> None:
+    """Nothing can interrupt that; it would hang each in turn. The heir places by the default and says why."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "stuck_policy.py").write_text(STUCK)
+    install(ROOT / "examples/policies/sticky", site, {"stuck": "stuck_policy:stuck"})
+    plan = Plan(brokers=2, workers=1, environ={"PYTHONPATH": str(site)})
+    with LocalCluster(tmp_path / "cluster", plan) as cluster, Client(zk=cluster.zk) as client:
+        leader = cluster.wait_for_leader()
+        _wait_until_deposable(time.monotonic())
+        client.set_policy("stuck")
+        first = client.submit("true")
+        assert first.result(60).attempt == 1
+        heir = cluster.wait_for_leader(after_epoch=leader.epoch)
+        assert client.submit("true").result(30).attempt == 1
+        (attempt,) = client.task(first.id).attempts
+        assert (attempt.policy, attempt.epoch) == ("least-loaded", heir.epoch)
+        page = client.policies()
+        assert (page.in_force.policy, "the leader before hung" in page.why) == ("stuck", True), page.why
+        cluster[leader.broker].kill()  # it would wait for the lock for ever
 
 
 def test_leader_frozen_past_its_session(cluster: LocalCluster, work: Work) -> None:

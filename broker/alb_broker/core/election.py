@@ -96,6 +96,7 @@ class Election:
         self._commit_seen: tuple[int, int] = (-1, -1)
         self._deposed_at = float("-inf")
         self._deposing_at = float("-inf")  #: Own clock of the deposition under way.
+        self._hung = False  #: The claim under way is made for commits that stand still.
         self._rest_until = float("-inf")  #: Own clock; no claim before.
         self._heard: Heartbeat | None = (
             None  #: The leader's newest heartbeat: its last commit, last placement.
@@ -346,14 +347,14 @@ class Election:
         if not stands_still or not self._may_depose(at):
             return []
         self._probed_commit = view.commit_stat.version
-        return self._depose("its commits stand still", at)
+        return self._depose("its commits stand still", at, hung=True)
 
-    def _depose(self, why: str, at: float) -> list[Action]:
+    def _depose(self, why: str, at: float, *, hung: bool = False) -> list[Action]:
         view = self._view
         if view is None or view.leader is None:
             return []
         self._deposing_at = at
-        return self._claim(view, why, commit_version=self._probed_commit)
+        return self._claim(view, why, commit_version=self._probed_commit, hung=hung)
 
     def _calm(self) -> None:
         self._suspicion = ""
@@ -375,9 +376,9 @@ class Election:
 
     # --- claiming -------------------------------------------------------------------------------------------
 
-    def _claim(self, view: View, why: str, commit_version: int = -1) -> list[Action]:
+    def _claim(self, view: View, why: str, commit_version: int = -1, *, hung: bool = False) -> list[Action]:
         self.stand = Stand.CLAIMING
-        self._claimed_from = view
+        self._claimed_from, self._hung = view, hung
         self._claim_token = self._tokens.next()
         note = Note("leadership_claimed", {"epoch": view.epoch.epoch + 1, "why": why})
         return [note, zk.Multi(self._claim_token, self.claim_operations(view, commit_version))]
@@ -442,6 +443,7 @@ class Election:
             chain=chain,
             mtime_s=mtime_s,
             floor_s=before.commit.time,
+            hung=self._hung,
         )
         self.leader = None
         follow: list[Action] = [FollowLeader("")] if self._following else []

@@ -51,6 +51,11 @@ POLICY_RESTS_S: Final = 1.0
 #: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
 POLICY_RESTS_S_MAX: Final = 64.0
 #: Each time that it fails again soon after, it rests twice as long, up to this.
+DISTRUST_S: Final = 3600.0
+#: So long the default stands in where the leader before hung under somebody else's policy. Should that be
+#: why, this leader hangs in it only then: a broker that hung in C can only be killed, and there are few.
+OURS: Final = "alb_broker"
+#: The package of the policies that cannot hang.
 
 RERUN: Final = OnLost.RERUN  # looked up in its class it costs thirty times as much
 
@@ -133,8 +138,21 @@ class Placer:
         self._parameters = {**self._wishes.parameters, **given}
         self._vector = self.vector
         self._ranks = Ranks(fastest_first=self._wishes.fastest_first, vector=self._vector)
+        self.trust()
+
+    def trust(self) -> None:
+        """Somebody wants the policy in force, however it failed: let it have its next chance at once."""
         self._rests_s, self._rests_until = 0.0, float("-inf")
         self.declines.clear()
+
+    def distrust(self, at: float) -> None:
+        """The leader before hung, perhaps in the policy in force: let the default stand in for a while.
+
+        What blocks in C cannot be interrupted, and would hang one leader after the other, until none is left.
+        """
+        package = getattr(self.policies[self.name], "__module__", "").partition(".")[0]
+        if package != OURS:
+            self._rest("the leader before hung, perhaps in it", at, least_s=DISTRUST_S)
 
     def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
         self,
@@ -287,19 +305,22 @@ class Placer:
         since = self.declines.note(task, at)
         if since is None:
             return False
-        self._rest(f"it let task {task.id} wait for {at - since:.0f} s though there was room", at, since)
+        told = f"it let task {task.id} wait for {at - since:.0f} s though there was room"
+        self._rest(told, at, since, least_s=DECLINES_S)
         return True
 
-    def _rest(self, told: str, at: float, since: float | None = None) -> None:
+    def _rest(
+        self, told: str, at: float, since: float | None = None, *, least_s: float = POLICY_RESTS_S
+    ) -> None:
         """Let the default stand in for a while: longer where the policy failed soon after it rested.
 
         Args:
             told: How it failed.
             at: Cluster time.
-            since: When that began, where it took its time: then at least as long is for the default.
+            since: When that began; None: now.
+            least_s: So long it rests at least.
         """
         again = (at if since is None else since) < self._rests_until + self._rests_s
-        least_s = POLICY_RESTS_S if since is None else DECLINES_S
         self._rests_s = max(least_s, min(2 * self._rests_s, POLICY_RESTS_S_MAX) if again else 0.0)
         self._rests_until = at + self._rests_s
         self.declines.clear()

@@ -49,6 +49,7 @@ class PolicyDesk:
             PolicyNode()
         )  #: As the table has it: what was chosen, though it may not be in force here.
         self._changes: tuple[Change, ...] = ()  #: What was chosen, the newest last.
+        self._wary = state.claim.hung  #: What the leader before placed by may be why that hung.
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
         """Return which message is answered by what."""
@@ -71,7 +72,8 @@ class PolicyDesk:
         done = state.client(client.peer, Done(seq=request.seq))
         how = "rollback" if request.rollback else "try" if request.try_s else "set"
         if self._setting.readable and wish == self._node.plain() and not (request.try_s or self._node.until):
-            state.ledger.say(done)  # said again
+            state.placer.trust()  # said again: it may rest, and whoever says it knows better
+            state.ledger.say(done)
             return
         until = state.now() + request.try_s if request.try_s else 0.0
         self._choose(Change(**_fields(wish), by=client.user, at=state.now(), how=how), until, done)
@@ -102,6 +104,9 @@ class PolicyDesk:
             state.figures.begin(change.policy, state.now())
             by = change.by or BY_HAND
             state.note("policy_changed", policy=change.words(), before=before.words(), by=by, how=change.how)
+            if self._wary and change.how == "read":
+                placer.distrust(state.now())
+        self._wary = False
 
     def tick(self) -> None:
         """End a try whose time is over: also one that began under another leader."""

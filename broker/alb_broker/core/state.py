@@ -99,6 +99,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     mtime_s: float
     floor_s: float
     #: Cluster time of the last commit before.
+    hung: bool = False
+    #: The leader before was deposed, for its commits stood still.
 
 
 class State:

@@ -136,6 +136,7 @@ def test_a_granted_claim_hands_out_what_a_reign_needs() -> None:
     claim = scene.election.granted
     assert claim is not None
     assert (claim.epoch, claim.fence, claim.chain, claim.mtime_s, claim.floor_s) == (5, 15, 51, 1000.0, 9.0)
+    assert not claim.hung
     assert scene.election.stand is Stand.LEADING
 
 
@@ -439,6 +440,9 @@ def test_commits_that_stand_still_prove_a_leader_hung() -> None:
     (commit,) = [each for each in multi.operations if each.path == znodes.COMMIT]
     assert isinstance(commit, zk.SetData)
     assert commit.version == scene.commit
+    scene.end(multi, granted(multi), still)
+    assert scene.election.granted is not None
+    assert scene.election.granted.hung, "the heir is to know: it may not want to do the same"
 
 
 def test_an_interruption_of_the_own_session_is_no_proof_of_anothers_hanging() -> None:

@@ -12,6 +12,7 @@ from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_
 from alb_broker.core.decisions import Decided
 from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.placement import (
+    DISTRUST_S,
     PASS_MAX,
     POLICY_RESTS_S,
     POLICY_RESTS_S_MAX,
@@ -278,6 +279,22 @@ def test_a_policy_that_failed_rests_and_gets_another_chance() -> None:
         scene.run(at)
     assert asked == [10.0, 10.0 + POLICY_RESTS_S]
     assert len(scene.placed) == 3
+
+
+def test_a_policy_under_which_a_leader_hung_rests_for_long() -> None:
+    """Should it be why, the next one would hang, too. One of ours is not why."""
+    scene = Scene(take_last)
+    scene.placer.distrust(10.0)
+    (note,) = scene.placer.notes
+    assert (note.event, note.fields["rests_s"]) == ("policy_failed", DISTRUST_S)
+    over = 10.0 + DISTRUST_S
+    assert [scene.placer.rests(at) for at in (10.0, over - 1.0, over)] == [True, True, False]
+    scene.placer.trust()
+    assert not scene.placer.rests(10.0)
+    ours = Placer(POLICIES, seed=0)
+    ours.use(Choice(policy="uniform"))
+    ours.distrust(10.0)
+    assert not ours.rests(10.0)
 
 
 def test_another_policy_does_not_inherit_the_rest() -> None:

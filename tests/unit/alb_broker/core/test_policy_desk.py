@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
-from tests.broker_parts import C1, POLICIES, Desks, notes, of_type, read, submit, task_id, to_client
+from tests.broker_parts import C1, POLICIES, Desks, claim, notes, of_type, read, submit, task_id, to_client
 
 from alb_broker.core.placement import Trouble
+from alb_broker.policies import Candidate, Context
 from alb_core import zk, znodes
 from alb_core.choices import CHANGES_KEPT, TRY_S_MAX, Change, Choice, HistoryNode, PolicyNode
 from alb_core.messages import (
@@ -22,6 +24,7 @@ from alb_core.messages import (
     QueryTask,
     SetPolicy,
 )
+from alb_core.spec import TaskSpec
 from alb_core.vectors import Vector
 
 LEAST = Choice()
@@ -29,9 +32,11 @@ UNIFORM = Choice(policy="uniform")
 WEIGHTED = Choice(policy="weighted", parameters={"cpu": 1.0})
 
 
-def desks(node: PolicyNode | bytes | None = None, history: HistoryNode | bytes | None = None) -> Desks:
-    """Return a leader with a client, which read these nodes."""
-    each = Desks()
+def desks(
+    node: PolicyNode | bytes | None = None, history: HistoryNode | bytes | None = None, **fields: Any
+) -> Desks:
+    """Return a leader with a client, which read these nodes; keywords are as for `make_state`."""
+    each = Desks(**fields)
     each.greet("ann")
     take(each, node if node is not None else PolicyNode(), history)
     each.state.take_out()
@@ -266,6 +271,30 @@ def test_what_cannot_be_followed_never_comes_back() -> None:
         take(each, data)
     found = page(each)
     assert (found.node.plain(), found.in_force) == (WEIGHTED, WEIGHTED)
+
+
+def foreign(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """Take the first: as far as anybody knows."""
+    return candidates[0]
+
+
+def test_the_heir_of_a_leader_that_hung_does_not_ask_its_policy() -> None:
+    """What blocks in C could hang them all. Whoever chooses it again has it at once."""
+    mine = {**POLICIES, "mine": foreign}
+    for heir, rests in ((claim(hung=True), True), (claim(), False)):
+        each = desks(PolicyNode(policy="mine", by="ann", since=5.0), claim=heir, policies=mine)
+        assert each.state.placer.rests(each.state.now()) is rests
+        assert ("the leader before hung, perhaps in it" in page(each).why) is rests
+    each = desks(PolicyNode(policy="mine", by="ann", since=5.0), claim=claim(hung=True), policies=mine)
+    choose(each, Choice(policy="mine"))
+    assert not each.state.placer.rests(each.state.now())
+
+
+def test_an_heir_trusts_what_is_chosen_under_itself() -> None:
+    """The leader before cannot have hung in that."""
+    each = desks(claim=claim(hung=True), policies={**POLICIES, "mine": foreign})
+    choose(each, Choice(policy="mine"))
+    assert not each.state.placer.rests(each.state.now())
 
 
 def test_a_leader_that_lacks_the_policy_places_by_the_default() -> None:

@@ -31,7 +31,7 @@ def test_a_drained_worker_is_given_nothing_until_it_is_undrained(
     listed = alb(cluster, "workers")
     assert ["w1", "drained"] in [line.split()[:2] for line in listed.stdout.splitlines()]
     assert "new disk" in listed.stderr
-    assert alb(cluster, "undrain", "w1").stdout == "w1 is not drained\n"
+    assert alb(cluster, "undrain", "w1").stdout == "w1 is given tasks again\n"
     wait_for(lambda: "w1" in {r.worker for r in client.map(["sleep 0.2"] * 4)}, "w1 to work again")
 
 

@@ -40,6 +40,8 @@ def _why_unsuitable(request: Request, workers: Sequence[Worker]) -> str:
     missing = [
         label for label in request.labels if not any(worker.capacity.carries(label) for worker in workers)
     ]
+    if shunned := [label.replace("!=", "=", 1) for label in missing if "!=" in label]:
+        return f"every worker has the label {' or '.join(shunned)}; it waits for one that has not"
     if missing:
         return f"no worker has the label {', '.join(missing)}; it waits for one that has"
     unknown = [

@@ -144,5 +144,5 @@ def undrain(place: Place, workers: Sequence[str], *, as_json: bool) -> int:
             out.emit_json(client.workers(names))
         else:
             for name in names:
-                out.echo(f"{name} is not drained")
+                out.echo(f"{name} is given tasks again")
     return 0

@@ -54,6 +54,14 @@ def test_what_no_worker_could_ever_run_is_told_why(fields: dict[str, Any], says:
     assert (says in why, bool(why)) == (True, bool(says))
 
 
+def test_a_label_that_everybody_has_and_none_may_is_said() -> None:
+    """It is not a label that somebody lacks."""
+    known = workers(make_worker("x", 8, labels=("zone=b",)), make_worker("a", 1, labels=("zone=b", "gpu")))
+    why = known.why_never(request(labels=("zone!=b", "gpu")))
+    assert why == "every worker has the label zone=b; it waits for one that has not"
+    assert "no worker has the label ssd" in known.why_never(request(labels=("ssd", "zone!=c")))
+
+
 def test_a_count_that_nobody_has_is_said() -> None:
     """By name where no worker has any, in numbers where none has so many."""
     known = workers(make_worker("w1", counts=counts_of({"licence": 2})))

@@ -175,8 +175,8 @@ class Book:
         order = ResumeWanted(attempt) if run is None else self._state.worker(worker.peer, run)
         if task.attempts[-1].copy_of:
             return (order,)  # nobody else need know: the task runs as before
-        moves = self._moves(task, worker=worker.name) if task.watchers else ()
-        return (order, *moves, *map(TaskSettled, self._state.holds.concerned(task.id, task.array)))
+        awaited = self._state.holds.concerned(task.id, task.array)
+        return (order, *self._moves(task, worker=worker.name), *map(TaskSettled, awaited))
 
     def end(
         self, task: Task, attempt: Attempt, attempt_id: AttemptId, outcome: Outcome, worker: Worker
@@ -376,10 +376,8 @@ class Book:
         Its worker was thought lost and what it had reserved is others': it must not start there any more.
         """
         task = self._state.table.live.get(attempt_id.task)
-        for attempt in task.attempts if task is not None else ():
-            if attempt.n == attempt_id.n:
-                return attempt.state is not LIVE
-        return True
+        attempt = task.attempt(attempt_id.n) if task is not None else None
+        return attempt is None or attempt.state is not LIVE
 
     def run_message(self, task: Task, attempt: AttemptId) -> Run | None:
         """Return the order to execute an attempt, with the readers who wait for its output.
@@ -548,7 +546,7 @@ def _listeners(task: Task, array: Array) -> list[bytes]:
 
 def deliverable(task: Task, n: int, incarnation: str) -> Attempt | None:
     """Return the attempt if its report may still change the task: live, or lost and not superseded."""
-    for attempt in task.attempts:
-        if attempt.n == n:
-            return attempt if attempt.incarnation == incarnation and attempt.state is not OVER else None
-    return None
+    attempt = task.attempt(n)
+    if attempt is None or attempt.incarnation != incarnation or attempt.state is OVER:
+        return None
+    return attempt

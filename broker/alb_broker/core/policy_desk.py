@@ -80,11 +80,8 @@ class PolicyDesk:
 
     def _choose(self, change: Change, until: float, *releases: Action) -> None:
         """Let a choice be in force, and write it down with what comes back after it."""
-        before, in_force = (
-            self._node,
-            self._state.placer.choice,
-        )  # the node may be one that cannot be followed
-        former: Choice | None = in_force
+        before = self._node
+        former: Choice | None = self._state.placer.choice  # the node may be one that cannot be followed
         if before.until and before.former not in (None, change.plain()):
             former = before.former
         if change.how == "ended" or former == change.plain():

@@ -80,11 +80,11 @@ class Shapes:
             failed: What it asks for: more than its likes, should it have run out of memory while it waited.
             at: Cluster time.
         """
-        row, most, memory_bytes = group.shape.row, failed.cpus, failed.memory_bytes
-        if self._rows.get(most) is row:
+        row = group.shape.row
+        if self._rows.get(failed.cpus) is row:
             for cpus, each in self._rows.items():
-                if cpus >= most:
-                    each.shut_from(memory_bytes, at)
+                if cpus >= failed.cpus:
+                    each.shut_from(failed.memory_bytes, at)
         else:
             row.shut_from(0, at)
         if not group.blocked:

@@ -6,7 +6,7 @@ which worker a message speaks for, and which reports still count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -205,7 +205,7 @@ class WorkerDesk:
         for attempt_id in held:
             self._meet(worker, attempt_id)
         worker.launching = {attempt_id for attempt_id in message.launching if worker.holds(attempt_id)}
-        self._claim_unclaimed(worker, set(held))
+        self._claim_unclaimed(worker, held)
         state.workers.grew(worker)
         registered = Registered(
             broker=state.node.broker,
@@ -260,7 +260,7 @@ class WorkerDesk:
         if task.cancel:
             worker.order_end(attempt_id)
 
-    def _claim_unclaimed(self, worker: Worker, held: set[AttemptId]) -> None:
+    def _claim_unclaimed(self, worker: Worker, held: Container[AttemptId]) -> None:
         """What the table gives to this incarnation and it does not hold is sent to it again."""
         for attempt_id in worker.attempts():
             if attempt_id in held:

@@ -51,6 +51,16 @@ def lagging(each: Stragglers, pool: Workers, now: float) -> list[str]:
     return [found.task.id.lstrip("0") for found in each.look(pool, now, placed_at)[0]]
 
 
+def one_behind() -> tuple[Stragglers, Workers]:
+    """Return two workers: on the first eight tasks ended after 2 s each, on the second their like runs."""
+    each, pool = Stragglers(), workers(1.0, 1.0)
+    w1, w2 = pool
+    for number in range(10, 18):
+        end_on(each, w1, number, 2.0)
+    run_on(each, w2, 1)
+    return each, pool
+
+
 def test_what_ends_farthest_in_the_future_comes_first() -> None:
     """Of two that lag the one that began later ends later; the one that is as fast as all does not lag."""
     each, pool = Stragglers(), workers(1.0, 1.0, 1.0)
@@ -65,11 +75,8 @@ def test_what_ends_farthest_in_the_future_comes_first() -> None:
 
 def test_time_does_not_count_before_a_command_begins() -> None:
     """While its files come nothing lags; afterwards it is as late as its command is."""
-    each, pool = Stragglers(), workers(1.0, 1.0)
-    w1, w2 = pool
-    for number in range(10, 18):
-        end_on(each, w1, number, 2.0)
-    run_on(each, w2, 1)
+    each, pool = one_behind()
+    _, w2 = pool
     w2.launching.add(attempt(1))
     assert lagging(each, pool, 20.0) == []
     w2.begin(attempt(1), 19.0)
@@ -79,11 +86,8 @@ def test_time_does_not_count_before_a_command_begins() -> None:
 
 def test_what_is_ended_on_purpose_does_not_lag() -> None:
     """Its worker is drained, for example, and its task goes on elsewhere by that: no copy is needed."""
-    each, pool = Stragglers(), workers(1.0, 1.0)
-    w1, w2 = pool
-    for number in range(10, 18):
-        end_on(each, w1, number, 2.0)
-    run_on(each, w2, 1)
+    each, pool = one_behind()
+    _, w2 = pool
     assert lagging(each, pool, 20.0) == ["1"]
     w2.order_end(attempt(1))
     assert lagging(each, pool, 20.0) == []

@@ -38,12 +38,13 @@ class Offered(enum.Enum):
 
     PLACED = "placed"  #: A worker has it.
     DECLINED = "declined"  #: The policy wants it to wait; it is asked again in the next pass.
-    BOUNDED = "bounded"  #: Its user has all that he may have; it is asked again in the next pass.
+    BOUNDED = "bounded"  #: Its user has all that he may have; it is asked again when he may have less.
     NO_ROOM = "no room"  #: It fits nowhere, until the room on some worker grows.
     NOWHERE = "nowhere"  #: The same, and nor does anything else that asks for as much.
 
 
 PLACED: Final = Offered.PLACED
+BOUNDED: Final = Offered.BOUNDED
 NO_ROOM: Final = Offered.NO_ROOM
 NOWHERE: Final = Offered.NOWHERE
 #: Told with every offer: looked up in their class they cost thirty times as much.
@@ -91,7 +92,8 @@ class Row(Door):
         self.amounts: list[int] = []  #: What its shapes ask for, sorted.
         self.apart: set[WaitingGroup] = set()  #: Groups with another door than their likes.
         self.let: set[WaitingGroup] = set()  #: Of these, those that may be offered.
-        self.fresh: set[WaitingGroup] = set()  #: Those that were not refused since they had their turn.
+        self.fresh: set[WaitingGroup] = set()
+        #: Those that were not refused since they had their turn, nor put off.
 
     def look(self) -> None:
         """Note whether anything of it may be offered."""
@@ -111,12 +113,12 @@ class Row(Door):
         self.look()
 
     def shut_from(self, memory_bytes: int, at: float) -> None:
-        """Heads that ask for so much fit nowhere; of those that were put off in this pass nobody knows."""
+        """Heads that ask for so much fit nowhere; of those that are put off nobody knows."""
         if memory_bytes < self.bound:
             self.bound = memory_bytes
             self.look()
         for group in tuple(self.fresh):
-            if group.memory_bytes >= memory_bytes and not group.put_off:
+            if group.memory_bytes >= memory_bytes:
                 group.be_alike()
                 group.refuse(at)
 
@@ -203,7 +205,7 @@ class WaitingGroup:
         self.tasks: deque[Task] = deque()
         #: May hold tasks that left the queue otherwise (cancelled, adopted, held): the head skips them.
         self.door: Door = shape.row  #: Of all its likes, or another where it is told apart from them.
-        self.put_off = False  #: It was offered in this pass, and may be again in the next.
+        self.put_off = False  #: It is out for another reason than room (`wait`).
         self.declined = False  #: The policy wanted its head to wait when it was last asked.
         self.bounded = False  #: Its user had all that he may have, when its head was last offered.
         self.refused = NEVER  #: Cluster time, since when its head finds no room.
@@ -219,7 +221,7 @@ class WaitingGroup:
     @property
     def blocked(self) -> bool:
         """Whether its head fitted nowhere, and no room that could fit it has grown since."""
-        return self.memory_bytes >= self.door.bound
+        return self.memory_bytes >= self.door.bound and not self.put_off
 
     def head(self) -> Task | None:
         """Return the oldest task that still waits."""
@@ -249,16 +251,19 @@ class WaitingGroup:
         return self.head()
 
     def wait(self, answer: Offered) -> None:
-        """The policy, or the bounds of its user, want its head to wait: it is out until the next pass."""
+        """The policy, or the bounds of its user, want its head to wait: it is out, whatever room there is."""
         self._have_turn()
         self.declined, self.bounded = answer is Offered.DECLINED, answer is Offered.BOUNDED
         self.put_off = True
-        self._stand_apart(SHUT)
+        self.be_alike()
+        self.door = SHUT
+        self.shape.row.fresh.discard(self)
 
     def come_back(self) -> None:
-        """The pass is over in which it was put off."""
+        """What it was put off for may be over."""
         self.put_off = False
-        self.open_up()
+        self.shape.row.fresh.add(self)
+        self._open()
 
     def _have_turn(self) -> None:
         self.declined = self.bounded = self.overtaken = False
@@ -282,11 +287,14 @@ class WaitingGroup:
 
     def open_up(self) -> None:
         """Its head may be offered, whatever holds of its likes."""
+        self._open()
+        self.shape.row.on_opened()
+
+    def _open(self) -> None:
         if self.shape.shut:
             self._stand_apart(OPEN)
         else:
             self.be_alike()
-        self.shape.row.on_opened()
 
     def _stand_apart(self, door: Door) -> None:
         """Have another door than its likes."""

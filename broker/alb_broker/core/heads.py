@@ -35,9 +35,14 @@ class Heads:
         if left:
             return left
         self.rounds += not start
-        heads = list(islice(state.queue.roomless(), start, start + HEADS_MAX))
-        self._next = start + HEADS_MAX if len(heads) == HEADS_MAX else 0
-        return [head for head in heads if state.shares.allows(head.user, head.request)]
+        heads: list[Task] = []
+        for self._next, head in enumerate(islice(state.queue.roomless(), start, None), start + 1):
+            if state.shares.allows(head.user, head.request):
+                heads.append(head)
+                if len(heads) == HEADS_MAX:
+                    return heads
+        self._next = 0
+        return heads
 
     def put_back(self, heads: list[Task]) -> None:
         """Take these again before all others: there was no time for them."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.decisions import Decided
 from alb_broker.core.declines import DECLINES_S, Declines
-from alb_broker.core.groups import NO_ROOM, NOWHERE, PLACED, Offered
+from alb_broker.core.groups import BOUNDED, NO_ROOM, NOWHERE, PLACED, Offered
 from alb_broker.core.openings import Gate
 from alb_broker.core.patience import Patience
 from alb_broker.core.queue import Queue
@@ -186,12 +186,12 @@ class Placer:
         # what found no free room; what found none ahead either: users apart where workers do not admit all
         of_all = failures[""]
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
-        full_up = NO_ROOM if admits or booked.by_key or shares.bounded else NOWHERE  # these tell likes apart
+        full_up = NO_ROOM if admits or booked.by_key else NOWHERE  # these tell likes apart
 
         def offer(task: Task, share: float) -> Offered:
             request = task.request
             if shares.bounded and not shares.allows(task.user, request):
-                return Offered.BOUNDED
+                return BOUNDED
             ends = sure_end(task, at, time_limit_s) if booked.by_key else FOREVER
             gate = None if admits is None else _gate(task, admits)
             full, nowhere = of_all if gate is None else failures[task.user]

@@ -164,11 +164,11 @@ class Queue:
                 found.append((rank[0], group.refused, head, group))
         return [group for *_, group in sorted(found, key=lambda each: each[:3])]
 
-    def requests_since(self, since: float, key: Key) -> Iterator[Request]:
-        """Yield what heads of other groups ask for that have found no room since a moment, in no order."""
+    def roomless_since(self, since: float, key: Key) -> Iterator[Key]:
+        """Yield other groups whose heads have found no room since a moment, in no order."""
         for group in self._groups.values():
             if group.refused <= since and group.key != key and group.head() is not None:
-                yield group.key[2]
+                yield group.key
 
     def overtake_anew(self, key: Key, at: float) -> None:
         """A head has had its chance: it counts as overtaken when that happens again, from now on."""

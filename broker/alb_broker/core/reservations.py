@@ -278,7 +278,7 @@ class Reservations:
             group = queue.group(reservation.key)
             if group is None or not _stands(reservation, queue, workers, shares, admits):
                 self._drop(reservation, workers)
-            elif self._is_to_move(reservation, queue, workers, times):
+            elif self._is_to_move(reservation, queue, workers, shares, times):
                 self._drop(reservation, workers)
                 reserve(group, reservation)
         for name in [name for name in self._rests if name not in workers.by_name]:
@@ -290,10 +290,12 @@ class Reservations:
             if group.key not in self.by_key and self._may_have_one(group, shares, at):
                 reserve(group)
 
-    def _is_to_move(self, reservation: Reservation, queue: Queue, workers: Workers, times: Times) -> bool:
+    def _is_to_move(
+        self, reservation: Reservation, queue: Queue, workers: Workers, shares: Shares, times: Times
+    ) -> bool:
         """Take stock of one that stands, or give it up; tells whether its head had better wait elsewhere."""
         at = times.at
-        if self._lapses(reservation, queue, at):
+        if self._lapses(reservation, queue, shares, at):
             self._lapse(reservation, queue, workers, at)
             return False
         reservation.review(times.ends_of, at)
@@ -304,7 +306,7 @@ class Reservations:
             return False
         return reservation.in_vain(at)
 
-    def _lapses(self, reservation: Reservation, queue: Queue, at: float) -> bool:
+    def _lapses(self, reservation: Reservation, queue: Queue, shares: Shares, at: float) -> bool:
         """Tell whether a head has been waited for long, nobody knows for how long still, and others wait."""
         if at < reservation.moment < FOREVER:
             return False
@@ -312,7 +314,8 @@ class Reservations:
         rest = self._rests.get(worker.name)
         since = at - (LAPSE_S if rest is None else rest.stands_s)
         return reservation.begun <= since and any(
-            fits(request, worker.capacity) for request in queue.requests_since(since, reservation.key)
+            fits(request, worker.capacity) and shares.allows(user, request)
+            for user, _, request, _ in queue.roomless_since(since, reservation.key)
         )
 
     def _lapse(self, reservation: Reservation, queue: Queue, workers: Workers, at: float) -> None:

@@ -29,6 +29,7 @@ from typing import Final, TypeAlias
 
 from alb_broker.core.groups import (
     AGE_PER_LEVEL_S,
+    BOUNDED,
     NEVER,
     NO_ROOM,
     NOWHERE,
@@ -105,7 +106,9 @@ class Turns:
         self._rises = NEVER  #: Cluster time, before which no head is of a higher level than it stands by.
         self._ended: list[WaitingGroup] = []  #: Have no head any more.
         self._at = 0.0
-        self._put_off: list[WaitingGroup] = []  #: In this pass; they are offered in the next.
+        self._declined: list[WaitingGroup] = []  #: Put off in this pass; they are offered in the next.
+        self._bounded: dict[str, dict[WaitingGroup, None]] = {}
+        #: Put off, by user, until he may have less, or another bound.
         self._shares: Final = _SharesNow()
         self._order: list[Place] = []
         #: A heap. Each band that does not sleep is in it by its front, no later than is its turn; what is in
@@ -149,13 +152,11 @@ class Turns:
         self._shares.clear()
         astray, bands = self._astray, self._bands
         for group in self._moved():
-            self._leave(group)
-            head = group.head()
-            if head is None:
-                self._ended.append(group)
-            else:
-                astray.add(self._stand(group, head, self._level(group, head)))
+            self._move_between(group)
         for user in bands if fallen is None else fallen:
+            if user in self._bounded:
+                for group in self._bounded.pop(user):
+                    self._come_back(group)
             if user in bands:
                 astray.update(band for band in bands[user].values() if band.stands is not None)
         self._wake()
@@ -167,6 +168,17 @@ class Turns:
         self._rises = min(self._rises, at + AGE_PER_LEVEL_S - ROUNDING_S)  # what is placed begins anew
         if len(self._order) > self._order_max:
             self._tidy()
+
+    def _move_between(self, group: WaitingGroup) -> None:
+        """Let a group stand as is right: it may have another head, or be as high as it was not."""
+        head = group.head()
+        if group.put_off and head is not group.stood:
+            self._unbind(group)
+        self._leave(group)
+        if head is None:
+            self._ended.append(group)
+        else:
+            self._astray.add(self._stand(group, head, self._level(group, head)))
 
     def _wake(self) -> None:
         """Let bands have turns again of which something may be offered."""
@@ -238,8 +250,8 @@ class Turns:
             else:
                 self._pass_over(group, head, answer)
                 self._go_on(band, rank)
-        while self._put_off:
-            self._put_off.pop().come_back()
+        while self._declined:
+            self._come_back(self._declined.pop())
         return placed
 
     def _pass_over(self, group: WaitingGroup, head: Task, answer: Offered) -> None:
@@ -250,7 +262,25 @@ class Turns:
             group.block(self._at)
         else:
             group.wait(answer)
-            self._put_off.append(group)
+            if answer is BOUNDED:
+                self._bounded.setdefault(group.key[0], {})[group] = None
+            else:
+                self._declined.append(group)
+
+    def _come_back(self, group: WaitingGroup) -> None:
+        """Let a group that was put off have its turns again."""
+        group.come_back()
+        if group.band is not None:
+            self._astray.add(group.band)
+
+    def _unbind(self, group: WaitingGroup) -> None:
+        """A group that was put off for its user's bound has another head, or none."""
+        user = group.key[0]
+        of_user = self._bounded[user]
+        del of_user[group]
+        if not of_user:
+            del self._bounded[user]
+        group.come_back()
 
     def _go_on(self, band: Band, rank: Rank) -> None:
         """Let the first band go on to its next group that may be offered, and stand by that and a rank."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.broker_parts import Desks, make_task
 
 from alb_broker.core.heads import HEADS_MAX, Heads
-from alb_core.shares import Share
+from alb_core.shares import Share, SharesNode
 from alb_core.spec import TaskSpec
 
 
@@ -45,3 +45,15 @@ def test_for_whom_there_was_no_time_is_the_next() -> None:
     desks.state.shares.use(desks.state.shares.node.changed(first[-3].user, Share(cpus_max=0.5)))
     assert heads.take() == first[-2:]
     assert [head.user for head in heads.take()] == [f"user {HEADS_MAX + number}" for number in range(3)]
+
+
+def test_who_has_enough_takes_nobody_s_turn() -> None:
+    """However many they are: a look goes on until it has found as many as it may."""
+    desks, node = _waiting(3 * HEADS_MAX), SharesNode()
+    for number in range(2 * HEADS_MAX):
+        node = node.changed(f"user {number}", Share(cpus_max=0.5))
+    desks.state.shares.use(node)
+    heads = Heads(desks.state)
+    assert [head.user for head in heads.take()] == [f"user {2 * HEADS_MAX + n}" for n in range(HEADS_MAX)]
+    assert heads.take() == []
+    assert heads.rounds == 1

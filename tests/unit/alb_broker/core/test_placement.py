@@ -26,6 +26,7 @@ from alb_broker.core.workers import Workers
 from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, Policy, optimize, wishes
 from alb_core.choices import Choice
 from alb_core.resources import Load, Request, counts_of
+from alb_core.shares import Share, SharesNode
 from alb_core.spec import OnLost, TaskSpec
 from alb_core.speeds import Speeds, Strain
 from alb_core.tasks import AttemptState, TaskState
@@ -58,9 +59,9 @@ class Scene:
         self.workers.grew(worker)
         return worker
 
-    def run(self, at: float = 0.0) -> int:
+    def run(self, at: float = 0.0, shares: Shares | None = None) -> int:
         """Make a pass."""
-        return self.placer.run(self.queue, self.workers, Shares(), self._commit, at)
+        return self.placer.run(self.queue, self.workers, shares or Shares(), self._commit, at)
 
     def _commit(self, task: Task, worker: Worker, _decided: Decided) -> None:
         number = int(task.id, 16)
@@ -541,3 +542,19 @@ def test_a_task_goes_to_who_is_fast_in_what_it_strains() -> None:
     scene.run()
     assert dict(scene.placed)[1] == "w7"
     assert dict(scene.placed)[2] != "w7"
+
+
+def test_bounds_of_users_make_no_failure_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fits nowhere fits nowhere for all users, whatever each may have: one offer tells."""
+    scene, shares = Scene(workers=1, cpus=2), Shares()
+    shares.use(SharesNode(default=Share(cpus_max=100.0)))
+    for number in range(50):
+        spec = TaskSpec(command="x", request=request(4.0))
+        scene.queue.add(make_task(number, spec=spec, user=f"user {number}"))
+    asked: list[str] = []
+    allows = shares.allows
+    monkeypatch.setattr(
+        shares, "allows", lambda user, wants: asked.append(user) is None and allows(user, wants)
+    )
+    assert scene.run(shares=shares) == 0
+    assert asked == ["user 0"]

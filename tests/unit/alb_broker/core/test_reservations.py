@@ -384,6 +384,26 @@ def test_a_worker_stays_set_aside_while_nobody_else_waits(monkeypatch: pytest.Mo
         assert (now.worker, now.begun) == (reservation.worker, reservation.begun)
 
 
+def test_a_worker_stays_set_aside_while_the_others_may_have_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for his own bound would not start there either."""
+    monkeypatch.setattr(reservations, "LAPSE_S", 20.0)
+    cluster = Cluster(4)
+    cluster.submit(200.0, cpus=3.0)
+    cluster.turn()
+    cluster.submit(1.0, cpus=4.0)
+    flooded(cluster, cluster.now + RESERVE_AFTER_S + 2 * LOOK_EVERY_S)
+    (reservation,) = cluster.placer.reservations.by_key.values()
+    cluster.submit(1.0, cpus=2.0, user="bob")  # more than is free there
+    cluster.turn()
+    cluster.shares.use(SharesNode(users={"bob": Share(cpus_max=0.5)}))
+    for task in cluster.tasks.values():
+        if task.state is TaskState.QUEUED and task.request.cpus < 4.0 and task.user != "bob":
+            task.state = TaskState.CANCELLED
+    cluster.until(cluster.now + 60.0)
+    (now,) = cluster.placer.reservations.by_key.values()
+    assert (now.worker, now.begun) == (reservation.worker, reservation.begun)
+
+
 @pytest.mark.parametrize("fault", ["lost", "silent", "smaller"])
 def test_a_worker_that_fails_is_replaced_by_another(fault: str) -> None:
     """At the next look: the head has waited long enough already."""

@@ -90,9 +90,12 @@ def queue(tasks: list[Task]) -> Queue:
     return waiting
 
 
-def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float, most: int = 1000) -> None:
-    """Make a pass that ranks all groups anew before each offer."""
-    groups = [group for key in keys if (group := waiting.group(key)) is not None and not group.blocked]
+def by_looking_at_all(
+    waiting: Queue, keys: list[Key], each: Pass, at: float, most: int = 1000
+) -> list[WaitingGroup]:
+    """Make a pass that ranks all groups anew before each offer; returns those whose users had enough."""
+    known = [group for key in keys if (group := waiting.group(key)) is not None]
+    groups = [group for group in known if not (group.blocked or group.put_off)]
 
     def turn(group: WaitingGroup) -> tuple[float, float, float, str]:
         head = group.head()
@@ -118,8 +121,7 @@ def by_looking_at_all(waiting: Queue, keys: list[Key], each: Pass, at: float, mo
             else:
                 group.wait(answer)
                 put_off.append(group)
-    for group in put_off:
-        group.come_back()
+    return put_off
 
 
 @given(WAITING, ANSWERS)
@@ -144,6 +146,7 @@ class World:
         self._queue = queue(self.tasks)
         self._held: Counter[str] = Counter()
         self._fallen: set[str] = set()  #: Who gave something back since the last pass.
+        self._bounded: list[tuple[WaitingGroup, Task | None]] = []  #: Of full users, with heads.
         self._at = CLAIMED_S
 
     def step(self, verb: str, what: object) -> list[object]:
@@ -193,11 +196,18 @@ class World:
         made.shares = self._held
         if self._quick:
             self._queue.place(made.share, made.offer, most, self._at, self._fallen)
-            self._fallen = set()
         else:
-            by_looking_at_all(self._queue, list(self._queue._groups), made, self._at, most)
+            bounded, self._bounded = self._bounded, []
+            for group, head in bounded:
+                if group.head() is not head or group.key[0] in self._fallen:
+                    group.come_back()
+                else:
+                    self._bounded.append((group, head))
+            bounded_now = by_looking_at_all(self._queue, list(self._queue._groups), made, self._at, most)
+            self._bounded += [(group, group.head()) for group in bounded_now]
             for group in [each for each in self._queue._groups.values() if not each.tasks]:
                 self._queue._forget(group)
+        self._fallen = set()
         blocked = sorted(head.id for head in self._queue.roomless())
         return [*made.offered, "blocked", *blocked]
 
@@ -292,3 +302,21 @@ def test_a_share_that_fell_goes_first_and_leaves_nothing_behind() -> None:
         assert shares["u0"] == 1
         shares["u0"] = 2
     assert len(waiting._turns._order) <= ORDER_SLACK + 10
+
+
+def test_whose_user_has_enough_costs_no_pass_anything_before_he_has_less() -> None:
+    """However much room grows: of a hundred such users only the one is asked who gave something back."""
+    waiting, made = crowd(100), Pass([Offered.BOUNDED] * 100)
+    assert waiting.place(made.share, made.offer, 100, CLAIMED_S) == 0
+    assert len(made.offered) == 100
+    made = Pass([Offered.PLACED, Offered.BOUNDED])
+    waiting.open_shapes(lambda _: 0, lambda _: True)
+    assert waiting.place(made.share, made.offer, 100, CLAIMED_S, {"u7"}) == 1
+    assert len(made.offered) == 2
+    assert made.asked <= 3
+    assert list(waiting.roomless()) == list(waiting.unplaced()) == []
+    made = Pass([Offered.BOUNDED] * 100)
+    waiting.place(
+        made.share, made.offer, 100, CLAIMED_S
+    )  # all may have less: a bound was raised, or workers joined
+    assert len(made.offered) == 100

@@ -37,6 +37,7 @@ class Offered(enum.Enum):
     """What came of offering a task."""
 
     PLACED = "placed"  #: A worker has it.
+    FILLED = "filled"  #: The same, and that was the last one on which something fitted that asks for as much.
     DECLINED = "declined"  #: The policy wants it to wait; it is asked again in the next pass.
     BOUNDED = "bounded"  #: Its user has all that he may have; it is asked again when he may have less.
     NO_ROOM = "no room"  #: It fits nowhere, until the room on some worker grows.
@@ -44,6 +45,7 @@ class Offered(enum.Enum):
 
 
 PLACED: Final = Offered.PLACED
+FILLED: Final = Offered.FILLED
 BOUNDED: Final = Offered.BOUNDED
 NO_ROOM: Final = Offered.NO_ROOM
 NOWHERE: Final = Offered.NOWHERE

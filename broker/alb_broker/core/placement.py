@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from alb_broker.core.decisions import Decided
 from alb_broker.core.declines import DECLINES_S, Declines
-from alb_broker.core.groups import BOUNDED, NO_ROOM, NOWHERE, PLACED, Offered
+from alb_broker.core.groups import BOUNDED, FILLED, NO_ROOM, NOWHERE, PLACED, Offered
 from alb_broker.core.openings import Gate
 from alb_broker.core.patience import Patience
 from alb_broker.core.queue import Queue
@@ -187,6 +187,8 @@ class Placer:
         of_all = failures[""]
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
         full_up = NO_ROOM if admits or booked.by_key else NOWHERE  # these tell likes apart
+        # Whether a search that finds one worker tells that there is no other, nor one that may get it ahead.
+        tells_last = full_up is NOWHERE and not workers.quick and self._wishes.candidates > 1
 
         def offer(task: Task, share: float) -> Offered:
             request = task.request
@@ -199,6 +201,7 @@ class Placer:
             if tried and nowhere.cover(request):
                 return full_up
             found = [] if tried else self._with_room(task, workers, ends, gate)
+            last = tells_last and len(found) == 1 and not request.prefers  # of lesser ones it may not tell
             if ahead := not found:
                 full.add(request)
                 if not _may_wait_there(task):
@@ -218,7 +221,7 @@ class Placer:
             commit(task, worker, self._decided_on(task, worker, share, at, ahead=ahead))
             if booked.by_key:
                 booked.on_placed(task, worker, workers, ends)
-            return PLACED
+            return FILLED if last and not worker.fits(request) else PLACED
 
         return queue.place(shares.share, offer, PASS_MAX, at, shares.take_fallen())
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from alb_broker.core.groups import NEVER, Doors, Row, Shape, WaitingGroup
+from alb_broker.core.groups import NEVER, Doors, Row, Shape
 from alb_core.resources import Request
 
 ROWS_MAX: Final = 64
@@ -72,20 +72,17 @@ class Shapes:
                 row.open_to(NEVER)
                 row.let_in(could_fit)
 
-    def shut_down(self, group: WaitingGroup, failed: Request, at: float) -> None:
-        """A head fits nowhere: nor does what asks for as much or more of everything.
+    def shut_down(self, row: Row, failed: Request, at: float) -> None:
+        """A request fits nowhere, or not once more: nor does what asks for as much or more of everything.
 
         Args:
-            group: Whose head it is.
-            failed: What it asks for: more than its likes, should it have run out of memory while it waited.
+            row: In which the shape of its group stands.
+            failed: The request: of more than its likes, should its task have run out of memory in the queue.
             at: Cluster time.
         """
-        row = group.shape.row
         if self._rows.get(failed.cpus) is row:
             for cpus, each in self._rows.items():
                 if cpus >= failed.cpus:
                     each.shut_from(failed.memory_bytes, at)
         else:
-            row.shut_from(0, at)
-        if not group.blocked:
-            group.block(at)
+            row.shut_from(failed.memory_bytes, at)

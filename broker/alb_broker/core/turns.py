@@ -12,9 +12,10 @@ it did, and is passed over; a band of which nothing else is left *sleeps* until 
 over where nothing at all is left. So it costs what it offers, however many wait.
 
 In a pass each band is gone through once, from its front: who is offered, and not placed, is out until the
-next one. Where one group finds no room for a reason that holds for all of its *shape*, none of them is
-offered, and nothing that asks for as much (`Shapes`). Whatever else changes only lets a band fall back: what
-a user holds grows. So an old rank comes too early, never too late, and is put right when it comes first.
+next one. Where one group finds no room for a reason that holds for all of its *shape*, or takes the last that
+there is, none of them is offered, and nothing that asks for as much (`Shapes`). Whatever else changes only
+lets a band fall back: what a user holds grows. So an old rank comes too early, never too late, and is put
+right when it comes first.
 
 Invariant, once a pass has begun: each group with a head that may be offered stands in one band, by that head,
 and no further back than is its turn.
@@ -30,6 +31,7 @@ from typing import Final, TypeAlias
 from alb_broker.core.groups import (
     AGE_PER_LEVEL_S,
     BOUNDED,
+    FILLED,
     NEVER,
     NO_ROOM,
     NOWHERE,
@@ -241,12 +243,9 @@ class Turns:
                 self._move_otherwise(band, group, rank)  # its head left
             elif band.level != group.key[1] and band.level != group.level(head, at):
                 self._move_otherwise(band, group, rank)  # that had risen, and another of its line was placed
-            elif (answer := offer(head, rank[1])) is PLACED:
+            elif (answer := offer(head, rank[1])) is PLACED or answer is FILLED:
                 placed += 1
-                share = shares[band.user] = shares.ask(band.user)
-                if self._worst is None or rank > self._worst:
-                    self._worst = rank
-                self._move(band, group, group.serve(at), group.key[1], (rank[0], share))
+                self._serve(band, group, head, rank, filled=answer is FILLED)
             else:
                 self._pass_over(group, head, answer)
                 self._go_on(band, rank)
@@ -254,10 +253,30 @@ class Turns:
             self._come_back(self._declined.pop())
         return placed
 
+    def _serve(self, band: Band, group: WaitingGroup, head: Task, rank: Rank, *, filled: bool) -> None:
+        """The head whose turn it is was placed: let its group stand by the next one.
+
+        Args:
+            band: The first one.
+            group: Its front.
+            head: Of the group.
+            rank: By which it had its turn.
+            filled: Nothing fits any more that asks for as much.
+        """
+        share = self._shares[band.user] = self._shares.ask(band.user)
+        if self._worst is None or rank > self._worst:
+            self._worst = rank
+        following = group.serve(self._at)
+        if filled:
+            self._shapes.shut_down(group.shape.row, head.request, self._at)
+        self._move(band, group, following, group.key[1], (rank[0], share))
+
     def _pass_over(self, group: WaitingGroup, head: Task, answer: Offered) -> None:
         """The head whose turn it is was not placed."""
         if answer is NOWHERE:
-            self._shapes.shut_down(group, head.request, self._at)
+            self._shapes.shut_down(group.shape.row, head.request, self._at)
+            if not group.blocked:  # it asks for more than its likes, or was offered though these are shut
+                group.block(self._at)
         elif answer is NO_ROOM:
             group.block(self._at)
         else:

@@ -11,6 +11,7 @@ from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_
 
 from alb_broker.core.decisions import Decided
 from alb_broker.core.declines import DECLINES_S
+from alb_broker.core.groups import key_of
 from alb_broker.core.placement import (
     DISTRUST_S,
     PASS_MAX,
@@ -182,6 +183,17 @@ def test_a_policy_may_decline_what_would_wait_on_a_worker() -> None:
 def test_what_asks_for_more_than_what_fitted_nowhere_is_not_searched_for() -> None:
     """A backlog of many large shapes costs one search; a smaller one, or one of another kind, has its own."""
     scene = Scene(workers=3, cpus=2)
+    searched = searches(scene)
+    for number, cpus in enumerate((8, 9, 10, 7, 3, 2, 11), start=1):
+        scene.submit(number, cpus=cpus)
+    scene.submit(8, cpus=1, memory_bytes=1 << 40)
+    scene.submit(9, cpus=1, labels=("gpu",))
+    assert scene.run() == 1
+    assert searched == [8, 7, 3, 2, 1, 1]
+
+
+def searches(scene: Scene) -> list[float]:
+    """Return what is searched for from now on: the processors of each."""
     searched: list[float] = []
     search = scene.workers.candidates
 
@@ -190,12 +202,60 @@ def test_what_asks_for_more_than_what_fitted_nowhere_is_not_searched_for() -> No
         return search(shape, most)
 
     scene.workers.candidates = candidates  # type: ignore[method-assign]
-    for number, cpus in enumerate((8, 9, 10, 7, 3, 2, 11), start=1):
-        scene.submit(number, cpus=cpus)
-    scene.submit(8, cpus=1, memory_bytes=1 << 40)
-    scene.submit(9, cpus=1, labels=("gpu",))
-    assert scene.run() == 1
-    assert searched == [8, 7, 3, 2, 1, 1]
+    return searched
+
+
+def test_what_took_the_last_room_has_its_likes_wait_without_a_search() -> None:
+    """Where one worker was found, and has no room for as much any more, the next ones are not offered."""
+    scene = Scene(workers=1, cpus=3)
+    searched = searches(scene)
+    scene.submit(1, 2, 3, 4, cpus=2)
+    scene.submit(5, cpus=3)
+    scene.submit(6, cpus=1)
+    assert scene.run(at=7.0) == 2
+    assert scene.placed == [(1, "w0"), (6, "w0")]
+    assert searched == [2, 1]
+    assert [head.id for head in scene.queue.roomless()] == [make_task(number).id for number in (2, 5)]
+    likes = scene.queue.group(key_of(make_task(2, spec=TaskSpec(command="x", request=request(cpus=2)))))
+    assert likes is not None
+    assert likes.refused == 7.0
+
+
+def test_what_asks_for_a_label_tells_nothing_of_workers_without_it() -> None:
+    """It took the last room that suits it; its likes wait, and others go where it could not."""
+    scene = Scene(workers=0)
+    for number, labels in enumerate((("zone=a",), ()), start=1):
+        worker = make_worker(f"w{number}", 2, labels=labels)
+        scene.workers.add(worker)
+        scene.workers.grew(worker)
+    searched = searches(scene)
+    scene.submit(1, 2, cpus=2, labels=("zone=a",))
+    scene.submit(3, cpus=2)
+    assert scene.run() == 2
+    assert searched == [2, 2]
+
+
+def test_a_retry_that_leaves_out_where_it_failed_tells_nothing_of_that() -> None:
+    """Of two that were found it gets one alone to choose from: that is not the last with room."""
+    scene = Scene()
+    failed = msgspec.structs.replace(make_attempt(1, "w1", AttemptState.OVER), ended_as="exited")
+    spec = TaskSpec(command="x", request=request(4))
+    scene.queue.add(make_task(1, failed, failures=1, spec=spec))
+    scene.queue.add(make_task(2, spec=spec))
+    assert scene.run() == 2
+    assert scene.placed == [(1, "w0"), (2, "w1")]
+
+
+def test_a_policy_that_sees_one_worker_knows_nothing_of_the_others() -> None:
+    """That one was found is no word on those that were not looked at."""
+
+    @wishes(candidates=1)
+    def choose(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+        return candidates[0]
+
+    scene = Scene(choose)
+    scene.submit(1, 2, cpus=4)
+    assert scene.run() == 2
 
 
 def test_a_policy_may_let_a_task_wait() -> None:

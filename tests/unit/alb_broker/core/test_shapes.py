@@ -47,7 +47,7 @@ def test_a_failure_shuts_exactly_what_asks_for_as_much(
             shapes.remove(shapes.of(asked))
             del is_shut[asked]
         elif verb == "fails" and asked in is_shut:
-            shapes.shut_down(groups[asked], asked, CLAIMED_S)
+            shapes.shut_down(shapes.of(asked).row, asked, CLAIMED_S)
             for other in is_shut:
                 more = other.cpus >= asked.cpus and other.memory_bytes >= asked.memory_bytes
                 is_shut[other] |= other == asked or (asked.plain and other.plain and more)
@@ -63,14 +63,16 @@ def test_a_failure_shuts_exactly_what_asks_for_as_much(
         assert shapes.doors.ajar == {shapes.of(other).row for other, shut in is_shut.items() if not shut}
 
 
-def test_who_asks_for_more_than_its_likes_shuts_itself_and_what_asks_for_as_much() -> None:
+def test_who_asks_for_more_than_its_likes_shuts_what_asks_for_as_much_and_not_them() -> None:
     """Its attempt ran out of memory while it waited; what its likes ask for may fit."""
     shapes = Shapes()
     small, large = (lone_group(shapes, wanted((1, memory)), memory) for memory in (1, 3))
-    shapes.shut_down(small, wanted((1, 2)), CLAIMED_S)
-    assert small.blocked
+    shapes.shut_down(small.shape.row, wanted((1, 2)), CLAIMED_S)
     assert large.blocked
-    assert not shapes.of(wanted((1, 1))).shut
+    assert not small.shape.shut
+    apart = lone_group(shapes, wanted((1, 1), ("gpu",)), 4)
+    shapes.shut_down(apart.shape.row, wanted((1, 2), ("gpu",)), CLAIMED_S)
+    assert not apart.shape.shut
 
 
 def test_where_there_are_too_many_kinds_each_is_shut_by_itself() -> None:
@@ -80,7 +82,7 @@ def test_where_there_are_too_many_kinds_each_is_shut_by_itself() -> None:
         all_of_them = [
             lone_group(shapes, request(1 + number / 100), number) for number in range(ROWS_MAX + more)
         ]
-        shapes.shut_down(all_of_them[0], request(1), CLAIMED_S)
+        shapes.shut_down(all_of_them[0].shape.row, request(1), CLAIMED_S)
         assert [each.blocked for each in all_of_them[:2]] == [True, True]
         assert all_of_them[-1].blocked is shut
         shapes.open_up(lambda _: -1, lambda _: True)

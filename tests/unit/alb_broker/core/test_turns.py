@@ -28,7 +28,12 @@ WAITING = st.lists(
 )
 #: User, priority, shape, when it was submitted (some are of one age), and how long it waits.
 ANSWERS = st.lists(
-    st.sampled_from((Offered.PLACED, Offered.PLACED, Offered.NO_ROOM, Offered.NOWHERE, Offered.BOUNDED))
+    st.sampled_from(
+        (
+            *(Offered.PLACED, Offered.PLACED, Offered.FILLED),
+            *(Offered.NO_ROOM, Offered.NOWHERE, Offered.BOUNDED),
+        )
+    )
 )
 STEPS = st.lists(
     st.one_of(
@@ -65,7 +70,7 @@ class Pass:
         assert share == self.shares[task.user]
         self.offered.append(task.id)
         answer = next(self._answers, Offered.PLACED)
-        if answer is Offered.PLACED:
+        if answer in {Offered.PLACED, Offered.FILLED}:
             task.state = TaskState.RUNNING
             self.shares[task.user] += int(task.request.cpus)
         return answer
@@ -106,15 +111,15 @@ def by_looking_at_all(
     while placed < most and (groups := [group for group in groups if group.head() is not None]):
         group = min(groups, key=turn)
         answer = each.offer(group.tasks[0], each.shares[group.key[0]])
-        if answer is Offered.PLACED:
+        if answer in {Offered.PLACED, Offered.FILLED}:
             group.serve(at)
             placed += 1
-        elif answer is Offered.NOWHERE:
+        if answer in {Offered.FILLED, Offered.NOWHERE}:
             for other in groups:
                 if other.key[2].cpus >= group.key[2].cpus:
                     other.block(at)
             groups = [other for other in groups if not other.blocked]
-        else:
+        elif answer is not Offered.PLACED:
             groups.remove(group)
             if answer is Offered.NO_ROOM:
                 group.block(at)

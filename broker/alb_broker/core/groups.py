@@ -135,11 +135,17 @@ class Row(Door):
         """Something of it may be offered that might not."""
         self._doors.opened.add(self)
 
-    def let_in(self, could_fit: Callable[[Request], bool]) -> None:
+    def let_in(
+        self, could_fit: Callable[[Request], bool], lets_in: Callable[[Task], bool] | None = None
+    ) -> None:
         """Room grew: groups that are told apart, and could fit there, are offered again."""
         known: dict[Request, bool] = {}
         for group in list(self.apart):
-            request = group.shape.request
+            request, head = group.shape.request, group.head()
+            if lets_in is not None:
+                if head is not None and lets_in(head):
+                    group.open_up()
+                continue
             if request not in known:
                 known[request] = could_fit(request)
             if known[request]:

@@ -186,9 +186,9 @@ class Placer:
         # what found no free room; what found none ahead either: users apart where workers do not admit all
         of_all = failures[""]
         entitled: list[Request] = []  # what may not wait on a worker, and whose turn came before the others'
-        full_up = NO_ROOM if admits or booked.by_key else NOWHERE  # these tell likes apart
+        alike = admits is None and not booked.by_key  # else who finds no room may be told apart from others
         # Whether a search that finds one worker tells that there is no other, nor one that may get it ahead.
-        tells_last = full_up is NOWHERE and not workers.quick and self._wishes.candidates > 1
+        tells_last = alike and not workers.quick and self._wishes.candidates > 1
 
         def offer(task: Task, share: float) -> Offered:
             request = task.request
@@ -199,7 +199,7 @@ class Placer:
             full, nowhere = of_all if gate is None else failures[task.user]
             tried = not (booked.by_key and booked.favour(task, ends)) and full.cover(request)
             if tried and nowhere.cover(request):
-                return full_up
+                return NOWHERE if alike else _nobody_s(request, workers, gate)
             found = [] if tried else self._with_room(task, workers, ends, gate)
             last = tells_last and len(found) == 1 and not request.prefers  # of lesser ones it may not tell
             if ahead := not found:
@@ -211,7 +211,7 @@ class Placer:
                 soonest = _soonest(request, workers, entitled, gate) if workers.quick else None
                 if soonest is None:
                     nowhere.add(request)
-                    return full_up
+                    return NOWHERE if alike else _nobody_s(request, workers, gate)
                 found = [soonest]
             elif len(found) > 1 and task.attempts and task.failed_on:
                 found = [worker for worker in found if worker.name != task.failed_on]
@@ -232,10 +232,10 @@ class Placer:
         grown = workers.take_grown()
         if not grown.workers:
             return
-        if admits is None:
-            queue.open_shapes(grown.reach, partial(workers.could_take, grown))
-        else:
-            queue.open_groups(lambda head: workers.could_take(grown, head.request, _gate(head, admits)))
+        could_fit, lets_in = partial(workers.could_take, grown), None
+        if admits is not None:
+            lets_in = lambda head: could_fit(head.request, _gate(head, admits))  # noqa: E731
+        queue.open_shapes(grown.reach, could_fit, lets_in)
 
     def _with_room(self, task: Task, workers: Workers, ends: float, gate: Gate | None) -> list[Worker]:
         """Return some workers that admit a task and have room that is not set aside for others."""
@@ -336,6 +336,12 @@ class Placer:
 def _gate(task: Task, admits: Admission | None) -> Gate | None:
     """Return what tells which workers admit a task; None: all do."""
     return None if admits is None or task.spec.time_limit_s is not None else partial(admits, task)
+
+
+def _nobody_s(request: Request, workers: Workers, gate: Gate | None) -> Offered:
+    """Answer one who found no room: it is nobody's, if there is none at all, whomever workers admit."""
+    nobody_s = workers.may_fit(request) is False and (gate is None or not workers.quick)
+    return NOWHERE if nobody_s else NO_ROOM
 
 
 def _place_of(chosen: Candidate | None, candidates: tuple[Candidate, ...]) -> int | None:

@@ -90,15 +90,14 @@ class Queue:
         """Some task that waited does not, or waits for something else, and was not placed."""
         self._turns.stir()
 
-    def open_shapes(self, reach: Callable[[float], int], could_fit: Callable[[Request], bool]) -> None:
+    def open_shapes(
+        self,
+        reach: Callable[[float], int],
+        could_fit: Callable[[Request], bool],
+        lets_in: Callable[[Task], bool] | None = None,
+    ) -> None:
         """Room grew: what could fit there is offered again, whoever wants it; see `Shapes.open_up`."""
-        self._shapes.open_up(reach, could_fit)
-
-    def open_groups(self, could_fit: Callable[[Task], bool]) -> None:
-        """Room grew that lets in one head and not another of its likes: each that could fit is offered."""
-        for group in self._groups.values():
-            if group.blocked and (head := group.head()) is not None and could_fit(head):
-                group.open_up()
+        self._shapes.open_up(reach, could_fit, lets_in)
 
     def unplaced(self) -> Iterator[Task]:
         """Yield the head of each group that waits for room, not because somebody wants it to."""

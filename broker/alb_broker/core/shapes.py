@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from alb_broker.core.groups import NEVER, Doors, Row, Shape
+from alb_broker.core.task import Task
 from alb_core.resources import Request
 
 ROWS_MAX: Final = 64
@@ -55,22 +56,28 @@ class Shapes:
         elif not row.amounts:
             del self._rows[request.cpus]
 
-    def open_up(self, reach: Callable[[float], int], could_fit: Callable[[Request], bool]) -> None:
+    def open_up(
+        self,
+        reach: Callable[[float], int],
+        could_fit: Callable[[Request], bool],
+        lets_in: Callable[[Task], bool] | None = None,
+    ) -> None:
         """Room grew: open what could fit there.
 
         Args:
             reach: Tells of a number of processors beside how much memory it could; negative: nowhere.
             could_fit: Tells of a request whether it could.
+            lets_in: Tells of the head of a group that is told apart; None: all heads of a shape are alike.
         """
         for cpus, row in self._rows.items():
             if row.bound != NEVER:
                 row.open_to(reach(cpus))
             if row.apart:
-                row.let_in(could_fit)
+                row.let_in(could_fit, lets_in)
         for request, row in self._alone.items():
             if (row.bound != NEVER or row.apart) and could_fit(request):
                 row.open_to(NEVER)
-                row.let_in(could_fit)
+                row.let_in(could_fit, lets_in)
 
     def shut_down(self, row: Row, failed: Request, at: float) -> None:
         """A request fits nowhere, or not once more: nor does what asks for as much or more of everything.

@@ -67,6 +67,8 @@ class Workers:
         self._openings: Final = Openings()  #: May have room.
         self.candidates: Final = self._openings.search
         #: Returns workers with room for a request, in the order for it: see `Openings.search`.
+        self.may_fit: Final = self._openings.may_fit
+        #: Tells whether any has room for a request, if that is known.
         self.quick: Final = deque[Worker]()
         #: May hold something ahead, mostly nobody; a search begins at the left and turns it.
         self.crowded: dict[str, Worker] = {}  #: On which something is demoted, or was a tick ago.
@@ -193,7 +195,7 @@ class Workers:
         """
         workers, ahead = grown.workers, grown.ahead
         if gate is None:
-            may_fit = self._openings.may_fit(request)
+            may_fit = self.may_fit(request)
         else:
             workers, ahead, may_fit = [*filter(gate, workers)], [*filter(gate, ahead)], None
         if may_fit is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from alb_broker.core.placement import (
     Placer,
 )
 from alb_broker.core.queue import Queue
+from alb_broker.core.reservations import Plan
 from alb_broker.core.shares import Shares
 from alb_broker.core.task import Task
 from alb_broker.core.worker import Worker
@@ -60,9 +61,14 @@ class Scene:
         self.workers.grew(worker)
         return worker
 
-    def run(self, at: float = 0.0, shares: Shares | None = None) -> int:
+    def run(
+        self,
+        at: float = 0.0,
+        shares: Shares | None = None,
+        admits: Callable[[Task, Worker], bool] | None = None,
+    ) -> int:
         """Make a pass."""
-        return self.placer.run(self.queue, self.workers, shares or Shares(), self._commit, at)
+        return self.placer.run(self.queue, self.workers, shares or Shares(), self._commit, at, admits=admits)
 
     def _commit(self, task: Task, worker: Worker, _decided: Decided) -> None:
         number = int(task.id, 16)
@@ -604,17 +610,47 @@ def test_a_task_goes_to_who_is_fast_in_what_it_strains() -> None:
     assert dict(scene.placed)[2] != "w7"
 
 
+class Offers:
+    """Counts what a scene's queue offers, of fifty users who want as much."""
+
+    def __init__(self, scene: Scene, monkeypatch: pytest.MonkeyPatch, cpus: float) -> None:
+        self.users: list[str] = []
+        for number in range(50):
+            spec = TaskSpec(command="x", request=request(cpus))
+            scene.queue.add(make_task(number, spec=spec, user=f"user {number}"))
+        place = scene.queue.place
+
+        def counted(share: Any, offer: Any, *rest: Any) -> int:
+            return place(share, lambda task, has: self.users.append(task.user) or offer(task, has), *rest)
+
+        monkeypatch.setattr(scene.queue, "place", counted)
+
+
 def test_bounds_of_users_make_no_failure_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fits nowhere fits nowhere for all users, whatever each may have: one offer tells."""
     scene, shares = Scene(workers=1, cpus=2), Shares()
     shares.use(SharesNode(default=Share(cpus_max=100.0)))
-    for number in range(50):
-        spec = TaskSpec(command="x", request=request(4.0))
-        scene.queue.add(make_task(number, spec=spec, user=f"user {number}"))
-    asked: list[str] = []
-    allows = shares.allows
-    monkeypatch.setattr(
-        shares, "allows", lambda user, wants: asked.append(user) is None and allows(user, wants)
-    )
+    offers = Offers(scene, monkeypatch, cpus=4)
     assert scene.run(shares=shares) == 0
-    assert asked == ["user 0"]
+    assert offers.users == ["user 0"]
+
+
+@pytest.mark.parametrize("apart", ["gate", "reservation"])
+def test_where_nobody_has_room_nobody_is_told_apart(apart: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate, or a worker that is set aside, makes a difference only where there is room."""
+    scene = Scene(workers=2, cpus=2)
+    worker = scene.workers.by_name["w0"]
+    if apart == "reservation":
+        head = make_task(99, spec=TaskSpec(command="x", request=request(2.0)), user="large")
+        assert scene.placer.reservations.book(head, Plan(9.0, 0, worker, set()), scene.workers, 0.0)
+    for each in scene.workers:
+        each.reserve(attempt(100), request(2.0))
+    offers = Offers(scene, monkeypatch, cpus=1)
+    admits = (lambda task, _worker: task.user == "user 7") if apart == "gate" else None
+    assert scene.run(admits=admits) == 0
+    assert offers.users == ["user 0"]
+    worker.release(attempt(100))
+    scene.workers.grew(worker)
+    assert scene.run(admits=admits) == (1 if apart == "gate" else 0), "each is asked where there is room"
+    assert len(set(offers.users)) == 50
+    assert [number for number, _ in scene.placed] == ([7] if apart == "gate" else [])

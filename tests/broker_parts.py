@@ -140,9 +140,14 @@ def make_attempt(
     state: AttemptState = AttemptState.LIVE,
     life: int = 1,
     placed: float = 0.0,
+    *,
+    copy_of: int = 0,
 ) -> Attempt:
     """Return an attempt as the table holds it."""
-    return Attempt(n=n, worker=worker, incarnation=f"{worker}-{life}", epoch=1, state=state, placed=placed)
+    incarnation = f"{worker}-{life}"
+    return Attempt(
+        n=n, worker=worker, incarnation=incarnation, epoch=1, state=state, placed=placed, copy_of=copy_of
+    )
 
 
 def submit(number: int, spec: TaskSpec = TRUE, **fields: Any) -> Submit:

@@ -278,7 +278,7 @@ def _countable(outcome: Outcome) -> Outcome:
 _NOTHING_USED: Final = Outcome(cause=Cause.EXITED)
 
 
-class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Result(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The one recorded outcome of a task. Once committed it never changes."""
 
     state: TaskState
@@ -322,7 +322,7 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
         return 125 if self.exit_code is None else self.exit_code
 
 
-class TaskRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class TaskRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One task as its znode holds it."""
 
     id: str

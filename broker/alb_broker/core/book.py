@@ -45,6 +45,7 @@ from alb_broker.core.ward_desk import WardDesk
 from alb_broker.core.worker import Worker
 from alb_core import zk, znodes
 from alb_core.bounds import settled
+from alb_core.copies import CHOOSER
 from alb_core.messages import (
     Accepted,
     AttemptAck,
@@ -119,20 +120,20 @@ class Book:
         state = self._state
         now = state.now()
         state.figures.on_placed(decided.policy, decided.waited_s)
-        self._step(
-            task,
-            Placed(
-                now,
-                worker=worker.name,
-                incarnation=worker.incarnation,
-                epoch=state.epoch,
-                policy=decided.policy,
-                candidates=len(decided.seen),
-                ahead=decided.ahead,
-                part=decided.part,
-            ),
+        begun = Attempt(
+            n=task.next_n(),
+            worker=worker.name,
+            incarnation=worker.incarnation,
+            epoch=state.epoch,
+            state=LIVE,
+            placed=now,
+            policy=decided.policy,
+            candidates=len(decided.seen),
+            ahead=decided.ahead,
+            part=decided.part,
         )
-        attempt = self._assign(task, worker, state.at)
+        self._step(task, Placed(now, begun))
+        attempt = self._assign(task, worker, begun, state.at)
         state.decisions.keep(attempt, decided)
         state.placed_at = now
         state.counters["tasks_placed"] += 1
@@ -141,9 +142,8 @@ class Book:
         state.stragglers.watch(task)
         self._save(task, self._place_releases(task, worker, attempt))
 
-    def _assign(self, task: Task, worker: Worker, at: float) -> AttemptId:
+    def _assign(self, task: Task, worker: Worker, newest: Attempt, at: float) -> AttemptId:
         """Let a worker have the newest attempt of a task, which it has not confirmed yet."""
-        newest = task.attempts[-1]
         attempt = AttemptId(task.id, newest.n)
         self._set_aside(task, worker, attempt, newest)
         worker.unconfirmed[attempt] = at
@@ -154,18 +154,20 @@ class Book:
     def copy(self, task: Task, worker: Worker, of: int, candidates: int, at: float) -> None:
         """An attempt that lags gets a copy, whose worker hears of it when that is durable."""
         state = self._state
-        self._step(
-            task,
-            Copied(
-                state.clock.time(at),
-                worker=worker.name,
-                incarnation=worker.incarnation,
-                epoch=state.epoch,
-                of=of,
-                candidates=candidates,
-            ),
+        now = state.clock.time(at)
+        begun = Attempt(
+            n=task.next_n(),
+            worker=worker.name,
+            incarnation=worker.incarnation,
+            epoch=state.epoch,
+            state=LIVE,
+            placed=now,
+            policy=CHOOSER,
+            candidates=candidates,
+            copy_of=of,
         )
-        attempt = self._assign(task, worker, at)
+        self._step(task, Copied(now, begun))
+        attempt = self._assign(task, worker, begun, at)
         state.counters["copies_made"] += 1
         state.note("task_copied", task=task.id, attempt=attempt.n, of=of, worker=worker.name)
         self._save(task, self._place_releases(task, worker, attempt))
@@ -386,7 +388,7 @@ class Book:
         """
         if task.incremental and self._resumption.awaited(task):
             return None
-        readers = _readers(task, attempt) if task.watchers else ()
+        readers = _readers(task, attempt) if task.followed else ()
         resume = self._resumption.given(task) if task.incremental else None
         defaults, spec = self._state.limits, task.effective
         return Run(
@@ -502,7 +504,7 @@ class Book:
         return told
 
     def _moves(self, task: Task, worker: str = "", why: str = "") -> tuple[Action, ...]:
-        if not task.watchers:
+        if not task.followed:
             return ()  # nearly always: this is asked at each step of each task
         curious = [peer for peer, watcher in task.watchers.items() if watcher.moves]
         if not curious:

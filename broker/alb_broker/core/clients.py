@@ -51,7 +51,7 @@ class Clients:
     def watch(self, client: Client, task: Task, watcher: Watcher) -> None:
         """Tell the client of this task from now on."""
         client.watching[task.id] = task
-        task.watchers[client.peer] = watcher
+        task.watch(client.peer, watcher)
 
     def follow(self, client: Client, array: Array, *, results: bool) -> None:
         """Tell the client of this array from now on.

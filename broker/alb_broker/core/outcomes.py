@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from alb_core.tasks import EXITED, NO_TIME, Attempt, Cause, Outcome, Result, TaskState
 
 SUCCEEDED: Final = TaskState.SUCCEEDED  # looked up in its class it costs thirty times as much
@@ -13,43 +11,28 @@ SUCCEEDED: Final = TaskState.SUCCEEDED  # looked up in its class it costs thirty
 
 def result_of(attempt: Attempt, outcome: Outcome, at: float) -> Result:
     """Return the result of a task whose attempt ended so, at this cluster time."""
-    # In two steps: CPython puts more than 15 named arguments into a dictionary, for five times the cost.
-    result = Result(
-        state=_final_state(outcome),
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        why=outcome.why,
-        attempt=attempt.n,
-        worker=attempt.worker,
-        finished=at,
-        wall_s=outcome.wall_s,
-        cpu_s=outcome.cpu_s,
-        memory_bytes=outcome.memory_bytes,
-        stdout=outcome.stdout,
-        stderr=outcome.stderr,
-        started=attempt.placed + outcome.waited_s if outcome.wall_s else NO_TIME,
-    )
-    if not (
-        outcome.output_open
-        or outcome.returned
-        or outcome.unreturned
-        or outcome.limit
-        or outcome.mechanism
-        or outcome.read_bytes
-        or outcome.written_bytes
-        or outcome.value
-    ):
-        return result  # as nearly always
-    return msgspec.structs.replace(
-        result,
-        output_open=outcome.output_open,
-        returned=outcome.returned,
-        unreturned=outcome.unreturned,
-        limit=outcome.limit,
-        mechanism=outcome.mechanism,
-        read_bytes=outcome.read_bytes,
-        written_bytes=outcome.written_bytes,
-        value=outcome.value,
+    return Result(  # by place: that costs half as much as by name, and it is made for each end
+        _final_state(outcome),
+        outcome.exit_code,
+        outcome.signal,
+        outcome.why,
+        attempt.n,
+        attempt.worker,
+        at,
+        outcome.wall_s,
+        outcome.cpu_s,
+        outcome.memory_bytes,
+        outcome.stdout,
+        outcome.stderr,
+        outcome.output_open,
+        outcome.returned,
+        outcome.unreturned,
+        outcome.limit,
+        outcome.mechanism,
+        attempt.placed + outcome.waited_s if outcome.wall_s else NO_TIME,
+        outcome.read_bytes,
+        outcome.written_bytes,
+        outcome.value,
     )
 
 

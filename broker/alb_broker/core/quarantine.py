@@ -61,6 +61,11 @@ class Ward:
     def __init__(self) -> None:
         self._kins: Final[OrderedDict[Failing, _Kin]] = OrderedDict()
         self._blamed: Final[dict[str, _Blame]] = {}  #: By worker, until it is cleared.
+        self._failed_at = float("-inf")  #: Cluster time, when a task failed last.
+
+    def trusts_all(self, at: float) -> bool:
+        """Tell whether a success changes nothing now: no worker is blamed, and no failure counts any more."""
+        return not self._blamed and at - self._failed_at > WINDOW_S
 
     def on_success(self, worker: str, kin: Failing, at: float, workers: int) -> Changed:
         """A task succeeded.
@@ -94,6 +99,7 @@ class Ward:
         blame = self._blamed.get(worker)
         if blame is not None and blame.quarantine.until > at:
             return _UNCHANGED  # it was given this before
+        self._failed_at = at
         known = newest(self._kins, kin, _Kin, KINS_MAX)
         failed = known.failed.setdefault(worker, {})
         failed[task_id] = at

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections import deque
+from typing import Final, TypeAlias
 
 from alb_broker.core.corrections import Corrections, counts
 from alb_broker.core.likeness import alike_in_work
@@ -14,6 +15,11 @@ from alb_core.tasks import Outcome
 
 CORRECT_S: Final = 10.0
 #: Between two corrections: each lets all workers stand anew in all searches.
+RUNS_MAX: Final = 1000
+#: Of these, looked at in one correction, the newest: where more end meanwhile, they tell enough.
+
+_Run: TypeAlias = tuple[Task, str, float, float]
+#: Of which task, on which worker, its end in cluster time, and how many seconds it took.
 
 
 class SpeedDesk:
@@ -26,13 +32,13 @@ class SpeedDesk:
     def __init__(self, state: State) -> None:
         self._state: Final = state
         self._corrections: Final = Corrections()
+        self._runs: Final[deque[_Run]] = deque(maxlen=RUNS_MAX)  #: That ended well since the last correction.
         self._corrected_at = state.at  #: Own clock.
 
     def on_success(self, task: Task, worker: Worker, outcome: Outcome, now: float) -> None:
         """An attempt came to its good end; what goes on from somewhere did only a part of the work."""
         if counts(outcome.wall_s, outcome.cpu_s) and not task.incremental:
-            kin = alike_in_work(task.array, task.user, task.spec, task.request)
-            self._corrections.add(kin, worker.name, now, outcome.wall_s)
+            self._runs.append((task, worker.name, now, outcome.wall_s))
 
     def tick(self) -> None:
         """Correct what workers say of their speed, where that changes anything."""
@@ -40,6 +46,7 @@ class SpeedDesk:
         if state.at - self._corrected_at < CORRECT_S:
             return
         self._corrected_at = state.at
+        self._learn()
         before = state.workers.corrections
         if not self._corrections.changed and not before:
             return
@@ -53,6 +60,12 @@ class SpeedDesk:
             state.workers.correct(factors)
         for name in changed:
             state.note("worker_speed_corrected", worker=name, correction=round(factors.get(name, 1.0), 3))
+
+    def _learn(self) -> None:
+        for task, worker, at, wall_s in self._runs:
+            kin = alike_in_work(task.array, task.user, task.spec, task.request)
+            self._corrections.add(kin, worker, at, wall_s)
+        self._runs.clear()
 
     def _said(self, name: str, strain: Strain | None) -> float | None:
         worker = self._state.workers.by_name.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from alb_core.tasks import Outcome
+from alb_core.tasks import Attempt, Outcome
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -16,24 +16,15 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 class Placed(Step, frozen=True):
     """A worker was chosen."""
 
-    worker: str
-    incarnation: str
-    epoch: int
-    policy: str = ""
-    candidates: int = 0
-    ahead: bool = False
-    part: str = ""
+    attempt: Attempt
+    #: That begins there, with the next number of the task.
 
 
 class Copied(Step, frozen=True):
     """A worker was chosen for a copy of an attempt that lags."""
 
-    worker: str
-    incarnation: str
-    epoch: int
-    of: int
-    #: That attempt.
-    candidates: int = 0
+    attempt: Attempt
+    #: The copy, with the next number of the task; it says of which attempt.
 
 
 class Ended(Step, frozen=True):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from alb_broker.core import retries
 from alb_broker.core.outcomes import result_of, succeeded
@@ -30,7 +31,7 @@ from alb_broker.core.steps import (
     WorkerLost,
 )
 from alb_core import codec, ids, znodes
-from alb_core.copies import CHOOSER, OUTRUN
+from alb_core.copies import OUTRUN
 from alb_core.errors import InvalidTransition
 from alb_core.increments import Resume
 from alb_core.messages import AttemptId
@@ -53,6 +54,10 @@ from alb_core.tasks import (
 )
 
 STORY_LENGTH: Final = 12
+#: Steps that a task remembers, besides the newest.
+MOVE: Final = 3
+#: Words that the story keeps of each: from, to, why. All stand in one row, which the garbage collector need
+#: not know of.
 WILLED: Final = (Cause.EVICTED, Cause.PREEMPTED)
 #: Ends of attempts by the leader's own will: the task runs again, and nothing failed.
 GIVEN_BACK_MAX: Final = 3
@@ -81,6 +86,7 @@ class Task:
         "digest",
         "effective",
         "failures",
+        "followed",
         "held_by",
         "id",
         "incremental",
@@ -136,7 +142,8 @@ class Task:
         self.queued_since = record.submitted  #: Cluster time from which it waits for a worker.
         self.submitter = b""  #: The only client that submitted it in this reign; empty: unknown, or several.
         self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
-        self._moves: tuple[tuple[TaskState, TaskState, str], ...] = ()  #: Its last steps: from, to, why.
+        self.followed = False  #: Among them was one that wants to hear of more than its end.
+        self._moves: tuple[str, ...] = ()  #: Its last steps, the oldest first: `MOVE` words each.
         self._forms = forms
         self._path = ""
 
@@ -172,7 +179,9 @@ class Task:
     @property
     def story(self) -> tuple[str, ...]:
         """Its last transitions, for errors and dumps."""
-        return tuple(f"{before.value} -> {after.value}: {why}" for before, after, why in self._moves)
+        moves = self._moves
+        told = zip(moves[0::MOVE], moves[1::MOVE], moves[2::MOVE], strict=True)
+        return tuple(f"{before} -> {after}: {why}" for before, after, why in told)
 
     def record(self) -> TaskRecord:
         """Return the task as its znode holds it."""
@@ -192,42 +201,31 @@ class Task:
 
     def _record(self, spec: TaskSpec | msgspec.Raw) -> TaskRecord:
         """Return the task as its znode holds it, its specification as a value or as it is written there."""
-        record = TaskRecord(
-            id=self.id,
-            state=self.state,
-            user=self.user,
-            digest=self.digest,
-            spec=spec,  # type: ignore[arg-type]  # only the encoder sees what is written already
-            submitted=self.submitted,
-            attempts=self.attempts,
-            not_before=self.not_before,
-            result=self.result,
+        return TaskRecord(  # by place: that costs half as much as by name, and it is made for each write
+            self.id,
+            self.state,
+            self.user,
+            self.digest,
+            spec,  # type: ignore[arg-type]  # only the encoder sees what is written already
+            self.submitted,
+            self.attempts,
+            self.crashes,
+            self.failures,
+            self.preemptions,
+            self.memory_bytes,
+            self.not_before,
+            self.held_by,
+            self.released,
+            self.met,
+            self.cancel,
+            self.incremental,
+            self.result,
         )
-        if not (
-            self.crashes
-            or self.failures
-            or self.preemptions
-            or self.memory_bytes
-            or self.held_by
-            or self.released
-            or self.met
-            or self.cancel
-            or self.incremental
-        ):
-            return record  # as nearly always
-        # In two steps: CPython puts more than 15 named arguments into a dictionary, for five times the cost.
-        return msgspec.structs.replace(
-            record,
-            crashes=self.crashes,
-            failures=self.failures,
-            preemptions=self.preemptions,
-            memory_bytes=self.memory_bytes,
-            held_by=self.held_by,
-            released=self.released,
-            met=self.met,
-            cancel=self.cancel,
-            incremental=self.incremental,
-        )
+
+    def watch(self, peer: bytes, watcher: Watcher) -> None:
+        """Let a client hear of it, instead of what it wanted to hear before."""
+        self.watchers[peer] = watcher
+        self.followed = self.followed or bool(watcher.moves or watcher.window)
 
     def attempt(self, n: int) -> Attempt | None:
         """Return attempt `n`, or None where the task has none of this number."""
@@ -235,6 +233,10 @@ class Task:
             if attempt.n == n:
                 return attempt
         return None
+
+    def next_n(self) -> int:
+        """Return the number that its next attempt has."""
+        return self.attempts[-1].n + 1 if self.attempts else 1
 
     def attempt_id(self, attempt: Attempt) -> AttemptId:
         """Return the full name of one of its attempts."""
@@ -272,7 +274,8 @@ class Task:
             raise InvalidTransition(f"task {self.id}", before.value, type(step).__name__, self.story)
         handler, reason = edge
         detail = handler(self, step) or reason
-        self._moves = (*self._moves[-STORY_LENGTH:], (before, self.state, detail))
+        move = (before._value_, self.state._value_, detail)
+        self._moves = self._moves[-MOVE * STORY_LENGTH :] + move
         return detail
 
     def replace_attempt(
@@ -282,16 +285,20 @@ class Task:
         ended: float = 0.0,
         ended_as: str = "",
         exit_code: int | None = None,
-    ) -> None:
-        """Give attempt `n` another state, with the time and the manner of its end."""
-        attempts = self.attempts
-        for place, attempt in enumerate(attempts):
-            if attempt.n == n:
-                ended_so = msgspec.structs.replace(
-                    attempt, state=state, ended=ended, ended_as=ended_as, exit_code=exit_code
-                )
-                self.attempts = (*attempts[:place], ended_so, *attempts[place + 1 :])
-                return
+    ) -> Attempt:
+        """Give attempt `n`, which it has, another state, with the time and the manner of its end.
+
+        Returns:
+            The attempt as it was.
+        """
+        attempt = self.attempt(n)
+        assert attempt is not None  # noqa: S101 (the caller found it)
+        now = replace(attempt, state=state, ended=ended, ended_as=ended_as, exit_code=exit_code)
+        if len(self.attempts) == 1:
+            self.attempts = (now,)  # as nearly always
+        else:
+            self.attempts = tuple([now if each is attempt else each for each in self.attempts])
+        return attempt
 
     def close_attempts(self, at: float = 0.0, keep: int = 0) -> None:
         """Nothing that an attempt reports from now on changes the task.
@@ -367,8 +374,8 @@ class Task:
 
 def _closed(attempt: Attempt, at: float) -> Attempt:
     if attempt.state is LIVE:
-        return msgspec.structs.replace(attempt, state=OVER, ended=at, ended_as=OUTRUN)
-    return msgspec.structs.replace(attempt, state=OVER)
+        return replace(attempt, state=OVER, ended=at, ended_as=OUTRUN)
+    return replace(attempt, state=OVER)
 
 
 class Watcher(msgspec.Struct):
@@ -381,52 +388,25 @@ class Watcher(msgspec.Struct):
 
 
 def _place(task: Task, step: Placed) -> str:
-    n = 1
     if task.attempts:  # a lost attempt is superseded now: its report will be dropped
-        n = task.attempts[-1].n + 1
         task.close_attempts()
-    attempt = Attempt(
-        n=n,
-        worker=step.worker,
-        incarnation=step.incarnation,
-        epoch=step.epoch,
-        state=LIVE,
-        placed=step.at,
-        policy=step.policy,
-        candidates=step.candidates,
-        ahead=step.ahead,
-        part=step.part,
-    )
-    task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
+    begun = (step.attempt,)
+    task.attempts = task.attempts[-ATTEMPTS_KEPT:] + begun
     task.not_before = NO_TIME
     task.state = RUNNING
-    return f"a worker had room (attempt {n} on {step.worker})"
+    return f"a worker had room (attempt {step.attempt.n} on {step.attempt.worker})"
 
 
 def _copy(task: Task, step: Copied) -> str:
-    newest = task.newest()
-    assert newest is not None  # noqa: S101 (it runs)
-    attempt = Attempt(
-        n=newest.n + 1,
-        worker=step.worker,
-        incarnation=step.incarnation,
-        epoch=step.epoch,
-        state=LIVE,
-        placed=step.at,
-        policy=CHOOSER,
-        candidates=step.candidates,
-        copy_of=step.of,
-    )
-    task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], attempt)
-    return f"attempt {step.of} lags (attempt {attempt.n} on {step.worker} is its copy)"
+    copy = step.attempt
+    task.attempts = (*task.attempts[-ATTEMPTS_KEPT:], copy)
+    return f"attempt {copy.copy_of} lags (attempt {copy.n} on {copy.worker} is its copy)"
 
 
 def _end(task: Task, step: Ended) -> str | None:
     outcome = step.outcome
-    attempt = task.attempt(step.n)
-    assert attempt is not None  # noqa: S101 (the caller found it)
     cause = outcome.cause._value_  # its property costs as much as an attempt
-    task.replace_attempt(step.n, OVER, step.at, cause, outcome.exit_code)
+    attempt = task.replace_attempt(step.n, OVER, step.at, cause, outcome.exit_code)
     if outcome.cause is not EXITED and (why := _end_unasked(task, step, attempt)) is not None:
         return why
     good = succeeded(outcome)
@@ -438,7 +418,7 @@ def _end(task: Task, step: Ended) -> str | None:
             task.give_memory(more.memory_bytes)
             how = f"attempt {step.n} on {attempt.worker} {retries.told(outcome)}"
             return task.try_again(step.at, how)
-        outcome = msgspec.structs.replace(outcome, why=more.why_not)
+        outcome = replace(outcome, why=more.why_not)
     task.finish(result_of(attempt, outcome, step.at))
     return f"attempt {step.n} on {attempt.worker} {cause}"
 
@@ -459,8 +439,7 @@ def _end_unasked(task: Task, step: Ended, attempt: Attempt) -> str | None:
 
 def _demote(task: Task, step: Demoted) -> str:
     task.attempts = tuple(
-        msgspec.structs.replace(attempt, demoted=step.at) if attempt.n == step.n else attempt
-        for attempt in task.attempts
+        replace(attempt, demoted=step.at) if attempt.n == step.n else attempt for attempt in task.attempts
     )
     return f"it gave its processors to {step.waiting}, and runs on with the rest"
 

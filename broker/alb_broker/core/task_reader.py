@@ -18,7 +18,7 @@ SPECS_MAX: Final = 4096
 #: Beyond, too many differ: nothing more is shared, for looking each up costs more than decoding it.
 
 
-class _Unopened(TaskRecord, frozen=False, kw_only=True):  # type: ignore[misc]  # nobody else sees it
+class _Unopened(TaskRecord, frozen=False):  # type: ignore[misc]  # nobody else sees it
     """A record whose specification is not decoded yet."""
 
     spec: msgspec.Raw  # type: ignore[assignment]  # until the reader puts a TaskSpec there

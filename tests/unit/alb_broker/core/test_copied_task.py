@@ -21,7 +21,7 @@ WALKS = 300
 def copied(spec: TaskSpec = SPEC, **fields: int) -> Task:
     """Return a task that runs on w1, and a copy of it on w2."""
     task = make_task(1, make_attempt(), spec=spec, **fields)
-    task.take(Copied(5.0, worker="w2", incarnation="w2-1", epoch=1, of=1))
+    task.take(Copied(5.0, make_attempt(2, "w2", placed=5.0, copy_of=1)))
     return task
 
 
@@ -124,7 +124,7 @@ def _steps(task: Task, draws: random.Random) -> Step:
         CancelAsked(9.0),
     ]
     if len(live) == 1 and not task.cancel:
-        choices.append(Copied(9.0, worker="w9", incarnation="w9-1", epoch=1, of=n))
+        choices.append(Copied(9.0, make_attempt(task.next_n(), "w9", copy_of=n)))
     return draws.choice(choices)
 
 

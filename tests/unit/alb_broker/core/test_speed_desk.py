@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from tests.broker_parts import C1, W1, W2, Desks, attempt, notes, of_type, outcome, submit, to_client
+from tests.broker_parts import (
+    C1,
+    W1,
+    W2,
+    Desks,
+    attempt,
+    make_task,
+    notes,
+    of_type,
+    outcome,
+    submit,
+    to_client,
+)
 
 from alb_broker.core.corrections import RUN_COUNTS_S
-from alb_broker.core.speed_desk import CORRECT_S
+from alb_broker.core.speed_desk import CORRECT_S, RUNS_MAX
 from alb_core.messages import AttemptEnded, QueryWorkers, WorkersPage
 from alb_core.tasks import Outcome
 
@@ -73,6 +85,22 @@ def test_some_runs_tell_nothing(desks: Desks, fields: dict[str, float]) -> None:
     run_all(desks, *range(1, 21), **fields)
     assert tick(desks) == []
     assert set(corrections(desks).values()) == {1.0}
+
+
+def test_of_very_many_runs_the_newest_tell(desks: Desks) -> None:
+    """What so many others came after before anybody looked is not looked at."""
+
+    def learn(name: str, wall_s: float, times: int) -> None:
+        worker, told = desks.state.workers.by_name[name], outcome(wall_s=wall_s, cpu_s=wall_s)
+        for _ in range(times):
+            desks.book.speeds.on_success(make_task(1), worker, told, desks.state.now())
+
+    learn("w1", 10.0, 20)
+    learn("w2", 40.0, RUNS_MAX - 10)
+    assert len(tick(desks)) == 2
+    learn("w1", 40.0, 20)
+    learn("w2", 40.0, RUNS_MAX)
+    assert tick(desks) == []  # else w1 would be known to be as slow as w2 by now
 
 
 def test_what_goes_on_from_somewhere_tells_nothing(desks: Desks) -> None:

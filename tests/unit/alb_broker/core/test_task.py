@@ -23,14 +23,16 @@ from alb_broker.core.steps import (
     WorkerLost,
 )
 from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, WILLED, Task
+from alb_core import znodes
 from alb_core.errors import InvalidTransition
 from alb_core.resources import Request
 from alb_core.spec import OnLost, Retry, TaskSpec
-from alb_core.tasks import AttemptState, Cause, Result, TaskState
+from alb_core.tasks import AttemptState, Cause, Result, TaskRecord, TaskState
 
 LIVE, LOST, OVER = AttemptState.LIVE, AttemptState.LOST, AttemptState.OVER
-PLACED = Placed(1.0, worker="w2", incarnation="w2-1", epoch=3)
-COPIED = Copied(1.0, worker="w2", incarnation="w2-1", epoch=3, of=1)
+PLACED = Placed(1.0, make_attempt(1, "w2"))
+AGAIN = Placed(1.0, make_attempt(2, "w2"))
+COPIED = Copied(1.0, make_attempt(2, "w2", copy_of=1))
 CANCEL = CancelAsked(1.0)
 DEMOTED = Demoted(1.0, n=1, waiting="t2")
 HOLD = HoldAsked(1.0, by="ann")
@@ -39,6 +41,11 @@ MET = DependenciesMet(1.0, met=(0,))
 FREED = Freed(1.0)
 DOOMED = Doomed(1.0, why="dependency afterok:x cannot be met")
 MUST_NOT_RERUN = TaskSpec(command="x", on_lost=OnLost.FAIL)
+
+
+def placement(task: Task) -> Placed:
+    """Return the next placement of a task, on w2."""
+    return Placed(1.0, make_attempt(task.next_n(), "w2"))
 
 
 def ended(n: int = 1, cause: Cause = Cause.EXITED, exit_code: int = 0) -> Ended:
@@ -84,7 +91,7 @@ def states(task: Task) -> list[AttemptState]:
 #: Every walk: where it begins, the step, and where it ends.
 WALKS: list[tuple[Callable[[], Task], Step, TaskState]] = [
     (queued, PLACED, TaskState.RUNNING),
-    (waiting_again, PLACED, TaskState.RUNNING),
+    (waiting_again, AGAIN, TaskState.RUNNING),
     (waiting_again, ended(), TaskState.SUCCEEDED),
     (waiting_again, Returned(1.0, n=1), TaskState.RUNNING),
     (queued, CANCEL, TaskState.CANCELLED),
@@ -129,7 +136,7 @@ def test_every_other_step_is_refused_with_the_story(state: TaskState, step: Step
     if (state, type(step)) in TASK_STEPS:
         return
     task = make_task(1)
-    task.take(PLACED)
+    task.take(placement(task))
     task.state = state
     before = task.record()
     with pytest.raises(InvalidTransition) as caught:
@@ -144,7 +151,7 @@ def test_attempt_numbers_rise_and_are_never_used_again() -> None:
     """However often a task is placed, each attempt has a new number; only the newest are kept."""
     task = queued()
     for n in range(1, ATTEMPTS_KEPT + 10):
-        task.take(PLACED)
+        task.take(placement(task))
         assert task.attempts[-1].n == n
         task.take(WorkerLost(1.0, n=n, worker="w2", crash_limit=1000))
     assert len(task.attempts) == ATTEMPTS_KEPT + 1
@@ -154,7 +161,7 @@ def test_the_story_is_bounded() -> None:
     """A task that goes round and round remembers its newest steps only."""
     task = queued()
     for n in range(1, 30):
-        task.take(PLACED)
+        task.take(placement(task))
         task.take(WorkerLost(1.0, n=n, worker="w2", crash_limit=1000))
     assert len(task.story) == STORY_LENGTH + 1
 
@@ -162,7 +169,7 @@ def test_the_story_is_bounded() -> None:
 def test_a_new_attempt_supersedes_a_lost_one() -> None:
     """From the placement on, a lost attempt can deliver nothing any more."""
     task = waiting_again()
-    task.take(PLACED)
+    task.take(placement(task))
     assert states(task) == [OVER, LIVE]
 
 
@@ -292,7 +299,7 @@ def test_too_many_crashes_end_a_task() -> None:
     task = make_task(1, make_attempt(), crashes=1)
     task.take(lost())
     assert task.state is TaskState.QUEUED
-    task.take(PLACED)
+    task.take(placement(task))
     task.take(lost(n=2))
     assert (task.state, task.crashes) == (TaskState.LOST, 3)
 
@@ -328,7 +335,7 @@ def test_a_failure_is_tried_again_after_a_while() -> None:
             task.attempts[-1].worker,
         )
         task.postponed = False
-        task.take(PLACED)
+        task.take(placement(task))
     assert task.not_before == 0
     task.take(ended(3, exit_code=4))
     assert task.result is not None
@@ -353,10 +360,10 @@ def test_failures_and_crashes_are_counted_apart() -> None:
     """A lost worker uses up no retry, a failure no crash; the task's own crash limit counts."""
     task = retried(delay_s=0.0, crash_limit=1)
     task.take(lost())
-    task.take(PLACED)
+    task.take(placement(task))
     task.take(ended(2, exit_code=1))
     assert (task.crashes, task.failures, task.postponed) == (1, 1, False)
-    task.take(PLACED)
+    task.take(placement(task))
     task.take(lost(3))
     assert task.state is TaskState.LOST
 
@@ -381,11 +388,23 @@ def test_an_attempt_that_ran_out_of_memory_is_followed_by_one_with_more() -> Non
         assert again.request == task.request
         assert again.spec_wire == task.spec_wire
         assert again.spec == spec
-        task.take(PLACED)
+        task.take(placement(task))
     task.take(Ended(1.0, n=3, outcome=oom, crash_limit=2, memory_max=250))
     assert task.result is not None
     assert task.state is TaskState.OOM
     assert task.result.why == "it ran out of 250 bytes of memory, and no worker has more than 250 bytes"
+
+
+def test_a_record_is_written_as_it_was_read() -> None:
+    """Each field of a record is in the record, and in the data, of the task that is made of it."""
+    counts = {"crashes": 2, "failures": 3, "preemptions": 4, "memory_bytes": 5}
+    flags = {"released": True, "cancel": True, "incremental": True}
+    waits = {"not_before": 6.0, "held_by": "ann", "met": (7,)}
+    end = {"state": TaskState.LOST, "result": Result(state=TaskState.LOST)}
+    kept = record(1, make_attempt(state=OVER), **counts, **flags, **waits, **end)
+    assert all(getattr(kept, name) for name in TaskRecord.__struct_fields__)
+    assert Task(kept, 1).record() == kept
+    assert Task(kept, 1).data() == znodes.encode(kept)
 
 
 def test_a_held_task_takes_back_nothing() -> None:

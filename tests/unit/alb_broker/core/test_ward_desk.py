@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.broker_parts import C1, W2, Desks, attempt, ended, of_type, task_id, to_client
+from tests.broker_parts import C1, W2, Desks, attempt, ended, make_task, of_type, task_id, to_client
 
-from alb_broker.core.quarantine import QUARANTINE_S, QUICK_S
+from alb_broker.core.quarantine import QUARANTINE_S, QUICK_S, WINDOW_S
+from alb_broker.core.ward_desk import SUCCESSES_MAX
 from alb_core.messages import AttemptEnded, QueryWorkers, WorkersPage
 from alb_core.notes import Note
 from alb_core.tasks import Cause, Outcome, TaskState
@@ -53,6 +54,49 @@ def test_a_black_hole_is_given_nothing_for_a_while() -> None:
     desks.book.ward.tick()
     assert worker.placeable
     assert [note.event for note in of_type(Note, desks.state.take_out())] == ["worker_trusted"]
+
+
+def succeed(desks: Desks, number: int, name: str, times: int = 1) -> None:
+    """Let a task succeed on a worker, as far as its desk hears."""
+    worker, now = desks.state.workers.by_name[name], desks.state.now()
+    for _ in range(times):
+        desks.book.ward.on_success(make_task(number), worker, now)
+
+
+def fail(desks: Desks, *numbers: int) -> None:
+    """Let tasks fail on w1, one after the other, as far as its desk hears."""
+    worker, how = desks.state.workers.by_name["w1"], Outcome(cause=Cause.NOT_FOUND, exit_code=127)
+    for number in numbers:
+        desks.book.ward.on_other_end(make_task(number), worker, how, desks.state.now())
+
+
+def test_successes_before_any_failure_count() -> None:
+    """They are looked at when the first one fails: also after a while, and should they be very many."""
+    for wait_s, blamed in ((0.0, True), (WINDOW_S / 2, True), (WINDOW_S + 1, False)):
+        desks = two_workers()
+        succeed(desks, 1, "w1")
+        succeed(desks, 2, "w2", times=SUCCESSES_MAX)
+        desks.state.at += wait_s
+        desks.book.ward.tick()
+        fail(desks, 3, 4, 5)
+        assert desks.state.workers.by_name["w1"].placeable is not blamed
+
+
+def test_a_success_between_failures_clears_a_worker() -> None:
+    """While failures count, each success is looked at when it comes; after that they never count again."""
+    desks = two_workers()
+    succeed(desks, 1, "w2")
+    fail(desks, 2, 3)
+    succeed(desks, 4, "w1")
+    succeed(desks, 5, "w2", times=2 * SUCCESSES_MAX)
+    fail(desks, 6, 7)
+    assert desks.state.workers.by_name["w1"].placeable
+    desks.state.at += WINDOW_S + 1
+    succeed(desks, 8, "w2", times=2 * SUCCESSES_MAX)
+    fail(desks, 9, 10)
+    assert desks.state.workers.by_name["w1"].placeable
+    fail(desks, 11)
+    assert not desks.state.workers.by_name["w1"].placeable
 
 
 def test_a_quarantine_outlives_the_workers_life() -> None:

@@ -332,14 +332,14 @@ class Ledger:
         return _Cargo(groups, folds=self._folds)
 
     def _take_all(self, cargo: _Cargo) -> _Cargo:
-        """Take all that waits in the lanes; only of several users who submit somebody must know the turns."""
+        """Take all that waits in the lanes; only where several users submit it matters whose turn it is."""
         folds, self._folds = self._folds, False
-        if len(self._submissions) > 1:
+        if len(self._submissions) == 1 and (alone := next(iter(self._submissions.values()))):
+            alone.clear()
+        elif self._submissions:
             groups = list(self._results)
             self._take_round_robin(groups, _Room())
             cargo = _Cargo([*groups, *self._retention], folds=folds)
-        for queue in self._submissions.values():
-            queue.clear()
         self._results.clear()
         self._retention.clear()
         self._waiting.clear()

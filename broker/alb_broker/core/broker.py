@@ -108,15 +108,10 @@ class Broker:
         if isinstance(event, zk.NodeChanged):
             actions += self._election.on_node_changed(event.path, event.at)
         self._know_session(event)
-        self._tell_members(reign.state)
+        reign.state.members = self._membership.members
         if isinstance(event, events.StopRequested):
             self._stopping = True
         return actions
-
-    def _tell_members(self, state: State) -> None:
-        """Let the leader know what is known of all brokers."""
-        state.brokers, state.broker_policies = self._membership.endpoints, self._membership.policies
-        state.depots, state.depot_keys = self._membership.depots, self._membership.depot_keys
 
     def _step_down(self, event: BrokerEvent) -> list[Action]:
         """Tell everybody, drop all state, be a standby."""
@@ -184,7 +179,7 @@ class Broker:
         self._election.granted = None
         state = State(self.config, self.node, claim, self._policies, self._tokens, event.at)
         state.session_timeout_s = self._session_timeout_s
-        self._tell_members(state)
+        state.members = self._membership.members
         self.reign = Reign(state)
         return [Note("leader_began", {"epoch": claim.epoch, "table": claim.table}), *self.reign.begin()]
 

@@ -206,7 +206,9 @@ class ClientDesk:
         state.clients.add(Client(peer, message.user, state.at))
         state.tell(
             peer,
-            Welcome(broker=state.node.broker, output=state.node.client_output, brokers=state.brokers),
+            Welcome(
+                broker=state.node.broker, output=state.node.client_output, brokers=state.members.endpoints
+            ),
         )
 
     def _on_suspect(self, _client: Client, message: Suspect) -> None:

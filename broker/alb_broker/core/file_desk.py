@@ -29,15 +29,15 @@ class FileDesk:
 
     def tick(self) -> None:
         """Take a census when it is due."""
-        state = self._state
-        if not state.depots:
+        state, members = self._state, self._state.members
+        if not members.depots:
             return
         age = state.at - self._told_at
-        changed = state.table.files.changed or (state.depots, state.depot_keys) != self._told
+        changed = state.table.files.changed or (members.depots, members.depot_keys) != self._told
         if age < (CENSUS_SOON_S if changed else CENSUS_EVERY_S):
             return
         self._told_at = state.at
-        self._told = (state.depots, state.depot_keys)
+        self._told = (members.depots, members.depot_keys)
         used = state.table.files.used(state.table.done)
-        census = Census(table=state.claim.table, epoch=state.epoch, depots=state.depots, used=used)
-        state.out.append(TellDepots(census, state.depot_keys))
+        census = Census(table=state.claim.table, epoch=state.epoch, depots=members.depots, used=used)
+        state.out.append(TellDepots(census, members.depot_keys))

@@ -77,6 +77,9 @@ class Group(msgspec.Struct, eq=False, gc=False):
     #: What the writes are about (a task id): groups of one key keep their order.
     operations: tuple[zk.Operation, ...]
     releases: tuple[Action, ...]
+    lane: Lane = RESULTS
+    user: str = ""
+    #: Who submits it, in the lane of submissions.
     folded: Folded | None = None
     changes: tuple[Any, ...] = ()
     #: What it changes of that.
@@ -84,11 +87,41 @@ class Group(msgspec.Struct, eq=False, gc=False):
 
 OPERATIONS: Final = attrgetter("operations")
 RELEASES: Final = attrgetter("releases")
-FOLDED: Final = attrgetter("folded")
-NOT_FOLDED: Final = frozenset((None,))
 PATH: Final = attrgetter("path")
 DATA: Final = attrgetter("data")
 #: Of all groups of a batch and of all their operations: read in C, for each task makes two and three of them.
+
+
+class _Cargo:
+    """What groups write together: walked through once, for the bounds of a batch and for its making.
+
+    Args:
+        groups: In their order.
+        folds: Whether any of them may change what is folded.
+    """
+
+    __slots__ = ("folded", "groups", "operations", "paths")
+
+    def __init__(self, groups: list[Group], *, folds: bool) -> None:
+        self.groups: Final = groups
+        self.operations: Final = list(chain.from_iterable(map(OPERATIONS, groups)))
+        self.paths: Final = list(map(PATH, self.operations))
+        self.folded: Final = _folded(groups) if folds else {}  #: Each with its changes in their order.
+
+    def fits(self) -> bool:
+        """Tell whether that is no more than a batch may have."""
+        count = len(self.operations) + FOLDED_OPERATIONS * len(self.folded)
+        if count > limits.BATCH_OPERATIONS_MAX:
+            return False
+        written = sum(map(len, self.paths)) + sum(map(len, map(DATA, self.operations)))
+        written += sum(each.size_bytes for each in self.folded) if self.folded else 0
+        return OPERATION_OVERHEAD_BYTES * len(self.operations) + written <= limits.BATCH_BYTES_MAX
+
+    def merged(self) -> list[zk.Operation]:
+        """Return the writes, those to one node merged into the last: a batch touches each node once."""
+        if len(set(self.paths)) == len(self.paths):
+            return self.operations  # nearly always
+        return _merge(self.operations)
 
 
 class Batch(msgspec.Struct, eq=False):
@@ -147,8 +180,9 @@ class Ledger:
         self._submissions: dict[str, deque[Group]] = {}
         self._retention: deque[Group] = deque()
         self._one_by_one: deque[Group] = deque()  #: Groups of a refused batch, each tried alone.
-        self._waiting: dict[str, tuple[Group, deque[Group]]] = {}
-        #: Per key: the newest of its groups that wait, and in which queue, so that later ones line up behind.
+        self._waiting: dict[str, Group] = {}
+        #: Per key: the newest of its groups that wait, so that later ones line up behind it.
+        self._folds = False  #: Some of what waits may change what is folded.
         self._barriers: deque[tuple[int, int, tuple[Action, ...]]] = deque()
         #: (last group that it follows, batch that it needs, actions): what was said without writing.
         self._hurried = False  #: A barrier wants a commit now, not at the next heartbeat.
@@ -177,17 +211,14 @@ class Ledger:
             folded: What many events change, and the changes of this one.
         """
         self._seq = seq = self._seq + 1
-        group = Group(seq, key, operations, releases)
-        if folded is not None:
-            group.folded, group.changes = folded
         waiting = self._waiting.get(key)
         if waiting is not None:
-            queue = waiting[1]
-        elif lane is RESULTS:
-            queue = self._results
-        else:
-            queue = self._queue(lane, user)
-        self._waiting[key] = (group, queue)
+            lane, user = waiting.lane, waiting.user
+        self._waiting[key] = group = Group(seq, key, operations, releases, lane, user)
+        if folded is not None:
+            group.folded, group.changes = folded
+            self._folds = True
+        queue = self._results if lane is RESULTS else self._queue(lane, user)
         queue.append(group)
         self.pending += 1
 
@@ -205,7 +236,9 @@ class Ledger:
         self._hurried = self._hurried or hurry
 
     def _queue(self, lane: Lane, user: str) -> deque[Group]:
-        """Return the queue of a lane, that of results apart."""
+        """Return the queue of a lane, for submissions that of a user."""
+        if lane is RESULTS:
+            return self._results
         if lane is Lane.RETENTION:
             return self._retention
         queue = self._submissions.get(user)
@@ -257,17 +290,16 @@ class Ledger:
         """
         if not self.may_commit:
             raise AssertionError(f"a batch may not leave: {self.flight}, {self.deposed}")
-        groups = self._gather()
+        cargo = self._gather()
         number = self.committed + 1
         commit = znodes.encode(CommitNode(epoch=self.epoch, batch=number, time=time))
-        folded = _folded(groups)
         operations = (
             *self._fence_operations(),
             zk.SetData(znodes.COMMIT, commit, self._chain_version()),
-            *_fold(folded),  # first: some of the other writes make children of these nodes
-            *_merge(groups),
+            *_fold(cargo.folded),  # first: some of the other writes make children of these nodes
+            *cargo.merged(),
         )
-        self.batch = Batch(number, token, groups, operations, tuple(folded))
+        self.batch = Batch(number, token, cargo.groups, operations, tuple(cargo.folded))
         self.flight = Flight.SENT
         self._hurried = False
         self._gathered = 0
@@ -279,14 +311,17 @@ class Ledger:
     def _chain_version(self) -> int:
         return self.chain
 
-    def _gather(self) -> list[Group]:
+    def _gather(self) -> _Cargo:
         """Take groups in the order of their lanes until the batch is full."""
         if self._one_by_one:
             group = self._one_by_one.popleft()
             self.pending -= 1
-            return [group]
-        if self._all_fit():  # nearly always: then nobody asks who goes first
-            return self._take_all()
+            return _Cargo([group], folds=True)
+        if self.pending <= limits.BATCH_OPERATIONS_MAX:
+            submitted = chain.from_iterable(self._submissions.values())
+            cargo = _Cargo([*self._results, *submitted, *self._retention], folds=self._folds)
+            if cargo.fits():  # nearly always: then nobody asks who goes first
+                return self._take_all(cargo)
         groups: list[Group] = []
         room = _Room()
         room.keep_back(min(len(self._retention), RETENTION_SHARE))
@@ -294,33 +329,22 @@ class Ledger:
         self._take_round_robin(groups, room)
         room.give_back()
         self._take(self._retention, groups, room)
-        return groups
+        return _Cargo(groups, folds=self._folds)
 
-    def _all_fit(self) -> bool:
-        """Tell whether all that waits in the lanes fits into one batch."""
-        if self.pending > limits.BATCH_OPERATIONS_MAX:
-            return False
-        groups = [*self._results, *chain.from_iterable(self._submissions.values()), *self._retention]
-        operations = _operations(groups)
-        folded = set(map(FOLDED, groups)) - NOT_FOLDED
-        size = _size(operations) + sum(each.size_bytes for each in folded)
-        count = len(operations) + FOLDED_OPERATIONS * len(folded)
-        return count <= limits.BATCH_OPERATIONS_MAX and size <= limits.BATCH_BYTES_MAX
-
-    def _take_all(self) -> list[Group]:
-        """Take all that waits in the lanes."""
-        groups = list(self._results)
-        self._results.clear()
+    def _take_all(self, cargo: _Cargo) -> _Cargo:
+        """Take all that waits in the lanes; only where several users submit it matters whose turn it is."""
+        folds, self._folds = self._folds, False
         if len(self._submissions) == 1 and (alone := next(iter(self._submissions.values()))):
-            groups.extend(alone)
             alone.clear()
-        else:
+        elif self._submissions:
+            groups = list(self._results)
             self._take_round_robin(groups, _Room())
-        groups.extend(self._retention)
+            cargo = _Cargo([*groups, *self._retention], folds=folds)
+        self._results.clear()
         self._retention.clear()
         self._waiting.clear()
         self.pending = 0
-        return groups
+        return cargo
 
     def _take(self, queue: deque[Group], groups: list[Group], room: _Room) -> None:
         while queue and room.admits(queue[0]):
@@ -346,7 +370,7 @@ class Ledger:
 
     def _pop(self, queue: deque[Group]) -> Group:
         group = queue.popleft()
-        if self._waiting[group.key][0] is group:
+        if self._waiting[group.key] is group:
             del self._waiting[group.key]
         self.pending -= 1
         return group
@@ -441,8 +465,9 @@ class Ledger:
         followers = [group for group in self._one_by_one if group.key == key]
         for group in followers:
             self._one_by_one.remove(group)
-        _, queue = self._waiting.pop(key, (None, None))
-        if queue is not None:
+        newest = self._waiting.pop(key, None)
+        if newest is not None:
+            queue = self._queue(newest.lane, newest.user)
             later = [group for group in queue if group.key == key]
             for group in later:
                 queue.remove(group)
@@ -498,11 +523,6 @@ def _releases(groups: list[Group]) -> list[Action]:
     return list(chain.from_iterable(map(RELEASES, groups)))
 
 
-def _operations(groups: list[Group]) -> list[zk.Operation]:
-    """Return the writes of these groups, in their order."""
-    return list(chain.from_iterable(map(OPERATIONS, groups)))
-
-
 def _folded(groups: list[Group]) -> dict[Folded, list[Any]]:
     """Return what these groups change together, each with its changes in their order."""
     found: dict[Folded, list[Any]] = {}
@@ -516,11 +536,8 @@ def _fold(changed: dict[Folded, list[Any]]) -> list[zk.Operation]:
     return [write for folded, changes in changed.items() for write in folded.fold(changes)]
 
 
-def _merge(groups: list[Group]) -> list[zk.Operation]:
-    """Merge writes to one node into the last, so that a batch touches each node once."""
-    operations = _operations(groups)
-    if len(set(map(PATH, operations))) == len(operations):
-        return operations  # nearly always
+def _merge(operations: list[zk.Operation]) -> list[zk.Operation]:
+    """Return these writes, those to one node joined to one."""
     merged: dict[str, zk.Operation] = {}
     for operation in operations:
         path = operation.path

@@ -7,6 +7,7 @@ from typing import Final
 from alb_broker.core.actions import Action, Exit
 from alb_broker.core.events import ProbeVerdict
 from alb_broker.core.inquest import Finding, Inquest, give_way
+from alb_broker.core.members import Members
 from alb_broker.core.state import Tokens
 from alb_core import zk, znodes
 from alb_core.notes import Level, Note
@@ -29,11 +30,7 @@ class Membership:
 
     def __init__(self, node: BrokerNode, tokens: Tokens) -> None:
         self.node: Final = node
-        self.endpoints: tuple[str, ...] = (node.clients,)  #: For requests, of all brokers.
-        self.depots: tuple[str, ...] = _depots(node)  #: Of all brokers that have one, the own one first.
-        self.depot_keys: dict[str, str] = _depot_keys(node)  #: By which each of those believes a leader.
-        self.policies: dict[str, dict[str, str]] = {node.broker: node.policies}
-        #: What is installed on each broker.
+        self.members = Members.of(node)  #: What is known of all brokers.
         self._tokens: Final = tokens
         self._online = False
         self._registered = False  #: The own node was read with this incarnation once.
@@ -96,12 +93,8 @@ class Membership:
             return []
         nodes = dict(zip(self._names, event.nodes, strict=True))
         found = {name: _decode(node) for name, node in nodes.items()}
-        others = [node.clients for name, node in found.items() if node and name != self.node.broker]
-        self.endpoints = (self.node.clients, *others)
-        known = [node for name, node in found.items() if node and name != self.node.broker]
-        self.policies = {each.broker: each.policies for each in (self.node, *known)}
-        self.depots = _depots(self.node, *known)
-        self.depot_keys = _depot_keys(self.node, *known)
+        others = [node for name, node in found.items() if node and name != self.node.broker]
+        self.members = Members.of(self.node, *others)
         return self._own(nodes[self.node.broker], found[self.node.broker], event.at)
 
     def _own(self, read: zk.NodeRead | None, node: BrokerNode | None, at: float) -> list[Action]:
@@ -138,14 +131,6 @@ class Membership:
         self._write_token = 0
         self._listed_at = float("-inf")
         return True
-
-
-def _depots(*nodes: BrokerNode) -> tuple[str, ...]:
-    return tuple(node.depot for node in nodes if node.depot)
-
-
-def _depot_keys(*nodes: BrokerNode) -> dict[str, str]:
-    return {node.depot: node.depot_key for node in nodes if node.depot}
 
 
 def _decode(read: zk.NodeRead | None) -> BrokerNode | None:

@@ -9,7 +9,7 @@ looks; the one before goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from alb_broker.core.actions import Action
@@ -42,6 +42,8 @@ class PolicyDesk:
     """
 
     def __init__(self, state: State) -> None:
+        self.times: Mapping[str, tuple[int, float]] = {}
+        #: How often this process asked each policy, and how many seconds that took: as its shell measures.
         self._state: Final = state
         self._setting: Final = Setting(state, znodes.POLICY)
         self._history: Final = Setting(state, znodes.POLICY_HISTORY)
@@ -192,7 +194,7 @@ class PolicyDesk:
         state = self._state
         policy = state.placer.policies[name]
         wanted, trouble = wishes_of(policy), state.placer.troubles.get(name)
-        calls, seconds = state.policy_times.get(name, (0, 0.0))
+        calls, seconds = self.times.get(name, (0, 0.0))
         return PolicyLine(
             name=name,
             summary=summary(policy),
@@ -206,7 +208,7 @@ class PolicyDesk:
             failed_at=0.0 if trouble is None else trouble.at,
             us_per_call=1e6 * seconds / calls if calls else 0.0,
             missing_on=tuple(
-                broker for broker, names in sorted(state.broker_policies.items()) if name not in names
+                broker for broker, names in sorted(state.members.policies.items()) if name not in names
             ),
         )
 

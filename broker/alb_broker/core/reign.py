@@ -37,7 +37,7 @@ from alb_broker.core.copies_desk import CopiesDesk
 from alb_broker.core.demotions import Demotions
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
-from alb_broker.core.events import BrokerEvent
+from alb_broker.core.events import BrokerEvent, WorkerSaid
 from alb_broker.core.fates import Fates
 from alb_broker.core.file_desk import FileDesk
 from alb_broker.core.inflow import Inflow
@@ -161,7 +161,7 @@ class Reign:
             *(self._archive, self._inflow, self._resumption, self._files, self._clearance),
         )
         #: What each tick of the clock is for, in this order.
-        self._lobby: dict[bytes, events.ClientSaid | events.WorkerSaid] = {}
+        self._lobby: dict[bytes, events.ClientSaid | WorkerSaid] = {}
         #: Greetings that came while the table was loading, the newest of each peer.
         self._suspended_at: float | None = None  #: Own clock, since when the session is suspended.
         self._heartbeat_at = float("-inf")
@@ -189,15 +189,16 @@ class Reign:
         """Take one event."""
         state = self.state
         state.at = event.at
-        if type(event) is events.WorkerSaid and self.phase is LEADING:  # by far the most of what happens
+        if type(event) is WorkerSaid and self.phase is LEADING:  # by far the most of what happens
             self._workers.receive(event.peer, event.message)
         else:
             self._dispatch(event)
-        return state.take_out()
+        out, state.out = state.out, []
+        return out
 
     def _dispatch(self, event: BrokerEvent) -> None:  # noqa: C901, PLR0912 (a flat table of who owns what)
         match event:
-            case events.WorkerSaid():  # first what comes most: each case before it costs 800 instructions
+            case WorkerSaid():  # first what comes most: each case before it costs 800 instructions
                 self._on_worker(event)
             case events.ClientSaid():
                 self._on_client(event)
@@ -221,7 +222,7 @@ class Reign:
             case events.WorkerGarbled():
                 self._workers.refuse_garbled(event.peer, event.why)
             case events.PoliciesTimed(spent=spent):
-                self.state.policy_times = spent
+                self._policies.times = spent
             case events.StopRequested():
                 self._leave()
             case zk.NodesRead():
@@ -259,7 +260,7 @@ class Reign:
         state = self.state
         told: list[Action] = [state.client(client.peer, NotLeader()) for client in state.clients]
         told += [state.worker(worker.peer, NotLeader()) for worker in state.workers if worker.peer]
-        if state.depots:
+        if state.members.depots:
             told.append(TellDepots(None))
         return told
 
@@ -289,7 +290,7 @@ class Reign:
         else:
             self.state.drop(self.phase.value, message=type(event.message).__name__)
 
-    def _on_worker(self, event: events.WorkerSaid) -> None:
+    def _on_worker(self, event: WorkerSaid) -> None:
         if self.phase is LEADING:
             self._workers.receive(event.peer, event.message)
         elif self.phase is Phase.LOADING and isinstance(event.message, Register):

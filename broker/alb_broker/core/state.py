@@ -19,6 +19,7 @@ from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.groups import key_of
 from alb_broker.core.holds import MICROSECOND, Holds
 from alb_broker.core.ledger import Ledger
+from alb_broker.core.members import Members
 from alb_broker.core.placement import Admission, Placer
 from alb_broker.core.policy_figures import PolicyFigures
 from alb_broker.core.queue import Queue
@@ -139,14 +140,9 @@ class State:
         self.clients: Final = Clients()
         self.placer: Final = Placer(policies, seed=claim.epoch * 0x9E3779B9 ^ int(claim.mtime_s * 1000))
         self.figures: Final = PolicyFigures(DEFAULT_POLICY, self.clock.claimed)
-        self.policy_times: Mapping[str, tuple[int, float]] = {}
-        #: How often this process asked each policy, and how many seconds that took: as its shell measures.
         self.counters: defaultdict[str, int] = defaultdict(int)
         #: What happened in this reign. A `Counter` counts at two and a half times the cost.
-        self.brokers: tuple[str, ...] = ()  #: Request endpoints of all brokers.
-        self.broker_policies: Mapping[str, Mapping[str, str]] = {}  #: What is installed on each broker.
-        self.depots: tuple[str, ...] = ()  #: Of all brokers, the own one first.
-        self.depot_keys: Mapping[str, str] = {}  #: By which each of those believes a leader.
+        self.members = Members()  #: What is known of all brokers.
         self.recollected = False  #: The records of finished tasks were read after the takeover.
         self.limits = NO_LIMITS  #: Of tasks that name none.
         self.limited_since = float("inf")  #: Cluster time, since when a time limit is among them.

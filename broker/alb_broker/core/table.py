@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+import msgspec
+
 from alb_broker.core.inventory import Inventory
 from alb_broker.core.task import Task
 from alb_core import ids, znodes
@@ -19,21 +21,22 @@ DONE_SLACK: Final = 1000
 #: Ids of removed tasks that may linger in the order of finishing.
 
 
-class DoneTask:
+class DoneTask(msgspec.Struct, eq=False, gc=False):
     """A finished task that is still in ``/done``."""
 
-    __slots__ = ("_known", "acknowledged", "archived", "finished", "id", "owed", "submitter")
-
-    def __init__(
-        self, task_id: str, finished: float, known: Task | TaskRecord | None, submitter: bytes = b""
-    ) -> None:
-        self.id: Final = task_id
-        self.finished = finished  #: Cluster time; of a task found at takeover, the claim's.
-        self._known = known  #: None until it is read: a takeover lists ids only.
-        self.submitter = submitter  #: The only client that submitted it; empty: unknown, or several.
-        self.acknowledged = False  #: A client has the result; not persisted.
-        self.archived = False  #: The results store has it; not persisted.
-        self.owed: set[bytes] | None = None  #: Of a task of an array: followers that do not have the result.
+    id: str
+    finished: float
+    #: Cluster time; of a task found at takeover, the claim's.
+    _known: Task | TaskRecord | None
+    #: None until it is read: a takeover lists ids only.
+    submitter: bytes = b""
+    #: The only client that submitted it; empty: unknown, or several.
+    acknowledged: bool = False
+    #: A client has the result; not persisted.
+    archived: bool = False
+    #: The results store has it; not persisted.
+    owed: set[bytes] | None = None
+    #: Of a task of an array: followers that do not have the result.
 
     @property
     def record(self) -> TaskRecord | None:

@@ -211,7 +211,7 @@ class WorkerDesk:
             broker=state.node.broker,
             output=state.node.worker_output,
             stores=state.store.enabled,
-            depots=state.depots,
+            depots=state.members.depots,
         )
         state.ledger.say(state.worker(peer, registered))
         if fresh:

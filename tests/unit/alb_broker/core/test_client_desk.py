@@ -25,6 +25,7 @@ from tests.broker_parts import (
 
 from alb_broker.core.client_desk import FINISHED_RESEND_MAX, FINISHED_RESEND_S
 from alb_broker.core.clients import SILENT_S
+from alb_broker.core.members import Members
 from alb_broker.core.table import DoneTask
 from alb_core import limits, zk, znodes
 from alb_core.messages import (
@@ -106,9 +107,9 @@ def answer(each: Desks, actions: list[object], node: zk.NodeRead | None) -> None
 def test_a_greeting_is_answered_with_what_a_client_needs() -> None:
     """The name of the leader, its output link, and the brokers to try when it is gone."""
     each = Desks()
-    each.state.brokers = ("tcp://b1:7000", "tcp://b2:7000")
+    each.state.members = Members(endpoints=("tcp://b1:7000", "tcp://b2:7000"))
     (welcome,) = told(each, Hello(user="ann"))
-    assert welcome == Welcome(broker="b1", output="tcp://b1:7001", brokers=each.state.brokers)
+    assert welcome == Welcome(broker="b1", output="tcp://b1:7001", brokers=each.state.members.endpoints)
 
 
 @pytest.mark.parametrize(

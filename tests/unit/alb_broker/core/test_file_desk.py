@@ -6,6 +6,7 @@ from tests.broker_parts import Desks
 
 from alb_broker.core.actions import TellDepots
 from alb_broker.core.file_desk import CENSUS_EVERY_S, CENSUS_SOON_S, FileDesk
+from alb_broker.core.members import Members
 from alb_core.files import FileRef
 
 OWN, OTHER = "http://b1:1", "http://b2:1"
@@ -17,9 +18,12 @@ class Stage:
 
     def __init__(self, *depots: str) -> None:
         self.state = Desks().state
-        self.state.depots = depots
-        self.state.depot_keys = {depot: f"key of {depot}" for depot in depots}
+        self.know({depot: f"key of {depot}" for depot in depots})
         self.desk = FileDesk(self.state)
+
+    def know(self, keys: dict[str, str]) -> None:
+        """Let these be the depots, and their keys."""
+        self.state.members = Members(depots=tuple(keys), depot_keys=keys)
 
     def after(self, seconds: float) -> list[TellDepots]:
         """Return what the depots are told when so much time has passed."""
@@ -49,7 +53,7 @@ def test_a_change_is_told_soon() -> None:
     (told,) = stage.after(CENSUS_SOON_S / 2)
     assert told.census is not None
     assert told.census.used == {FILE.sha256: 5}
-    stage.state.depots = (OWN, OTHER)
+    stage.know({OWN: f"key of {OWN}", OTHER: f"key of {OTHER}"})
     (told,) = stage.after(CENSUS_SOON_S)
     assert told.census is not None
     assert told.census.depots == (OWN, OTHER)
@@ -59,7 +63,7 @@ def test_a_depot_with_another_key_is_told_soon() -> None:
     """Its broker was started again at the same address."""
     stage = Stage(OWN, OTHER)
     stage.after(0.0)
-    stage.state.depot_keys = {OWN: f"key of {OWN}", OTHER: "another"}
+    stage.know({OWN: f"key of {OWN}", OTHER: "another"})
     (told,) = stage.after(CENSUS_SOON_S)
     assert told.keys[OTHER] == "another"
 

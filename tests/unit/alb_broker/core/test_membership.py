@@ -115,7 +115,7 @@ def test_everybodys_endpoint_is_known() -> None:
     """The own one first; a node that cannot be read is left out."""
     each = membership()
     look(each, each.on_connected(0.0), each.node, broker_node("b3"), broker_node("b2"))
-    assert each.endpoints == ("tcp://b1:7000", "tcp://b2:7000", "tcp://b3:7000")
+    assert each.members.endpoints == ("tcp://b1:7000", "tcp://b2:7000", "tcp://b3:7000")
     (listing,) = of_type(zk.ListChildren, each.tick(LIST_EVERY_S))
     (reading,) = of_type(
         zk.ReadNodes,
@@ -123,7 +123,7 @@ def test_everybodys_endpoint_is_known() -> None:
     )
     found = (read(PATH, each.node), read(znodes.broker_path("b2"), b"garbage"))
     each.on_nodes(zk.NodesRead(at=0.0, token=reading.token, nodes=found))
-    assert each.endpoints == ("tcp://b1:7000",)
+    assert each.members.endpoints == ("tcp://b1:7000",)
 
 
 def test_the_keys_of_all_depots_are_known() -> None:
@@ -131,9 +131,9 @@ def test_the_keys_of_all_depots_are_known() -> None:
     own = msgspec.structs.replace(broker_node("b1"), depot="http://b1:1", depot_key="one")
     other = msgspec.structs.replace(broker_node("b2"), depot="http://b2:1", depot_key="two")
     each = Membership(own, Tokens())
-    assert each.depot_keys == {"http://b1:1": "one"}
+    assert each.members.depot_keys == {"http://b1:1": "one"}
     look(each, each.on_connected(0.0), own, other, broker_node("b3"))
-    assert each.depot_keys == {"http://b1:1": "one", "http://b2:1": "two"}
+    assert each.members.depot_keys == {"http://b1:1": "one", "http://b2:1": "two"}
 
 
 def test_lost_answers_are_asked_for_again() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tests.broker_parts import C1, POLICIES, Desks, claim, notes, of_type, read, submit, task_id, to_client
 
+from alb_broker.core.members import Members
 from alb_broker.core.placement import Trouble
 from alb_broker.policies import Candidate, Context
 from alb_core import zk, znodes
@@ -344,7 +345,7 @@ def test_a_policy_that_fails_is_seen() -> None:
     each = desks()
     choose(each, UNIFORM)
     each.state.placer.troubles["uniform"] = Trouble(3, "KeyError: 'x'", 7.0)
-    each.state.policy_times = {"uniform": (4, 0.001)}
+    each.policies.times = {"uniform": (4, 0.001)}
     found = page(each)
     (line,) = (line for line in found.policies if line.name == "uniform")
     assert (line.failures, line.failed, line.us_per_call) == (3, "KeyError: 'x'", 250.0)
@@ -384,10 +385,11 @@ def test_one_weight_alone_means_the_rest_by_the_other() -> None:
 def test_brokers_that_lack_a_policy_are_named() -> None:
     """So that nobody is surprised at the next failover."""
     each = desks()
-    each.state.broker_policies = {
+    policies = {
         "b1": dict.fromkeys(("least-loaded", "optimize", "uniform", "weighted"), "alb 1"),
         "b2": {"least-loaded": "alb 1", "optimize": "alb 1", "uniform": "alb 1"},
     }
+    each.state.members = Members(policies=policies)
     missing = {line.name: line.missing_on for line in page(each).policies}
     assert missing == {"least-loaded": (), "optimize": (), "uniform": (), "weighted": ("b2",)}
     weighted = next(line for line in page(each).policies if line.name == "weighted")

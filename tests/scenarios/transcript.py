@@ -2,7 +2,8 @@
 
 One command a line; words without ``=`` name players, the others are options. The commands:
 
-``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
+``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``, and
+``plug_ins=fatal,sound`` (policies of somebody else's, `tests/broker_stage.py`);
 ``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1 optimize=time``, or
 ``speculative=1``, ``measured=1``;
 ``cancel t1``; ``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
@@ -26,7 +27,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.broker_parts import attach, outcome, submit, task_id
-from tests.broker_stage import Stage, StagedBroker
+from tests.broker_stage import PLUG_INS, Stage, StagedBroker
 
 from alb_broker.core import events
 from alb_core import zk, znodes
@@ -191,6 +192,8 @@ class Transcript:
     def _do_start(self, _names: list[str], options: Options) -> None:
         brokers, workers = (options.pop(key, "").split(",") for key in ("brokers", "workers"))
         cpus = float(options.pop("cpus", 1))
+        plug_ins = filter(None, options.pop("plug_ins", "").split(","))
+        self._stage.plug_ins.update((name, PLUG_INS[name]) for name in plug_ins)
         settings: dict[str, Any] = {
             key: float(value) if "." in value else int(value) for key, value in options.items()
         }

@@ -18,6 +18,7 @@ from alb_broker.core.actions import (
     Action,
     ArrayOpened,
     IncrementsMarked,
+    PolicyMarked,
     ResumeWanted,
     SendToClient,
     SendToWorker,
@@ -65,15 +66,6 @@ from alb_core.notes import Level
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
-CONFIG: Final = (
-    znodes.POLICY,
-    znodes.POLICY_HISTORY,
-    znodes.DRAINED,
-    znodes.LIMITS,
-    znodes.SHARES,
-    znodes.COPIES,
-)
-#: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
 HEADS_MAX: Final = 64
@@ -233,7 +225,7 @@ class Reign:
                 self._open_if_loaded()
             case zk.NodeChanged():
                 self._workers.on_node_changed(event.path)
-                self._config_stale = self._config_stale or event.path in CONFIG
+                self._config_stale = self._config_stale or event.path in znodes.SETTINGS
             case zk.ChildrenChanged():
                 self._workers.on_children_changed(event.path)
             case zk.SessionSuspended():
@@ -275,6 +267,7 @@ class Reign:
         state.out.append(WriteDump(dump(state, "hand-over"), "hand-over"))
         self.phase = Phase.LEAVING
         self._leaving_at = state.at
+        self._policies.leave()
         state.ledger.write(Lane.RETENTION, znodes.LEADER, (zk.Delete(znodes.LEADER),))
         state.note("leader_leaving", epoch=state.epoch, pending=state.ledger.pending)
 
@@ -347,6 +340,7 @@ class Reign:
             state.limits.time_limit_s,
             admits=state.gate,
         )
+        self._policies.end_pass()
         if state.placer.notes:
             state.out.extend(state.placer.notes)
             state.placer.notes.clear()
@@ -450,6 +444,8 @@ class Reign:
                 self.state.arrays.on_opened(action.array)
             case IncrementsMarked():
                 self._inflow.on_marked(action)
+            case PolicyMarked():
+                self._policies.on_marked(action)
             case ResumeWanted():
                 self._resumption.want(action.attempt)
             case _:
@@ -464,14 +460,14 @@ class Reign:
             return
         self._repair.read_again(group.key)
         self.state.arrays.on_failure(group)
-        self._config_stale = self._config_stale or group.key in CONFIG
+        self._config_stale = self._config_stale or group.key in znodes.SETTINGS
         for action in group.releases:
             self._tell_refused(action, group.key, failure.error)
 
     def _tell_refused(self, action: Action, key: str, error: str) -> None:
         if isinstance(action, SendToClient) and self.state.clients.get(action.peer) is not None:
             why = f"somebody else changed its nodes in ZooKeeper ({error}); see alb status {key}"
-            if key in CONFIG:
+            if key in znodes.SETTINGS:
                 why = f"{key} cannot be written ({error}): a broker that starts makes it anew"
             asked = action.message
             if isinstance(asked, Done):
@@ -531,16 +527,18 @@ class Reign:
         if self._config_stale and not self._config_read and self._suspended_at is None:
             self._config_stale = False
             self._config_read = self.state.tokens.next()
-            self.state.request(zk.ReadNodes(token=self._config_read, paths=CONFIG, watch=True, sync=True))
+            self.state.request(
+                zk.ReadNodes(token=self._config_read, paths=znodes.SETTINGS, watch=True, sync=True)
+            )
 
     def _on_config_read(self, event: zk.NodesRead) -> None:
         self._config_read = 0
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, history, drained, default_limits, shares, copies = event.nodes
+        policy, history, use, drained, default_limits, shares, copies = event.nodes
         taken = (
-            self._policies.on_nodes(policy, history),
+            self._policies.on_nodes(policy, history, use),
             self._drains.on_node(drained),
             self._limits.on_node(default_limits),
             self._shares.on_node(shares),

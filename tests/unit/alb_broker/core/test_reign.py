@@ -279,14 +279,7 @@ def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
     scene.begin()
     config, others = scene.held[0], scene.held[1:]
     assert isinstance(config, zk.ReadNodes)
-    assert config.paths == (
-        znodes.POLICY,
-        znodes.POLICY_HISTORY,
-        znodes.DRAINED,
-        znodes.LIMITS,
-        znodes.SHARES,
-        znodes.COPIES,
-    )
+    assert config.paths == znodes.SETTINGS
     scene.silent = False
     for request in others:
         scene.handle(scene.reply(request))

@@ -40,7 +40,9 @@ LIMITS: Final = "/config/limits"
 SHARES: Final = "/config/shares"
 COPIES: Final = "/config/copies"
 SETTINGS: Final = (POLICY, POLICY_HISTORY, POLICY_USE, DRAINED, LIMITS, SHARES, COPIES)
-#: What a leader reads before it places anything, and watches: operators change most of it, in zkCli too.
+#: What a leader reads before it places anything: operators change most of it, in zkCli too.
+WATCHED: Final = (*SETTINGS, LEADER)
+#: Nodes that others may change, and that a leader reads again then.
 
 
 ENDS: Final = "ends-"

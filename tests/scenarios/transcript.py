@@ -15,7 +15,8 @@ One command a line; words without ``=`` name players, the others are options. Th
 ``kill b1``, ``boot b1``, ``freeze b1``, ``thaw b1``, ``stop b1``; ``suspect b2`` (client c1 tells a standby);
 ``hold b1``, ``release b1`` (its requests to ZooKeeper wait); ``lose b1 applied`` or ``lose b1 dropped`` (what
 becomes of its next transaction, whose answer is lost with the connection); ``reconnect b1``;
-``put t1 "text"``, ``wipe t1`` (an operator changes a live task's node); ``table`` (what ZooKeeper holds);
+``put t1 "text"``, ``wipe t1`` (an operator changes a live task's node); ``unseat`` (he deletes ``/leader``);
+``table`` (what ZooKeeper holds);
 ``advance 10s``, with ``silence=w1`` before.
 """
 
@@ -330,6 +331,9 @@ class Transcript:
         path, data = znodes.task_path(task_id(_number(names[0]))), names[1].encode()
         exists = self._stage.read(path) is not None
         self._stage.operate(zk.SetData(path, data) if exists else zk.Create(path, data))
+
+    def _do_unseat(self, _names: list[str], _options: Options) -> None:
+        self._stage.operate(zk.Delete(znodes.LEADER))
 
     def _do_wipe(self, names: list[str], _options: Options) -> None:
         self._stage.operate(zk.Delete(znodes.task_path(task_id(_number(names[0])))))

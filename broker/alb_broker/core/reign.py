@@ -38,6 +38,7 @@ from alb_broker.core.copies_desk import CopiesDesk
 from alb_broker.core.demotions import Demotions
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
+from alb_broker.core.election import is_led
 from alb_broker.core.events import BrokerEvent
 from alb_broker.core.fates import Fates
 from alb_broker.core.file_desk import FileDesk
@@ -225,7 +226,7 @@ class Reign:
                 self._open_if_loaded()
             case zk.NodeChanged():
                 self._workers.on_node_changed(event.path)
-                self._config_stale = self._config_stale or event.path in znodes.SETTINGS
+                self._config_stale = self._config_stale or event.path in znodes.WATCHED
             case zk.ChildrenChanged():
                 self._workers.on_children_changed(event.path)
             case zk.SessionSuspended():
@@ -528,7 +529,7 @@ class Reign:
             self._config_stale = False
             self._config_read = self.state.tokens.next()
             self.state.request(
-                zk.ReadNodes(token=self._config_read, paths=znodes.SETTINGS, watch=True, sync=True)
+                zk.ReadNodes(token=self._config_read, paths=znodes.WATCHED, watch=True, sync=True)
             )
 
     def _on_config_read(self, event: zk.NodesRead) -> None:
@@ -536,7 +537,10 @@ class Reign:
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, history, use, drained, default_limits, shares, copies = event.nodes
+        policy, history, use, drained, default_limits, shares, copies, leader = event.nodes
+        if self.phase is not Phase.LEAVING and not is_led(leader, self.state.epoch):
+            self._end("its /leader node was deleted, or overwritten, by somebody else")
+            return
         taken = (
             self._policies.on_nodes(policy, history, use),
             self._drains.on_node(drained),

@@ -8,15 +8,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from tests.simulation.cluster import run_seed
+from tests.simulation.array_users import draw_array
+from tests.simulation.cluster import Cluster, run_seed
 from tests.simulation.faults import KINDS
 from tests.simulation.knobs import draw_knobs
 from tests.simulation.mixes import INSTALLED, MIXES
 from tests.simulation.report import RunReport, report_of
 from tests.simulation.violations import INVARIANTS
+
+from alb_core.arrays import ArrayLine
+from alb_core.messages import ArrayMoved, SubmitArray
+from alb_core.tasks import TaskState
 
 FOLDER = Path(__file__).parent
 
@@ -60,6 +66,23 @@ def test_a_seed_has_one_story() -> None:
     }
     assert len(told) == 1
     assert told != {"0\n"}
+
+
+def test_a_user_of_an_array_takes_a_word_of_it_for_its_acceptance() -> None:
+    """As clients do: Accepted may be lost, and what is acknowledged may leave the table and be made again."""
+    cluster = Cluster(1, "arrays")
+    cluster._populate()
+    (user,) = cluster.array_users
+    user.start()
+    job = draw_array(random.Random(1), 1)
+    user.jobs, job.wanted = {job.id: job}, True
+    sent: list[Any] = []
+    user._send = sent.append  # type: ignore[method-assign]
+    user._go_on(job)
+    line = ArrayLine(id=job.id, user="ann", state=TaskState.RUNNING, total=1)
+    user._on_said(user._link, ArrayMoved(array=line))  # type: ignore[arg-type]
+    user._go_on(job)
+    assert [type(message) for message in sent].count(SubmitArray) == 1
 
 
 def test_a_report_tells_how_to_run_a_seed_again() -> None:

@@ -92,6 +92,7 @@ INVARIANTS: Final = {
     "nothing_runs_at_rest": "7 what was superseded, or cut off, is killed once its worker is reached again",
     "all_capacity_is_free_at_rest": "4 when nothing runs, everything is free",
     "what_is_given_back_never_starts": "5 what a worker gave back it does not start",
+    "nobody_follows_into_a_policy": "8 a policy that ends its leader ends no heir that nobody told to ask it",
     # What waits, and what is tried again.
     "nothing_is_placed_before_its_dependencies": "- a task waits for what it depends on",
     "nothing_is_placed_before_its_time": "- a task waits for its time, and after a failure for the next",

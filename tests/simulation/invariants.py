@@ -159,7 +159,8 @@ class Invariants:
         self.policies.on_broker_event(broker, event)
         reign = broker.core.reign if broker.core is not None else None
         if isinstance(event, ClientSaid) and isinstance(event.message, messages.UndrainWorkers) and reign:
-            self.table.on_undrain(reign.state.epoch, event.message.workers)
+            state = reign.state
+            self.table.on_undrain(state.epoch, event.message.workers, state.clock.time(event.at))
 
     def on_broker_said(self, broker: BrokerHost, action: SendToClient) -> None:
         """A broker sends a message to a client."""

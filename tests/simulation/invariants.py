@@ -19,6 +19,7 @@ from tests.simulation.policy_checks import PolicyChecks
 from tests.simulation.queue_checks import QueueChecks
 from tests.simulation.speech_checks import SpeechChecks
 from tests.simulation.table_checks import TableChecks
+from tests.simulation.turn_checks import TurnChecks
 from tests.simulation.violations import demand
 
 from alb_broker.core.actions import SendToClient, SendToWorker
@@ -98,6 +99,7 @@ class Invariants:
         self.clients = ClientChecks(cluster)
         self.arrays = ArrayChecks(cluster)
         self.queue = QueueChecks()
+        self.turns = TurnChecks()
         self.batches = BatchChecks()
         self.policies = PolicyChecks()
         self.steps = 0  #: Times that something began or ended that is waited for.
@@ -204,6 +206,7 @@ class Invariants:
         self._counters[broker.incarnation, state.epoch] = state.counters
         self._booked[broker.incarnation, state.epoch] = state.placer.reservations
         self.queue.after_turn(broker.name, state)
+        self.turns.after_turn(broker.name, state)
         checked = self._checked[broker.incarnation, state.epoch]
         entries = state.ledger.pending
         for client in state.clients:

@@ -349,6 +349,8 @@ MUTANTS: Final = (
     Mutant("a default limit for what had begun", limits_mutants.limits_hold_what_runs, "endless"),
     Mutant("a default limit older than all that runs", limits_mutants.limits_always_held, "endless"),
     Mutant("one specification in two forms", codec_mutants.written_as_built),
+    Mutant("priorities ignored", queue_mutants.priorities_ignored, "heavy"),
+    Mutant("shares ignored", queue_mutants.shares_ignored, "heavy"),
     Mutant("bounds of users ignored", queue_mutants.bounds_ignored),
     Mutant("a worker that bears whatever is demoted", demotion_mutants.all_is_borne, "endless"),
     Mutant("a copy of what must not run twice", copy_mutants.everybody_copied),

@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from alb_broker.core.actions import Action, ArrayOpened, SendToClient, SendToWorker, TaskKept, TaskSettled
+from alb_broker.core.actions import (
+    Action,
+    ArrayOpened,
+    PolicyMarked,
+    SendToClient,
+    SendToWorker,
+    TaskKept,
+    TaskSettled,
+)
 from alb_broker.core.answers import Answers
 from alb_broker.core.archive import Archive
 from alb_broker.core.array_desk import ArrayDesk
@@ -353,7 +361,7 @@ class Desks:
         state = self.state
         self.starts.end_turn()
         self.expansion.end_turn()
-        return state.placer.run(
+        placed = state.placer.run(
             state.queue,
             state.workers,
             state.shares,
@@ -361,6 +369,8 @@ class Desks:
             state.now(),
             admits=state.admits if state.workers.crowded else None,
         )
+        self.policies.end_pass()
+        return placed
 
     def commit(self) -> list[Action]:
         """Commit until nothing waits, every batch applied; returns what that releases."""
@@ -380,6 +390,8 @@ class Desks:
                     self.state.table.free(action.task)
                 elif isinstance(action, TaskSettled):
                     self.starts.on_settled(action.task)
+                elif isinstance(action, PolicyMarked):
+                    self.policies.on_marked(action)
                 else:
                     released.append(action)
             self.arrays.end_turn()

@@ -7,7 +7,7 @@ Nothing is random and nothing takes time unless a test says so. Whatever is wort
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from tests.broker_parts import CLAIMED_S, POLICIES, broker_node, config, outcome, register, worker_node
@@ -17,6 +17,7 @@ from tests.staged_client import StagedClient
 from alb_broker.core import actions as acts
 from alb_broker.core import events
 from alb_broker.core.broker import Broker
+from alb_broker.policies import Candidate, Context, Policy
 from alb_core import ids, zk, znodes
 from alb_core.messages import (
     AttemptAck,
@@ -37,6 +38,7 @@ from alb_core.messages import (
 )
 from alb_core.notes import Note
 from alb_core.resources import Load
+from alb_core.spec import TaskSpec
 from alb_core.tasks import Cause, Outcome
 from alb_core.znodes import LeaderNode
 
@@ -48,6 +50,24 @@ WORKER_SESSION_S: Final = 5.0
 TABLE: Final = "staged"
 EMPTY_COMMIT: Final = 2
 #: Operations of a batch that writes nothing but the chain.
+
+
+class Fatal(BaseException):
+    """Raised by a policy that ends the process that asks it."""
+
+
+def fatal(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """End whoever asks."""
+    raise Fatal
+
+
+def sound(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """Take the last."""
+    return candidates[-1]
+
+
+PLUG_INS: Final = {"fatal": fatal, "sound": sound}
+#: Policies of somebody else's, which scenarios may install.
 
 
 class Peer:
@@ -93,7 +113,8 @@ class StagedBroker(Peer):
         self.inbox.clear()
         self.requests.clear()
         node = broker_node(self.name, self.life)
-        self.core = Broker(config(name=self.name, log_level="debug", **self.settings), node, POLICIES)
+        settings = config(name=self.name, log_level="debug", **self.settings)
+        self.core = Broker(settings, node, POLICIES | self.stage.plug_ins)
         self.connect()
 
     def connect(self) -> None:
@@ -174,7 +195,13 @@ class StagedBroker(Peer):
             self.stage.spread_watches()
 
     def _handle(self, event: Any) -> None:
-        for action in self.core.handle(event):
+        try:
+            actions = self.core.handle(event)
+        except Fatal:
+            self.stage.tell(f"{self.name} dies in a policy")
+            self.kill()
+            return
+        for action in actions:
             self._carry(action)
 
     def _carry(self, action: Any) -> None:
@@ -334,6 +361,9 @@ class Stage:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.plug_ins: dict[
+            str, Policy
+        ] = {}  #: Policies that brokers have besides, from their next start on.
         self.zookeeper = ZooKeeperModel(lambda: CLAIMED_S + self.now)
         self.brokers: dict[str, StagedBroker] = {}
         self.workers: dict[str, StagedWorker] = {}

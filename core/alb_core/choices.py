@@ -67,6 +67,29 @@ class PolicyNode(Choice, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     #: The try ends then; 0: this is no try.
 
 
+class UseNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``/config/policy-use``: how far a leader trusts a policy that is not alb's; nothing: none is in use.
+
+    Written before it is asked for the first time in a reign, so that the heir of a leader that ended in it
+    does not ask it, too.
+    """
+
+    policy: str = ""
+    #: Its name; empty: no leader asks one, or who did has handed over.
+    epoch: int = 0
+    #: Of who wrote this.
+    since: float = 0.0
+    #: Cluster time when it was about to be asked for the first time.
+    answered: bool = False
+    #: It came back from that.
+    deaths: int = 0
+    #: So many leaders before, one after the other, ended soon after they had begun to ask it.
+    rests_until: float = 0.0
+    #: Cluster time until when it is not asked; 0: it is.
+    why: str = ""
+    #: It rests.
+
+
 class HistoryNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``/config/policy-history``: what was chosen, the newest last."""
 

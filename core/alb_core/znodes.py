@@ -13,7 +13,7 @@ import msgspec
 from alb_core import ids, limits
 from alb_core.arrays import ArrayRecord, Stretch
 from alb_core.bounds import SHIPPED
-from alb_core.choices import HistoryNode, PolicyNode
+from alb_core.choices import HistoryNode, PolicyNode, UseNode
 from alb_core.copies import CopiesNode
 from alb_core.drains import Drain
 from alb_core.errors import CoordinationError
@@ -34,10 +34,15 @@ ARRAYS: Final = "/arrays"
 CONFIG: Final = "/config"
 POLICY: Final = "/config/policy"
 POLICY_HISTORY: Final = "/config/policy-history"
+POLICY_USE: Final = "/config/policy-use"
 DRAINED: Final = "/config/drained"
 LIMITS: Final = "/config/limits"
 SHARES: Final = "/config/shares"
 COPIES: Final = "/config/copies"
+SETTINGS: Final = (POLICY, POLICY_HISTORY, POLICY_USE, DRAINED, LIMITS, SHARES, COPIES)
+#: What a leader reads before it places anything: operators change most of it, in zkCli too.
+WATCHED: Final = (*SETTINGS, LEADER)
+#: Nodes that others may change, and that a leader reads again then.
 
 
 ENDS: Final = "ends-"
@@ -288,6 +293,7 @@ def first_nodes(table: str, cluster: str = "alb") -> dict[str, bytes]:
         **dict.fromkeys(permanent_paths(), b""),
         POLICY: encode(PolicyNode()),
         POLICY_HISTORY: encode(HistoryNode()),
+        POLICY_USE: encode(UseNode()),
         DRAINED: encode(DrainedNode()),
         LIMITS: encode(SHIPPED),
         SHARES: encode(SharesNode()),

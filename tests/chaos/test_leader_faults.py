@@ -108,6 +108,30 @@ def test_leader_hangs_in_a_policy_that_blocks_in_c(tmp_path: Path) -> None:
         cluster[leader.broker].kill()  # it would wait for the lock for ever
 
 
+def test_leader_ends_in_a_policy_that_keeps_the_interpreter(tmp_path: Path) -> None:
+    """Its session ends, as after a crash. The heir finds that it did not come back, and does not ask."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "stuck_policy.py").write_text(STUCK.replace("CDLL", "PyDLL"))  # which keeps the lock
+    install(ROOT / "examples/policies/sticky", site, {"keeper": "stuck_policy:stuck"})
+    plan = Plan(brokers=2, workers=1, environ={"PYTHONPATH": str(site)})
+    with LocalCluster(tmp_path / "cluster", plan) as cluster, Client(zk=cluster.zk) as client:
+        leader = cluster.wait_for_leader()
+        client.set_policy("keeper")
+        first = client.submit("true")
+        assert first.result(60).attempt == 1
+        heir = cluster.wait_for_leader(after_epoch=leader.epoch)
+        assert client.submit("true").result(30).attempt == 1
+        (attempt,) = client.task(first.id).attempts
+        assert (attempt.policy, attempt.epoch) == ("least-loaded", heir.epoch)
+        page = client.policies()
+        assert (page.in_force.policy, "ended when it first asked it" in page.why) == ("keeper", True), (
+            page.why
+        )
+        assert cluster.wait_for_leader().epoch == heir.epoch
+        cluster[leader.broker].kill()  # it would wait for ever
+
+
 def test_leader_frozen_past_its_session(cluster: LocalCluster, work: Work) -> None:
     """SIGSTOP until another one leads, then SIGCONT: the old one acts on nothing and stands by."""
     work.submit_running(10.0, count=2)

@@ -43,7 +43,7 @@ from alb_core.zk import (
     Unknown,
 )
 
-CONFIG = (znodes.POLICY, znodes.POLICY_HISTORY, znodes.DRAINED, znodes.LIMITS, znodes.SHARES, znodes.COPIES)
+CONFIG = znodes.SETTINGS
 #: All nodes below /config.
 
 

@@ -21,7 +21,7 @@ from tests.zookeeper_servers import Wire, ZooKeeperAt, fresh_place, make_ensembl
 from alb.local.zookeeper import Ensemble, ZooKeeperServer
 from alb_core import znodes
 from alb_core.bounds import SHIPPED
-from alb_core.choices import HistoryNode, PolicyNode
+from alb_core.choices import HistoryNode, PolicyNode, UseNode
 from alb_core.copies import COPIES
 from alb_core.errors import CoordinationError, ZooKeeperUnreachable
 from alb_core.io.multi_read import MultiRead
@@ -387,20 +387,12 @@ def test_bootstrap_mends_and_overwrites_nothing(cluster: ZooKeeperAt) -> None:
     """What somebody deleted comes back; what is there stays as it is."""
     peer = RealPeer(cluster)
     table = bootstrap(cluster.hosts, cluster.chroot).table
-    config = (
-        znodes.POLICY,
-        znodes.POLICY_HISTORY,
-        znodes.DRAINED,
-        znodes.LIMITS,
-        znodes.SHARES,
-        znodes.COPIES,
-    )
-    deleted = map(Delete, ("/tasks/7f", *config, znodes.CONFIG))
+    deleted = map(Delete, ("/tasks/7f", *znodes.SETTINGS, znodes.CONFIG))
     applied(peer, *deleted, SetData("/epoch", b"9"))
     assert bootstrap(cluster.hosts, cluster.chroot).table == table
-    forms = (PolicyNode(), HistoryNode(), znodes.DrainedNode(), SHIPPED, NO_SHARES, COPIES)
+    forms = (PolicyNode(), HistoryNode(), UseNode(), znodes.DrainedNode(), SHIPPED, NO_SHARES, COPIES)
     nodes = map(znodes.encode, forms)
-    assert data(peer, "/tasks/7f", *config, "/epoch") == [b"", *nodes, b"9"]
+    assert data(peer, "/tasks/7f", *znodes.SETTINGS, "/epoch") == [b"", *nodes, b"9"]
     peer.end()
 
 

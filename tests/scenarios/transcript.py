@@ -2,7 +2,8 @@
 
 One command a line; words without ``=`` name players, the others are options. The commands:
 
-``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``;
+``start brokers=b1,b2 workers=w1,w2 cpus=1``, with settings of the brokers such as ``pending_max=4``, and
+``plug_ins=fatal,sound`` (policies of somebody else's, `tests/broker_stage.py`);
 ``submit t1 "sleep 5" client=c1 on_lost=fail retries=2 delay=5 afterok=t2 held=1 optimize=time``, or
 ``speculative=1``, ``measured=1``;
 ``cancel t1``; ``attach t1``; ``hold t1``, ``release t1``; ``policy weighted cpu=1 try=5``;
@@ -14,7 +15,8 @@ One command a line; words without ``=`` name players, the others are options. Th
 ``kill b1``, ``boot b1``, ``freeze b1``, ``thaw b1``, ``stop b1``; ``suspect b2`` (client c1 tells a standby);
 ``hold b1``, ``release b1`` (its requests to ZooKeeper wait); ``lose b1 applied`` or ``lose b1 dropped`` (what
 becomes of its next transaction, whose answer is lost with the connection); ``reconnect b1``;
-``put t1 "text"``, ``wipe t1`` (an operator changes a live task's node); ``table`` (what ZooKeeper holds);
+``put t1 "text"``, ``wipe t1`` (an operator changes a live task's node); ``unseat`` (he deletes ``/leader``);
+``table`` (what ZooKeeper holds);
 ``advance 10s``, with ``silence=w1`` before.
 """
 
@@ -26,7 +28,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.broker_parts import attach, outcome, submit, task_id
-from tests.broker_stage import Stage, StagedBroker
+from tests.broker_stage import PLUG_INS, Stage, StagedBroker
 
 from alb_broker.core import events
 from alb_core import zk, znodes
@@ -191,6 +193,8 @@ class Transcript:
     def _do_start(self, _names: list[str], options: Options) -> None:
         brokers, workers = (options.pop(key, "").split(",") for key in ("brokers", "workers"))
         cpus = float(options.pop("cpus", 1))
+        plug_ins = filter(None, options.pop("plug_ins", "").split(","))
+        self._stage.plug_ins.update((name, PLUG_INS[name]) for name in plug_ins)
         settings: dict[str, Any] = {
             key: float(value) if "." in value else int(value) for key, value in options.items()
         }
@@ -327,6 +331,9 @@ class Transcript:
         path, data = znodes.task_path(task_id(_number(names[0]))), names[1].encode()
         exists = self._stage.read(path) is not None
         self._stage.operate(zk.SetData(path, data) if exists else zk.Create(path, data))
+
+    def _do_unseat(self, _names: list[str], _options: Options) -> None:
+        self._stage.operate(zk.Delete(znodes.LEADER))
 
     def _do_wipe(self, names: list[str], _options: Options) -> None:
         self._stage.operate(zk.Delete(znodes.task_path(task_id(_number(names[0])))))

@@ -287,9 +287,7 @@ class ArrayUser(Host):
                         self._follow(job)
                         job.asked_from = 0
             case messages.Accepted(id=name):
-                job = self.jobs[name]
-                job.accepted, job.kept = True, max(job.kept, min(self._piece, len(job.inputs)))
-                job.heard_at = self._heard
+                self._on_accepted(self.jobs[name])
             case messages.InputsKept(id=name, count=count):
                 self.jobs[name].kept = max(count, self.jobs[name].kept)
             case messages.CancelNoted(id=name):
@@ -313,9 +311,13 @@ class ArrayUser(Host):
         job.lacking.pop(message.id, None)
         self._send(messages.Ack(id=message.id))
 
+    def _on_accepted(self, job: ArrayJob) -> None:
+        job.accepted, job.kept = True, max(job.kept, min(self._piece, len(job.inputs)))
+        job.heard_at = self.cluster.timeline.now
+
     def _on_moved(self, line: Any) -> None:
         job = self.jobs[line.id]
-        job.heard_at = self.cluster.timeline.now
+        self._on_accepted(job)  # whoever acknowledges an array must not submit it again, Accepted or not
         if line.finished:
             self.cluster.invariants.arrays.on_told_over(self, job, line)
             job.over = line.state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.ensemble import TABLE
 from tests.simulation.hosts import Host, Make, Mistaken, Source
-from tests.simulation.mixes import INSTALLED
+from tests.simulation.mixes import FATAL, INSTALLED, Ended
 from tests.simulation.network import Link
 from tests.simulation.sessions import SessionModel
 from tests.simulation.store_model import URL, StoreThread
@@ -77,6 +77,7 @@ class BrokerHost(Host):
         depot = f"http://{self.name}:80"
         node = BrokerNode(broker=self.broker, incarnation=self.incarnation, depot=depot, **endpoints)
         policies = {name: INSTALLED[name] for name in self.cluster.habits.policies}
+        policies |= FATAL if self.cluster.habits.fatal else {}
         self.core = Broker(config, node, policies)
         self._store = StoreThread(self)
         self._following = None
@@ -179,7 +180,14 @@ class BrokerHost(Host):
             return
         self.cluster.trace.event(self.name, event)
         self.cluster.invariants.before_broker_event(self, event)
-        for action in core.handle(event):
+        try:
+            actions = core.handle(event)
+        except Ended:
+            self.cluster.invariants.policies.on_ended(self)
+            self.kill()
+            self.cluster.on_exit(self)
+            return
+        for action in actions:
             if not self.alive:
                 return
             self._perform(action)

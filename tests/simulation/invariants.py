@@ -15,9 +15,11 @@ from tests.simulation.array_checks import ArrayChecks
 from tests.simulation.batch_checks import BatchChecks
 from tests.simulation.client_checks import ClientChecks
 from tests.simulation.execution_checks import ExecutionChecks
+from tests.simulation.policy_checks import PolicyChecks
 from tests.simulation.queue_checks import QueueChecks
 from tests.simulation.speech_checks import SpeechChecks
 from tests.simulation.table_checks import TableChecks
+from tests.simulation.turn_checks import TurnChecks
 from tests.simulation.violations import demand
 
 from alb_broker.core.actions import SendToClient, SendToWorker
@@ -97,7 +99,9 @@ class Invariants:
         self.clients = ClientChecks(cluster)
         self.arrays = ArrayChecks(cluster)
         self.queue = QueueChecks()
+        self.turns = TurnChecks()
         self.batches = BatchChecks()
+        self.policies = PolicyChecks()
         self.steps = 0  #: Times that something began or ended that is waited for.
         self.endless_steps = 0  #: Times that an endless command did.
         self._heard: dict[tuple[str, str], float] = {}
@@ -125,6 +129,7 @@ class Invariants:
     def on_applied(self, client: str, operations: tuple[zk.Operation, ...]) -> None:
         """A transaction was applied."""
         self.table.on_applied(client, operations)
+        self.policies.on_applied(client, operations)
         if any(
             operation.path == znodes.EPOCH and not isinstance(operation, zk.Check) for operation in operations
         ):
@@ -153,9 +158,11 @@ class Invariants:
     def before_broker_event(self, broker: BrokerHost, event: Any) -> None:
         """A broker is about to handle an event."""
         self.speech.on_broker_event(broker, event)
+        self.policies.on_broker_event(broker, event)
         reign = broker.core.reign if broker.core is not None else None
         if isinstance(event, ClientSaid) and isinstance(event.message, messages.UndrainWorkers) and reign:
-            self.table.on_undrain(reign.state.epoch, event.message.workers)
+            state = reign.state
+            self.table.on_undrain(state.epoch, event.message.workers, state.clock.time(event.at))
 
     def on_broker_said(self, broker: BrokerHost, action: SendToClient) -> None:
         """A broker sends a message to a client."""
@@ -199,6 +206,7 @@ class Invariants:
         self._counters[broker.incarnation, state.epoch] = state.counters
         self._booked[broker.incarnation, state.epoch] = state.placer.reservations
         self.queue.after_turn(broker.name, state)
+        self.turns.after_turn(broker.name, state)
         checked = self._checked[broker.incarnation, state.epoch]
         entries = state.ledger.pending
         for client in state.clients:

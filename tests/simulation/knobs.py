@@ -18,6 +18,7 @@ from alb_broker.core import (
     expansion,
     ledger,
     placement,
+    probation,
     quarantine,
     reign,
     reservations,
@@ -27,6 +28,8 @@ from alb_broker.shell.plugins import load_policies
 from alb_core import ids, limits
 
 POLICIES: Final = load_policies()
+DISTRUST_S: Final = 1e6
+#: So long a policy rests that ended its leader: longer than ZooKeeper's clock jumps.
 LAPSE_S: Final = 20.0
 #: So long a worker is set aside in vain at first.
 MOVE_AFTER_S: Final = 6.0
@@ -191,6 +194,7 @@ def patched_limits(knobs: Knobs) -> Iterator[None]:
         (reservations, "MOVE_AFTER_S", MOVE_AFTER_S),
         (declines, "DECLINES_S", DECLINES_S),
         (placement, "DECLINES_S", DECLINES_S),
+        (probation, "DISTRUST_S", DISTRUST_S),
         (ledger, "GOOD_BATCH", knobs.good_batch),
         (reign, "GOOD_BATCH", knobs.good_batch),
         (arrays, "UNACKNOWLEDGED_MAX", knobs.unacknowledged),

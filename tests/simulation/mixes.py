@@ -45,11 +45,22 @@ def refusing(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Contex
     return None
 
 
+class Ended(BaseException):
+    """Raised by a policy that ends the process: what blocks in C with the interpreter's lock does no less."""
+
+
+def fatal(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
+    """End whoever asks."""
+    raise Ended
+
+
 IN_THE_MIDST: Final = ("hand-over", "kill broker", "leaders killed one after the other", "slow ZooKeeper")
 #: Faults that find things half done, and leave them so for a while.
 FAULTY: Final = {"raising": raising, "hesitant": hesitant, "refusing": refusing}
 INSTALLED: Final = POLICIES | FAULTY
 #: Of every broker.
+FATAL: Final = {"fatal": fatal}
+#: Of every broker of mixes in which somebody chooses it.
 
 
 class Habits(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +92,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     drains: int = 0
     policies: tuple[str, ...] = tuple(sorted(POLICIES))
     #: That operators choose.
+    fatal: bool = False
+    #: Somebody may choose a policy that ends its leader.
     in_series: bool = False
     #: Faults also come in series, and some strike one kind of message only.
     favoured: tuple[str, ...] = ()
@@ -142,6 +155,7 @@ def _draw_habits(draws: random.Random) -> Habits:
         drains=draws.choice((0, 2, 4)),
         policies=tuple(sorted(INSTALLED)) if draws.random() < 0.5 else tuple(sorted(POLICIES)),
         in_series=True,
+        fatal=True,
     )
 
 

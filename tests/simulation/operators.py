@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DRAINS_MAX: Final = 3
 POLICIES_CHOSEN_MAX: Final = 3
+FATAL_SHARE: Final = 0.5
+#: Of the seeds in which somebody may choose a policy that ends its leader.
 LATEST: Final = 0.9
 #: Part of the safety phase within which they act.
 AGAIN_S: Final = 6.0
@@ -59,6 +61,7 @@ class Operators:
             self._cluster.timeline.at(begin + draws.uniform(1.0, 15.0), self._ask, undrain)
         self._plan_policies(random.Random(f"{self._cluster.seed}/policies"), end)
         self._plan_shares(random.Random(f"{self._cluster.seed}/shares"), end)
+        self._plan_fatal(random.Random(f"{self._cluster.seed}/fatal"), end)
         self._plan_more(random.Random(f"{self._cluster.seed}/operators' habits"), end)
 
     def _plan_policies(self, draws: random.Random, end: float) -> None:
@@ -71,6 +74,17 @@ class Operators:
                 by_hand = znodes.encode(PolicyNode(policy=policy))
                 data = draws.choice((by_hand, b"uniform", b'{"policy":"fanciful"}', b'{"polcy":"uniform"}'))
                 self._cluster.timeline.at(draws.uniform(1.0, end), self._write_node, znodes.POLICY, data)
+
+    def _plan_fatal(self, draws: random.Random, end: float) -> None:
+        """Plan who chooses a policy that ends its leader; perhaps once more, when it is known for that."""
+        if not self._cluster.habits.fatal or draws.random() >= FATAL_SHARE:
+            return
+        for _ in range(draws.choice((1, 1, 2))):
+            wish = SetPolicy(seq=0, policy="fatal", try_s=draws.choice((0.0, 0.0, 5.0)))
+            self._cluster.timeline.at(draws.uniform(0.5, end), self._ask, wish)
+        if draws.random() < 0.3:
+            data = znodes.encode(PolicyNode(policy="fatal"))
+            self._cluster.timeline.at(draws.uniform(0.5, end), self._write_node, znodes.POLICY, data)
 
     def _plan_shares(self, draws: random.Random, end: float) -> None:
         """Plan who is given another weight, or bounds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from alb_broker.core import groups, turns
 from alb_broker.core.declines import Declines
 from alb_broker.core.reservations import Reservation, Reservations
 from alb_broker.core.shares import Shares
@@ -37,6 +38,16 @@ def bounded_heads_reserve() -> list[tuple[Any, str, Any]]:
 def refusals_last() -> list[tuple[Any, str, Any]]:
     """A policy may let a task wait for ever although there is room."""
     return [(Declines, "note", lambda *_: None)]
+
+
+def priorities_ignored() -> list[tuple[Any, str, Any]]:
+    """All are of one level."""
+    return [(turns, "level_after", lambda *_: 0), (groups, "level_after", lambda *_: 0)]
+
+
+def shares_ignored() -> list[tuple[Any, str, Any]]:
+    """Who has much goes before who has little, if he came first."""
+    return [(Shares, "share", lambda *_: 0.0)]
 
 
 def bounds_ignored() -> list[tuple[Any, str, Any]]:

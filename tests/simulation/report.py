@@ -42,6 +42,8 @@ def report_of(cluster: Cluster, violation: Violation | None) -> SeedReport:
     counts["leader changes"] = max(0, counts.pop("claims", 0) - 1)
     counts.update(invariants.counted)
     counts.update(invariants.arrays.counts)
+    counts["turns compared"] = invariants.turns.compared
+    counts["ended in a policy"] = invariants.policies.ended
     counts["messages"] = cluster.network.counts["carried"]
     counts["starts"] = invariants.execution.count
     return SeedReport(

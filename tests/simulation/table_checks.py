@@ -48,13 +48,14 @@ class TableChecks:
         self.live: dict[str, TaskRecord] = {}
         self.done: dict[str, TaskRecord] = {}
         self.created_at: dict[str, float] = {}  #: True time, of every task that ever was.
+        self.created_in: dict[str, int] = {}  #: Epoch, likewise.
         self.removed_at: dict[str, float] = {}
         self.results: dict[str, Result] = {}  #: The first that was recorded, of every task that ever was.
         self.assigned: dict[tuple[str, int], Attempt] = {}  #: Every attempt that ever was in the table.
         self.cancelled: set[str] = set()
         self.drains: dict[str, Drain] = {}  #: As the table has them, by worker.
-        self._undrains: set[tuple[int, str]] = set()
-        #: That a leader was asked for since, by epoch and worker: in force before they are in the table.
+        self._undrains: dict[tuple[int, str], float] = {}
+        #: That a leader was asked for, by epoch and worker, and when: in force before they are in the table.
         self.counts: Counter[str] = Counter()
         self.starts = StartChecks(cluster, self)
         self.copies = CopyChecks()
@@ -64,9 +65,9 @@ class TableChecks:
         """Return the record that the table holds of a task."""
         return self.live.get(task_id) or self.done.get(task_id)
 
-    def on_undrain(self, epoch: int, workers: tuple[str, ...]) -> None:
-        """A leader is asked to give workers tasks again."""
-        self._undrains |= {(epoch, name) for name in workers}
+    def on_undrain(self, epoch: int, workers: tuple[str, ...], at: float) -> None:
+        """A leader is asked, at a cluster time, to give workers tasks again."""
+        self._undrains |= {(epoch, name): at for name in workers}
 
     # --- transactions ---------------------------------------------------------------------------------------
 
@@ -111,8 +112,14 @@ class TableChecks:
         except znodes.UnreadableNode:
             after = {}  # whoever leads keeps what it knows; the next leader may know nothing
         self.counts["drains"] += len(after.keys() - self.drains.keys())
-        self._undrains.clear()
-        self.drains = {name: drain for name, drain in after.items() if drain.since}
+        drains = {name: drain for name, drain in after.items() if drain.since}
+        # A write may be of an earlier wish: whom it drains, a later one puts back.
+        self._undrains = {
+            key: asked
+            for key, asked in self._undrains.items()
+            if key[1] in drains and drains[key[1]].since <= asked
+        }
+        self.drains = drains
 
     def _on_commit(self, client: str, operations: tuple[zk.Operation, ...], write: zk.Operation) -> None:
         commit = znodes.decode(znodes.CommitNode, znodes.COMMIT, _data(write))
@@ -171,6 +178,7 @@ class TableChecks:
             f"{record.id} was in the table before, and is made again",
         )
         self.created_at[record.id] = self._cluster.timeline.now
+        self.created_in[record.id] = self.epoch
         self._cluster.invariants.step(record.id)
         for attempt in record.attempts:
             self._on_placed(record, attempt, 0)

@@ -83,6 +83,7 @@ INVARIANTS: Final = {
     "no_second_start_with_on_lost_fail": "5 a task that must not run twice is started once",
     "no_worker_runs_more_than_its_capacity": "4 what runs on a worker fits into what it offers",
     "no_two_attempts_share_a_gpu": "4 the GPUs of what runs on a worker are distinct, as many as asked for",
+    "everybody_has_his_turn": "- of those who would fit the higher level goes first, then who has less",
     "a_reservation_is_honoured": "- what is placed beside a head leaves it room, or surely ends before",
     "a_reservation_is_looked_at_again": "8 who waits for a worker in vain moves after a while",
     "only_who_lacks_room_has_a_reservation": "8 no worker is set aside for who is at his bounds",
@@ -92,6 +93,7 @@ INVARIANTS: Final = {
     "nothing_runs_at_rest": "7 what was superseded, or cut off, is killed once its worker is reached again",
     "all_capacity_is_free_at_rest": "4 when nothing runs, everything is free",
     "what_is_given_back_never_starts": "5 what a worker gave back it does not start",
+    "nobody_follows_into_a_policy": "8 a policy that ends its leader ends no heir that nobody told to ask it",
     # What waits, and what is tried again.
     "nothing_is_placed_before_its_dependencies": "- a task waits for what it depends on",
     "nothing_is_placed_before_its_time": "- a task waits for its time, and after a failure for the next",

@@ -142,6 +142,13 @@ class TaskSettled(msgspec.Struct, frozen=True, gc=False):
     task: str
 
 
+class PolicyMarked(msgspec.Struct, frozen=True, gc=False):
+    """Not for the shell: it is in the table that a policy is about to be asked, and now it may be."""
+
+    serial: int
+    #: Of the mark.
+
+
 class ArrayOpened(msgspec.Struct, frozen=True, gc=False):
     """Writes with which an array began are in ZooKeeper. Not for the shell: the reign takes it back."""
 
@@ -188,6 +195,7 @@ Action: TypeAlias = (
     | TaskSettled
     | ArrayOpened
     | IncrementsMarked
+    | PolicyMarked
     | ResumeWanted
     | Exit
     | Note

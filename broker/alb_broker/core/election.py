@@ -458,6 +458,14 @@ def _fields(node: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(node, name) for name in node.__struct_fields__}
 
 
+def is_led(leader: zk.NodeRead | None, epoch: int) -> bool:
+    """Tell whether ``/leader`` names the leader of an epoch: else nobody finds it."""
+    try:
+        return leader is not None and znodes.decode(LeaderNode, leader.path, leader.data).epoch == epoch
+    except znodes.UnreadableNode:
+        return False
+
+
 def read_view(nodes: tuple[zk.NodeRead | None, ...]) -> View:
     """Decode the four nodes of a look.
 

@@ -51,9 +51,6 @@ POLICY_RESTS_S: Final = 1.0
 #: After a policy failed, the default places for so long: a slow or broken one costs little, and logs little.
 POLICY_RESTS_S_MAX: Final = 64.0
 #: Each time that it fails again soon after, it rests twice as long, up to this.
-DISTRUST_S: Final = 3600.0
-#: So long the default stands in where the leader before hung under somebody else's policy. Should that be
-#: why, this leader hangs in it only then: a broker that hung in C can only be killed, and there are few.
 OURS: Final = "alb_broker"
 #: The package of the policies that cannot hang.
 
@@ -98,8 +95,11 @@ class Placer:
         self._turn = 0  #: How many placements there were.
         self._decided = DEFAULT_POLICY  #: Which policy made the newest choice.
         self._seen: tuple[Candidate, ...] = ()  #: Among these.
+        self.held = False  #: The policy in force is not asked yet, and what it would be asked about waits.
+        self.wanted = False  #: That is so for some task for which there is room.
         self._rests_s = 0.0  #: How long the policy in force rested last.
-        self._rests_until = float("-inf")  #: Cluster time, until when the default stands in.
+        self._rests_until = float("-inf")  #: Cluster time, until when it is not asked.
+        self._hold_at = float("inf")  #: Cluster time at which a rest ends that ends in a hold.
         self.use(self.choice)  # the default has wishes, too
 
     @property
@@ -119,15 +119,29 @@ class Placer:
 
     def rests(self, at: float) -> bool:
         """Tell whether the default stands in now, because the policy in force failed."""
-        return at < self._rests_until
+        return at < self._rests_until and not self.held
 
-    def refusal(self, choice: Choice) -> str | None:
-        """Return why a choice cannot be in force here, as a sentence, or None."""
+    @property
+    def foreign(self) -> bool:
+        """Whether the policy in force is somebody else's: only such a one may end whoever asks it."""
+        return self.is_foreign(self.name)
+
+    def is_foreign(self, name: str) -> bool:
+        """Tell whether an installed policy is not of alb itself."""
+        return getattr(self.policies[name], "__module__", "").partition(".")[0] != OURS
+
+    def refusal(self, choice: Choice, *, asking: bool = True) -> str | None:
+        """Return why a choice cannot be in force here, as a sentence, or None.
+
+        Args:
+            choice: A policy and parameters.
+            asking: Whether the policy's own check of them is asked, which is foreign code as well.
+        """
         policy = self.policies.get(choice.policy)
         if policy is None:
             known = ", ".join(sorted(self.policies))
             return f"there is no policy {choice.policy[:40]!r}; known: {known}"
-        wrong = check_parameters(policy, choice.parameters)
+        wrong = check_parameters(policy, choice.parameters, asking=asking)
         return None if wrong is None else f"the policy {choice.policy}: {wrong}"
 
     def use(self, choice: Choice) -> None:
@@ -142,17 +156,31 @@ class Placer:
 
     def trust(self) -> None:
         """Somebody wants the policy in force, however it failed: let it have its next chance at once."""
-        self._rests_s, self._rests_until = 0.0, float("-inf")
+        self._rests_s, self._rests_until, self._hold_at = 0.0, float("-inf"), float("inf")
+        self.held = self.wanted = False
         self.declines.clear()
 
-    def distrust(self, at: float) -> None:
-        """The leader before hung, perhaps in the policy in force: let the default stand in for a while.
+    def hold(self) -> None:
+        """Do not ask the policy in force, nor the default in its place, until `release`."""
+        self._rests_until, self._hold_at = float("inf"), float("inf")
+        self.held, self.wanted = True, False
 
-        What blocks in C cannot be interrupted, and would hang one leader after the other, until none is left.
+    def release(self) -> None:
+        """Ask the policy in force again."""
+        self._rests_until = float("-inf")
+        self.held = self.wanted = False
+
+    def distrust(self, why: str, at: float, seconds: float) -> None:
+        """Let the default stand in for a policy that may end whoever asks it; then hold that.
+
+        Args:
+            why: It may.
+            at: Cluster time.
+            seconds: How long.
         """
-        package = getattr(self.policies[self.name], "__module__", "").partition(".")[0]
-        if package != OURS:
-            self._rest("the leader before hung, perhaps in it", at, least_s=DISTRUST_S)
+        self.held = self.wanted = False
+        self._rest(why, at, least_s=seconds)
+        self._hold_at, self._rests_until = self._rests_until, float("inf")
 
     def run(  # noqa: PLR0913, PLR0917 (what a pass is about)
         self,
@@ -180,7 +208,7 @@ class Placer:
             How many tasks were placed.
         """
         context, booked = Context(at, self._draws, self._parameters), self.reservations
-        self._begin(queue, workers, admits)
+        self._begin(queue, workers, admits, at)
         # Room only shrinks until the pass ends.
         failures = defaultdict[str, tuple[_Failures, _Failures]](lambda: (_Failures(), _Failures()))
         # what found no free room; what found none ahead either: users apart where workers do not admit all
@@ -225,9 +253,11 @@ class Placer:
 
         return queue.place(shares.share, offer, PASS_MAX, at, shares.take_fallen())
 
-    def _begin(self, queue: Queue, workers: Workers, admits: Admission | None) -> None:
+    def _begin(self, queue: Queue, workers: Workers, admits: Admission | None, at: float) -> None:
         """Let searches go by the policy's wishes, and have offered again what may fit where room grew."""
         self.declines.begin()
+        if at >= self._hold_at:
+            self.hold()
         workers.order_by(self._ranks)
         grown = workers.take_grown()
         if not grown.workers:
@@ -299,6 +329,9 @@ class Placer:
                     return chosen
                 if ahead or not self._waited_enough(task, context.at):
                     return None
+        elif self.held:
+            self.wanted = True
+            return None
         self._decided = DEFAULT_POLICY
         self.calls[DEFAULT_POLICY] += 1
         return _place_of(self.policies[DEFAULT_POLICY](task.effective, candidates, context), candidates)

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from alb_broker.core.actions import Action
+from alb_broker.core.actions import Action, PolicyMarked
 from alb_broker.core.clients import Client
 from alb_broker.core.declines import DECLINES_S
+from alb_broker.core.probation import Probation
 from alb_broker.core.setting import Setting, read_form
 from alb_broker.core.state import State
 from alb_broker.policies import completed, summary, wishes_of
@@ -51,7 +52,8 @@ class PolicyDesk:
             PolicyNode()
         )  #: As the table has it: what was chosen, though it may not be in force here.
         self._changes: tuple[Change, ...] = ()  #: What was chosen, the newest last.
-        self._wary = state.claim.hung  #: What the leader before placed by may be why that hung.
+        self._probation: Final = Probation(state)
+        self._heir = True  #: Nothing was chosen yet in this reign, nor read.
 
     def handlers(self) -> dict[type[Message], Callable[[Client, Any], None]]:
         """Return which message is answered by what."""
@@ -74,11 +76,20 @@ class PolicyDesk:
         done = state.client(client.peer, Done(seq=request.seq))
         how = "rollback" if request.rollback else "try" if request.try_s else "set"
         if self._setting.readable and wish == self._node.plain() and not (request.try_s or self._node.until):
-            state.placer.trust()  # said again: it may rest, and whoever says it knows better
+            self._trust()
             state.ledger.say(done)
             return
         until = state.now() + request.try_s if request.try_s else 0.0
         self._choose(Change(**_fields(wish), by=client.user, at=state.now(), how=how), until, done)
+
+    def _trust(self) -> None:
+        """What is in force is chosen again: it may rest, and whoever says so knows better."""
+        placer = self._state.placer
+        rested = placer.rests(self._state.now())
+        if not placer.held:
+            placer.trust()
+        if rested:
+            self._probation.begin(None, found=False)
 
     def _choose(self, change: Change, until: float, *releases: Action) -> None:
         """Let a choice be in force, and write it down with what comes back after it."""
@@ -103,9 +114,23 @@ class PolicyDesk:
             state.figures.begin(change.policy, state.now())
             by = change.by or BY_HAND
             state.note("policy_changed", policy=change.words(), before=before.words(), by=by, how=change.how)
-            if self._wary and change.how == "read":
-                placer.distrust(state.now())
-        self._wary = False
+            found = self._heir and change.how == "read"
+            self._probation.begin(self._probation.doubt(change.policy) if found else None, found=found)
+        self._heir = False
+
+    # --- before somebody else's is asked --------------------------------------------------------------------
+
+    def end_pass(self) -> None:
+        """A placement pass is over: see whether the policy in force wants to be asked, or was."""
+        self._probation.end_pass()
+
+    def on_marked(self, action: PolicyMarked) -> None:
+        """The table says that the policy in force is about to be asked."""
+        self._probation.on_marked(action)
+
+    def leave(self) -> None:
+        """The leader hands over."""
+        self._probation.leave()
 
     def tick(self) -> None:
         """End a try whose time is over: also one that began under another leader."""
@@ -122,12 +147,15 @@ class PolicyDesk:
 
     # --- what the table says --------------------------------------------------------------------------------
 
-    def on_nodes(self, node: zk.NodeRead | None, history: zk.NodeRead | None) -> bool:
-        """Take what ``/config/policy`` and its history hold; without the node the default is in force.
+    def on_nodes(
+        self, node: zk.NodeRead | None, history: zk.NodeRead | None, use: zk.NodeRead | None = None
+    ) -> bool:
+        """Take what ``/config/policy``, its history and its use hold; without the first, the default places.
 
         Returns:
             Whether it was taken; while an own change is on its way to the nodes, it is not.
         """
+        self._probation.on_node(use)
         if not self._setting.meets(node):
             return False
         self._history.meets(history)
@@ -145,7 +173,8 @@ class PolicyDesk:
     def _follow(self, found: PolicyNode) -> None:
         """Do what a node says that can be read."""
         placer, state = self._state.placer, self._state
-        if (refused := placer.refusal(found)) is not None:
+        doubtful = self._heir and self._probation.doubt(found.policy) is not None
+        if (refused := placer.refusal(found, asking=not doubtful)) is not None:
             self._node = found
             self._keep("policy_unknown", refused, policy=found.words())
             return

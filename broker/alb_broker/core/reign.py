@@ -18,6 +18,7 @@ from alb_broker.core.actions import (
     Action,
     ArrayOpened,
     IncrementsMarked,
+    PolicyMarked,
     ResumeWanted,
     SendToClient,
     SendToWorker,
@@ -37,6 +38,7 @@ from alb_broker.core.copies_desk import CopiesDesk
 from alb_broker.core.demotions import Demotions
 from alb_broker.core.drain_desk import DrainDesk
 from alb_broker.core.dump import dump
+from alb_broker.core.election import is_led
 from alb_broker.core.events import BrokerEvent, WorkerSaid
 from alb_broker.core.fates import Fates
 from alb_broker.core.file_desk import FileDesk
@@ -65,15 +67,6 @@ from alb_core.notes import Level
 
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
-CONFIG: Final = (
-    znodes.POLICY,
-    znodes.POLICY_HISTORY,
-    znodes.DRAINED,
-    znodes.LIMITS,
-    znodes.SHARES,
-    znodes.COPIES,
-)
-#: What operators change, in zkCli too.
 ASK_AGAIN_S: Final = 0.5
 PROGRESS_EVERY_S: Final = 1.0
 HEADS_MAX: Final = 64
@@ -234,7 +227,7 @@ class Reign:
                 self._open_if_loaded()
             case zk.NodeChanged():
                 self._workers.on_node_changed(event.path)
-                self._config_stale = self._config_stale or event.path in CONFIG
+                self._config_stale = self._config_stale or event.path in znodes.WATCHED
             case zk.ChildrenChanged():
                 self._workers.on_children_changed(event.path)
             case zk.SessionSuspended():
@@ -276,6 +269,7 @@ class Reign:
         state.out.append(WriteDump(dump(state, "hand-over"), "hand-over"))
         self.phase = Phase.LEAVING
         self._leaving_at = state.at
+        self._policies.leave()
         state.ledger.write(Lane.RETENTION, znodes.LEADER, (zk.Delete(znodes.LEADER),))
         state.note("leader_leaving", epoch=state.epoch, pending=state.ledger.pending)
 
@@ -348,6 +342,7 @@ class Reign:
             state.limits.time_limit_s,
             admits=state.gate,
         )
+        self._policies.end_pass()
         if state.placer.notes:
             state.out.extend(state.placer.notes)
             state.placer.notes.clear()
@@ -451,6 +446,8 @@ class Reign:
                 self.state.arrays.on_opened(action.array)
             case IncrementsMarked():
                 self._inflow.on_marked(action)
+            case PolicyMarked():
+                self._policies.on_marked(action)
             case ResumeWanted():
                 self._resumption.want(action.attempt)
             case _:
@@ -465,14 +462,14 @@ class Reign:
             return
         self._repair.read_again(group.key)
         self.state.arrays.on_failure(group)
-        self._config_stale = self._config_stale or group.key in CONFIG
+        self._config_stale = self._config_stale or group.key in znodes.SETTINGS
         for action in group.releases:
             self._tell_refused(action, group.key, failure.error)
 
     def _tell_refused(self, action: Action, key: str, error: str) -> None:
         if isinstance(action, SendToClient) and self.state.clients.get(action.peer) is not None:
             why = f"somebody else changed its nodes in ZooKeeper ({error}); see alb status {key}"
-            if key in CONFIG:
+            if key in znodes.SETTINGS:
                 why = f"{key} cannot be written ({error}): a broker that starts makes it anew"
             asked = action.message
             if isinstance(asked, Done):
@@ -532,16 +529,21 @@ class Reign:
         if self._config_stale and not self._config_read and self._suspended_at is None:
             self._config_stale = False
             self._config_read = self.state.tokens.next()
-            self.state.request(zk.ReadNodes(token=self._config_read, paths=CONFIG, watch=True, sync=True))
+            self.state.request(
+                zk.ReadNodes(token=self._config_read, paths=znodes.WATCHED, watch=True, sync=True)
+            )
 
     def _on_config_read(self, event: zk.NodesRead) -> None:
         self._config_read = 0
         if event.nodes is None:
             self._config_stale = True
             return
-        policy, history, drained, default_limits, shares, copies = event.nodes
+        policy, history, use, drained, default_limits, shares, copies, leader = event.nodes
+        if self.phase is not Phase.LEAVING and not is_led(leader, self.state.epoch):
+            self._end("its /leader node was deleted, or overwritten, by somebody else")
+            return
         taken = (
-            self._policies.on_nodes(policy, history),
+            self._policies.on_nodes(policy, history, use),
             self._drains.on_node(drained),
             self._limits.on_node(default_limits),
             self._shares.on_node(shares),

@@ -149,8 +149,14 @@ def completed(policy: Policy, given: Mapping[str, Parameter]) -> dict[str, Param
     return {**{name: max(0.0, 1.0 - value) for name in halves}, **given}
 
 
-def check_parameters(policy: Policy, given: Mapping[str, Parameter]) -> str | None:
-    """Return what is wrong with parameters for a policy, as a sentence, or None."""
+def check_parameters(policy: Policy, given: Mapping[str, Parameter], *, asking: bool = True) -> str | None:
+    """Return what is wrong with parameters for a policy, as a sentence, or None.
+
+    Args:
+        policy: Whose.
+        given: What was chosen.
+        asking: Whether its own check of them is asked.
+    """
     wanted = wishes_of(policy)
     for name, value in given.items():
         if name not in wanted.parameters:
@@ -159,7 +165,7 @@ def check_parameters(policy: Policy, given: Mapping[str, Parameter]) -> str | No
         if isinstance(value, str) is not isinstance(wanted.parameters[name], str):
             kind = "a word" if isinstance(wanted.parameters[name], str) else "a number"
             return f"its parameter {name} is {kind}, and {value!r:.40} is none"
-    if wanted.check is None:
+    if wanted.check is None or not asking:
         return None
     try:
         return wanted.check({**wanted.parameters, **completed(policy, given)})

@@ -13,7 +13,6 @@ from alb_broker.core.decisions import Decided
 from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.groups import key_of
 from alb_broker.core.placement import (
-    DISTRUST_S,
     PASS_MAX,
     POLICY_RESTS_S,
     POLICY_RESTS_S_MAX,
@@ -348,20 +347,57 @@ def test_a_policy_that_failed_rests_and_gets_another_chance() -> None:
     assert len(scene.placed) == 3
 
 
-def test_a_policy_under_which_a_leader_hung_rests_for_long() -> None:
-    """Should it be why, the next one would hang, too. One of ours is not why."""
+def test_a_policy_that_is_held_is_not_asked_nor_is_another_in_its_place() -> None:
+    """What it would be asked about waits, and the caller learns that something does; nothing failed."""
     scene = Scene(take_last)
-    scene.placer.distrust(10.0)
+    scene.placer.hold()
+    assert (scene.run(), scene.placer.wanted) == (0, False), "nobody waits"
+    scene.submit(1)
+    assert (scene.run(), scene.placer.wanted, scene.placer.rests(1.0)) == (0, True, False)
+    assert (scene.placer.calls["mine"], scene.placer.failures) == (0, 0)
+    scene.placer.release()
+    assert (scene.run(), scene.placer.held, scene.placer.wanted) == (1, False, False)
+    assert scene.placer.calls["mine"] == 1
+
+
+def test_a_task_with_its_own_vector_does_not_wait_for_a_policy_that_is_held() -> None:
+    """It is placed by a policy of alb's own."""
+    scene = Scene(take_last)
+    scene.placer.hold()
+    scene.submit(1, optimize=parse_vector("time"))
+    assert (scene.run(), scene.placer.wanted) == (1, False)
+
+
+def test_a_policy_that_is_distrusted_rests_for_long_and_is_held_then() -> None:
+    """It may end whoever asks it, so the next time it is asked is written down before."""
+    scene = Scene(take_last)
+    scene.placer.distrust("it may hang", 10.0, 3600.0)
     (note,) = scene.placer.notes
-    assert (note.event, note.fields["rests_s"]) == ("policy_failed", DISTRUST_S)
-    over = 10.0 + DISTRUST_S
-    assert [scene.placer.rests(at) for at in (10.0, over - 1.0, over)] == [True, True, False]
+    fields = note.fields
+    assert (note.event, fields["rests_s"], fields["error"]) == ("policy_failed", 3600.0, "it may hang")
+    for number, at in enumerate((10.0, 3609.0), start=1):
+        scene.submit(number)
+        assert (scene.run(at), scene.placer.rests(at), scene.placer.calls["mine"]) == (1, True, 0)
+    scene.submit(3)
+    assert (scene.run(3610.0), scene.placer.rests(3610.0), scene.placer.held) == (0, False, True)
+    scene.placer.release()
+    assert (scene.run(3611.0), scene.placer.calls["mine"]) == (1, 1)
+
+
+def test_whoever_is_trusted_again_neither_rests_nor_is_held() -> None:
+    """Not later either, when the rest would have ended in a hold."""
+    scene = Scene(take_last)
+    scene.placer.distrust("it may hang", 10.0, 3600.0)
     scene.placer.trust()
-    assert not scene.placer.rests(10.0)
-    ours = Placer(POLICIES, seed=0)
-    ours.use(Choice(policy="uniform"))
-    ours.distrust(10.0)
-    assert not ours.rests(10.0)
+    scene.submit(1)
+    assert (scene.run(3611.0), scene.placer.calls["mine"]) == (1, 1)
+
+
+def test_only_policies_of_others_are_foreign() -> None:
+    """Those of alb cannot hang."""
+    scene = Scene(take_last)
+    assert scene.placer.foreign
+    assert not any(Placer(POLICIES, seed=0).is_foreign(name) for name in POLICIES)
 
 
 def test_another_policy_does_not_inherit_the_rest() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from tests.broker_parts import (
     C1,
     W1,
     applied,
+    broker_node,
     capacity,
     make_state,
     notes,
@@ -46,7 +48,7 @@ from alb_core.messages import (
     Welcome,
 )
 from alb_core.tasks import TaskState
-from alb_core.znodes import CommitNode, DrainedNode, PolicyNode
+from alb_core.znodes import CommitNode, DrainedNode, LeaderNode, PolicyNode
 
 SESSION_S = 3.0
 
@@ -59,7 +61,11 @@ class Scene:
         self.state.session_timeout_s = SESSION_S
         self.reign = Reign(self.state)
         self.now = 0.0
-        self.nodes: dict[str, zk.NodeRead] = {znodes.POLICY: read(znodes.POLICY, PolicyNode())}
+        mine = LeaderNode(**msgspec.structs.asdict(broker_node()), epoch=self.state.epoch, table="table-1")
+        self.nodes: dict[str, zk.NodeRead] = {
+            znodes.POLICY: read(znodes.POLICY, PolicyNode()),
+            znodes.LEADER: read(znodes.LEADER, mine),
+        }
         self.names: dict[str, tuple[str, ...]] = {}
         self.held: list[zk.Request] = []  #: Requests that were not answered.
         self.silent = False  #: ZooKeeper answers nothing.
@@ -268,6 +274,39 @@ def test_the_policy_of_the_table_is_used_and_watched() -> None:
     assert scene.state.placer.name == "uniform"
 
 
+# --- its own node -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [None, b"garbage", "another's"])
+def test_a_leader_that_nobody_finds_any_more_ends_its_reign(data: Any) -> None:
+    """Somebody deleted /leader, or wrote into it. Where it is the only broker, nobody else would notice."""
+    scene = leading()
+    del scene.nodes[znodes.LEADER]
+    if data == "another's":
+        data = LeaderNode(**msgspec.structs.asdict(broker_node("b2")), epoch=9, table="table-1")
+    if data is not None:
+        scene.nodes[znodes.LEADER] = read(znodes.LEADER, data)
+    scene.tick(1.0)
+    assert scene.reign.phase is Phase.LEADING, "nothing says that it changed"
+    scene.handle(zk.NodeChanged(at=1.1, path=znodes.LEADER))
+    scene.tick(1.2)
+    assert scene.reign.phase is Phase.OVER
+    assert "/leader" in scene.reign.why
+
+
+def test_a_leader_that_hands_over_deletes_its_node_itself() -> None:
+    """That is its end in order, and said so."""
+    scene = leading()
+    scene.silent = True
+    scene.handle(zk.NodeChanged(at=0.9, path=znodes.LIMITS))
+    scene.tick(1.0)
+    (asked,) = (request for request in scene.held if isinstance(request, zk.ReadNodes))
+    scene.handle(events.StopRequested(at=1.1))
+    del scene.nodes[znodes.LEADER]
+    scene.handle(scene.reply(asked))
+    assert scene.reign.phase is Phase.LEAVING
+
+
 # --- drains -------------------------------------------------------------------------------------------------
 
 
@@ -279,14 +318,7 @@ def test_nothing_is_placed_before_it_is_known_who_is_drained() -> None:
     scene.begin()
     config, others = scene.held[0], scene.held[1:]
     assert isinstance(config, zk.ReadNodes)
-    assert config.paths == (
-        znodes.POLICY,
-        znodes.POLICY_HISTORY,
-        znodes.DRAINED,
-        znodes.LIMITS,
-        znodes.SHARES,
-        znodes.COPIES,
-    )
+    assert config.paths == (*znodes.SETTINGS, znodes.LEADER)
     scene.silent = False
     for request in others:
         scene.handle(scene.reply(request))

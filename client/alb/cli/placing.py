@@ -61,7 +61,7 @@ def _name(client: Client, words: Sequence[str], _for: float | None, as_json: boo
         out.emit_json({"policy": page.in_force.policy, "parameters": page.in_force.parameters})
     else:
         out.echo(page.in_force.words())
-        if page.node.until:
+        if page.node.until and _is_followed(page):
             out.say(f"it is tried until {format_clock(page.node.until)}, then {_former(page)} again")
         _warn(page)
     return 0
@@ -122,9 +122,9 @@ def _show(client: Client, words: Sequence[str], _for: float | None, as_json: boo
 
 def _show_choice(page: PoliciesPage) -> None:
     node = page.node
-    if node.since:
+    if node.since and _is_followed(page):
         out.echo(f"since     {format_clock(node.since)}, by {node.by or 'zkCli'}")
-    if node.until:
+    if node.until and _is_followed(page):
         left = format_duration(max(node.until - page.now, 0.0))
         out.echo(f"tried     for {left} more, then {_former(page)} again")
     out.echo(f"now       {_tally(page.tally)}")
@@ -232,10 +232,15 @@ def _missing(line: PolicyLine) -> str:
     return f"{line.name} is not installed on {', '.join(line.missing_on)}"
 
 
-def _warn(page: PoliciesPage) -> None:
+def _is_followed(page: PoliciesPage) -> bool:
+    """Tell whether what places is what was chosen."""
     wanted: Choice = page.node.plain()
-    if wanted != page.in_force:
-        out.say(f"chosen is {wanted.words()}, which this leader cannot follow")
+    return wanted == page.in_force
+
+
+def _warn(page: PoliciesPage) -> None:
+    if not _is_followed(page):
+        out.say(f"chosen is {page.node.plain().words()}, which this leader cannot follow")
     if page.why:
         out.say(page.why)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.harness import alb, wait_for
@@ -139,3 +140,30 @@ def test_what_makes_no_sense_is_told(plugged: LocalCluster, words: tuple[str, ..
     ran = alb(plugged, "policy", *words)
     assert ran.returncode == 125
     assert part in ran.stderr
+
+
+def test_a_package_is_installed_while_brokers_go_on(tmp_path: Path) -> None:
+    """The standby first, as the page says: who looks hears where the policy is, and why it has to wait."""
+    target = tmp_path / "site"
+    target.mkdir()
+    plan = Plan(brokers=2, workers=1, cpus=1.0, environ={"PYTHONPATH": str(target)})
+    with LocalCluster(tmp_path / "cluster", plan) as running:
+        leads = running.wait_for_leader().broker
+        (other,) = {"b1", "b2"} - {leads}
+        install(EXAMPLE, target, {})
+        running[other].stop()
+        running[other].start()
+        told = f"sticky, of alb-policy-sticky 1.0.0, is on {other}, but not on {leads}, which leads"
+        wait_for(lambda: told in alb(running, "policy", "list").stderr, "the other broker to be known")
+        refused = alb(running, "policy", "try", "sticky")
+        assert (refused.returncode, f"which leads; on {other} it is" in refused.stderr) == (125, True)
+        assert f"({other} has it)" in alb(running, "policy", "show", "sticky").stderr
+        running[leads].stop()
+        running[leads].start()
+        tried = alb(running, "policy", "try", "sticky", "--for", "1h")
+        assert tried.returncode == 0, tried.stderr
+        looked = alb(running, "policy")
+        assert looked.stdout == "sticky\n"
+        assert "it is tried until " in looked.stderr
+        assert "then least-loaded again" in looked.stderr
+        assert "sticky, of" not in alb(running, "policy", "list").stderr

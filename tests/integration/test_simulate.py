@@ -76,6 +76,21 @@ def test_a_table_for_people_and_the_same_figures_again(log: Path) -> None:
     assert first.stdout == again.stdout
 
 
+def test_a_trace_from_standard_input(log: Path) -> None:
+    """As `zcat log.swf.gz | alb simulate --trace -`; a closed one is empty."""
+    command = [*alb_command(), "simulate", "--trace", "-", "--cpus", "4", "--json"]
+    with log.open() as lines:
+        piped = subprocess.Popen(["cat"], stdin=lines, stdout=subprocess.PIPE)
+    with piped:
+        ran = subprocess.run(command, stdin=piped.stdout, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["jobs"] == JOBS
+    closed = subprocess.run(
+        ["sh", "-c", '"$0" "$@" <&-', *command], capture_output=True, text=True, check=False
+    )
+    assert (closed.returncode, "standard input holds no job" in closed.stderr) == (125, True), closed.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

@@ -207,7 +207,14 @@ class Answers:
             for name, drain in workers.drains.items()
             if name not in workers.by_name and (not wanted or name in wanted)
         }
-        page = WorkersPage(seq=query.seq, workers=lines, absent=absent, left_off=left_off)
+        page = WorkersPage(
+            seq=query.seq,
+            workers=lines,
+            absent=absent,
+            left_off=left_off,
+            now=self._state.now(),
+            since=self._state.clock.claimed,
+        )
         self._state.tell(client.peer, page)
 
     def _on_cluster(self, client: Client, query: QueryCluster) -> None:

@@ -55,6 +55,7 @@ def _line(
         ends=attempt_id in worker.killing,
         cpus=request.cpus,
         memory_bytes=request.memory_bytes,
+        demoted=attempt_id in worker.burden,
     )
     task = state.table.live.get(attempt_id.task)
     attempt = None if task is None else task.attempt(attempt_id.n)

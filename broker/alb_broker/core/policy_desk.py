@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from alb_broker.core.actions import Action, PolicyMarked
 from alb_broker.core.clients import Client
 from alb_broker.core.declines import DECLINES_S
@@ -29,7 +31,15 @@ from alb_core.choices import (
     check_choice,
     check_try,
 )
-from alb_core.messages import Done, Message, PoliciesPage, PolicyLine, QueryPolicies, SetPolicy
+from alb_core.messages import (
+    Done,
+    ElsewhereLine,
+    Message,
+    PoliciesPage,
+    PolicyLine,
+    QueryPolicies,
+    SetPolicy,
+)
 from alb_core.notes import Level
 
 BY_HAND: Final = "zkCli"
@@ -66,7 +76,7 @@ class PolicyDesk:
         wish = Choice(policy=request.policy, parameters=request.parameters)
         wrong = check_choice(wish) or check_try(request.try_s)
         if wrong is None and (refused := state.placer.refusal(wish)) is not None:
-            wrong = f"{refused} (on broker {state.node.broker})"
+            wrong = f"{refused} (on broker {state.node.broker}{self._to_find(wish.policy)})"
         if wrong is not None:
             self._setting.refuse(client, request.seq, wrong)
             return
@@ -216,8 +226,24 @@ class PolicyDesk:
             changes=self._changes,
             tally=now,
             former_tally=before,
+            leader=state.node.broker,
+            elsewhere=self._elsewhere(),
         )
         state.tell(client.peer, page)
+
+    def _elsewhere(self) -> tuple[ElsewhereLine, ...]:
+        """Return what the leader lacks and others have: what is new, while brokers are started one by one."""
+        state, found = self._state, dict[str, ElsewhereLine]()
+        for broker, sources in sorted(state.members.policies.items()):
+            for name in sources.keys() - state.placer.policies.keys():
+                line = found.get(name) or ElsewhereLine(name=name, source=sources[name], brokers=())
+                found[name] = msgspec.structs.replace(line, brokers=(*line.brokers, broker))
+        return tuple(found[name] for name in sorted(found))
+
+    def _to_find(self, name: str) -> str:
+        """Return where a policy is that the leader lacks, as a part of a sentence; empty: nowhere."""
+        brokers = next((line.brokers for line in self._elsewhere() if line.name == name), ())
+        return f", which leads; on {', '.join(brokers)} it is" if brokers else ""
 
     def _line(self, name: str) -> PolicyLine:
         state = self._state

@@ -10,7 +10,7 @@ import click
 from alb.cli import out
 from alb.cli.options import Place, cluster_options, json_option
 from alb.cli.statuses import NO_STATUS
-from alb.cli.values import DURATION
+from alb.cli.values import DURATION, format_clock
 from alb_core.errors import CoordinationError
 
 if TYPE_CHECKING:
@@ -136,13 +136,36 @@ def _left(line: WorkerLine) -> str:
 @json_option
 @cluster_options
 def undrain(place: Place, workers: Sequence[str], *, as_json: bool) -> int:
-    """Give WORKERS tasks again."""
+    """Give WORKERS tasks again.
+
+    What else keeps tasks from one, a quarantine or that it is not heard, is said.
+    """
     names = tuple(dict.fromkeys(workers))
     with place.client() as client:
+        before = client.workers_page(names)
         client.undrain(names)
-        if as_json:
-            out.emit_json(client.workers(names))
+        after = client.workers_page(names)
+    if as_json:
+        out.emit_json(after.workers)
+        return 0
+    drained = before.absent.keys() | {line.worker for line in before.workers if line.drain is not None}
+    lines = {line.worker: line for line in after.workers}
+    for name in names:
+        if name not in drained:
+            out.echo(f"{name} was not drained{_but(lines.get(name))}")
+        elif but := _but(lines.get(name)):
+            out.echo(f"{name} is drained no more{but}")
         else:
-            for name in names:
-                out.echo(f"{name} is given tasks again")
+            out.echo(f"{name} is given tasks again")
     return 0
+
+
+def _but(line: WorkerLine | None) -> str:
+    """Return what else keeps tasks from a worker, as the end of a sentence; empty: nothing does."""
+    if line is None:
+        return ", but it is not there"
+    if not (line.session and line.link):
+        return ", but it is not heard"
+    if line.quarantine is not None:
+        return f", but in quarantine until {format_clock(line.quarantine.until)}: {line.quarantine.why}"
+    return ""

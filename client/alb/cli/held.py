@@ -39,6 +39,8 @@ def _row(worker: str, held: HeldLine) -> tuple[str, ...]:
 
 def _stands(held: HeldLine) -> str:
     told = "waits" if held.holding is Holding.AHEAD else held.holding.value
+    if held.demoted:
+        told = f"{told}, demoted"
     if held.ends:
         return f"{told}, to end"
     return f"{told}, asked back" if held.asked_back else told

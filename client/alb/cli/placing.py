@@ -61,6 +61,8 @@ def _name(client: Client, words: Sequence[str], _for: float | None, as_json: boo
         out.emit_json({"policy": page.in_force.policy, "parameters": page.in_force.parameters})
     else:
         out.echo(page.in_force.words())
+        if page.node.until and _is_followed(page):
+            out.say(f"it is tried until {format_clock(page.node.until)}, then {_former(page)} again")
         _warn(page)
     return 0
 
@@ -80,6 +82,11 @@ def _list(client: Client, words: Sequence[str], _for: float | None, as_json: boo
     for line in page.policies:
         if line.missing_on:
             out.say(_missing(line))
+    for other in page.elsewhere:
+        out.say(
+            f"{other.name}, of {other.source}, is on {', '.join(other.brokers)}, but not on {page.leader}, "
+            f"which leads: it can be chosen once {page.leader} has been started again with it"
+        )
     return 0
 
 
@@ -115,12 +122,11 @@ def _show(client: Client, words: Sequence[str], _for: float | None, as_json: boo
 
 def _show_choice(page: PoliciesPage) -> None:
     node = page.node
-    if node.since:
+    if node.since and _is_followed(page):
         out.echo(f"since     {format_clock(node.since)}, by {node.by or 'zkCli'}")
-    if node.until:
+    if node.until and _is_followed(page):
         left = format_duration(max(node.until - page.now, 0.0))
-        former = node.former.words() if node.former is not None else "the default"
-        out.echo(f"tried     for {left} more, then {former} again")
+        out.echo(f"tried     for {left} more, then {_former(page)} again")
     out.echo(f"now       {_tally(page.tally)}")
     if page.former_tally.placed or page.former_tally.ended:
         out.echo(f"before    {_tally(page.former_tally)}")
@@ -212,17 +218,29 @@ def _line(page: PoliciesPage, name: str) -> PolicyLine:
         if line.name == name:
             return line
     known = ", ".join(line.name for line in page.policies)
-    raise click.UsageError(f"there is no policy {name[:40]!r} on the leader; known: {known}")
+    brokers = next((other.brokers for other in page.elsewhere if other.name == name), ())
+    there = f" ({', '.join(brokers)} {'has' if len(brokers) == 1 else 'have'} it)" if brokers else ""
+    raise click.UsageError(f"there is no policy {name[:40]!r} on the leader{there}; known: {known}")
+
+
+def _former(page: PoliciesPage) -> str:
+    """Return what comes back after a try, for people."""
+    return "the default" if page.node.former is None else page.node.former.words()
 
 
 def _missing(line: PolicyLine) -> str:
     return f"{line.name} is not installed on {', '.join(line.missing_on)}"
 
 
-def _warn(page: PoliciesPage) -> None:
+def _is_followed(page: PoliciesPage) -> bool:
+    """Tell whether what places is what was chosen."""
     wanted: Choice = page.node.plain()
-    if wanted != page.in_force:
-        out.say(f"chosen is {wanted.words()}, which this leader cannot follow")
+    return wanted == page.in_force
+
+
+def _warn(page: PoliciesPage) -> None:
+    if not _is_followed(page):
+        out.say(f"chosen is {page.node.plain().words()}, which this leader cannot follow")
     if page.why:
         out.say(page.why)
 

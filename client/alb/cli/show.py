@@ -18,6 +18,7 @@ from alb.cli.values import AT_MOST, format_duration, format_size
 from alb.cli.values import format_clock as _clock
 from alb_core import znodes
 from alb_core.errors import AlbError, CoordinationError, TaskGone
+from alb_core.limits import LOST_WITHOUT_SESSION_S
 from alb_core.messages import TaskPage
 from alb_core.resources import amount_of
 from alb_core.tasks import TaskState
@@ -196,6 +197,7 @@ def _show_cluster(page: ClusterPage, workers: Sequence[WorkerLine]) -> None:
     drained = sum(worker.drain is not None for worker in workers)
     less = f", {drained} drained" if drained else ""
     out.echo(f"workers  {usable} of {len(workers)} usable{less}, {load}")
+    _say_unheard(page, workers)
     counts = ", ".join(f"{count} {_COUNTED.get(name, name)}" for name, count in page.counts.items() if count)
     out.echo(f"tasks    {counts or 'none'}")
     if page.counters.get("copies_made"):
@@ -328,6 +330,7 @@ def workers(place: Place, names: Sequence[str], *, with_tasks: bool, as_json: bo
             emit_held(page)
         else:
             out.emit_table(columns, rows, empty=empty)
+        _say_unheard(page, page.workers)
         for name, drain in sorted(_drains(page).items()):
             out.say(f"{name} {_why_drained(drain)}")
         for line in page.workers:
@@ -337,6 +340,15 @@ def workers(place: Place, names: Sequence[str], *, with_tasks: bool, as_json: bo
     for name in missing:
         out.say(f"there is no worker {name}")
     return FAILED_STATUS if missing else 0
+
+
+def _say_unheard(page: ClusterPage | WorkersPage, workers: Sequence[WorkerLine]) -> None:
+    """Say that a new leader has not heard all workers yet: they look as if they were lost."""
+    led_s = page.now - page.since
+    unheard = sum(not (line.session and line.link) for line in workers)
+    if unheard and page.now and led_s < LOST_WITHOUT_SESSION_S:
+        told = "one worker" if unheard == 1 else f"{unheard} workers"
+        out.say(f"the leader is new (for {format_duration(max(led_s, 0.0))}) and still waits to hear {told}")
 
 
 def _say_shut(line: WorkerLine) -> None:

@@ -57,7 +57,8 @@ class Speeds(click.ParamType["tuple[float, ...]"]):
     "where",
     required=True,
     metavar="FILE|URL",
-    help="A workload log in Standard Workload Format, a dump (alb dump), or a results store; gzip allowed.",
+    help="A workload log in Standard Workload Format, or a dump (alb dump), gzip allowed, - is our standard "
+    "input; or a results store.",
 )
 @click.option(
     "--policy",

@@ -233,6 +233,8 @@ class HeldLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cpus: float = 0.0
     memory_bytes: int = 0
     #: What it reserves.
+    demoted: bool = False
+    #: Its processors are others' now, and it runs on with what is left over.
     placed: float = 0.0
     #: When; 0, and no more below, where its task is not in the table.
     user: str = ""
@@ -286,6 +288,9 @@ class WorkersPage(Message, frozen=True, kw_only=True):
     #: Drained ones that it does not know now: they are drained when they come back.
     left_off: int = 0
     #: Attempts that were asked for, and are too many for one page.
+    now: float = 0.0
+    since: float = 0.0
+    #: Cluster time, and that of the leader's claim: a new leader has not heard them all yet.
 
 
 class ClusterPage(Message, frozen=True, kw_only=True):
@@ -451,6 +456,16 @@ class PolicyLine(msgspec.Struct, frozen=True, kw_only=True):
     #: Brokers that do not have it.
 
 
+class ElsewhereLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy that the leader does not have, and others do."""
+
+    name: str
+    source: str
+    #: The distribution that it came with, and its version.
+    brokers: tuple[str, ...]
+    #: Those that have it.
+
+
 class TallyLine(msgspec.Struct, frozen=True, kw_only=True):
     """What tasks felt of one choice of policy, under this leader."""
 
@@ -480,6 +495,10 @@ class PoliciesPage(Message, frozen=True, kw_only=True):
     tally: TallyLine
     former_tally: TallyLine
     #: Of the choice in force, and of the one before it.
+    leader: str = ""
+    #: The broker that says so.
+    elsewhere: tuple[ElsewhereLine, ...] = ()
+    #: What that one lacks.
 
 
 class Done(Message, frozen=True, kw_only=True):

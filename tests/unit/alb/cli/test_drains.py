@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 from tests.unit.alb.fake_broker import FakeBroker
 
 from alb.api import client as api
 from alb.cli.main import run
+from alb.cli.values import format_clock
 from alb_core.drains import Drain
 from alb_core.messages import (
     Done,
@@ -21,6 +23,7 @@ from alb_core.messages import (
     WorkerLine,
     WorkersPage,
 )
+from alb_core.quarantines import Quarantine
 from alb_core.resources import Capacity, Load
 from alb_core.znodes import BrokerNode, LeaderNode, WorkerNode
 
@@ -256,3 +259,28 @@ def test_the_name_comes_from_the_environment(
     name = capfd.readouterr().out.split()[1]
     assert name.startswith("b-")
     assert "%" not in name
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (line(0), line(0, drained=False), "w1 is given tasks again"),
+        (line(0, drained=False), line(0, drained=False), "w1 was not drained"),
+        (line(0), line(0, drained=False, link=False), "w1 is drained no more, but it is not heard"),
+        (
+            line(0, drained=False),
+            msgspec.structs.replace(
+                line(0, drained=False), quarantine=Quarantine(until=1.0, why="all fails")
+            ),
+            f"w1 was not drained, but in quarantine until {format_clock(1.0)}: all fails",
+        ),
+    ],
+    ids=["drained", "not-drained", "silent", "quarantined"],
+)
+def test_undrain_says_what_comes_of_it(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str], before: WorkerLine, after: WorkerLine, told: str
+) -> None:
+    """Who wants a worker to work again is not told that it does where it will not."""
+    broker.answer = listing(before, after)
+    assert run(["undrain", *ZK, "w1", "w1"]) == 0
+    assert capfd.readouterr().out == f"{told}\n"

@@ -20,6 +20,7 @@ RUNS = HeldLine(
     holding=Holding.RUNS,
     asked_back=False,
     ends=True,
+    demoted=True,
     cpus=1.5,
     memory_bytes=1 << 30,
     placed=1_700_000_000.0,
@@ -61,7 +62,7 @@ def test_each_attempt_has_a_line(broker: FakeBroker, capfd: pytest.CaptureFixtur
     told = capfd.readouterr()
     heading, runs, waits = told.out.splitlines()
     assert heading.split() == list(COLUMNS)
-    assert "runs, to end" in runs
+    assert "runs, demoted, to end" in runs
     assert runs.endswith("night  make report")
     assert waits.startswith("w1      " + "b" * 32)
     assert "waits, asked back" in waits

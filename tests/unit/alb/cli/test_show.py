@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.alb.fake_broker import FakeBroker
 
@@ -59,3 +60,17 @@ def test_speeds_are_shown_where_they_differ(
         return
     place = slice(head.index("SPEED"), head.index("MEMORY"))
     assert [row[place].strip() for row in rows] == shown
+
+
+@pytest.mark.parametrize(("led_s", "heard", "told"), [(0.4, "", 1), (9.0, "", 0), (0.4, "heard", 0)])
+def test_a_new_leader_has_not_heard_all_workers(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str], led_s: float, heard: str, told: int
+) -> None:
+    """Who looks right after a failover is not to believe that they are lost; later they are."""
+    silent = msgspec.structs.replace(line("w1"), session=bool(heard), link=bool(heard))
+    page = WorkersPage(seq=0, workers=(silent, line("w2")), now=100.0 + led_s, since=100.0)
+    broker.answer = lambda message: (
+        (msgspec.structs.replace(page, seq=message.seq),) if isinstance(message, QueryWorkers) else ()
+    )
+    assert run(["workers", *ZK]) == 0
+    assert capfd.readouterr().err.count("is new (for 0.4 s) and still waits to hear one worker") == told

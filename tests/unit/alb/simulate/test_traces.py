@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import os
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from tests.store_rows import finished
 
-from alb.simulate.traces import open_trace
+from alb.simulate.traces import SQLITE, open_trace
 from alb_broker.store.opening import open_store
 from alb_core.errors import ConfigError
 
@@ -23,6 +26,28 @@ def test_a_log_plain_or_packed(tmp_path: Path) -> None:
     first, second = (open_trace(str(path), table="", assume_s=60.0) for path in (plain, packed))
     assert first.jobs == second.jobs
     assert (first.jobs[0].run_s, first.cpus) == (60.0, 4.0)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_pipe_is_read_once(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    """As `<(zcat …)` in a shell is one, and our standard input: there is no going back to its beginning."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=lambda: pipe.write_bytes(pack(LOG.encode() * 3000)))
+    writer.start()
+    assert len(open_trace(str(pipe), table="", assume_s=60.0).jobs) == 3000
+    writer.join()
+
+
+def test_a_store_cannot_come_through_a_pipe(tmp_path: Path) -> None:
+    """Its database is opened by its path, and read to and fro."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=lambda: pipe.write_bytes(SQLITE + bytes(100)))
+    writer.start()
+    with pytest.raises(ConfigError, match="cannot be read through a pipe"):
+        open_trace(str(pipe), table="", assume_s=60.0)
+    writer.join()
 
 
 def test_a_store_by_url_or_as_a_file(tmp_path: Path) -> None:

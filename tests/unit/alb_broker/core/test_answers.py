@@ -169,6 +169,7 @@ def test_workers_are_listed_with_what_is_reserved() -> None:
         1.0,
         1,
     )
+    assert page.now >= page.since > 0
 
 
 def test_the_cluster_is_told() -> None:

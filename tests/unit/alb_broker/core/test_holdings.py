@@ -77,6 +77,13 @@ def test_what_is_asked_back_says_so() -> None:
     assert [line.asked_back for line in page(each, "w1").workers[0].tasks or ()] == [False, True]
 
 
+def test_what_gave_way_says_so() -> None:
+    """Else it reserves nothing, and nobody sees why."""
+    each = loaded()
+    each.state.workers.by_name["w1"].burden.add(attempt(1), "ann", 1.0)
+    assert [line.demoted for line in page(each, "w1").workers[0].tasks or ()] == [True, False]
+
+
 def test_a_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left off is counted."""
     each = loaded()

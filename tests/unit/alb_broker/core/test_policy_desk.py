@@ -17,6 +17,7 @@ from alb_core.choices import CHANGES_KEPT, TRY_S_MAX, Change, Choice, HistoryNod
 from alb_core.messages import (
     ClusterPage,
     Done,
+    ElsewhereLine,
     Error,
     Message,
     PoliciesPage,
@@ -396,3 +397,20 @@ def test_brokers_that_lack_a_policy_are_named() -> None:
     weighted = next(line for line in page(each).policies if line.name == "weighted")
     assert (weighted.parameters, weighted.candidates) == ({"cpu": 0.5, "memory": 0.3, "network": 0.2}, 4)
     assert weighted.summary.startswith("The least used worker")
+
+
+def test_what_others_have_and_the_leader_lacks_is_told() -> None:
+    """While brokers are started again one by one, the leader last, a new policy is on the others alone."""
+    each = desks()
+    have = dict.fromkeys(each.state.placer.policies, "alb 1")
+    each.state.broker_policies = {
+        "b1": have,
+        "b3": {**have, "sticky": "sticky 1"},
+        "b2": {**have, "sticky": "sticky 1"},
+    }
+    found = page(each)
+    assert found.elsewhere == (ElsewhereLine(name="sticky", source="sticky 1", brokers=("b2", "b3")),)
+    assert "sticky" not in {line.name for line in found.policies}
+    error = choose(each, Choice(policy="sticky"))
+    assert error.why.endswith(f"(on broker {found.leader}, which leads; on b2, b3 it is)"), error.why
+    assert choose(each, Choice(policy="nowhere")).why.endswith(f"(on broker {found.leader})")

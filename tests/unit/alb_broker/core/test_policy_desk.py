@@ -403,11 +403,8 @@ def test_what_others_have_and_the_leader_lacks_is_told() -> None:
     """While brokers are started again one by one, the leader last, a new policy is on the others alone."""
     each = desks()
     have = dict.fromkeys(each.state.placer.policies, "alb 1")
-    each.state.broker_policies = {
-        "b1": have,
-        "b3": {**have, "sticky": "sticky 1"},
-        "b2": {**have, "sticky": "sticky 1"},
-    }
+    more = {**have, "sticky": "sticky 1"}
+    each.state.members = Members(policies={"b1": have, "b3": more, "b2": more})
     found = page(each)
     assert found.elsewhere == (ElsewhereLine(name="sticky", source="sticky 1", brokers=("b2", "b3")),)
     assert "sticky" not in {line.name for line in found.policies}

@@ -5,7 +5,7 @@ All paths are relative to the chroot (``/alb`` by default).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -129,6 +129,8 @@ class DrainedNode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 Node = TypeVar("Node", bound=msgspec.Struct)
 _TASKS_LENGTH: Final = len(TASKS)
 _ENCODER = msgspec.json.Encoder()
+encode: Final[Callable[[msgspec.Struct], bytes]] = _ENCODER.encode
+#: Returns the JSON form of a node.
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 _STRETCHES = msgspec.json.Decoder(list[Stretch])
 _LINES = msgspec.json.Decoder(list[str])
@@ -149,11 +151,6 @@ class UnreadableNode(CoordinationError):
 
     def __str__(self) -> str:
         return f"{self.path} cannot be read: {self.why}"
-
-
-def encode(node: msgspec.Struct) -> bytes:
-    """Return the JSON form of a node."""
-    return _ENCODER.encode(node)
 
 
 def decode(form: type[Node], path: str, data: bytes) -> Node:

@@ -159,27 +159,16 @@ class Table:
         if task.array:
             self.children += 1
         else:
-            self._count(task)
+            pending = self._pending.get(task.user)
+            if pending is None:
+                pending = self._pending[task.user] = _Pending()
+            pending.tasks += 1
+            pending.bytes += task.size_bytes
+            self._pending_bytes += task.size_bytes
         if luggage := task.spec.luggage:
             self.files.add(luggage)
         if task.spec.checkpoints and task.attempts:
             self.files.sought[task.id] = None
-
-    def _count(self, task: Task) -> None:
-        self._pending_bytes += task.size_bytes
-        pending = self._pending.get(task.user)
-        if pending is None:
-            pending = self._pending[task.user] = _Pending()
-        pending.tasks += 1
-        pending.bytes += task.size_bytes
-
-    def _uncount(self, task: Task) -> None:
-        self._pending_bytes -= task.size_bytes
-        pending = self._pending[task.user]
-        pending.tasks -= 1
-        pending.bytes -= task.size_bytes
-        if not pending.tasks:
-            del self._pending[task.user]
 
     def moved(self, task: Task, before: TaskState) -> None:
         """A live task changed its state."""
@@ -196,7 +185,12 @@ class Table:
         if task.array:
             self.children -= 1
         else:
-            self._uncount(task)
+            pending = self._pending[task.user]
+            pending.tasks -= 1
+            pending.bytes -= task.size_bytes
+            if not pending.tasks:
+                del self._pending[task.user]
+            self._pending_bytes -= task.size_bytes
         if luggage := task.spec.luggage:
             self.files.remove(luggage)
         if task.incremental:

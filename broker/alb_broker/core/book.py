@@ -177,7 +177,7 @@ class Book:
         order = ResumeWanted(attempt) if run is None else self._state.worker(worker.peer, run)
         if task.attempts[-1].copy_of:
             return (order,)  # nobody else need know: the task runs as before
-        return (order, *self._moves(task, worker=worker.name), *self._settled(task))
+        return (order, *self._moves(task, worker.name), *self._settled(task))
 
     def end(
         self, task: Task, attempt: Attempt, attempt_id: AttemptId, outcome: Outcome, worker: Worker
@@ -268,7 +268,7 @@ class Book:
         self._step(task, Returned(self._state.clock.time(at), n=n))
         self.reserve(task, worker, AttemptId(task.id, n))
         self._state.counters["attempts_readopted"] += 1
-        self._save(task, self._moves(task, worker=worker.name))
+        self._save(task, self._moves(task, worker.name))
 
     def cancel(self, task: Task, peer: bytes, at: float) -> None:
         """Somebody wants the task to end; it is recorded before anybody is told.

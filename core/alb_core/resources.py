@@ -225,17 +225,19 @@ class Room:
         """Set a request's amounts aside."""
         self.cpus -= request.cpus
         self.memory_bytes -= request.memory_bytes
-        self.net_bps -= request.net_bps
-        for count in request.counts:
-            self.counts[count.name] = self.counts.get(count.name, 0) - count.amount
+        if request.net_bps or request.counts:  # as seldom
+            self.net_bps -= request.net_bps
+            for count in request.counts:
+                self.counts[count.name] = self.counts.get(count.name, 0) - count.amount
 
     def give_back(self, request: Request) -> None:
         """Let a request's amounts be free again."""
         self.cpus += request.cpus
         self.memory_bytes += request.memory_bytes
-        self.net_bps += request.net_bps
-        for count in request.counts:
-            self.counts[count.name] += count.amount
+        if request.net_bps or request.counts:  # as seldom
+            self.net_bps += request.net_bps
+            for count in request.counts:
+                self.counts[count.name] += count.amount
 
 
 def amount_of(counts: tuple[Count, ...], name: str) -> int:

@@ -68,7 +68,7 @@ OVER: Final = AttemptState.OVER
 #: As `QUEUED` is.
 
 
-class Attempt(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One execution of a task on one incarnation of a worker. Times are cluster time."""
 
     n: int

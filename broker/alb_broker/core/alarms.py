@@ -13,22 +13,19 @@ class Alarms:
     """One moment for each name."""
 
     def __init__(self) -> None:
-        self._times: dict[str, float] = {}
+        self.times: dict[str, float] = {}  #: By name, when it is rung for.
         self._heap: list[tuple[float, str]] = []  #: May hold moments that were replaced or dropped.
-
-    def __len__(self) -> int:
-        return len(self._times)
 
     def set(self, name: str, time: float) -> None:
         """Ring for a name at this time; an earlier wish of the same name is forgotten."""
-        if self._times.get(name) != time:
-            self._times[name] = time
+        if self.times.get(name) != time:
+            self.times[name] = time
             heapq.heappush(self._heap, (time, name))
             self._tidy()
 
     def drop(self, name: str) -> None:
         """Do not ring for a name."""
-        if self._times.pop(name, None) is not None:
+        if self.times.pop(name, None) is not None:
             self._tidy()
 
     def due(self, now: float) -> list[str]:
@@ -36,12 +33,12 @@ class Alarms:
         names: list[str] = []
         while self._heap and self._heap[0][0] <= now:
             time, name = heapq.heappop(self._heap)
-            if self._times.get(name) == time:
-                del self._times[name]
+            if self.times.get(name) == time:
+                del self.times[name]
                 names.append(name)
         return names
 
     def _tidy(self) -> None:
-        if len(self._heap) > 2 * len(self._times) + SLACK:
-            self._heap = [(time, name) for name, time in self._times.items()]
+        if len(self._heap) > 2 * len(self.times) + SLACK:
+            self._heap = [(time, name) for name, time in self.times.items()]
             heapq.heapify(self._heap)

@@ -95,7 +95,7 @@ class Book:
         state.ledger.write(
             Lane.SUBMISSIONS,
             task.id,
-            (zk.Create(task.path, task.data()),),
+            (zk.Create(task.path(), task.data()),),
             self._accept_releases(task, peer, why),
             task.user,
         )
@@ -108,7 +108,7 @@ class Book:
             state.line_up(task)
             array.take(task)
         state.counters["array_tasks_made"] += len(tasks)
-        creates = tuple(zk.Create(task.path, task.data()) for task in tasks)
+        creates = tuple(zk.Create(task.path(), task.data()) for task in tasks)
         state.arrays.change(array, (change,), creates)
 
     def _accept_releases(self, task: Task, peer: bytes, why: str) -> tuple[Action, ...]:
@@ -120,16 +120,16 @@ class Book:
         state = self._state
         now = state.now()
         state.figures.on_placed(decided.policy, decided.waited_s)
-        begun = Attempt(
-            n=task.next_n(),
-            worker=worker.name,
-            incarnation=worker.incarnation,
-            epoch=state.epoch,
-            state=LIVE,
-            placed=now,
-            policy=decided.policy,
-            candidates=len(decided.seen),
-            ahead=decided.ahead,
+        begun = Attempt(  # by place, as a record is made
+            task.next_n(),
+            worker.name,
+            worker.incarnation,
+            state.epoch,
+            LIVE,
+            now,
+            decided.policy,
+            len(decided.seen),
+            decided.ahead,
             part=decided.part,
         )
         self._step(task, Placed(now, begun))
@@ -147,7 +147,7 @@ class Book:
         attempt = AttemptId(task.id, newest.n)
         self._set_aside(task, worker, attempt, newest)
         worker.unconfirmed[attempt] = at
-        if task.spec.luggage:
+        if task.luggage:
             worker.launching.add(attempt)
         return attempt
 
@@ -177,8 +177,7 @@ class Book:
         order = ResumeWanted(attempt) if run is None else self._state.worker(worker.peer, run)
         if task.attempts[-1].copy_of:
             return (order,)  # nobody else need know: the task runs as before
-        awaited = self._state.holds.concerned(task.id, task.array)
-        return (order, *self._moves(task, worker=worker.name), *map(TaskSettled, awaited))
+        return (order, *self._moves(task, worker.name), *self._settled(task))
 
     def end(
         self, task: Task, attempt: Attempt, attempt_id: AttemptId, outcome: Outcome, worker: Worker
@@ -189,8 +188,9 @@ class Book:
         waited, failures = task.state is QUEUED, task.failures
         others = [other for other in task.live() if other.n != attempt.n] if len(task.attempts) > 1 else []
         good = succeeded(outcome)
-        more = not good and wants_more_memory(task.spec, outcome)
-        most = state.workers.largest_memory(task.request) if more else 0
+        most = 0
+        if not good and wants_more_memory(task.spec, outcome):
+            most = state.workers.largest_memory(task.request)
         reason = self._step(task, Ended(now, attempt.n, outcome, state.config.crash_limit, most))
         self.release(worker, attempt_id)
         self._learn(task, attempt, outcome, worker, now, good=good)
@@ -268,7 +268,7 @@ class Book:
         self._step(task, Returned(self._state.clock.time(at), n=n))
         self.reserve(task, worker, AttemptId(task.id, n))
         self._state.counters["attempts_readopted"] += 1
-        self._save(task, self._moves(task, worker=worker.name))
+        self._save(task, self._moves(task, worker.name))
 
     def cancel(self, task: Task, peer: bytes, at: float) -> None:
         """Somebody wants the task to end; it is recorded before anybody is told.
@@ -393,7 +393,7 @@ class Book:
         defaults, spec = self._state.limits, task.effective
         return Run(
             attempt=attempt,
-            spec=task.spec_wire,
+            spec=task.spec_wire(),
             readers=readers,
             resume=resume,
             bounds=settled(spec.bounds, spec.request.memory_bytes, defaults),
@@ -462,7 +462,7 @@ class Book:
         self._state.ledger.write(
             RESULTS,
             task.id,
-            (zk.SetData(task.path, task.data()),),
+            (zk.SetData(task.path(), task.data()),),
             tuple(releases),
         )
 
@@ -477,17 +477,22 @@ class Book:
         listeners = task.watchers if of_array is None else _listeners(task, of_array[0])
         told = self._tell_end(task, result, listeners) if listeners else ()
         kept = (TaskKept(task.id),) if state.table.archives or task.array else ()
-        path = task.path
+        path = task.path()
         state.ledger.write(
             RESULTS,
             task.id,
             (zk.Delete(path), zk.Create(znodes.done_path_of(path), task.data())),
-            (*releases, *told, *map(TaskSettled, state.holds.concerned(task.id, task.array)), *kept),
+            (*releases, *told, *self._settled(task), *kept),
             folded=of_array,
         )
         if of_array is not None:
             state.arrays.stop_failing(of_array[0])
         state.out.append(_finished_note(task, result))
+
+    def _settled(self, task: Task) -> Iterable[Action]:
+        """Return what lets those go on who wait for a task, or for its array: mostly nobody does."""
+        awaited = self._state.holds.concerned(task.id, task.array)
+        return map(TaskSettled, awaited) if awaited else ()
 
     def _tell_end(self, task: Task, result: Result, listeners: Iterable[bytes]) -> list[Action]:
         """Return what clients hear of the end of a task; each must say that it has it."""

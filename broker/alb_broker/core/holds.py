@@ -96,7 +96,7 @@ class Holds:
 
     def forget(self, task: Waiting) -> None:
         """A task or array is not live any more, as far as its leader knows."""
-        if self._waiting or self._singles or self.woken or self.alarms:  # mostly nobody waits for anything
+        if self._waiting or self._singles or self.woken or self.alarms.times:  # mostly nobody waits
             self.unwatch(task)
             self.woken.pop(task.id, None)
 

@@ -118,9 +118,10 @@ class Shares:
         held.attempts += 1
         held.cpus += request.cpus
         held.memory_bytes += request.memory_bytes
-        held.net_bps += request.net_bps
-        for count in request.counts:
-            held.counts[count.name] = held.counts.get(count.name, 0) + count.amount
+        if request.net_bps or request.counts:  # as seldom
+            held.net_bps += request.net_bps
+            for count in request.counts:
+                held.counts[count.name] = held.counts.get(count.name, 0) + count.amount
         if endless:
             held.endless_cpus += request.cpus
 
@@ -152,9 +153,10 @@ class Shares:
         held.attempts -= 1
         held.cpus -= request.cpus
         held.memory_bytes -= request.memory_bytes
-        held.net_bps -= request.net_bps
-        for count in request.counts:
-            held.counts[count.name] -= count.amount
+        if request.net_bps or request.counts:  # as seldom
+            held.net_bps -= request.net_bps
+            for count in request.counts:
+                held.counts[count.name] -= count.amount
         if found.endless:
             held.endless_cpus -= request.cpus
         elif found.demoted:

@@ -15,7 +15,7 @@ from alb_core import codec, znodes
 from alb_core.spec import TaskSpec, digest
 
 
-class SpecForms(NamedTuple):
+class SpecForms(msgspec.Struct, frozen=True, gc=False):
     """One specification, encoded."""
 
     wire: msgspec.Raw

@@ -133,7 +133,7 @@ class StartDesk:
         """Look at those for whom something moved, a bounded number."""
         holds, live, going = self._state.holds, self._state.table.live, self._state.arrays.going
         self.fates.end_turn()
-        if holds.alarms:
+        if holds.alarms.times:
             holds.ring(self._state.now())
         for _ in range(min(LOOKS_MAX, len(holds.woken))):
             task_id = next(iter(holds.woken))

@@ -58,6 +58,7 @@ STORY_LENGTH: Final = 12
 MOVE: Final = 3
 #: Words that the story keeps of each: from, to, why. All stand in one row, which the garbage collector need
 #: not know of.
+STORY_WORDS: Final = MOVE * STORY_LENGTH
 WILLED: Final = (Cause.EVICTED, Cause.PREEMPTED)
 #: Ends of attempts by the leader's own will: the task runs again, and nothing failed.
 GIVEN_BACK_MAX: Final = 3
@@ -90,6 +91,7 @@ class Task:
         "held_by",
         "id",
         "incremental",
+        "luggage",
         "memory_bytes",
         "met",
         "not_before",
@@ -115,6 +117,7 @@ class Task:
         self.user: Final = record.user
         self.digest: Final = record.digest
         self.spec: Final[TaskSpec] = record.spec
+        self.luggage: Final = record.spec.luggage  #: Files that an attempt of it may take along.
         self.size_bytes: Final = size_bytes
         self.submitted: Final = record.submitted
         self.state = record.state
@@ -147,7 +150,6 @@ class Task:
         self._forms = forms
         self._path = ""
 
-    @property
     def spec_wire(self) -> msgspec.Raw:
         """The specification as it goes to a worker."""
         if self.memory_bytes:
@@ -187,9 +189,8 @@ class Task:
         """Return the task as its znode holds it."""
         return self._record(self.spec)
 
-    @property
     def path(self) -> str:
-        """Its znode, as long as it has no result: worked out once, for it is written again and again."""
+        """Return its znode, as long as it has no result: worked out once, for it is written again."""
         path = self._path
         if not path:
             path = self._path = znodes.task_path(self.id)
@@ -275,7 +276,7 @@ class Task:
         handler, reason = edge
         detail = handler(self, step) or reason
         move = (before._value_, self.state._value_, detail)
-        self._moves = self._moves[-MOVE * STORY_LENGTH :] + move
+        self._moves = self._moves[-STORY_WORDS:] + move
         return detail
 
     def replace_attempt(
@@ -409,16 +410,16 @@ def _end(task: Task, step: Ended) -> str | None:
     attempt = task.replace_attempt(step.n, OVER, step.at, cause, outcome.exit_code)
     if outcome.cause is not EXITED and (why := _end_unasked(task, step, attempt)) is not None:
         return why
-    good = succeeded(outcome)
-    if not good and task.live():
-        return f"attempt {step.n} on {attempt.worker} {cause}; another attempt goes on"
-    if not good and not task.cancel and retries.is_tried_again(task.spec, task.failures, outcome):
-        more = retries.more_memory(task.spec, task.memory_bytes, outcome, step.memory_max)
-        if not more.why_not:
-            task.give_memory(more.memory_bytes)
-            how = f"attempt {step.n} on {attempt.worker} {retries.told(outcome)}"
-            return task.try_again(step.at, how)
-        outcome = replace(outcome, why=more.why_not)
+    if not succeeded(outcome):
+        if task.live():
+            return f"attempt {step.n} on {attempt.worker} {cause}; another attempt goes on"
+        if not task.cancel and retries.is_tried_again(task.spec, task.failures, outcome):
+            more = retries.more_memory(task.spec, task.memory_bytes, outcome, step.memory_max)
+            if not more.why_not:
+                task.give_memory(more.memory_bytes)
+                how = f"attempt {step.n} on {attempt.worker} {retries.told(outcome)}"
+                return task.try_again(step.at, how)
+            outcome = replace(outcome, why=more.why_not)
     task.finish(result_of(attempt, outcome, step.at))
     return f"attempt {step.n} on {attempt.worker} {cause}"
 

@@ -78,12 +78,12 @@ def test_tasks_share_what_they_have_in_common() -> None:
     assert one is not None
     assert two is not None
     assert one.spec is two.spec is SPEC.task
-    assert bytes(one.spec_wire) == codec.encode_spec(SPEC.task)
+    assert bytes(one.spec_wire()) == codec.encode_spec(SPEC.task)
     numbered = make_array(array_spec(Stride(5, 9, 2), task=TaskSpec(command="echo {#}")))
     child = numbered.child(1, 2.0)
     assert child is not None
     assert (child.id, child.spec.command, child.submitted) == (f"{ID}.7", "echo 7", 2.0)
-    assert codec.decode_spec(child.spec_wire) == child.spec
+    assert codec.decode_spec(child.spec_wire()) == child.spec
 
 
 def test_a_task_waits_for_its_input() -> None:

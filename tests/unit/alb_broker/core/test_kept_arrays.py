@@ -70,7 +70,7 @@ def test_an_array_waits_as_one_and_its_tasks_do_not() -> None:
     from_worker(each, task.id)
     assert (state_of(each), children(each)) == (TaskState.RUNNING, [1, 2])
     made = each.state.table.live[f"{A1}.1"]
-    assert made.spec.start == codec.decode_spec(bytes(made.spec_wire)).start == Start()
+    assert made.spec.start == codec.decode_spec(bytes(made.spec_wire())).start == Start()
 
 
 def from_worker(each: Desks, name: str, exit_code: int = 0) -> None:
@@ -193,7 +193,7 @@ def test_a_held_array_can_be_cancelled() -> None:
     each.client(Cancel(id=A1))
     each.turn()
     assert (state_of(each), kept(each).counts) == (TaskState.CANCELLED, Counts(cancelled=2))
-    assert (len(each.state.holds.alarms), each.state.holds.is_awaited(task_id(9))) == (0, False)
+    assert (len(each.state.holds.alarms.times), each.state.holds.is_awaited(task_id(9))) == (0, False)
 
 
 def test_the_next_leader_keeps_what_was_kept() -> None:

@@ -40,4 +40,4 @@ def test_a_task_is_written_as_its_record_is(spec: TaskSpec) -> None:
     task = make_task(1, spec=spec)
     shared = Task(task.record(), 1, forms_of(spec))
     assert task.data() == shared.data() == znodes.encode(task.record())
-    assert task.spec_wire == shared.spec_wire == msgspec.Raw(codec.encode_spec(spec))
+    assert task.spec_wire() == shared.spec_wire() == msgspec.Raw(codec.encode_spec(spec))

@@ -347,7 +347,7 @@ def test_a_failed_task_waits_for_its_time_and_is_queued_again() -> None:
     each.turn()
     assert state_of(each, 1) is TaskState.CANCELLED
     each.at(1000.0).turn()
-    assert len(each.state.holds.alarms) == 0
+    assert len(each.state.holds.alarms.times) == 0
 
 
 def test_the_next_leader_knows_who_waits_for_what() -> None:

@@ -386,7 +386,7 @@ def test_an_attempt_that_ran_out_of_memory_is_followed_by_one_with_more() -> Non
         assert (task.request.memory_bytes, task.record().memory_bytes) == (memory_bytes, memory_bytes)
         again = Task(task.record(), 1)
         assert again.request == task.request
-        assert again.spec_wire == task.spec_wire
+        assert again.spec_wire() == task.spec_wire()
         assert again.spec == spec
         task.take(placement(task))
     task.take(Ended(1.0, n=3, outcome=oom, crash_limit=2, memory_max=250))

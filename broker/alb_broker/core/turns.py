@@ -58,8 +58,8 @@ Standing: TypeAlias = tuple[float, str, int, WaitingGroup]
 #: When its head was submitted, the id of that, the number of a group, and the group. Ids sort by time: what a
 #: client sends together is of one age to the leader, and yet goes in its order. Two groups may have one head:
 #: a task that waits, and asks for more memory now, for its attempt thought lost ran out of that.
-Place: TypeAlias = tuple[Rank, Standing]
-#: Where a band stands among the others: by its front, a group that knows its band.
+Place: TypeAlias = tuple[int, float, Standing]
+#: Where a band stands among the others: by its rank, then by its front, a group that knows its band.
 
 
 class Band:
@@ -218,46 +218,47 @@ class Turns:
         order, shares, ajar, at, placed = self._order, self._shares, self._shapes.doors.ajar, self._at, 0
         while ajar and order and placed < most:
             place = order[0]
-            rank, standing = place
+            _, share, standing = place
             group = standing[3]
             band, head = group.band, group.stood
             if band is None or head is None or band.stands is not place:
                 heapq.heappop(order)  # it is no band's place any more
-            elif rank[1] != shares[band.user]:
-                self._go_on(band, (rank[0], shares[band.user]))
+            elif share != shares[band.user]:
+                self._go_on(band, shares[band.user])
             elif group.memory_bytes >= group.door.bound:  # for what it asks for fitted nowhere meanwhile
-                self._go_on(band, rank)
+                self._go_on(band, share)
             elif head.state is not QUEUED or head.postponed or head is not group.tasks[0]:
-                self._move_otherwise(band, group, rank)  # its head left
+                self._move_otherwise(band, group, share)  # its head left
             elif band.level != group.key[1] and band.level != group.level(head, at):
-                self._move_otherwise(band, group, rank)  # that had risen, and another of its line was placed
-            elif (answer := offer(head, rank[1])) is PLACED or answer is FILLED:
+                self._move_otherwise(band, group, share)  # that had risen, and another of its line was placed
+            elif (answer := offer(head, share)) is PLACED or answer is FILLED:
                 placed += 1
-                self._serve(band, group, head, rank, filled=answer is FILLED)
+                self._serve(band, group, head, share, filled=answer is FILLED)
             else:
                 self._pass_over(group, head, answer)
-                self._go_on(band, rank)
+                self._go_on(band, share)
         while self._put_off:
             self._put_off.pop().come_back()
         return placed
 
-    def _serve(self, band: Band, group: WaitingGroup, head: Task, rank: Rank, *, filled: bool) -> None:
+    def _serve(self, band: Band, group: WaitingGroup, head: Task, share: float, *, filled: bool) -> None:
         """The head whose turn it is was placed: let its group stand by the next one.
 
         Args:
             band: The first one.
             group: Its front.
             head: Of the group.
-            rank: By which it had its turn.
+            share: Of its user, when it had its turn.
             filled: Nothing fits any more that asks for as much.
         """
-        share = self._shares[band.user] = self._shares.ask(band.user)
+        rank = -band.level, share
         if self._worst is None or rank > self._worst:
             self._worst = rank
+        share = self._shares[band.user] = self._shares.ask(band.user)
         following = group.serve(self._at)
         if filled:
             self._shapes.shut_down(group.shape.row, head.request, self._at)
-        self._move(band, group, following, group.key[1], (rank[0], share))
+        self._move(band, group, following, group.key[1], share)
 
     def _pass_over(self, group: WaitingGroup, head: Task, answer: Offered) -> None:
         """The head whose turn it is was not placed."""
@@ -271,8 +272,8 @@ class Turns:
             group.wait(answer)
             self._put_off.append(group)
 
-    def _go_on(self, band: Band, rank: Rank) -> None:
-        """Let the first band go on to its next group that may be offered, and stand by that and a rank."""
+    def _go_on(self, band: Band, share: float) -> None:
+        """Let the first band go on to its next group that may be offered, and stand by that and a share."""
         groups = band.groups
         for place in range(band.place, len(groups)):
             group = groups[place][3]
@@ -280,7 +281,7 @@ class Turns:
                 if place != band.place:
                     band.place = place
                     self._astray.add(band)
-                stands = band.stands = rank, groups[place]
+                stands = band.stands = -band.level, share, groups[place]
                 heapq.heapreplace(self._order, stands)
                 return
         heapq.heappop(self._order)
@@ -290,12 +291,12 @@ class Turns:
             self._sleep(band)
         band.place, band.stands = len(groups), None
 
-    def _move_otherwise(self, band: Band, group: WaitingGroup, rank: Rank) -> None:
+    def _move_otherwise(self, band: Band, group: WaitingGroup, share: float) -> None:
         """Let the group whose turn it is stand as is right; it was not placed."""
         head = group.head()
-        self._move(band, group, head, 0 if head is None else self._level(group, head), rank)
+        self._move(band, group, head, 0 if head is None else self._level(group, head), share)
 
-    def _move(self, band: Band, group: WaitingGroup, head: Task | None, level: int, rank: Rank) -> None:
+    def _move(self, band: Band, group: WaitingGroup, head: Task | None, level: int, share: float) -> None:
         """Let the group whose turn it is, in the first band, stand by another head or on another level.
 
         Args:
@@ -303,7 +304,7 @@ class Turns:
             group: Its front.
             head: By which that stands from now on; None: it has none.
             level: Of the head.
-            rank: Of the band, from now on.
+            share: Of its user, from now on.
         """
         del band.groups[band.place]
         other = band
@@ -312,7 +313,7 @@ class Turns:
             self._ended.append(group)
         else:
             other = self._stand(group, head, level)
-        self._go_on(band, rank)
+        self._go_on(band, share)
         if not band.groups:
             self._drop(band)
         if other is not band and other.groups[other.place][3] is group:
@@ -371,5 +372,5 @@ class Turns:
         """Let a band stand by its front among the others."""
         if band.sleeps_in:
             self._rouse(band)
-        stands = band.stands = (-band.level, self._shares[band.user]), band.groups[band.place]
+        stands = band.stands = -band.level, self._shares[band.user], band.groups[band.place]
         heapq.heappush(self._order, stands)

@@ -46,9 +46,10 @@ from alb_core.tasks import QUEUED
 
 ROUNDING_S: Final = 1e-3
 #: So long before it is due a group is looked at for having risen: sums of cluster times are not exact.
-ORDER_SLACK: Final = 64
+ORDER_SLACK: Final = 8
 #: The order may grow by so many places and to twice what it was; then it is made anew, without those that are
-#: no band's any more: so that costs each of them no more than it took to make it.
+#: no band's any more: so that costs each of them no more than it took to make it. Few, for where a handful of
+#: users waits each step through the order is through those, too.
 
 Offer: TypeAlias = Callable[[Task, float], Offered]
 #: Places a task, whose user has such a share, where that is possible; tells what came of it.

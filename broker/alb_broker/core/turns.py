@@ -234,7 +234,7 @@ class Turns:
                 self._move_otherwise(band, group, share)  # that had risen, and another of its line was placed
             elif (answer := offer(head, share)) is PLACED or answer is FILLED:
                 placed += 1
-                self._serve(band, group, head, share, filled=answer is FILLED)
+                self._serve(band, group, head, share, answer)
             else:
                 self._pass_over(group, head, answer)
                 self._go_on(band, share)
@@ -242,7 +242,7 @@ class Turns:
             self._put_off.pop().come_back()
         return placed
 
-    def _serve(self, band: Band, group: WaitingGroup, head: Task, share: float, *, filled: bool) -> None:
+    def _serve(self, band: Band, group: WaitingGroup, head: Task, share: float, answer: Offered) -> None:
         """The head whose turn it is was placed: let its group stand by the next one.
 
         Args:
@@ -250,14 +250,14 @@ class Turns:
             group: Its front.
             head: Of the group.
             share: Of its user, when it had its turn.
-            filled: Nothing fits any more that asks for as much.
+            answer: What came of that.
         """
         rank = -band.level, share
         if self._worst is None or rank > self._worst:
             self._worst = rank
         share = self._shares[band.user] = self._shares.ask(band.user)
         following = group.serve(self._at)
-        if filled:
+        if answer is FILLED:
             self._shapes.shut_down(group.shape.row, head.request, self._at)
         self._move(band, group, following, group.key[1], share)
 

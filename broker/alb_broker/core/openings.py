@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import abc
 from bisect import bisect_right
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from alb_core.resources import EPSILON, Request
@@ -94,77 +93,49 @@ class Pool(abc.ABC):
 class PlainPool(Pool):
     """The same, where all are alike: one row."""
 
-    __slots__ = ()
+    __slots__ = ("_row",)
 
-    members: OrderedDict[Worker, None]
+    members: set[Worker]
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
-        self.members = OrderedDict()
-        #: A search begins at the left: whom it looked at and who stays goes to the end.
+        self.members = set()
+        self._row: Final[deque[Worker]] = deque()
+        #: All of them. A search begins at the left: whom it looked at and who stays goes to the end.
 
     def join(self, worker: Worker) -> None:
         """Let a worker in that has room; who is in keeps his place."""
-        self.members[worker] = None
+        if worker not in self.members:
+            self.members.add(worker)
+            self._row.append(worker)
 
     def search(self, most: int, gate: Gate | None = None) -> list[Worker]:
         """Return workers with room that admit the task, at most so many, and drop those without room."""
-        row = self.members
-        if gate is not None:
-            return self._search_gated(most, gate)
-        if len(row) <= most:  # as where the cluster is full: who stays, stays where he is
-            found = self._fitting(row)
-            if len(found) < len(row):
-                self.members = OrderedDict.fromkeys(found)
-            return found
-        found, left = [], len(row)
-        while left and len(found) < most:
-            looked = list(islice(row, min(left, most - len(found))))
-            left -= len(looked)
-            fitting = self._fitting(looked)
-            for worker in looked:
-                del row[worker]
-            row.update(dict.fromkeys(fitting))
-            found += fitting
-        return found
-
-    def _fitting(self, workers: Iterable[Worker]) -> list[Worker]:
-        """Return those of some workers on which the request could be placed."""
-        request = self.request
+        row, request, plain = self._row, self.request, self.plain
         cpus, memory_bytes = request.cpus, request.memory_bytes
-        if not self.plain:
-            return [worker for worker in workers if worker.fits(request) and worker.placeable]
-        return [
-            worker
-            for worker in workers
-            if cpus <= worker.room.cpus + EPSILON  # `Worker.fits`, without a call
-            and memory_bytes <= worker.room.memory_bytes
-            and not worker.ahead
-            and worker.placeable
-        ]
-
-    def _search_gated(self, most: int, gate: Gate) -> list[Worker]:
-        """Search where not all who have room admit the task: those who do not stay all the same."""
-        row, request = self.members, self.request
         found: list[Worker] = []
-        stay: list[Worker] = []
-        dropped: list[Worker] = []
-        for worker in row:
-            if not (worker.fits(request) and worker.placeable):
-                dropped.append(worker)
+        barred = 0
+        for _ in range(len(row)):
+            worker = row.popleft()
+            room = worker.room
+            if not (
+                cpus <= room.cpus + EPSILON  # `Worker.fits`, without a call
+                and memory_bytes <= room.memory_bytes
+                and not worker.ahead
+                and worker.placeable
+                and (plain or worker.fits(request))
+            ):
+                self.members.discard(worker)
                 continue
-            stay.append(worker)
-            if not gate(worker):
-                if found and len(stay) - len(found) > BARRED_MAX:
+            row.append(worker)
+            if gate is not None and not gate(worker):
+                barred += 1
+                if found and barred > BARRED_MAX:
                     break
                 continue
             found.append(worker)
             if len(found) == most:
                 break
-        for worker in dropped:
-            del row[worker]
-        for worker in stay:
-            row.move_to_end(worker)
         return found
 
 

@@ -47,9 +47,10 @@ from alb_core.tasks import QUEUED
 
 ROUNDING_S: Final = 1e-3
 #: So long before it is due a group is looked at for having risen: sums of cluster times are not exact.
-ORDER_SLACK: Final = 64
+ORDER_SLACK: Final = 8
 #: The order may grow by so many places and to twice what it was; then it is made anew, without those that are
-#: no band's any more: so that costs each of them no more than it took to make it.
+#: no band's any more: so that costs each of them no more than it took to make it. Few, for where a handful of
+#: users waits each step through the order is through those, too.
 
 Offer: TypeAlias = Callable[[Task, float], Offered]
 #: Places a task, whose user has such a share, where that is possible; tells what came of it.
@@ -59,8 +60,8 @@ Standing: TypeAlias = tuple[float, str, int, WaitingGroup]
 #: When its head was submitted, the id of that, the number of a group, and the group. Ids sort by time: what a
 #: client sends together is of one age to the leader, and yet goes in its order. Two groups may have one head:
 #: a task that waits, and asks for more memory now, for its attempt thought lost ran out of that.
-Place: TypeAlias = tuple[Rank, Standing]
-#: Where a band stands among the others: by its front, a group that knows its band.
+Place: TypeAlias = tuple[int, float, Standing]
+#: Where a band stands among the others: by its rank, then by its front, a group that knows its band.
 
 
 class Band:
@@ -230,46 +231,47 @@ class Turns:
         order, shares, ajar, at, placed = self._order, self._shares, self._shapes.doors.ajar, self._at, 0
         while ajar and order and placed < most:
             place = order[0]
-            rank, standing = place
+            _, share, standing = place
             group = standing[3]
             band, head = group.band, group.stood
             if band is None or head is None or band.stands is not place:
                 heapq.heappop(order)  # it is no band's place any more
-            elif rank[1] != shares[band.user]:
-                self._go_on(band, (rank[0], shares[band.user]))
+            elif share != shares[band.user]:
+                self._go_on(band, shares[band.user])
             elif group.memory_bytes >= group.door.bound:  # for what it asks for fitted nowhere meanwhile
-                self._go_on(band, rank)
+                self._go_on(band, share)
             elif head.state is not QUEUED or head.postponed or head is not group.tasks[0]:
-                self._move_otherwise(band, group, rank)  # its head left
+                self._move_otherwise(band, group, share)  # its head left
             elif band.level != group.key[1] and band.level != group.level(head, at):
-                self._move_otherwise(band, group, rank)  # that had risen, and another of its line was placed
-            elif (answer := offer(head, rank[1])) is PLACED or answer is FILLED:
+                self._move_otherwise(band, group, share)  # that had risen, and another of its line was placed
+            elif (answer := offer(head, share)) is PLACED or answer is FILLED:
                 placed += 1
-                self._serve(band, group, head, rank, filled=answer is FILLED)
+                self._serve(band, group, head, share, answer)
             else:
                 self._pass_over(group, head, answer)
-                self._go_on(band, rank)
+                self._go_on(band, share)
         while self._declined:
             self._come_back(self._declined.pop())
         return placed
 
-    def _serve(self, band: Band, group: WaitingGroup, head: Task, rank: Rank, *, filled: bool) -> None:
+    def _serve(self, band: Band, group: WaitingGroup, head: Task, share: float, answer: Offered) -> None:
         """The head whose turn it is was placed: let its group stand by the next one.
 
         Args:
             band: The first one.
             group: Its front.
             head: Of the group.
-            rank: By which it had its turn.
-            filled: Nothing fits any more that asks for as much.
+            share: Of its user, when it had its turn.
+            answer: What came of that.
         """
-        share = self._shares[band.user] = self._shares.ask(band.user)
+        rank = -band.level, share
         if self._worst is None or rank > self._worst:
             self._worst = rank
+        share = self._shares[band.user] = self._shares.ask(band.user)
         following = group.serve(self._at)
-        if filled:
+        if answer is FILLED:
             self._shapes.shut_down(group.shape.row, head.request, self._at)
-        self._move(band, group, following, group.key[1], (rank[0], share))
+        self._move(band, group, following, group.key[1], share)
 
     def _pass_over(self, group: WaitingGroup, head: Task, answer: Offered) -> None:
         """The head whose turn it is was not placed."""
@@ -301,8 +303,8 @@ class Turns:
             del self._bounded[user]
         group.come_back()
 
-    def _go_on(self, band: Band, rank: Rank) -> None:
-        """Let the first band go on to its next group that may be offered, and stand by that and a rank."""
+    def _go_on(self, band: Band, share: float) -> None:
+        """Let the first band go on to its next group that may be offered, and stand by that and a share."""
         groups = band.groups
         for place in range(band.place, len(groups)):
             group = groups[place][3]
@@ -310,7 +312,7 @@ class Turns:
                 if place != band.place:
                     band.place = place
                     self._astray.add(band)
-                stands = band.stands = rank, groups[place]
+                stands = band.stands = -band.level, share, groups[place]
                 heapq.heapreplace(self._order, stands)
                 return
         heapq.heappop(self._order)
@@ -320,12 +322,12 @@ class Turns:
             self._sleep(band)
         band.place, band.stands = len(groups), None
 
-    def _move_otherwise(self, band: Band, group: WaitingGroup, rank: Rank) -> None:
+    def _move_otherwise(self, band: Band, group: WaitingGroup, share: float) -> None:
         """Let the group whose turn it is stand as is right; it was not placed."""
         head = group.head()
-        self._move(band, group, head, 0 if head is None else self._level(group, head), rank)
+        self._move(band, group, head, 0 if head is None else self._level(group, head), share)
 
-    def _move(self, band: Band, group: WaitingGroup, head: Task | None, level: int, rank: Rank) -> None:
+    def _move(self, band: Band, group: WaitingGroup, head: Task | None, level: int, share: float) -> None:
         """Let the group whose turn it is, in the first band, stand by another head or on another level.
 
         Args:
@@ -333,7 +335,7 @@ class Turns:
             group: Its front.
             head: By which that stands from now on; None: it has none.
             level: Of the head.
-            rank: Of the band, from now on.
+            share: Of its user, from now on.
         """
         del band.groups[band.place]
         other = band
@@ -342,7 +344,7 @@ class Turns:
             self._ended.append(group)
         else:
             other = self._stand(group, head, level)
-        self._go_on(band, rank)
+        self._go_on(band, share)
         if not band.groups:
             self._drop(band)
         if other is not band and other.groups[other.place][3] is group:
@@ -401,5 +403,5 @@ class Turns:
         """Let a band stand by its front among the others."""
         if band.sleeps_in:
             self._rouse(band)
-        stands = band.stands = (-band.level, self._shares[band.user]), band.groups[band.place]
+        stands = band.stands = -band.level, self._shares[band.user], band.groups[band.place]
         heapq.heappush(self._order, stands)

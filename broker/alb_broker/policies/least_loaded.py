@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from alb_broker.policies import Candidate, Context, wishes
-from alb_broker.policies.measures import least, used
+from alb_broker.policies.measures import cheapest, used
+from alb_core.resources import Request
 from alb_core.spec import TaskSpec
 from alb_core.speeds import graded
 
@@ -25,15 +25,18 @@ CROWDING: Final = 0.5
 @wishes(candidates=SEEN)
 def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) -> Candidate | None:
     """The fastest worker, each the slower the more it is used: of equally fast ones the least loaded."""
-    return least(candidates, context, partial(slowness, task))
+    if len(candidates) == 1:
+        return candidates[0]
+    request = task.request
+    return cheapest(candidates, context, [slowness(request, candidate) for candidate in candidates])
 
 
-def slowness(task: TaskSpec, candidate: Candidate) -> float:
+def slowness(request: Request, candidate: Candidate) -> float:
     """Return how many times as long a task runs there as alone on an ordinary machine, about.
 
     Asked of each candidate of each placement: what `measures.used` tells, in one piece.
     """
-    capacity, request, load = candidate.capacity, task.request, candidate.load
+    capacity, load = candidate.capacity, candidate.load
     cpu, memory, net = load.cpu, load.memory, load.net
     if capacity.cpus:
         part = (capacity.cpus - candidate.cpus + request.cpus) / capacity.cpus

@@ -45,5 +45,17 @@ def least(candidates: Sequence[Candidate], context: Context, key: Callable[[Cand
     """Return the candidate with the least key; ties break at random."""
     if len(candidates) == 1:
         return candidates[0]
+    return cheapest(candidates, context, [key(candidate) for candidate in candidates])
+
+
+def cheapest(candidates: Sequence[Candidate], context: Context, costs: list[Any]) -> Candidate:
+    """Return the candidate that costs least; ties break at random.
+
+    Args:
+        candidates: Some.
+        context: Has the random numbers.
+        costs: Of each, in their order.
+    """
     start = context.draws.below(len(candidates))
-    return min((*candidates[start:], *candidates[:start]), key=key)
+    turned = costs[start:] + costs[:start]
+    return candidates[(start + turned.index(min(turned))) % len(candidates)]

@@ -15,4 +15,4 @@ def choose(task: TaskSpec, candidates: Sequence[Candidate], context: Context) ->
         return candidates[0]
     first = context.draws.below(len(candidates))
     second = (first + 1 + context.draws.below(len(candidates) - 1)) % len(candidates)
-    return min(candidates[first], candidates[second], key=lambda each: slowness(task, each))
+    return min(candidates[first], candidates[second], key=lambda each: slowness(task.request, each))

@@ -154,3 +154,23 @@ def test_an_array_that_fails_too_often_is_ended(cluster: LocalCluster) -> None:
     assert states.total() == 500
     assert 3 <= states["FAILED"] <= 6
     assert time.monotonic() - begun < PATIENCE_S * 3 / 4
+
+
+def test_an_array_that_no_worker_can_run_says_so(breakable: LocalCluster) -> None:
+    """To who follows it, by itself, and to who looks: a label misspelt is no queue."""
+    told = "no worker has the label sdd; it waits for one that has"
+    submit = subprocess.Popen(
+        [*alb_command(), "submit", "--array", "1-50", "--require", "sdd", "true"],
+        stderr=subprocess.PIPE,
+        env=environ_of(breakable),
+        text=True,
+    )
+    with submit:
+        assert submit.stderr is not None
+        said = next(line for line in submit.stderr if "none of its tasks runs" in line)
+        assert said == f"alb: none of its tasks runs: {told}\n"
+        (array,) = json.loads(alb(breakable, "tasks", "--json").stdout)
+        assert f"state     QUEUED: {told}\n" in alb(breakable, "status", array["id"]).stdout
+        assert alb(breakable, "cancel", array["id"]).returncode == 0
+        submit.communicate(timeout=PATIENCE_S)
+    assert submit.returncode == 125

@@ -54,7 +54,7 @@ class Arrays:
         self.awake: Final[dict[str, Array]] = {}  #: Those that may be able to make tasks now.
         self.doubted: Final[list[Array]] = []  #: Those whose nodes must be looked at.
         self.ended: Final[list[Array]] = []  #: Those that finished and whose followers are to hear it.
-        self.why_kept: Callable[[Array], str] = _no_reason  #: Tells what keeps one that is HELD.
+        self.why_kept: Callable[[Array], str] = _no_reason  #: Tells what keeps one of which nothing runs.
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -266,7 +266,8 @@ class Arrays:
 
     def line(self, array: Array) -> ArrayLine:
         """Return an array as lists and its followers see it."""
-        return array.line(self.why_kept(array) if array.state is TaskState.HELD else "")
+        waits = array.state is TaskState.HELD or not (array.running or array.state.terminal)
+        return array.line(self.why_kept(array) if waits else "")
 
     def hold(self, array: Array, by: str) -> None:
         """Keep what is left of an array from being made; a second wish changes nothing."""

@@ -238,10 +238,13 @@ class StartDesk:
         return never or state.why_barred(task) or state.why_declined(task)
 
     def why_array(self, array: Array) -> str:
-        """Return what keeps an array, as a sentence; empty: nothing does."""
+        """Return what keeps an array of which nothing runs, as a sentence; empty: it waits for room."""
         if array.record.kept:
             return _shown(self.judge(array).reasons)
-        return f"{array.held_by} holds what is left of it: alb release {array.id}" if array.held_by else ""
+        if array.held_by:
+            return f"{array.held_by} holds what is left of it: alb release {array.id}"
+        first = next(iter(array.live.values()), None)  # of tasks that are alike but for their command
+        return "" if first is None else self.why(first)
 
     # --- holding and releasing ------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ FIRST_S: Final = 0.5
 #: What ends sooner needs no bar.
 SENTENCE_S: Final = 5.0
 #: Between two sentences where nobody looks at a terminal.
+WHY_S: Final = 2.0
+#: What runs sooner needs no reason why it does not.
 CLEAR: Final = b"\r\x1b[K"
 #: To the beginning of the line, and nothing on it any more.
 
@@ -56,6 +58,7 @@ class Progress:
         #: Output stands on the terminal without its end of line.
         self._told: tuple[int, int] | None = None
         #: The ended ones of the first time, and when that was: the rate begins there.
+        self._why = ""  #: Why none of it runs, as it was told last.
         self._begin: tuple[int, float] | None = None
 
     def say(self, line: str) -> None:
@@ -80,6 +83,9 @@ class Progress:
         ended = line.counts.over
         if self._begin is None:
             self._begin = (ended, now)
+        if line.why and not line.running and line.why != self._why and now - self._began >= WHY_S:
+            self._why = line.why
+            self.say(f"none of its tasks runs: {line.why}")
         if now < self._due:
             return
         with self._lock:

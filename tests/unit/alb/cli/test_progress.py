@@ -9,7 +9,7 @@ from alb_core.arrays import ArrayLine, Counts
 from alb_core.tasks import TaskState
 
 
-def line_of(succeeded: int, failed: int = 0, **fields: int | bool) -> ArrayLine:
+def line_of(succeeded: int, failed: int = 0, **fields: int | bool | str) -> ArrayLine:
     """Return how an array of a hundred is."""
     counts = Counts(succeeded=succeeded, failed=failed)
     known = {"total": 100, "counts": counts} | fields
@@ -41,6 +41,24 @@ def test_a_sentence_every_few_seconds(capfd: pytest.CaptureFixture[str]) -> None
     clock.now = 30.0
     progress.update(line_of(9, 1, running=3))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_who_waits_for_nothing_hears_it(capfd: pytest.CaptureFixture[str], *, terminal: bool) -> None:
+    """Once a reason, when that has lasted for a moment; not while something runs."""
+    clock, why = Clock(), "no worker has the label ssd"
+    progress = Progress(wanted=True, terminal=terminal, now=clock)
+    told = f"alb: none of its tasks runs: {why}\n"
+    for now, line, times in (
+        (0.4, line_of(0, why=why), 0),
+        (3.0, line_of(0, why=why, running=1), 0),
+        (3.1, line_of(0, why=why), 1),
+        (3.2, line_of(0, why=why), 0),
+        (3.3, line_of(0), 0),
+    ):
+        clock.now = now
+        progress.update(line)
+        assert capfd.readouterr().err.count(told) == times, now
 
 
 def test_a_bar_is_one_line_that_makes_way(capfd: pytest.CaptureFixture[str]) -> None:

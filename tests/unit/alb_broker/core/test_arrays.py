@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from tests.array_parts import ID, array_spec, ends, finish, kept, leader, stretch, submit_array
-from tests.broker_parts import C1, Desks, read, to_client
+from tests.broker_parts import C1, Desks, read, task_id, to_client
 
 from alb_broker.core.ledger import Failure
 from alb_broker.core.repair import Repair
 from alb_core import zk, znodes
 from alb_core.arrays import Counts, Stride
 from alb_core.messages import Rejected
+from alb_core.resources import Request
+from alb_core.spec import TaskSpec
 from alb_core.tasks import TaskState
 
 SPEC = array_spec(Stride(1, 6), at_once=3)
@@ -73,3 +75,13 @@ def test_an_array_that_cannot_be_written_is_set_aside() -> None:
     answer_doubts(each)
     assert not each.state.arrays.by_id
     assert znodes.array_path(ID) in each.state.table.set_aside
+
+
+def test_an_array_of_which_nothing_runs_says_why() -> None:
+    """Else who follows it sees that nothing ends, and no more, for ever."""
+    lacking = array_spec(Stride(1, 6), task=TaskSpec(command="x", request=Request(cpus=1.0, labels=("ssd",))))
+    each = leader(submit_array(lacking), submit_array(SPEC, number=2), cpus=3.0)
+    each.turn()
+    lines = {number: each.state.arrays.line(each.state.arrays.by_id[task_id(number)]) for number in (1, 2)}
+    assert (lines[1].running, lines[1].why) == (0, "no worker has the label ssd; it waits for one that has")
+    assert (lines[2].running, lines[2].why) == (3, "")

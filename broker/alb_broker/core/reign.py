@@ -10,7 +10,6 @@ knows the few states of being a leader::
 from __future__ import annotations
 
 import enum
-from itertools import islice
 from typing import Final, Protocol
 
 from alb_broker.core import events
@@ -54,6 +53,7 @@ from alb_broker.core.repair import Repair
 from alb_broker.core.resumption import Resumption
 from alb_broker.core.retention import Retention
 from alb_broker.core.shares_desk import SharesDesk
+from alb_broker.core.standstill import Standstill
 from alb_broker.core.start_desk import StartDesk
 from alb_broker.core.state import State
 from alb_broker.core.stored_answers import StoredAnswers
@@ -68,9 +68,6 @@ from alb_core.notes import Level
 PENDING_GROUPS_MAX: Final = 4 * limits.BATCH_OPERATIONS_MAX
 #: Beyond, the shell reads no more submissions until batches have left.
 ASK_AGAIN_S: Final = 0.5
-PROGRESS_EVERY_S: Final = 1.0
-HEADS_MAX: Final = 64
-#: Of unplaced groups looked at: the check must not cost what it watches over.
 LEAVING_S: Final = 2.0
 #: A leader that stops waits at most so long for its last commits.
 
@@ -108,7 +105,6 @@ class Reign:
         self.phase = Phase.LOADING
         self.why = ""  #: Why the reign is over.
         self.rests = False  #: It ended because it was stuck: others are to try before this broker does.
-        self._progress_at = float("-inf")  #: Own clock of the newest look at what stays unplaced.
         self._resumption: Final = Resumption(state)
         self._book: Final = Book(state, self._resumption)
         self._inflow: Final = Inflow(state, self._book)
@@ -142,6 +138,7 @@ class Reign:
             self._copies_desk,
             self._works,
         )
+        self._standstill: Final = Standstill(state)
         self._takeover: Final = Takeover(state)
         self._retention: Final = Retention(state)
         self._repair: Final = Repair(state, self._book)
@@ -164,8 +161,6 @@ class Reign:
         self._config_read = 0
         self._config_stale = True
         self._config_known = False  #: Nothing is placed before.
-        self._stuck: tuple[float, int] | None = None
-        #: Own clock, since when a task that fits waits, and how many had been placed then.
         self._leaving_at = 0.0
 
     # --- the life of a reign --------------------------------------------------------------------------------
@@ -392,21 +387,10 @@ class Reign:
 
     def _watch_progress(self) -> None:
         """Resign where a task that would fit stays unplaced: something is wrong that others may not share."""
-        state = self.state
-        if state.at - self._progress_at < PROGRESS_EVERY_S:
-            return
-        self._progress_at = state.at
-        placed = state.counters.get("tasks_placed", 0)
-        if not any(
-            state.placer.find_room(task, state.workers, state.now(), state.gate)
-            for task in islice(state.queue.unplaced(), HEADS_MAX)
-        ):
-            self._stuck = None
-        elif self._stuck is None or self._stuck[1] != placed:
-            self._stuck = (state.at, placed)
-        elif state.at - self._stuck[0] > state.config.stuck_s:
+        state, stood_s = self.state, self._standstill.lasts_s()
+        if stood_s > state.config.stuck_s:
             state.out.append(WriteDump(dump(state, "stuck"), "stuck"))
-            state.note("leader_stuck", Level.ERROR, seconds=state.at - self._stuck[0])
+            state.note("leader_stuck", Level.ERROR, seconds=stood_s)
             self.rests = True
             self._leave()
 

@@ -1,30 +1,24 @@
-"""The placement pass: the policy's choice is taken, and no policy can stop the tasks."""
+"""The placement pass: the policy's choice is taken, and what found no room is not asked in vain."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from tests.broker_parts import POLICIES, attempt, make_attempt, make_task, make_worker, request
+from tests.placement_scene import Scene, decline, take_last
 
-from alb_broker.core.decisions import Decided
-from alb_broker.core.declines import DECLINES_S
 from alb_broker.core.groups import key_of
 from alb_broker.core.placement import (
     PASS_MAX,
-    POLICY_RESTS_S,
-    POLICY_RESTS_S_MAX,
     Placer,
 )
-from alb_broker.core.queue import Queue
 from alb_broker.core.reservations import Plan
 from alb_broker.core.shares import Shares
-from alb_broker.core.task import Task
 from alb_broker.core.worker import Worker
-from alb_broker.core.workers import Workers
-from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, Policy, optimize, wishes
+from alb_broker.policies import CANDIDATES, CANDIDATES_MAX, Candidate, Context, optimize, wishes
 from alb_core.choices import Choice
 from alb_core.resources import Load, Request, counts_of
 from alb_core.shares import Share, SharesNode
@@ -32,74 +26,6 @@ from alb_core.spec import OnLost, TaskSpec
 from alb_core.speeds import Speeds, Strain
 from alb_core.tasks import AttemptState, TaskState
 from alb_core.vectors import PATIENCE_S, parse_vector
-
-
-class Scene:
-    """Waiting tasks, workers, and a placer with one more policy."""
-
-    def __init__(self, policy: Policy | None = None, workers: int = 2, cpus: float = 4) -> None:
-        self.placer = Placer({**POLICIES, "mine": policy or POLICIES["uniform"]}, seed=1)
-        if policy is not None:
-            self.placer.use(Choice(policy="mine"))
-        self.queue, self.workers = Queue(), Workers()
-        self.placed: list[tuple[int, str]] = []
-        for number in range(workers):
-            worker = make_worker(f"w{number}", cpus)
-            self.workers.add(worker)
-            self.workers.grew(worker)
-
-    def submit(self, *numbers: int, **shape: Any) -> None:
-        """Let tasks wait."""
-        for number in numbers:
-            self.queue.add(make_task(number, spec=TaskSpec(command="x", request=request(**shape))))
-
-    def allow(self, name: str, ahead: int) -> Worker:
-        """Let a worker hold so many ahead, as its pace at a tick would."""
-        worker = self.workers.by_name[name]
-        worker.allowance = ahead
-        self.workers.grew(worker)
-        return worker
-
-    def run(
-        self,
-        at: float = 0.0,
-        shares: Shares | None = None,
-        admits: Callable[[Task, Worker], bool] | None = None,
-    ) -> int:
-        """Make a pass."""
-        return self.placer.run(self.queue, self.workers, shares or Shares(), self._commit, at, admits=admits)
-
-    def _commit(self, task: Task, worker: Worker, _decided: Decided) -> None:
-        number = int(task.id, 16)
-        worker.reserve(attempt(number), task.spec.request)
-        task.state = TaskState.RUNNING
-        self.placed.append((number, worker.name))
-
-
-def take_last(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
-    """Choose the last candidate."""
-    return candidates[-1]
-
-
-def decline(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
-    """Let every task wait."""
-    return None
-
-
-def break_down(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
-    """Be broken."""
-    raise RuntimeError("no\n  idea")
-
-
-def invent(_task: TaskSpec, candidates: Sequence[Candidate], _context: Context) -> Candidate | None:
-    """Choose somebody who was not offered."""
-    first = candidates[0]
-    return Candidate("stranger", first.capacity, 1.0, 1, 1, first.load)
-
-
-def babble(_task: TaskSpec, _candidates: Sequence[Candidate], _context: Context) -> Any:
-    """Answer with something else altogether."""
-    return "w0"
 
 
 def test_the_policy_chooses() -> None:
@@ -263,167 +189,6 @@ def test_a_policy_that_sees_one_worker_knows_nothing_of_the_others() -> None:
     assert scene.run() == 2
 
 
-def test_a_policy_may_let_a_task_wait() -> None:
-    """It is asked again in the next pass; that is no failure."""
-    scene = Scene(decline)
-    scene.submit(1)
-    assert (scene.run(), scene.placer.failures) == (0, 0)
-    scene.placer.use(Choice(policy="uniform"))
-    assert scene.run() == 1
-
-
-def test_a_policy_that_lets_tasks_wait_for_ever_stops_nobody() -> None:
-    """It has its time with a task for which there is room; then the default places that, and all others."""
-    scene = Scene(decline)
-    scene.submit(1, 2)
-    scene.run(0.0)
-    scene.run(DECLINES_S - 0.1)
-    assert scene.placed == []
-    assert scene.placer.declines.waiting(DECLINES_S - 0.1) == (1, DECLINES_S - 0.1)
-    scene.submit(3, cpus=2.0)
-    scene.run(DECLINES_S)
-    assert sorted(number for number, _ in scene.placed) == [1, 2, 3]
-    (note,) = scene.placer.notes
-    assert (note.event, note.fields["rests_s"]) == ("policy_failed", DECLINES_S)
-    assert note.fields["error"] == f"it let task {make_task(1).id} wait for 30 s though there was room"
-    assert not scene.placer.declines
-
-
-def test_a_policy_that_lets_tasks_wait_again_rests_for_longer() -> None:
-    """The default has more of the time than it, however busy the cluster is meanwhile."""
-    scene = Scene(decline, cpus=100)
-    number = iter(range(1, 1000))
-    for at in range(400):
-        scene.submit(next(number))
-        scene.run(float(at))
-    assert [note.fields["rests_s"] for note in scene.placer.notes] == [30.0, 60.0, 64.0]
-
-
-def test_what_had_no_room_meanwhile_is_not_held_against_a_policy() -> None:
-    """Nor what it declined where there was none: on a worker where the task would have waited."""
-    scene = Scene(decline, workers=1)
-    scene.submit(1)
-    scene.run(0.0)
-    scene.workers.by_name["w0"].reserve(attempt(9), request(4.0))
-    scene.run(1.0)
-    scene.run(2.0)
-    scene.workers.by_name["w0"].release(attempt(9))
-    scene.workers.grew(scene.workers.by_name["w0"])
-    scene.run(DECLINES_S + 3.0)
-    assert scene.placed == []
-    tight = Scene(decline, workers=1, cpus=1)
-    tight.workers.by_name["w0"].reserve(attempt(9), request(1.0))
-    tight.allow("w0", 1).turned = request(1.0)
-    tight.submit(2)
-    for at in (0.0, DECLINES_S, 2 * DECLINES_S):
-        tight.run(at)
-    assert (tight.placed, tight.placer.failures) == ([], 0)
-
-
-@pytest.mark.parametrize("policy", [break_down, invent, babble])
-def test_a_policy_that_fails_is_replaced_by_the_default(policy: Policy) -> None:
-    """Whatever a policy does, the tasks go on; the operator reads why, once and not for every task."""
-    scene = Scene(policy)
-    scene.submit(1, 2, 3)
-    assert scene.run() == 3
-    assert scene.placer.failures == 1
-    (note,) = scene.placer.notes
-    assert (note.event, note.fields["policy"]) == ("policy_failed", "mine")
-
-
-def test_a_policy_that_failed_rests_and_gets_another_chance() -> None:
-    """It is not asked for a while: so a broken or slow one costs little. Then it is asked again."""
-    asked: list[float] = []
-
-    def fail(_task: TaskSpec, _candidates: Sequence[Candidate], context: Context) -> Candidate | None:
-        asked.append(context.at)
-        raise RuntimeError
-
-    scene = Scene(fail)
-    for number, at in enumerate((10.0, 10.5, 10.0 + POLICY_RESTS_S), start=1):
-        scene.submit(number)
-        scene.run(at)
-    assert asked == [10.0, 10.0 + POLICY_RESTS_S]
-    assert len(scene.placed) == 3
-
-
-def test_a_policy_that_is_held_is_not_asked_nor_is_another_in_its_place() -> None:
-    """What it would be asked about waits, and the caller learns that something does; nothing failed."""
-    scene = Scene(take_last)
-    scene.placer.hold()
-    assert (scene.run(), scene.placer.wanted) == (0, False), "nobody waits"
-    scene.submit(1)
-    assert (scene.run(), scene.placer.wanted, scene.placer.rests(1.0)) == (0, True, False)
-    assert (scene.placer.calls["mine"], scene.placer.failures) == (0, 0)
-    scene.placer.release()
-    assert (scene.run(), scene.placer.held, scene.placer.wanted) == (1, False, False)
-    assert scene.placer.calls["mine"] == 1
-
-
-def test_a_task_with_its_own_vector_does_not_wait_for_a_policy_that_is_held() -> None:
-    """It is placed by a policy of alb's own."""
-    scene = Scene(take_last)
-    scene.placer.hold()
-    scene.submit(1, optimize=parse_vector("time"))
-    assert (scene.run(), scene.placer.wanted) == (1, False)
-
-
-def test_a_policy_that_is_distrusted_rests_for_long_and_is_held_then() -> None:
-    """It may end whoever asks it, so the next time it is asked is written down before."""
-    scene = Scene(take_last)
-    scene.placer.distrust("it may hang", 10.0, 3600.0)
-    (note,) = scene.placer.notes
-    fields = note.fields
-    assert (note.event, fields["rests_s"], fields["error"]) == ("policy_failed", 3600.0, "it may hang")
-    for number, at in enumerate((10.0, 3609.0), start=1):
-        scene.submit(number)
-        assert (scene.run(at), scene.placer.rests(at), scene.placer.calls["mine"]) == (1, True, 0)
-    scene.submit(3)
-    assert (scene.run(3610.0), scene.placer.rests(3610.0), scene.placer.held) == (0, False, True)
-    scene.placer.release()
-    assert (scene.run(3611.0), scene.placer.calls["mine"]) == (1, 1)
-
-
-def test_whoever_is_trusted_again_neither_rests_nor_is_held() -> None:
-    """Not later either, when the rest would have ended in a hold."""
-    scene = Scene(take_last)
-    scene.placer.distrust("it may hang", 10.0, 3600.0)
-    scene.placer.trust()
-    scene.submit(1)
-    assert (scene.run(3611.0), scene.placer.calls["mine"]) == (1, 1)
-
-
-def test_only_policies_of_others_are_foreign() -> None:
-    """Those of alb cannot hang."""
-    scene = Scene(take_last)
-    assert scene.placer.foreign
-    assert not any(Placer(POLICIES, seed=0).is_foreign(name) for name in POLICIES)
-
-
-def test_another_policy_does_not_inherit_the_rest() -> None:
-    """A switch takes effect at once."""
-    scene = Scene(break_down)
-    scene.submit(1)
-    scene.run()
-    scene.placer.policies = {**scene.placer.policies, "other": take_last}  # type: ignore[misc]
-    scene.placer.use(Choice(policy="other"))
-    scene.submit(2)
-    scene.run()
-    assert scene.placed[-1] == (2, "w1")
-
-
-def test_a_policy_cannot_disturb_its_candidates() -> None:
-    """What it gets are values: it can neither sort nor change them."""
-
-    def meddle(_task: TaskSpec, candidates: Any, _context: Context) -> Candidate | None:
-        candidates[0].cpus = 0
-        return None
-
-    scene = Scene(meddle)
-    scene.submit(1)
-    assert (scene.run(), scene.placer.failures) == (1, 1)
-
-
 def test_a_choice_is_refused_with_a_reason() -> None:
     """An unknown policy, a parameter that it does not have, one of another type, one that it refuses."""
     placer = Scene(take_last).placer
@@ -492,25 +257,6 @@ def test_candidates_tell_whose_turn_it_was() -> None:
         {"w0": (1, 1), "w1": (0, 0)},
         {"w0": (1, 1), "w1": (1, 2)},
     ]
-
-
-def test_a_policy_that_fails_again_and_again_rests_longer() -> None:
-    """Up to a bound; after a while of good answers it begins anew. What it raised is kept, in one line."""
-    scene = Scene(break_down, workers=1, cpus=100)
-    at, rests = 0.0, []
-    for number in range(1, 10):
-        scene.submit(number)
-        scene.run(at)
-        rests.append(scene.placer.notes[-1].fields["rests_s"])
-        assert scene.placer.rests(at)
-        at += rests[-1]
-        assert not scene.placer.rests(at)
-    assert rests == [min(POLICY_RESTS_S * 2**n, POLICY_RESTS_S_MAX) for n in range(9)]
-    scene.submit(10)
-    scene.run(at + POLICY_RESTS_S_MAX)
-    assert scene.placer.notes[-1].fields["rests_s"] == POLICY_RESTS_S
-    trouble = scene.placer.troubles["mine"]
-    assert (trouble.failures, trouble.newest) == (10, "RuntimeError: no idea")
 
 
 def test_a_pass_is_bounded() -> None:

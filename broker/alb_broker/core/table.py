@@ -165,7 +165,7 @@ class Table:
             pending.tasks += 1
             pending.bytes += task.size_bytes
             self._pending_bytes += task.size_bytes
-        if luggage := task.spec.luggage:
+        if luggage := task.luggage:
             self.files.add(luggage)
         if task.spec.checkpoints and task.attempts:
             self.files.sought[task.id] = None
@@ -191,7 +191,7 @@ class Table:
             if not pending.tasks:
                 del self._pending[task.user]
             self._pending_bytes -= task.size_bytes
-        if luggage := task.spec.luggage:
+        if luggage := task.luggage:
             self.files.remove(luggage)
         if task.incremental:
             self.files.forget(task.id)

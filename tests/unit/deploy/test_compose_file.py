@@ -17,8 +17,8 @@ ZOOKEEPERS = {"zk1", "zk2", "zk3"}
 BROKERS = {"broker1", "broker2", "broker3"}
 WORKERS = {"worker", "worker-small", "worker-big"}
 ROLES: dict[str, type[Config]] = {
-    **dict.fromkeys(BROKERS, BrokerConfig),
-    **dict.fromkeys(WORKERS, WorkerConfig),
+    **dict.fromkeys(sorted(BROKERS), BrokerConfig),
+    **dict.fromkeys(sorted(WORKERS), WorkerConfig),
 }
 PRIVILEGES = {
     *("privileged", "cap_add", "devices", "device_cgroup_rules", "pid", "ipc", "network_mode", "userns_mode"),
@@ -90,7 +90,7 @@ def test_a_daemon_has_a_health_check_that_ends(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("waiting", "awaited"),
-    [*((name, ZOOKEEPERS) for name in BROKERS), *((name, BROKERS) for name in WORKERS)],
+    [*((name, ZOOKEEPERS) for name in sorted(BROKERS)), *((name, BROKERS) for name in sorted(WORKERS))],
 )
 def test_the_start_order_is_by_health(waiting: str, awaited: set[str]) -> None:
     """Brokers wait for a healthy ensemble, workers for healthy brokers; nobody for the database."""

@@ -254,7 +254,7 @@ def cluster_page(state: State, archive: Archive, clearance: Clearance, seq: int)
         session_timeout_s=state.session_timeout_s,
         counts={**counts, "done": len(table.done), **state.arrays.states()},
         counters=dict(state.counters),
-        set_aside=tuple(f"{path}: {why}" for path, why in sorted(table.set_aside.items())[:100]),
+        set_aside=tuple(f"{state.whole(path)}: {why}" for path, why in sorted(table.set_aside.items())[:100]),
         store=(state.store.away or "ok") if state.store.enabled else "",
         unarchived=archive.backlog,
         store_bytes=clearance.size_bytes,

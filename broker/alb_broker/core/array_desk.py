@@ -87,7 +87,7 @@ class ArrayDesk:
         if array is not None:
             self._meet_again(client, message, array)
             return
-        why = self._state.table.aside(message.id) or self._admit(client, message)
+        why = self._state.why_aside(message.id) or self._admit(client, message)
         if why is not None:
             self._state.counters["arrays_rejected"] += 1
             self._reject(client, message.id, "invalid", why)

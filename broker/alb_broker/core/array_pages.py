@@ -87,7 +87,7 @@ class ArrayPages:
     def _on_array(self, client: Client, query: QueryArray) -> None:
         array = self._state.arrays.get(query.id)
         if array is None:
-            aside = self._state.table.aside(query.id)
+            aside = self._state.why_aside(query.id)
             self._refuse(client.peer, query, "error" if aside else "gone", aside or _GONE)
             return
         paths = self._missing(array, query)

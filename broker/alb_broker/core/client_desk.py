@@ -374,7 +374,7 @@ class ClientDesk:
     def _is_aside(self, client: Client, message: Submit | Attach | Cancel | QueryTask) -> bool:
         """Refuse a message about a task whose node was set aside; returns whether it was."""
         known = self._state.arrays.get(message.id) is not None  # one that is given up can still be cancelled
-        why = "" if known else self._state.table.aside(message.id)
+        why = "" if known else self._state.why_aside(message.id)
         if why and isinstance(message, QueryTask):
             self._state.tell(client.peer, Error(code="error", why=why, seq=message.seq))
         elif why:

@@ -94,7 +94,8 @@ class DrainDesk:
     def _write(self, client: Client, seq: int, after: dict[str, Drain]) -> None:
         state = self._state
         if len(znodes.encode(DrainedNode(workers=after))) > NODE_BYTES_MAX:
-            why = f"{len(after)} drains do not fit into {znodes.DRAINED}; undrain some, or give no reasons"
+            path = state.whole(znodes.DRAINED)
+            why = f"{len(after)} drains do not fit into {path}; undrain some, or give no reasons"
             self._refuse(client, seq, why)
             return
         done = state.client(client.peer, Done(seq=seq))

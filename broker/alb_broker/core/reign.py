@@ -454,7 +454,9 @@ class Reign:
         if isinstance(action, SendToClient) and self.state.clients.get(action.peer) is not None:
             why = f"somebody else changed its nodes in ZooKeeper ({error}); see alb status {key}"
             if key in znodes.SETTINGS:
-                why = f"{key} cannot be written ({error}): a broker that starts makes it anew"
+                why = (
+                    f"{self.state.whole(key)} cannot be written ({error}): a broker that starts makes it anew"
+                )
             asked = action.message
             if isinstance(asked, Done):
                 self.state.tell(action.peer, Error(code="error", why=why, seq=asked.seq))

@@ -57,9 +57,8 @@ class SharesDesk:
         wrong = wrong or (check_share(request.share) if request.share is not None else "")
         after = before.changed(request.user, request.share)
         if not wrong and len(znodes.encode(after)) > NODE_BYTES_MAX:
-            wrong = (
-                f"{len(after.users)} users do not fit into {znodes.SHARES}; alb share unset takes some away"
-            )
+            path = self._state.whole(znodes.SHARES)
+            wrong = f"{len(after.users)} users do not fit into {path}; alb share unset takes some away"
         if wrong:
             self._setting.refuse(client, request.seq, wrong)
         elif self._setting.grant(client, request.seq, before, after):

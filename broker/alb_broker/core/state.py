@@ -192,7 +192,25 @@ class State:
     def set_aside(self, path: str, why: str) -> None:
         """Keep a node that cannot be read out of the way, and tell the operator."""
         self.table.set_aside[path] = why
-        self.note("node_set_aside", Level.ERROR, path=path, why=why)
+        self.note("node_set_aside", Level.ERROR, path=self.whole(path), why=why)
+
+    def whole(self, path: str) -> str:
+        """Return the path of a node as people need it in zkCli: with the chroot."""
+        return self.config.zk_chroot() + path
+
+    def why_aside(self, name: str) -> str:
+        """Return why nothing can be said of a task or an array whose node was set aside; else nothing."""
+        set_aside = self.table.set_aside
+        if not set_aside:
+            return ""
+        for path in (znodes.task_path(name), znodes.done_path(name), znodes.array_path(name)):
+            why = set_aside.get(path)
+            if why is not None:
+                return (
+                    f"its node {self.whole(path)} cannot be read: {why}; an operator has to repair or "
+                    "delete it with zkCli.sh, and to hand over then (docs/operations.md, A poison znode)"
+                )
+        return ""
 
     def read_task(self, node: zk.NodeRead | None) -> TaskRecord | None:
         """Return the task that a node holds; None where there is no node, or it was set aside."""

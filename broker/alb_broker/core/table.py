@@ -13,7 +13,7 @@ import msgspec
 
 from alb_broker.core.inventory import Inventory
 from alb_broker.core.task import Task
-from alb_core import ids, znodes
+from alb_core import ids
 from alb_core.tasks import Result, TaskRecord, TaskState
 
 BUSY_DELAY_S: Final = 1.0
@@ -100,19 +100,6 @@ class Table:
         self._pending_bytes = 0
         self.children = 0  #: Live tasks that belong to arrays: admitted with them, they take nobody's room.
         self._pending: dict[str, _Pending] = {}  #: By user, of those who have live tasks.
-
-    def aside(self, name: str) -> str:
-        """Return why nothing can be said of a task or an array whose node was set aside; else nothing."""
-        if not self.set_aside:
-            return ""
-        for path in (znodes.task_path(name), znodes.done_path(name), znodes.array_path(name)):
-            why = self.set_aside.get(path)
-            if why is not None:
-                return (
-                    f"its node {path} cannot be read: {why}; an operator has to repair or delete it with "
-                    "zkCli.sh, and to hand over the leadership then (docs/operations.md, A poison znode)"
-                )
-        return ""
 
     @property
     def unarchived(self) -> int:

@@ -180,7 +180,7 @@ def test_the_cluster_is_told() -> None:
     assert isinstance(page, ClusterPage)
     assert (page.broker, page.epoch, page.policy) == ("b1", 1, "least-loaded")
     assert page.counts == {"HELD": 0, "QUEUED": 1, "RUNNING": 1, "done": 0}
-    assert page.set_aside == ("/tasks/00/x: garbage",)
+    assert page.set_aside == ("/alb/tasks/00/x: garbage",)
     assert page.counters["tasks_placed"] == 1
 
 

@@ -454,7 +454,7 @@ def test_a_finished_task_that_cannot_be_read_is_not_told(node: zk.NodeRead | Non
     (refused,) = to_client(C1, each.commit())
     assert isinstance(refused, Rejected)
     assert refused.code == ("gone" if node is None else "error")
-    assert node is None or f"its node {node.path} cannot be read: " in refused.why
+    assert node is None or f"its node /alb{node.path} cannot be read: " in refused.why
     assert list(each.state.table.set_aside) == ([node.path] if node is not None else [])
 
 
@@ -471,7 +471,9 @@ def test_who_asks_for_what_was_set_aside_is_told_why(path: Callable[[str], str],
     (refused,) = told(each, asked)
     assert isinstance(refused, Rejected | Error)
     assert refused.code == "error"
-    assert refused.why.startswith(f"its node {path(task_id(1))} cannot be read: no JSON; an operator has to")
+    assert refused.why.startswith(
+        f"its node /alb{path(task_id(1))} cannot be read: no JSON; an operator has to"
+    )
     assert not isinstance(refused, Error) or refused.seq == 7
 
 

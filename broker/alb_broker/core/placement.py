@@ -227,7 +227,7 @@ class Placer:
             full, nowhere = of_all if gate is None else failures[task.user]
             tried = not (booked.by_key and booked.favour(task, ends)) and full.cover(request)
             if tried and nowhere.cover(request):
-                return NOWHERE if alike else _nobody_s(request, workers, gate)
+                return NOWHERE if alike else _no_room_for(request, workers, gate)
             found = [] if tried else self._with_room(task, workers, ends, gate)
             last = tells_last and len(found) == 1 and not request.prefers  # of lesser ones it may not tell
             if ahead := not found:
@@ -239,7 +239,7 @@ class Placer:
                 soonest = _soonest(request, workers, entitled, gate) if workers.quick else None
                 if soonest is None:
                     nowhere.add(request)
-                    return NOWHERE if alike else _nobody_s(request, workers, gate)
+                    return NOWHERE if alike else _no_room_for(request, workers, gate)
                 found = [soonest]
             elif len(found) > 1 and task.attempts and task.failed_on:
                 found = [worker for worker in found if worker.name != task.failed_on]
@@ -262,9 +262,8 @@ class Placer:
         grown = workers.take_grown()
         if not grown.workers:
             return
-        could_fit, lets_in = partial(workers.could_take, grown), None
-        if admits is not None:
-            lets_in = lambda head: could_fit(head.request, _gate(head, admits))  # noqa: E731
+        could_fit = partial(workers.could_take, grown)
+        lets_in = None if admits is None else partial(_lets_in, could_fit, admits)
         queue.open_shapes(grown.reach, could_fit, lets_in)
 
     def _with_room(self, task: Task, workers: Workers, ends: float, gate: Gate | None) -> list[Worker]:
@@ -371,10 +370,15 @@ def _gate(task: Task, admits: Admission | None) -> Gate | None:
     return None if admits is None or task.spec.time_limit_s is not None else partial(admits, task)
 
 
-def _nobody_s(request: Request, workers: Workers, gate: Gate | None) -> Offered:
-    """Answer one who found no room: it is nobody's, if there is none at all, whomever workers admit."""
-    nobody_s = workers.may_fit(request) is False and (gate is None or not workers.quick)
-    return NOWHERE if nobody_s else NO_ROOM
+def _no_room_for(request: Request, workers: Workers, gate: Gate | None) -> Offered:
+    """Answer one who found no room: nobody does where there is none at all, whomever workers admit."""
+    nobody = workers.may_fit(request) is False and (gate is None or not workers.quick)
+    return NOWHERE if nobody else NO_ROOM
+
+
+def _lets_in(could_fit: Callable[[Request, Gate | None], bool], admits: Admission, head: Task) -> bool:
+    """Tell whether a head could fit where it is admitted."""
+    return could_fit(head.request, _gate(head, admits))
 
 
 def _place_of(chosen: Candidate | None, candidates: tuple[Candidate, ...]) -> int | None:

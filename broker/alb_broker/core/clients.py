@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from alb_broker.core.array import Array, Follower
-from alb_broker.core.task import Task, Watcher
+from alb_broker.core.task import ENDS, Task, Watcher, Watchers
 
 SILENT_S: Final = 30.0
 #: A client that says nothing so long is forgotten; it says Hello again when it returns.
@@ -15,13 +15,14 @@ SILENT_S: Final = 30.0
 class Client:
     """One client on the requests link."""
 
-    __slots__ = ("follower", "following", "heard", "peer", "unacknowledged", "user", "watching")
+    __slots__ = ("alone", "follower", "following", "heard", "peer", "unacknowledged", "user", "watching")
 
     def __init__(self, peer: bytes, user: str, at: float, *, follower: str = "") -> None:
         self.peer: Final = peer
         self.user = user
         self.heard = at
         self.follower: Final = follower  #: Name of the standby that follows on this link; empty: a client.
+        self.alone: Final[Watchers] = {peer: ENDS}  #: Of a task of whose end it hears, and nobody else does.
         self.watching: dict[str, Task] = {}
         self.following: dict[str, Array] = {}  #: Arrays of which it hears.
         self.unacknowledged: dict[str, float] = {}  #: Result sent at (own clock), oldest first.
@@ -51,7 +52,7 @@ class Clients:
     def watch(self, client: Client, task: Task, watcher: Watcher) -> None:
         """Tell the client of this task from now on."""
         client.watching[task.id] = task
-        task.watch(client.peer, watcher)
+        task.watch(client.alone if watcher == ENDS else {client.peer: watcher})
 
     def follow(self, client: Client, array: Array, *, results: bool) -> None:
         """Tell the client of this array from now on.
@@ -74,7 +75,7 @@ class Clients:
         if client is None:
             return None
         for task in client.watching.values():
-            task.watchers.pop(peer, None)
+            task.unwatch(peer)
         for array in client.following.values():
             array.followers.pop(peer, None)
         return client

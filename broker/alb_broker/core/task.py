@@ -7,7 +7,7 @@ queues nor workers nor messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -65,6 +65,21 @@ GIVEN_BACK_MAX: Final = 3
 #: Each time costs two commits, and somebody's judgement was wrong.
 ATTEMPTS_KEPT: Final = 16
 #: Attempts that are over beyond these are dropped from the record; their numbers are never reused.
+
+
+class Watcher(msgspec.Struct, frozen=True):
+    """What one client wants to hear of a task: always its end."""
+
+    moves: bool = False
+    window: int = 0
+    stdout: int = 0
+    stderr: int = 0
+
+
+Watchers: TypeAlias = Mapping[bytes, Watcher]
+#: By client. Tasks share them, for most have one watcher, who submitted thousands; so nobody changes one.
+ENDS: Final = Watcher()
+NOBODY: Final[Watchers] = {}
 
 
 class Task:
@@ -144,7 +159,7 @@ class Task:
         self.resume: tuple[int, Resume] | None = None  #: What was read for which attempt.
         self.queued_since = record.submitted  #: Cluster time from which it waits for a worker.
         self.submitter = b""  #: The only client that submitted it in this reign; empty: unknown, or several.
-        self.watchers: dict[bytes, Watcher] = {}  #: Clients that want to hear of it.
+        self.watchers: Watchers = NOBODY  #: Clients that want to hear of it.
         self.followed = False  #: Among them was one that wants to hear of more than its end.
         self._moves: tuple[str, ...] = ()  #: Its last steps, the oldest first: `MOVE` words each.
         self._forms = forms
@@ -223,10 +238,15 @@ class Task:
             self.result,
         )
 
-    def watch(self, peer: bytes, watcher: Watcher) -> None:
-        """Let a client hear of it, instead of what it wanted to hear before."""
-        self.watchers[peer] = watcher
-        self.followed = self.followed or bool(watcher.moves or watcher.window)
+    def watch(self, watchers: Watchers) -> None:
+        """Let clients hear of it, instead of what they wanted to hear before."""
+        self.watchers = {**self.watchers, **watchers} if self.watchers else watchers
+        self.followed = self.followed or any(each.moves or each.window for each in watchers.values())
+
+    def unwatch(self, peer: bytes) -> None:
+        """Let a client hear of it no more."""
+        left = {other: watcher for other, watcher in self.watchers.items() if other != peer}
+        self.watchers = left or NOBODY
 
     def attempt(self, n: int) -> Attempt | None:
         """Return attempt `n`, or None where the task has none of this number."""
@@ -377,15 +397,6 @@ def _closed(attempt: Attempt, at: float) -> Attempt:
     if attempt.state is LIVE:
         return replace(attempt, state=OVER, ended=at, ended_as=OUTRUN)
     return replace(attempt, state=OVER)
-
-
-class Watcher(msgspec.Struct):
-    """What one client wants to hear of a task."""
-
-    moves: bool = False
-    window: int = 0
-    stdout: int = 0
-    stderr: int = 0
 
 
 def _place(task: Task, step: Placed) -> str:

@@ -22,7 +22,16 @@ from alb_broker.core.steps import (
     Step,
     WorkerLost,
 )
-from alb_broker.core.task import ATTEMPTS_KEPT, STORY_LENGTH, TASK_STEPS, WILLED, Task
+from alb_broker.core.task import (
+    ATTEMPTS_KEPT,
+    ENDS,
+    STORY_LENGTH,
+    TASK_STEPS,
+    WILLED,
+    Task,
+    Watcher,
+    Watchers,
+)
 from alb_core import znodes
 from alb_core.errors import InvalidTransition
 from alb_core.resources import Request
@@ -414,3 +423,18 @@ def test_a_held_task_takes_back_nothing() -> None:
     assert (states(task), task.held_by) == ([OVER], "ann")
     task.take(RELEASE)
     assert (task.held_by, task.released) == ("", True)
+
+
+def test_tasks_share_who_watches_and_none_changes_another() -> None:
+    """Thousands have one submitter; who wants to hear of one of them, or of one no more, is that one's matter."""
+    alone: Watchers = {b"ann": ENDS}
+    first, second = make_task(1), make_task(2)
+    for task in (first, second):
+        task.watch(alone)
+    assert first.watchers is second.watchers
+    first.watch({b"bob": Watcher(moves=True)})
+    assert (list(first.watchers), list(second.watchers)) == ([b"ann", b"bob"], [b"ann"])
+    assert (first.followed, second.followed) == (True, False)
+    first.unwatch(b"ann")
+    second.unwatch(b"ann")
+    assert (list(first.watchers), list(second.watchers), list(alone)) == ([b"bob"], [], [b"ann"])

@@ -426,7 +426,7 @@ def test_a_held_task_takes_back_nothing() -> None:
 
 
 def test_tasks_share_who_watches_and_none_changes_another() -> None:
-    """Thousands have one submitter; who wants to hear of one of them, or of one no more, is that one's matter."""
+    """Thousands have one submitter; who wants to hear of one of them, or no more, is that one's matter."""
     alone: Watchers = {b"ann": ENDS}
     first, second = make_task(1), make_task(2)
     for task in (first, second):

@@ -16,7 +16,12 @@ from alb.local.cluster import LocalCluster, alb_command
 
 @pytest.fixture(autouse=True)
 def undrained(cluster: LocalCluster) -> Iterator[None]:
-    """Leave everybody at work."""
+    """Find and leave everybody at work: commands of other tests may have failed on one worker only."""
+    wait_for(
+        lambda: "quarantine" not in alb(cluster, "workers").stdout,
+        "no worker to be in quarantine",
+        timeout_s=2 * PATIENCE_S,
+    )
     yield
     assert alb(cluster, "undrain", "w1", "w2").returncode == 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -86,49 +88,49 @@ def stuck(task, candidates, context):
 """
 
 
+@contextmanager
+def _with_policy(folder: Path, name: str, source: str) -> Iterator[tuple[LocalCluster, Client]]:
+    """A cluster of two brokers that have a policy besides, the function `stuck` of a program."""
+    site = folder / "site"
+    site.mkdir()
+    (site / "stuck_policy.py").write_text(source)
+    install(ROOT / "examples/policies/sticky", site, {name: "stuck_policy:stuck"})
+    plan = Plan(brokers=2, workers=1, environ={"PYTHONPATH": str(site)})
+    with LocalCluster(folder / "cluster", plan) as cluster, Client(zk=cluster.zk) as client:
+        yield cluster, client
+
+
+def _fall_to(cluster: LocalCluster, client: Client, name: str, told: str) -> int:
+    """Let the leader end in a policy; its heir places by the default and tells why. Returns its epoch."""
+    leader = cluster.wait_for_leader()
+    client.set_policy(name)
+    first = client.submit("true")
+    assert first.result(60).attempt == 1
+    heir = cluster.wait_for_leader(after_epoch=leader.epoch)
+    assert client.submit("true").result(30).attempt == 1
+    (attempt,) = client.task(first.id).attempts
+    assert (attempt.policy, attempt.epoch) == ("least-loaded", heir.epoch)
+    page = client.policies()
+    assert (page.in_force.policy, told in page.why) == (name, True), page.why
+    return heir.epoch
+
+
 def test_leader_hangs_in_a_policy_that_blocks_in_c(tmp_path: Path) -> None:
     """Nothing can interrupt that; it would hang each in turn. The heir places by the default and says why."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "stuck_policy.py").write_text(STUCK)
-    install(ROOT / "examples/policies/sticky", site, {"stuck": "stuck_policy:stuck"})
-    plan = Plan(brokers=2, workers=1, environ={"PYTHONPATH": str(site)})
-    with LocalCluster(tmp_path / "cluster", plan) as cluster, Client(zk=cluster.zk) as client:
+    with _with_policy(tmp_path, "stuck", STUCK) as (cluster, client):
         leader = cluster.wait_for_leader()
         _wait_until_deposable(time.monotonic())
-        client.set_policy("stuck")
-        first = client.submit("true")
-        assert first.result(60).attempt == 1
-        heir = cluster.wait_for_leader(after_epoch=leader.epoch)
-        assert client.submit("true").result(30).attempt == 1
-        (attempt,) = client.task(first.id).attempts
-        assert (attempt.policy, attempt.epoch) == ("least-loaded", heir.epoch)
-        page = client.policies()
-        assert (page.in_force.policy, "the leader before hung" in page.why) == ("stuck", True), page.why
+        _fall_to(cluster, client, "stuck", "the leader before hung")
         cluster[leader.broker].kill()  # it would wait for the lock for ever
 
 
 def test_leader_ends_in_a_policy_that_keeps_the_interpreter(tmp_path: Path) -> None:
     """Its session ends, as after a crash. The heir finds that it did not come back, and does not ask."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "stuck_policy.py").write_text(STUCK.replace("CDLL", "PyDLL"))  # which keeps the lock
-    install(ROOT / "examples/policies/sticky", site, {"keeper": "stuck_policy:stuck"})
-    plan = Plan(brokers=2, workers=1, environ={"PYTHONPATH": str(site)})
-    with LocalCluster(tmp_path / "cluster", plan) as cluster, Client(zk=cluster.zk) as client:
+    source = STUCK.replace("CDLL", "PyDLL")  # which keeps the lock
+    with _with_policy(tmp_path, "keeper", source) as (cluster, client):
         leader = cluster.wait_for_leader()
-        client.set_policy("keeper")
-        first = client.submit("true")
-        assert first.result(60).attempt == 1
-        heir = cluster.wait_for_leader(after_epoch=leader.epoch)
-        assert client.submit("true").result(30).attempt == 1
-        (attempt,) = client.task(first.id).attempts
-        assert (attempt.policy, attempt.epoch) == ("least-loaded", heir.epoch)
-        page = client.policies()
-        assert (page.in_force.policy, "ended when it first asked it" in page.why) == ("keeper", True), (
-            page.why
-        )
-        assert cluster.wait_for_leader().epoch == heir.epoch
+        heir = _fall_to(cluster, client, "keeper", "ended when it first asked it")
+        assert cluster.wait_for_leader().epoch == heir
         cluster[leader.broker].kill()  # it would wait for ever
 
 

@@ -141,14 +141,15 @@ class Row(Door):
         """Room grew: groups that are told apart, and could fit there, are offered again."""
         known: dict[Request, bool] = {}
         for group in list(self.apart):
-            request, head = group.shape.request, group.head()
+            request = group.shape.request
             if lets_in is not None:
-                if head is not None and lets_in(head):
-                    group.open_up()
-                continue
-            if request not in known:
-                known[request] = could_fit(request)
-            if known[request]:
+                head = group.head()
+                fits = head is not None and lets_in(head)
+            elif request in known:
+                fits = known[request]
+            else:
+                fits = known[request] = could_fit(request)
+            if fits:
                 group.open_up()
 
 

@@ -57,9 +57,9 @@ class Progress:
         self._open_line = False
         #: Output stands on the terminal without its end of line.
         self._told: tuple[int, int] | None = None
-        #: The ended ones of the first time, and when that was: the rate begins there.
         self._why = ""  #: Why none of it runs, as it was told last.
         self._begin: tuple[int, float] | None = None
+        #: The ended ones of the first time, and when that was: the rate begins there.
 
     def say(self, line: str) -> None:
         """Tell the person something, not in the middle of the bar."""
